@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make demo` shows the point, `make test` checks it.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+STEPS ?= # e.g. `make demo STEPS=20` for a quick look
+
+.PHONY: demo test setup clean
+
+demo: setup
+	$(RUN) compare.py config/laptop.py $(if $(STEPS),--max_iters=$(STEPS)) --arms pre,none --page runs/laptop.html
+	$(RUN) sample.py runs/laptop-pre --prompt "def " --max_new_tokens 200
+	$(RUN) sample.py runs/laptop-none --prompt "def " --max_new_tokens 200
+	@echo "The page with both loss curves: $(CURDIR)/runs/laptop.html"
+
+test: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest
+
+setup: .venv/installed
+
+# The stamp is written last, so a broken installation is tried again. Without an
+# NVIDIA driver on Linux, torch comes from PyTorch's own CPU index, which spares
+# gigabytes of CUDA libraries; where that index is out of reach, pip says so and
+# takes the same pin from PyPI.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, found `$(PYTHON) --version`; run make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv .venv
+	if [ "`uname -s`" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
+	  .venv/bin/pip install --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu `grep '^torch==' requirements.txt`; \
+	fi
+	.venv/bin/pip install --requirement requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv

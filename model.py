@@ -1,0 +1,270 @@
+"""The GPT: token and position embeddings, n_layer blocks of attention and MLP, a linear head.
+
+The model is GPT-2's (learned positions, LayerNorm, GELU, tied head). What differs from other GPTs
+is one thing: how a block joins its branches to the stream is a module of its own, chosen by name
+(`residual="pre"`, `"none"`, ...) from reslab/residual.py.
+
+Letters in the shape comments:
+    B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H), V vocabulary
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reslab.residual import WIRINGS
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model. Field names are nanoGPT's."""
+
+    block_size: int = 256
+    """Longest context, in tokens."""
+    vocab_size: int = 0
+    """Number of token ids; 0 takes the dataset's, a larger number pads it."""
+    n_layer: int = 12
+    """Number of blocks; each holds one attention and one MLP sublayer."""
+    n_head: int = 6
+    """Attention heads; divides n_embd."""
+    n_embd: int = 384
+    """Width of the stream."""
+    dropout: float = 0.0
+    """Share of activations dropped while training."""
+    bias: bool = True
+    """Biases in linear layers and layer norms."""
+    tie_weights: bool = True
+    """The head uses the token embedding's matrix."""
+    residual: str = "pre"
+    """Wiring of every sublayer: a name from reslab/residual.py; `none` strips the skips."""
+    attn_residual: str = ""
+    """Wiring of the attention sublayers only; empty takes `residual`."""
+    mlp_residual: str = ""
+    """Wiring of the MLP sublayers only; empty takes `residual`."""
+    residual_scale: float = 0.5
+    """lambda of the wiring `scaled`."""
+
+    def faults(self) -> list[str]:
+        """What no model can be built from, one line per fault."""
+        found = []
+        for key in ("block_size", "n_layer", "n_head", "n_embd"):
+            if getattr(self, key) < 1:
+                found.append(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.n_head >= 1 and self.n_embd % self.n_head:
+            found.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
+        if not 0 <= self.dropout < 1:
+            found.append(f"dropout={self.dropout}: must be at least 0 and below 1")
+        if self.vocab_size < 0:
+            found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
+        for key in ("residual", "attn_residual", "mlp_residual"):
+            name = getattr(self, key)
+            if name not in WIRINGS and (name or key == "residual"):
+                found.append(f"{key}={name}: allowed are {', '.join(WIRINGS)}")
+        return found
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention in which a token sees itself and what came before.
+
+    (B, T, C) -> (B, T, C).
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        B, T, C = x.shape
+        q, k, v = (
+            self.c_attn(x).view(B, T, 3 * self.n_head, -1).transpose(1, 2).chunk(3, dim=1)
+        )  # (B, H, T, D)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)  # (B, H, T, D)
+        y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them, for each token alone.
+
+    (B, T, C) -> (B, T, C), four times as wide inside.
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.dropout = config.dropout
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, 4C)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
+
+
+class Block(nn.Module):
+    """One layer: attention, then MLP, each joined to the stream by its wiring.
+
+    With residual="pre":                  with residual="none":
+
+        x ─┬─ N ─ attention ─ + ─┬─ N ─ MLP ─ + ─      x ─ N ─ attention ─ N ─ MLP ─
+           └──────────────────┘  └────────────┘
+
+    The stream is (B, T, C) for every wiring that carries one tensor.
+    """
+
+    def __init__(self, config: GPTConfig, layer: int):
+        super().__init__()
+        attn_wiring = WIRINGS[config.attn_residual or config.residual]
+        mlp_wiring = WIRINGS[config.mlp_residual or config.residual]
+        self.attn_residual = attn_wiring(config, 2 * layer)
+        self.attn = CausalSelfAttention(config)
+        self.mlp_residual = mlp_wiring(config, 2 * layer + 1)
+        self.mlp = MLP(config)
+
+    def forward(self, stream):
+        stream = self.attn_residual(stream, self.attn)
+        return self.mlp_residual(stream, self.mlp)
+
+
+class GPT(nn.Module):
+    """A decoder-only Transformer language model.
+
+    Args:
+        config: its shape; vocab_size must be set.
+        seed: initial weights are a pure function of it (see init_weights).
+
+    Raises:
+        ValueError: a fault in the config, or a sequence longer than block_size.
+    """
+
+    def __init__(self, config: GPTConfig, seed: int = 1337):
+        super().__init__()
+        faults = config.faults() + (["vocab_size=0: must be set"] if config.vocab_size == 0 else [])
+        if faults:
+            raise ValueError("; ".join(faults))
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        final_norm = self.blocks[-1].mlp_residual.final_norm
+        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias) if final_norm else nn.Identity()
+        self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.init_weights(seed)
+
+    def init_weights(self, seed: int, std: float = 0.02) -> None:
+        """Give every parameter its starting value, GPT-2's (Radford et al. 2019).
+
+            embeddings, head, c_attn, c_fc    normal, std 0.02
+            c_proj of a branch                normal, the std that its wiring states (out_std)
+            biases                            0
+            norms, and scalars of a wiring    as their module made them (1 and 0; alpha 0)
+
+        The draws behind each matrix depend on (seed, parameter name) alone, and the name holds the
+        layer: two arms, or two depths, start from the same numbers, each scaled as its wiring says.
+        """
+        stds = {}
+        for block in self.blocks:
+            for branch, residual in ((block.attn, block.attn_residual), (block.mlp, block.mlp_residual)):
+                stds[branch.c_proj.weight] = residual.out_std(self.config, std)
+        with torch.no_grad():
+            for module_name, module in self.named_modules():
+                if isinstance(module, nn.Linear | nn.Embedding):
+                    name = f"{module_name}.weight"
+                    draw = torch.randn(module.weight.shape, generator=_generator(f"{seed} {name}"))
+                    module.weight.copy_(draw * stds.get(module.weight, std))
+                if isinstance(module, nn.Linear) and module.bias is not None:
+                    module.bias.zero_()
+
+    def forward(
+        self, idx: torch.Tensor, targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits for the token after each position, and the loss when targets are given.
+
+        Args:
+            idx: token ids (B, T), T at most block_size.
+            targets: token ids (B, T): idx shifted by one.
+
+        Returns:
+            logits (B, T, V), and the mean cross-entropy in nats per token, or None.
+        """
+        T = idx.shape[1]
+        if T > self.config.block_size:
+            raise ValueError(f"sequence of {T} tokens: block_size is {self.config.block_size}")
+        x = self.wte(idx) + self.wpe.weight[:T]  # (B, T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
+        stream = self.blocks[0].attn_residual.open(x)
+        for block in self.blocks:
+            stream = block(stream)
+        x = self.ln_f(self.blocks[-1].mlp_residual.close(stream))  # (B, T, C)
+        logits = F.linear(x, self.head_weight)  # (B, T, V)
+        if targets is None:
+            return logits, None
+        half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits
+        loss = F.cross_entropy((logits.float() if half else logits).flatten(0, 1), targets.flatten())
+        return logits, loss
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """The matrix (V, C) that turns the last stream into logits."""
+        return self.wte.weight if self.lm_head is None else self.lm_head.weight
+
+    def count_parameters(self) -> int:
+        """Number of trainable scalars, position embeddings included, a tied head counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    @torch.no_grad()
+    def generate(
+        self,
+        idx: torch.Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """Continue a prompt, one token at a time; contexts are cropped to block_size.
+
+        Args:
+            idx: prompt (B, T), T at least 1.
+            temperature: divides the logits; 0 takes the likeliest token (greedy).
+            top_k: keep the k likeliest tokens.
+            top_p: keep the likeliest tokens that together hold at least this probability.
+
+        Yields:
+            the next ids (B,).
+        """
+        for _ in range(max_new_tokens):
+            logits, _ = self(idx[:, -self.config.block_size :])
+            token = pick_token(logits[:, -1].float(), temperature, top_k, top_p, generator)
+            idx = torch.cat([idx, token[:, None]], dim=1)
+            yield token
+
+
+def pick_token(logits, temperature=1.0, top_k=None, top_p=None, generator=None) -> torch.Tensor:
+    """Draw one id per row from logits (B, V) -> (B,)."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        kth = logits.topk(top_k).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    if top_p is not None and top_p < 1:
+        ordered, order = logits.sort(descending=True)
+        probs = ordered.softmax(dim=-1)
+        # A token stays when those before it hold less than top_p, so the first one always stays.
+        ordered = ordered.masked_fill(probs.cumsum(dim=-1) - probs >= top_p, -torch.inf)
+        logits = torch.full_like(logits, -torch.inf).scatter(1, order, ordered)
+    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+
+
+def _generator(name: str) -> torch.Generator:
+    """A random stream of its own for each name, on the CPU, so all devices start alike."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
