@@ -1,0 +1,248 @@
+"""Text in, a dataset out: train.bin, val.bin and meta.json, whatever the tokenizer.
+
+Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
+to write it), so memory stays flat for inputs larger than memory. Files get their final names last,
+meta.json after the bins: a folder with a meta.json is a finished dataset.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from reslab.tokenizer import make_tokenizer
+from reslab.yardstick import yardsticks
+
+PIECE = 1 << 22  # characters read in one go
+TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
+UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
+
+
+def read_files(paths: Iterable[Path]) -> Iterator[str]:
+    """The files' text one after the other, in pieces; each file is made to end with a newline.
+
+    Line ends are kept as they are. Raises ValueError for a file that is not UTF-8.
+    """
+    for path in paths:
+        last = "\n"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                while piece := file.read(PIECE):
+                    last = piece[-1]
+                    yield piece
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: not UTF-8 text (byte {error.object[error.start]:#04x}: {error.reason})"
+            ) from None
+        if last != "\n":
+            yield "\n"
+
+
+def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
+    """Cut the text anew so that encoding the parts gives what encoding the whole gives.
+
+    GPT-2's word pattern never joins across a newline between two characters that are not spaces;
+    the parts end there. Text without such a place for 16 sizes on end is cut anyhow.
+    """
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        while len(rest) > size:
+            cut = next((i for i in _line_starts(rest, size)), 0)
+            if not cut and len(rest) < 16 * size:
+                break
+            cut = cut or size
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest
+
+
+def _line_starts(text: str, start: int) -> Iterator[int]:
+    """Positions from start on where a line begins, between two characters that are not spaces."""
+    at = text.find("\n", start)
+    while 0 < at < len(text) - 1:
+        if not text[at - 1].isspace() and not text[at + 1].isspace():
+            yield at + 1
+        at = text.find("\n", at + 1)
+
+
+def write_dataset(
+    out_dir: Path, read: Callable[[], Iterable[str]], tokenizer: str, source: str, quiet: bool = False
+) -> dict:
+    """Tokenize a text into out_dir and return its meta.
+
+    Args:
+        out_dir: gets train.bin, val.bin and meta.json; what was there stays until the end.
+        read: gives the text in pieces, anew at each call.
+        tokenizer: char, byte, gpt2 or bpe:N.
+        source: what the text is, for people.
+
+    Raises:
+        ValueError: the text is too short to be split, or changed between the two readings, or the
+            tokenizer's name is wrong.
+    """
+    digest, chars, seen = hashlib.sha256(), 0, set()
+    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
+        for piece in read():
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+            seen.update(piece)
+            chars += len(piece)
+            bar.update(len(piece))
+    if chars < 20:
+        raise ValueError(f"{source}: {chars} characters; a dataset needs at least 20 to hold two splits")
+    encoder = make_tokenizer(tokenizer, split_safely(read()), "".join(seen))
+    dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    mark = f".{os.getpid()}.tmp"
+    temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
+    try:
+        counts = _write_bins(temporary, read, chars, encoder, dtype, quiet)
+        if sum(c["chars"] for c in counts.values()) != chars:
+            raise ValueError(f"{source}: the text changed while it was read; run prepare again")
+        ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
+        meta = {
+            "format": 1,
+            "source": source,
+            "source_sha256": digest.hexdigest(),
+            "vocab_size": encoder.vocab_size,
+            "dtype": np.dtype(dtype).name,
+            "splits": counts,
+            "yardsticks_nats": yardsticks(ids["train"], ids["val"], encoder.vocab_size),
+            "tokenizer": encoder.to_json(),
+        }
+        _publish(out_dir, temporary, meta, mark)
+    finally:
+        for path in out_dir.glob(f"*{mark}"):
+            path.unlink()
+    return meta
+
+
+def _write_bins(temporary, read, chars, encoder, dtype, quiet) -> dict:
+    """Second reading: encode the first 90% of the characters to train, the others to val."""
+    train_chars = int(chars * TRAIN_SHARE)
+    counts = {}
+    with tqdm(total=chars, desc="encoding", unit="char", unit_scale=True, disable=quiet or None) as bar:
+        for split, pieces in _split(read(), train_chars):
+            count = {"tokens": 0, "chars": 0, "bytes": 0}
+            digest = hashlib.sha256()
+            with temporary[split].open("wb") as file:
+                for piece in split_safely(pieces):
+                    ids = encoder.encode(piece).astype(dtype).tobytes()
+                    file.write(ids)
+                    digest.update(ids)
+                    count["tokens"] += len(ids) // np.dtype(dtype).itemsize
+                    count["chars"] += len(piece)
+                    count["bytes"] += len(piece.encode())
+                    bar.update(len(piece))
+                file.flush()
+                os.fsync(file.fileno())
+            counts[split] = count | {"sha256": digest.hexdigest()}
+    return counts
+
+
+def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Iterator[str]]]:
+    """Two streams out of one: the first train_chars characters, then all others."""
+    pieces = iter(pieces)
+    overhang = []
+
+    def train():
+        left = train_chars
+        while left > 0:
+            piece = next(pieces)
+            yield piece[:left]
+            overhang.append(piece[left:])
+            left -= len(piece)
+
+    def val():
+        yield from overhang
+        yield from pieces
+
+    yield "train", train()
+    yield "val", val()
+
+
+def _publish(out_dir, temporary, meta, mark) -> None:
+    """Give the files their names, meta.json last; until then the folder has no meta.json."""
+    meta_tmp = out_dir / f"meta.json{mark}"
+    with meta_tmp.open("w", encoding="utf-8") as file:
+        json.dump(meta, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    (out_dir / "meta.json").unlink(missing_ok=True)
+    for split, path in temporary.items():
+        path.replace(out_dir / f"{split}.bin")
+    meta_tmp.replace(out_dir / "meta.json")
+
+
+def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float = 20) -> None:
+    """Fetch url to path, unless the right file is there already.
+
+    Raises:
+        ValueError: no connection after all tries, or bytes with another hash.
+    """
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return
+    for attempt in range(tries):
+        try:
+            with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+                content = answer.read()
+            break
+        except OSError as error:  # urllib's errors are OSErrors
+            if attempt == tries - 1:
+                raise ValueError(
+                    f"{url}: not reachable after {tries} tries ({error}); fetch it elsewhere and give it "
+                    "with --input FILE"
+                ) from None
+            time.sleep(2**attempt)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{url}: its sha256 is {found}, expected {sha256}; nothing was written")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
+    """The options that all prepare scripts share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    return parser
+
+
+def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
+    """write_dataset for a command line: prints a summary, or one line and exit code 2."""
+    try:
+        meta = write_dataset(args.out, read, tokenizer, source, args.quiet)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"stopped; nothing was written to {args.out}", file=sys.stderr)
+        raise SystemExit(130) from None
+    if not args.quiet:
+        print(describe(args.out, meta))
+
+
+def describe(out_dir: Path, meta: dict) -> str:
+    """What a dataset holds, in three lines."""
+    train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["yardsticks_nats"]
+    return (
+        f"{out_dir}: {train['tokens']:,} training and {val['tokens']:,} validation tokens, "
+        f"vocabulary {meta['vocab_size']:,}\n"
+        f"from {meta['source']}\n"
+        f"val yardsticks in nats/token: uniform {lines['uniform']:.3f}, "
+        f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}"
+    )

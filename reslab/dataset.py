@@ -1,0 +1,88 @@
+"""A finished dataset: batches and evaluation windows as pure functions of (seed, split, step)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reslab.tokenizer import tokenizer_from_json
+
+SPLITS = {"train": 0, "val": 1}
+
+
+class TokenDataset:
+    """The two token streams of a folder that a prepare.py wrote.
+
+    Args:
+        folder: holds train.bin, val.bin and meta.json.
+        block_size: tokens in a window.
+        seed: of the batches' order.
+
+    Raises:
+        ValueError: the dataset is missing or damaged, or a split is shorter than block_size + 1.
+    """
+
+    def __init__(self, folder: Path, block_size: int, seed: int):
+        self.folder, self.block_size, self.seed = folder, block_size, seed
+        self.meta = read_meta(folder)
+        self.vocab_size = self.meta["vocab_size"]
+        self.tokenizer = tokenizer_from_json(self.meta["tokenizer"])
+        self.ids = {}
+        for split in SPLITS:
+            path, count = folder / f"{split}.bin", self.meta["splits"][split]["tokens"]
+            size, expected = path.stat().st_size, count * np.dtype(self.meta["dtype"]).itemsize
+            if size != expected:
+                raise ValueError(f"{path}: {size:,} bytes, its meta.json says {expected:,}; prepare it again")
+            if count < block_size + 1:
+                raise ValueError(
+                    f"{path}: {count:,} tokens; block_size={block_size} needs at least {block_size + 1:,}: "
+                    "lower --block_size or prepare more text"
+                )
+            self.ids[split] = np.memmap(path, dtype=self.meta["dtype"], mode="r")
+
+    def batch(self, split: str, step: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets (batch_size, block_size) of one update, int64.
+
+        Depends on (seed, split, step) alone: whatever else a run does, it sees the same tokens.
+        """
+        random = np.random.default_rng([self.seed, SPLITS[split], step])
+        starts = random.integers(0, len(self.ids[split]) - self.block_size, size=batch_size)
+        return self.windows(split, starts)
+
+    def eval_starts(self, split: str, count: int) -> np.ndarray:
+        """Starts of up to count windows, spread evenly over the split, always the same, disjoint where
+        the split has room for that many."""
+        last = len(self.ids[split]) - self.block_size - 1
+        return np.unique(np.linspace(0, last, count).astype(np.int64))
+
+    def windows(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""
+        rows = np.stack([self.ids[split][s : s + self.block_size + 1] for s in starts]).astype(np.int64)
+        if rows.max() >= self.vocab_size:
+            raise ValueError(
+                f"{self.folder / split}.bin: token id {rows.max()} in a vocabulary of {self.vocab_size}; "
+                "the file is damaged, prepare it again"
+            )
+        rows = torch.from_numpy(rows)
+        return rows[:, :-1], rows[:, 1:]
+
+
+def read_meta(folder: Path) -> dict:
+    """meta.json of a finished dataset. Raises ValueError where there is none, or a damaged one."""
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        (
+            meta["vocab_size"],
+            meta["splits"],
+            meta["yardsticks_nats"],
+            meta["tokenizer"],
+        )  # the fields that are used
+    except FileNotFoundError:
+        script = folder / "prepare.py"
+        advice = f"run: python {script}" if script.exists() else "write it with data/text/prepare.py --out"
+        raise ValueError(f"{folder}: no finished dataset (no meta.json); {advice}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); prepare it again") from None
+    return meta

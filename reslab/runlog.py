@@ -1,0 +1,134 @@
+"""The run directory: config.json, metrics.jsonl, checkpoint/. The only hand-over between programs.
+
+metrics.jsonl has one row per line; `step` counts the updates that the weights have had. Keys:
+
+    train/loss, val/loss            nats per token on the fixed evaluation windows, and their _se
+    val/perplexity, val/bits_per_char, val/bits_per_byte
+    batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
+    learning_rate, tokens_per_s, elapsed_s
+    status, verdict                 the last row: finished or diverged, and what it means
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class RunLog:
+    """Appends rows to a run's metrics.jsonl.
+
+    Args:
+        folder: the run directory.
+        keep_bytes: rows beyond this size are of a life that the checkpoint does not know; cut off.
+    """
+
+    def __init__(self, folder: Path, keep_bytes: int = 0):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / "metrics.jsonl").open("ab")
+        self._file.truncate(min(keep_bytes, self._file.tell()))
+
+    def write(self, row: dict) -> None:
+        self._file.write((json.dumps(row) + "\n").encode())
+        self._file.flush()
+
+    def size(self) -> int:
+        """Bytes on the disk after the rows so far."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory tells."""
+
+    folder: Path
+    config: dict
+    """Every setting, flat."""
+    facts: dict
+    """The rest of config.json: versions, device, dataset, parameters."""
+    rows: list[dict]
+
+    @property
+    def status(self) -> str:
+        """finished, diverged, or unfinished."""
+        return self.rows[-1].get("status", "unfinished") if self.rows else "unfinished"
+
+    def series(self, key: str) -> tuple[list[int], list[float]]:
+        """Steps and values of the rows that have a key."""
+        rows = [row for row in self.rows if key in row]
+        return [row["step"] for row in rows], [row[key] for row in rows]
+
+    def last(self, key: str):
+        """The newest value of a key, or None."""
+        return next((row[key] for row in reversed(self.rows) if key in row), None)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory, finished or not; a last line that was cut short is left out.
+
+    Raises:
+        ValueError: it is not a run directory, or config.json is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        config = facts.pop("config")
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: not a run directory (no config.json)") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise ValueError(f"{metrics}, line {number}: not JSON") from None
+    return Run(folder, config, facts, rows)
+
+
+def write_config(folder: Path, config: dict, facts: dict) -> None:
+    """config.json: every setting, and where the run was made. Atomic."""
+    content = {
+        "config": config,
+        "command": " ".join(sys.argv),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    } | facts
+    write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def git_commit() -> str | None:
+    """The checked-out commit, with + when files differ from it; None outside a repository."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip()
