@@ -50,6 +50,12 @@ def find(folder: Path) -> Path | None:
     return None
 
 
+def remove(folder: Path) -> None:
+    """Delete a folder of checkpoints, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def load_state(folder: Path) -> dict:
     """state.json of a checkpoint. Raises ValueError when it is damaged."""
     path = folder / "state.json"

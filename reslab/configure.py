@@ -4,8 +4,10 @@ The grammar is nanoGPT's: `python train.py config/deep.py --residual=none --n_la
 win. Every fault of a command line is told at once, one line each, and nothing is run.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import runpy
 import sys
 import types
@@ -131,8 +133,10 @@ def _fault(cls, fields: dict, key: str, value: str) -> str | None:
 
 
 def _tyro(cls, words: list[str], quiet: bool = True):
+    """Let tyro convert the words; when quiet, it raises SystemExit and its own error text is dropped."""
     marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
-    return tyro.cli(marked, args=words, use_underscores=True, console_outputs=not quiet)
+    with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
+        return tyro.cli(marked, args=words, use_underscores=True)
 
 
 def run_door(main) -> None:

@@ -1,6 +1,8 @@
 """A finished dataset: batches and evaluation windows as pure functions of (seed, split, step)."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 
 from reslab.tokenizer import tokenizer_from_json
 
+DATA = Path(__file__).resolve().parents[1] / "data"
 SPLITS = {"train": 0, "val": 1}
 
 
@@ -66,6 +69,22 @@ class TokenDataset:
             )
         rows = torch.from_numpy(rows)
         return rows[:, :-1], rows[:, 1:]
+
+
+def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
+    """A dataset by its name under data/, or by its path; the embedded corpus is made when it is missing.
+
+    Raises:
+        ValueError: there is none of that name, or TokenDataset can't open it.
+    """
+    folder = Path(name) if "/" in name or "\\" in name else DATA / name
+    if name == "stdlib" and not (folder / "meta.json").exists():
+        print("data/stdlib is not prepared yet: preparing it (some seconds, no network)", flush=True)
+        subprocess.run([sys.executable, str(folder / "prepare.py")], check=True)
+    if not folder.is_dir():
+        known = sorted(path.parent.name for path in DATA.glob("*/prepare.py"))
+        raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}")
+    return TokenDataset(folder, block_size, seed)
 
 
 def read_meta(folder: Path) -> dict:

@@ -10,6 +10,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -33,7 +34,9 @@ class RunLog:
         self._file.truncate(min(keep_bytes, self._file.tell()))
 
     def write(self, row: dict) -> None:
-        self._file.write((json.dumps(row) + "\n").encode())
+        """Add a row. A number that is not finite becomes null: JSON has no word for it."""
+        row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        self._file.write((json.dumps(row, allow_nan=False) + "\n").encode())
         self._file.flush()
 
     def size(self) -> int:
@@ -63,12 +66,12 @@ class Run:
 
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Steps and values of the rows that have a key."""
-        rows = [row for row in self.rows if key in row]
+        rows = [row for row in self.rows if row.get(key) is not None]
         return [row["step"] for row in rows], [row[key] for row in rows]
 
     def last(self, key: str):
         """The newest value of a key, or None."""
-        return next((row[key] for row in reversed(self.rows) if key in row), None)
+        return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
 
 
 def read_run(folder: Path) -> Run:
@@ -108,6 +111,39 @@ def write_config(folder: Path, config: dict, facts: dict) -> None:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     } | facts
     write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
+    """See that a run may use this folder, and that nothing in it would be lost.
+
+    Args:
+        config: the settings of the run that is about to start.
+        free: settings that a resumed run may change.
+
+    Raises:
+        ValueError: a run is there and neither resume nor overwrite says what to do with it; there is
+            none to resume; it was started with other settings; the folder is something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if resume:
+            raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
+        return
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"out_dir={folder}: exists and is not a run directory; choose another --out_dir")
+    if resume == overwrite:
+        raise ValueError(
+            f"out_dir={folder}: a run is there; choose one of --resume (go on with it), --overwrite "
+            "(delete it) and another --out_dir (leave it alone)"
+        )
+    if resume:
+        saved = read_run(folder).config
+        faults = [
+            f"{key}={value}: the run in {folder} was started with {key}={saved[key]}"
+            for key, value in config.items()
+            if key not in free and key in saved and saved[key] != value
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,0 +1,22 @@
+# Question: does a 24-layer stack train without its skips? One laptop, two minutes per arm.
+#
+#     python compare.py config/laptop.py --arms pre,none
+#
+# The two arms differ in one thing. They see the same batches and start from the same random draws.
+
+dataset = "stdlib"
+out_dir = "runs/laptop"
+
+n_layer = 24
+n_head = 2
+n_embd = 64
+block_size = 64
+
+batch_size = 16
+max_iters = 700
+learning_rate = 1e-3
+min_lr = 1e-4
+warmup_iters = 70
+
+eval_interval = 175
+eval_windows = 512

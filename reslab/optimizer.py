@@ -1,0 +1,77 @@
+"""The optimizer and its learning rate, a pure function of the step."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How weights follow gradients. Field names are nanoGPT's."""
+
+    max_iters: int = 2000
+    """Updates."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    min_lr: float = 1e-4
+    """Where the cosine ends."""
+    schedule: str = "cosine"
+    """cosine (to min_lr), linear (to zero) or constant, after the warmup."""
+    warmup_iters: int = 100
+    """Updates in which the learning rate rises from near zero to its peak."""
+    weight_decay: float = 0.1
+    """Of matrices; vectors have none."""
+    beta1: float = 0.9
+    """AdamW's memory of gradients."""
+    beta2: float = 0.99
+    """AdamW's memory of squared gradients."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+
+    def faults(self) -> list[str]:
+        """What can't be run, one line per fault."""
+        found = []
+        for key in ("max_iters", "learning_rate", "min_lr", "warmup_iters", "weight_decay", "grad_clip"):
+            if not 0 <= getattr(self, key) < math.inf:
+                found.append(f"{key}={getattr(self, key)}: must be finite and not negative")
+        for key in ("beta1", "beta2"):
+            if not 0 <= getattr(self, key) < 1:
+                found.append(f"{key}={getattr(self, key)}: must be at least 0 and below 1")
+        if self.schedule not in SCHEDULES:
+            found.append(f"schedule={self.schedule}: allowed are {', '.join(SCHEDULES)}")
+        return found
+
+
+def learning_rate(config: OptimConfig, step: int) -> float:
+    """Learning rate of the update that follows `step` updates."""
+    if step < config.warmup_iters:
+        return config.learning_rate * (step + 1) / (config.warmup_iters + 1)
+    progress = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
+    return SCHEDULES[config.schedule](config, min(progress, 1.0))
+
+
+def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); weight decay on matrices and embeddings only."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+
+
+def _cosine(config, progress):
+    return config.min_lr + (config.learning_rate - config.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _linear(config, progress):
+    return config.learning_rate * (1 - progress)
+
+
+def _constant(config, progress):
+    return config.learning_rate
+
+
+SCHEDULES = {"cosine": _cosine, "linear": _linear, "constant": _constant}

@@ -1,0 +1,70 @@
+"""What a person sees of a running training, and how they stop it: a bar, plain lines, Ctrl-C."""
+
+import signal
+import sys
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A tqdm bar on a terminal, one line per evaluation in a pipe or a file.
+
+    Args:
+        total, done: updates in all, and already made.
+        tokens_per_step: tokens of one update.
+    """
+
+    def __init__(self, total: int, done: int, tokens_per_step: int):
+        self.total, self.tokens_per_step = total, tokens_per_step
+        self.terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
+        self.shown = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
+
+    def updated(self, batch_loss: float, tokens_per_s: float) -> None:
+        """One update is done."""
+        self.bar.update()
+        self.shown |= {"loss": f"{batch_loss:.3f}", "tok/s": f"{tokens_per_s:,.0f}"}
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def evaluated(self, step: int, row: dict, tokens_per_s: float) -> None:
+        """An evaluation is done."""
+        self.shown["val"] = f"{row['val/loss']:.3f}"
+        line = (
+            f"step {step:>6}/{self.total}   train {row['train/loss']:.4f}   "
+            f"val {row['val/loss']:.4f} ± {row['val/loss_se']:.4f}"
+        )
+        if tokens_per_s:
+            left = (self.total - step) * self.tokens_per_step / tokens_per_s
+            line += f"   {tokens_per_s:,.0f} tok/s   {tqdm.format_interval(left)} left"
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """Print a line without breaking the bar."""
+        if self.terminal:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
+
+class Stop:
+    """Ctrl-C or a scheduler's SIGTERM asks the loop to save and end; a second one ends it at once."""
+
+    def __enter__(self):
+        self.asked = False
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *error):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
