@@ -51,7 +51,7 @@ def parse(cls: type[Config], words: list[str], takes_files: bool = True) -> tupl
             if not equals and fields.get(key) in (bool, "bool") and words[:1] not in (["True"], ["False"]):
                 value = "True"
             elif not equals:
-                value = words.pop(0) if words else ""
+                value = words.pop(0) if words and not words[0].startswith("--") else ""
             settings.append((key, value, ""))
         elif takes_files and word.endswith(".py"):
             try:

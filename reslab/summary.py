@@ -1,0 +1,100 @@
+"""Runs as rows of a table, and what differs between their settings."""
+
+from reslab.runlog import Run
+
+COLUMNS = {
+    "run": "run directory",
+    "arm": "wiring",
+    "layers": "n_layer",
+    "params": "trainable parameters",
+    "steps": "updates",
+    "train": "loss on the training windows, nats/token",
+    "val": "loss on the validation windows, nats/token",
+    "-unigram": "val minus the unigram line, nats",
+    "-bigram": "val minus the bigram line, nats",
+    "<unigram at": "first evaluated step below the unigram line",
+    "<bigram at": "first evaluated step below the bigram line",
+    "tok/s": "training tokens per second",
+    "status": "finished, diverged or unfinished",
+}
+# Settings that say where and how a run is made and shown, not what it is.
+NOT_THE_EXPERIMENT = {"out_dir", "resume", "overwrite", "print_config"}
+
+
+def arm(config: dict) -> str:
+    """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
+    kinds = {kind: config.get(f"{kind}_residual") or config["residual"] for kind in ("attn", "mlp")}
+    if kinds["attn"] == kinds["mlp"]:
+        scale = f" {config['residual_scale']:g}" if kinds["attn"] == "scaled" else ""
+        return kinds["attn"] + scale
+    return " ".join(f"{kind}:{name}" for kind, name in kinds.items())
+
+
+def labels(runs: list[Run]) -> list[str]:
+    """A short name for each run, different for different runs."""
+    names = [f"{arm(run.config)}, {run.config['n_layer']} layers" for run in runs]
+    if len({run.config["seed"] for run in runs}) > 1:
+        names = [f"{name}, seed {run.config['seed']}" for name, run in zip(names, runs, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({run.folder.name})" for name, run in zip(names, runs, strict=True)]
+    return names
+
+
+def lines(run: Run, split: str) -> dict[str, float]:
+    """The yardsticks of one split: name -> nats per token."""
+    known = run.facts["yardsticks_nats"]
+    return {"uniform": known["uniform"], "unigram": known["unigram"][split], "bigram": known["bigram"][split]}
+
+
+def row(run: Run) -> dict[str, str]:
+    """One run as text, by COLUMNS."""
+    train, val = run.last("train/loss"), run.last("val/loss")
+    steps, losses = run.series("val/loss")
+    cells = {
+        "run": str(run.folder),
+        "arm": arm(run.config),
+        "layers": str(run.config["n_layer"]),
+        "params": f"{run.facts['parameters']:,}",
+        "steps": str(run.rows[-1]["step"]) if run.rows else "0",
+        "train": _number(train),
+        "val": f"{_number(val)} ± {_number(run.last('val/loss_se'))}",
+        "tok/s": f"{run.last('tokens_per_s') or 0:,.0f}",
+        "status": run.status,
+    }
+    for name in ("unigram", "bigram"):
+        line = lines(run, "val")[name]
+        cells[f"-{name}"] = "" if val is None else f"{val - line:+.3f}"
+        crossed = (step for step, loss in zip(steps, losses, strict=True) if loss < line)
+        cells[f"<{name} at"] = str(next(crossed, "never"))
+    return {column: cells[column] for column in COLUMNS}
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows as aligned text; words to the left, numbers to the right."""
+    words = {"run", "arm", "status", "setting"}
+    columns = list(rows[0])
+    widths = {c: max(len(c), *(len(r[c]) for r in rows)) for c in columns}
+    header = {c: c for c in columns}
+    return "\n".join(
+        "  ".join(r[c].ljust(widths[c]) if c in words else r[c].rjust(widths[c]) for c in columns).rstrip()
+        for r in [header, *rows]
+    )
+
+
+def differences(runs: list[Run]) -> list[dict[str, str]]:
+    """The settings in which the runs differ, one row each, a column per run."""
+    keys = sorted({key for run in runs for key in run.config} - NOT_THE_EXPERIMENT)
+    facts = ("torch", "git_commit", "device", "machine")
+    columns = [run.folder.name for run in runs]
+    if len(set(columns)) < len(columns):
+        columns = [str(run.folder) for run in runs]
+    found = []
+    for key in keys + list(facts):
+        values = [str(run.config.get(key, run.facts.get(key))) for run in runs]
+        if len(set(values)) > 1:
+            found.append({"setting": key} | dict(zip(columns, values, strict=True)))
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
