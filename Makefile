@@ -8,8 +8,8 @@ STEPS ?= # e.g. `make demo STEPS=20` for a quick look
 
 demo: setup
 	$(RUN) compare.py config/laptop.py $(if $(STEPS),--max_iters=$(STEPS)) --arms pre,none --page runs/laptop.html
-	$(RUN) sample.py runs/laptop-pre --prompt "def " --max_new_tokens 200
-	$(RUN) sample.py runs/laptop-none --prompt "def " --max_new_tokens 200
+	$(RUN) sample.py runs/laptop/pre-L24-s1337 --prompt "def " --max_new_tokens 200
+	$(RUN) sample.py runs/laptop/none-L24-s1337 --prompt "def " --max_new_tokens 200
 	@echo "The page with both loss curves: $(CURDIR)/runs/laptop.html"
 
 test: setup

@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import urllib.request
@@ -23,6 +24,7 @@ from reslab.yardstick import yardsticks
 
 PIECE = 1 << 22  # characters read in one go
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
+WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
 
 
@@ -49,30 +51,22 @@ def read_files(paths: Iterable[Path]) -> Iterator[str]:
 def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
     """Cut the text anew so that encoding the parts gives what encoding the whole gives.
 
-    GPT-2's word pattern never joins across a newline between two characters that are not spaces;
-    the parts end there. Text without such a place for 16 sizes on end is cut anyhow.
+    GPT-2's word pattern always begins a token at the last blank or newline before a visible
+    character, and looks no further back; the parts begin there. Text without such a place for 16
+    sizes on end is cut anyhow.
     """
     rest = ""
     for piece in pieces:
         rest += piece
         while len(rest) > size:
-            cut = next((i for i in _line_starts(rest, size)), 0)
-            if not cut and len(rest) < 16 * size:
+            place = WORD_START.search(rest, size)
+            if not place and len(rest) < 16 * size:
                 break
-            cut = cut or size
+            cut = place.start() if place else size
             yield rest[:cut]
             rest = rest[cut:]
     if rest:
         yield rest
-
-
-def _line_starts(text: str, start: int) -> Iterator[int]:
-    """Positions from start on where a line begins, between two characters that are not spaces."""
-    at = text.find("\n", start)
-    while 0 < at < len(text) - 1:
-        if not text[at - 1].isspace() and not text[at + 1].isspace():
-            yield at + 1
-        at = text.find("\n", at + 1)
 
 
 def write_dataset(

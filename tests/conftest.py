@@ -1,0 +1,84 @@
+"""What the tests share: a tiny model, a small dataset of real text, and a way to run the doors."""
+
+import argparse
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+# One thread: sums are the same on every machine, and tiny matrices run faster.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from model import GPT, GPTConfig
+from reslab.corpus import write_dataset
+from train import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tiny_config(**changes) -> GPTConfig:
+    settings = {"block_size": 8, "vocab_size": 19, "n_layer": 3, "n_head": 2, "n_embd": 16}
+    return GPTConfig(**settings | changes)
+
+
+def tiny_model(seed: int = 0, **changes) -> GPT:
+    """A tiny GPT in fp64 whose weights are far from zero, so that no branch is silent."""
+    model = GPT(tiny_config(**changes), seed).double()
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(parameter + 0.3 * noise)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory) -> Path:
+    """150 thousand characters of a Python module, as a char dataset."""
+    folder = tmp_path_factory.mktemp("dataset")
+    text = inspect.getsource(argparse) + inspect.getsource(inspect)
+    write_dataset(folder, lambda: [text], "char", "argparse and inspect", quiet=True)
+    return folder
+
+
+@pytest.fixture
+def train_config(dataset_folder, tmp_path):
+    """Makes the config of a run of seconds."""
+
+    def make(**changes) -> TrainConfig:
+        from reslab.configure import from_flat
+
+        settings = {
+            "block_size": 16,
+            "n_layer": 2,
+            "n_head": 2,
+            "n_embd": 16,
+            "dataset": str(dataset_folder),
+            "out_dir": str(tmp_path / "run"),
+            "batch_size": 4,
+            "max_iters": 12,
+            "warmup_iters": 2,
+            "eval_interval": 5,
+            "eval_windows": 8,
+            "log_interval": 1,
+            "device": "cpu",
+        }
+        settings |= changes
+        parts = {"model": from_flat(GPTConfig, settings)}
+        optim = TrainConfig.__dataclass_fields__["optim"].default_factory
+        return from_flat(TrainConfig, settings | parts | {"optim": from_flat(optim, settings)})
+
+    return make
+
+
+def run_python(*words, cwd: Path = ROOT, code: int = 0, **options) -> subprocess.CompletedProcess:
+    """Run a script; its exit code must be `code` and it must not die with a traceback."""
+    command = [sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", **options)
+    assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done

@@ -1,0 +1,188 @@
+"""Text in, a dataset out: nothing lost, nothing half-written, memory flat."""
+
+import json
+import math
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reslab import corpus, yardstick
+from reslab.corpus import download, read_files, split_safely, write_dataset
+from reslab.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
+from reslab.yardstick import verdict, yardsticks
+
+TEXT = "".join(f"def f{i}(x):\n    return x + {i}  # größer\n\n\n" for i in range(300))
+BPE = train_bpe([TEXT], 300)
+
+
+def make(folder, text=TEXT, tokenizer="char"):
+    return write_dataset(folder, lambda: [text], tokenizer, "a test", quiet=True)
+
+
+@given(st.text())
+def test_tokenizers_give_back_what_they_got(text):
+    for tokenizer in (ByteTokenizer(), CharTokenizer(text + "a"), BPE):
+        ids = tokenizer.encode(text)
+        again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
+        assert again.decode_bytes(ids.tolist()).decode() == text
+        assert (again.encode(text) == ids).all()
+        assert ids.max(initial=0) < tokenizer.vocab_size
+
+
+def test_a_trained_bpe_is_smaller_than_bytes():
+    assert BPE.vocab_size == 300
+    assert len(BPE.encode(TEXT)) < 0.6 * len(TEXT.encode())
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text(alphabet="ab1 \n\t.'é"), max_size=8), st.integers(1, 9))
+def test_parts_encode_like_the_whole(pieces, size):
+    text = "".join(pieces)
+    parts = list(split_safely(pieces, size))
+    assert "".join(parts) == text
+    if len(text) < 16 * size:  # where a safe place may be waited for
+        assert [i for part in parts for i in BPE.encode(part)] == BPE.encode(text).tolist()
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe:270"])
+def test_the_two_bins_hold_the_text(tmp_path, tokenizer):
+    meta = make(tmp_path, tokenizer=tokenizer)
+    assert meta == json.loads((tmp_path / "meta.json").read_text(encoding="utf-8"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["meta.json", "train.bin", "val.bin"]
+    encoder = tokenizer_from_json(meta["tokenizer"])
+    texts = {}
+    for split, counts in meta["splits"].items():
+        ids = np.fromfile(tmp_path / f"{split}.bin", dtype=meta["dtype"])
+        texts[split] = encoder.decode_bytes(ids.tolist()).decode()
+        assert counts["tokens"] == len(ids)
+        assert counts["chars"] == len(texts[split])
+        assert counts["bytes"] == len(texts[split].encode())
+    assert texts["train"] + texts["val"] == TEXT
+    assert len(texts["train"]) == int(len(TEXT) * 0.9)
+
+
+def test_large_vocabularies_take_four_bytes(tmp_path):
+    text = "".join(chr(0x10000 + i) for i in range(65_536)) * 2
+    meta = make(tmp_path, text)
+    assert meta["dtype"] == "uint32"
+    assert np.fromfile(tmp_path / "train.bin", dtype=np.uint32).max() == 65_535
+
+
+def test_a_broken_prepare_leaves_the_old_dataset(tmp_path):
+    make(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    readings = iter([["new text " * 50], iter(())])  # the second reading ends early
+    with pytest.raises((ValueError, RuntimeError, StopIteration)):
+        write_dataset(tmp_path, lambda: next(readings), "char", "another", quiet=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path; from reslab.corpus import write_dataset\n"
+        "readings = iter([1, 2])\n"
+        "def read():\n"
+        "    yield 'some text ' * 1000\n"
+        "    if next(readings) == 2: os._exit(9)\n"
+        "write_dataset(Path(sys.argv[1]), read, 'char', 'x', quiet=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=ROOT)
+    assert done.returncode == 9
+    assert not (tmp_path / "meta.json").exists() and not (tmp_path / "train.bin").exists()
+    make(tmp_path)  # and what it left is not in the way
+    assert (tmp_path / "meta.json").exists()
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "PIECE", 1 << 15)
+    monkeypatch.setattr(split_safely, "__defaults__", (1 << 15,))
+    monkeypatch.setattr(yardstick, "CHUNK", 1 << 15)
+    peaks = []
+    for copies in (20, 200):
+        path = tmp_path / f"{copies}.txt"
+        path.write_text(TEXT * copies, encoding="utf-8")
+        tracemalloc.start()
+        write_dataset(tmp_path / str(copies), lambda path=path: read_files([path]), "byte", "x", quiet=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert path.stat().st_size > 2_000_000
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_bad_text_is_told_in_one_line(tmp_path):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9 " * 10)
+    with pytest.raises(ValueError, match=r"latin\.txt: not UTF-8 text \(byte 0xe9"):
+        list(read_files([latin]))
+    with pytest.raises(ValueError, match="a test: 0 characters"):
+        make(tmp_path / "out", "")
+    with pytest.raises(ValueError, match=r"tokenizer=word: allowed are char, byte, gpt2, and bpe:N"):
+        make(tmp_path / "out", tokenizer="word")
+    with pytest.raises(ValueError, match="character 'ß' at position 2"):
+        CharTokenizer("abc").encode("abß")
+    assert not (tmp_path / "out" / "meta.json").exists()
+
+
+def test_a_download_must_have_the_right_hash(tmp_path):
+    source, goal = tmp_path / "source", tmp_path / "goal"
+    source.write_bytes(b"hello")
+    with pytest.raises(ValueError, match="its sha256 is 2cf24dba"):
+        download(source.as_uri(), goal, "0" * 64)
+    assert not goal.exists()
+    right = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    download(source.as_uri(), goal, right)
+    assert goal.read_bytes() == b"hello"
+    source.unlink()
+    download(source.as_uri(), goal, right)  # it is there: nothing is fetched
+    with pytest.raises(ValueError, match="not reachable after 1 tries"):
+        download(source.as_uri(), tmp_path / "other", right, tries=1)
+
+
+def test_characters_need_no_tiktoken(dataset_folder):
+    script = (
+        "import sys; from pathlib import Path; from reslab.dataset import TokenDataset\n"
+        "TokenDataset(Path(sys.argv[1]), 8, 0); sys.exit('tiktoken' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, dataset_folder], cwd=ROOT).returncode == 0
+
+
+def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
+    train, val = np.array([0, 1, 0, 1, 2, 0, 1], np.uint16), np.array([1, 2, 0], np.uint16)
+    lines = yardsticks(train, val, 3)
+    p = {0: 4 / 10, 1: 4 / 10, 2: 2 / 10}
+    assert lines["uniform"] == math.log(3)
+    assert lines["unigram"]["val"] == pytest.approx(-(math.log(p[1]) + math.log(p[2]) + math.log(p[0])) / 3)
+    # pairs: 01 three times, 10 once, 12 once, 20 once
+    twelve, twenty = (1 + p[2]) / (2 + 1), (1 + p[0]) / (1 + 1)
+    assert lines["bigram"]["val"] == pytest.approx(-(math.log(twelve) + math.log(twenty)) / 2)
+    random = np.random.default_rng(0).integers(0, 40, 5000).astype(np.uint16)
+    dense = yardsticks(random[:4000], random[4000:], 40)
+    monkeypatch.setattr(yardstick, "DENSE_LIMIT", 10)
+    monkeypatch.setattr(yardstick, "CHUNK", 700)
+    sparse = yardsticks(random[:4000], random[4000:], 40)
+    assert sparse["bigram"] == pytest.approx(dense["bigram"])
+    assert sparse["unigram"] == pytest.approx(dense["unigram"])
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "words"),
+    [
+        (2.2, 2.3, "below the bigram line"),
+        (3.0, 2.9, "between unigram and bigram"),
+        (3.3, 3.31, "letter|token frequencies and nothing more; the training loss 3.300 is stuck there too"),
+        (4.0, 4.0, "not even the token frequencies"),
+        (9.0, 9.0, "worse than guessing"),
+        (math.nan, math.nan, "diverged"),
+    ],
+)
+def test_the_verdict_reads_a_loss_by_the_lines(train, val, words):
+    lines = {"uniform": 4.17, "unigram": {"train": 3.31, "val": 3.35}, "bigram": {"train": 2.4, "val": 2.49}}
+    import re
+
+    assert re.search(words, verdict(train, val, lines))

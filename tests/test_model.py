@@ -1,0 +1,187 @@
+"""The model against GPT-2, and the algebra of its wirings."""
+
+import pytest
+import torch
+from conftest import tiny_config, tiny_model
+from torch import nn
+
+from model import GPT, pick_token
+from reslab.residual import WIRINGS
+
+IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
+TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
+
+# Our parameter names and GPT-2's in transformers; its linear layers keep their matrices transposed.
+GPT2_NAMES = {
+    "attn_residual.norm": "ln_1",
+    "attn.c_attn": "attn.c_attn",
+    "attn.c_proj": "attn.c_proj",
+    "mlp_residual.norm": "ln_2",
+    "mlp.c_fc": "mlp.c_fc",
+    "mlp.c_proj": "mlp.c_proj",
+}
+
+
+def gpt2_name(name: str) -> str:
+    """blocks.0.attn.c_attn.weight -> transformer.h.0.attn.c_attn.weight"""
+    parts = name.split(".")
+    if parts[0] != "blocks":
+        return f"transformer.{name}"
+    return ".".join(["transformer.h", parts[1], GPT2_NAMES[".".join(parts[2:4])], parts[4]])
+
+
+def test_logits_and_gradients_are_gpt2s():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    ours = tiny_model()
+    shape = {"n_positions": 8, "vocab_size": 19, "n_layer": 3, "n_head": 2, "n_embd": 16}
+    theirs = GPT2LMHeadModel(GPT2Config(**shape, attn_implementation="eager")).double().eval()
+    parameters = dict(theirs.named_parameters())
+    transposed = {name for name in parameters if ".c_" in name and name.endswith("weight")}
+    with torch.no_grad():
+        for name, parameter in ours.named_parameters():
+            there = gpt2_name(name)
+            parameters[there].copy_(parameter.T if there in transposed else parameter)
+
+    logits, loss = ours(IDS, TARGETS)
+    expected = theirs(IDS).logits
+    assert (logits - expected).abs().max() < 1e-10
+    loss.backward()
+    nn.functional.cross_entropy(expected.flatten(0, 1), TARGETS.flatten()).backward()
+    seen = set()
+    for name, parameter in ours.named_parameters():
+        there = gpt2_name(name)
+        gradient = parameters[there].grad
+        assert (parameter.grad - (gradient.T if there in transposed else gradient)).abs().max() < 1e-10, name
+        seen.add(there)
+    assert seen == set(parameters)  # no parameter of either was left out
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_the_future_has_no_gradient(wiring):
+    model = tiny_model(residual=wiring)
+    x = torch.randn(1, 8, 16, dtype=torch.float64, requires_grad=True)
+    stream = model.blocks[0].attn_residual.open(x)
+    for block in model.blocks:
+        stream = block(stream)
+    out = model.blocks[-1].mlp_residual.close(stream)
+    for t in range(8):
+        (gradient,) = torch.autograd.grad(out[0, t].square().sum(), x, retain_graph=True)
+        assert (gradient[0, t + 1 :] == 0).all()
+        assert (gradient[0, t] != 0).any()
+
+
+def test_none_is_the_plain_composition():
+    model = tiny_model(residual="none")
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    expected = x
+    for block in model.blocks:
+        expected = block.attn(block.attn_residual.norm(expected))
+        expected = block.mlp(block.mlp_residual.norm(expected))
+    assert torch.equal(nn.Sequential(*model.blocks)(x), expected)
+
+
+def test_silent_branches_make_pre_the_identity():
+    model = tiny_model(residual="pre")
+    with torch.no_grad():
+        for block in model.blocks:
+            for branch in (block.attn, block.mlp):
+                branch.c_proj.weight.zero_()
+                branch.c_proj.bias.zero_()
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    assert torch.equal(nn.Sequential(*model.blocks)(x), x)
+
+
+def test_a_fresh_rezero_stack_is_the_identity_at_any_depth():
+    x = torch.randn(2, 8, 16)
+    assert torch.equal(nn.Sequential(*GPT(tiny_config(residual="rezero", n_layer=20)).blocks)(x), x)
+
+
+@pytest.mark.parametrize(("wiring", "skip"), [("pre", 1.0), ("none", 0.0), ("scaled", 0.5)])
+@pytest.mark.parametrize("sublayer", ["attn", "mlp"])
+def test_the_jacobian_is_the_skip_plus_that_of_the_branch(wiring, skip, sublayer):
+    """dy/dx = skip I + dF/dx, on the same weights."""
+    block = tiny_model(residual=wiring).blocks[1]
+    residual, branch = getattr(block, f"{sublayer}_residual"), getattr(block, sublayer)
+    x = torch.randn(1, 3, 16, dtype=torch.float64)
+    whole = torch.func.jacrev(lambda x: residual(x, branch).flatten())(x).reshape(48, 48)
+    of_branch = torch.func.jacrev(lambda x: branch(residual.norm(x)).flatten())(x).reshape(48, 48)
+    assert (whole - skip * torch.eye(48, dtype=torch.float64) - of_branch).abs().max() < 1e-12
+    assert of_branch.abs().max() > 1e-3
+
+
+def test_post_ends_normalised():
+    """N(x + F(x)): every position leaves a block with mean 0 and variance 1 when gamma is 1."""
+    out = nn.Sequential(*GPT(tiny_config(residual="post")).blocks)(torch.randn(2, 8, 16) * 5)
+    assert out.mean(-1).abs().max() < 1e-5
+    assert (out.var(-1, unbiased=False) - 1).abs().max() < 1e-3
+
+
+def test_one_kind_of_sublayer_can_lose_its_skip():
+    model = tiny_model(residual="pre", mlp_residual="none")
+    block, x = model.blocks[0], torch.randn(1, 8, 16, dtype=torch.float64)
+    after = x + block.attn(block.attn_residual.norm(x))
+    assert torch.equal(block(x), block.mlp(block.mlp_residual.norm(after)))
+
+
+def test_arms_and_depths_start_from_the_same_draws():
+    pre, none = GPT(tiny_config(n_layer=2), 5), GPT(tiny_config(residual="none", n_layer=4), 5)
+    theirs = dict(none.named_parameters())
+    for name, parameter in pre.named_parameters():
+        scale = 2.0 if "c_proj.weight" in name else 1.0  # 1 / sqrt(2 * 2 layers), for pre alone
+        assert torch.allclose(parameter * scale, theirs[name], rtol=1e-6), name
+    other = GPT(tiny_config(n_layer=2), 6)
+    assert not torch.equal(pre.wte.weight, other.wte.weight)
+    assert not torch.equal(pre.blocks[0].attn.c_attn.weight, pre.blocks[1].attn.c_attn.weight)
+
+
+@pytest.mark.parametrize(("wiring", "std"), [("pre", 0.02 / 200**0.5), ("none", 0.02), ("post", 0.02)])
+def test_output_projections_start_as_the_wiring_says(wiring, std):
+    model = GPT(tiny_config(residual=wiring, n_layer=100, n_embd=32))
+    weights = torch.cat([block.mlp.c_proj.weight.flatten() for block in model.blocks])
+    assert weights.std().item() == pytest.approx(std, rel=0.01)
+
+
+def test_a_tied_head_is_one_matrix():
+    tied, untied = GPT(tiny_config()), GPT(tiny_config(tie_weights=False))
+    assert tied.head_weight is tied.wte.weight
+    assert untied.count_parameters() - tied.count_parameters() == 19 * 16
+
+
+def test_loss_is_nats_per_token():
+    logits, loss = tiny_model()(IDS, TARGETS)
+    expected = -logits.log_softmax(-1).gather(2, TARGETS[..., None]).mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_what_cannot_be_built_is_named():
+    with pytest.raises(ValueError, match="n_head=3: must divide n_embd=16"):
+        GPT(tiny_config(n_head=3))
+    with pytest.raises(ValueError, match="residual=skip: allowed are pre, none"):
+        GPT(tiny_config(residual="skip"))
+    with pytest.raises(ValueError, match="9 tokens: block_size is 8"):
+        tiny_model()(torch.zeros(1, 9, dtype=torch.long))
+
+
+def test_greedy_text_is_the_argmax_and_crops_long_contexts():
+    model = tiny_model()
+    ids = IDS[:1]
+    for token in model.generate(ids, 12, temperature=0):
+        assert torch.equal(token, model(ids[:, -8:])[0][:, -1].argmax(-1))
+        ids = torch.cat([ids, token[:, None]], dim=1)
+    again = list(model.generate(IDS[:1], 12, top_k=1))
+    assert torch.equal(ids[0, 8:], torch.cat(again))
+
+
+def test_top_k_and_top_p_keep_only_the_likeliest():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
+
+    def drawn(**limits):
+        ids = pick_token(logits, generator=torch.Generator().manual_seed(0), **limits)
+        return torch.bincount(ids, minlength=4) / 4000
+
+    assert (drawn() > 0).all()
+    assert (drawn(top_k=2) > 0).tolist() == [True, True, False, False]
+    assert (drawn(top_p=0.81) > 0).tolist() == [True, True, True, False]
+    assert (drawn(top_p=0.01) > 0).tolist() == [True, False, False, False]
+    assert drawn(temperature=0.5)[0].item() == pytest.approx(0.25 / 0.365, abs=0.03)
