@@ -278,7 +278,7 @@ def train(config: TrainConfig) -> int:
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
     """Evaluate, save, update, until the last step, a stop or a divergence; returns the exit code."""
     tokens = progress.tokens_per_step
-    clock, row = time.perf_counter() - state.elapsed_s, {}
+    clock = time.perf_counter() - state.elapsed_s
     while True:
         ends = state.step >= config.optim.max_iters
         if state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0):
@@ -290,8 +290,8 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
             state.best_val_loss = min(row["val/loss"], state.best_val_loss)
             save(state, config, dataset, log, best)
         if ends:
-            row = row or read_run(Path(config.out_dir)).rows[-1]  # a resumed run may have been evaluated
-            said = verdict(row["train/loss"], row["val/loss"], dataset.meta["yardsticks_nats"])
+            run = read_run(Path(config.out_dir))
+            said = verdict(run.last("train/loss"), run.last("val/loss"), dataset.meta["yardsticks_nats"])
             log.write({"step": state.step, "status": "finished", "verdict": said})
             return 0
         started = time.perf_counter()

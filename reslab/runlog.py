@@ -26,12 +26,21 @@ class RunLog:
     Args:
         folder: the run directory.
         keep_bytes: rows beyond this size are of a life that the checkpoint does not know; cut off.
+
+    Raises:
+        ValueError: the file is smaller than that, so rows are lost.
     """
 
     def __init__(self, folder: Path, keep_bytes: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "metrics.jsonl").open("ab")
-        self._file.truncate(min(keep_bytes, self._file.tell()))
+        path = folder / "metrics.jsonl"
+        self._file = path.open("ab")
+        if self._file.tell() < keep_bytes:
+            raise ValueError(
+                f"{path}: {self._file.tell()} bytes, the checkpoint knows {keep_bytes}; rows are lost, so "
+                "start again with --overwrite"
+            )
+        self._file.truncate(keep_bytes)
 
     def write(self, row: dict) -> None:
         """Add a row. A number that is not finite becomes null: JSON has no word for it."""

@@ -1,0 +1,192 @@
+"""The programs as a user runs them, in a temporary folder and without a network."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, run_python
+
+import train
+
+TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]
+TINY += ["--warmup_iters=2", "--eval_interval=4", "--log_interval=1", "--device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory):
+    """A dataset prepared from two of our own files by the command that users have."""
+    folder = tmp_path_factory.mktemp("text")
+    run_python(ROOT / "data/text/prepare.py", ROOT / "train.py", ROOT / "reslab", "--out", folder, "--quiet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(text_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run_python(
+        "train.py",
+        "config/smoke.py",
+        *TINY,
+        f"--dataset={text_folder}",
+        f"--out_dir={folder}",
+        "--max_iters=8",
+    )
+    return folder
+
+
+def test_a_run_leaves_its_record(trained):
+    facts = json.loads((trained / "config.json").read_text(encoding="utf-8"))
+    assert facts["config"]["n_layer"] == 2 and facts["config"]["learning_rate"] == 3e-3
+    assert facts["torch"] and facts["device"] == "cpu" and "train.py config/smoke.py" in facts["command"]
+    assert {p.name for p in trained.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint"}
+    assert {p.name for p in (trained / "checkpoint").iterdir()} == {"last", "best"}
+
+
+def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("model.safetensors", "state.json"):
+        (alone / name).write_bytes((trained / "checkpoint" / "best" / name).read_bytes())
+    words = [ROOT / "sample.py", alone, "--prompt", "def ", "--max_new_tokens", "30"]
+    one = run_python(*words, cwd=tmp_path).stdout
+    assert one.startswith("def ") and len(one) == len("def ") + 30 + 1
+    (tmp_path / "prompt.txt").write_text("def ", encoding="utf-8")
+    words[3] = "FILE:prompt.txt"
+    assert run_python(*words, "--num_samples=2", cwd=tmp_path).stdout.count(one) == 1
+    greedy = [run_python(*words, "--temperature=0", f"--seed={s}", cwd=tmp_path).stdout for s in (1, 2)]
+    assert greedy[0] == greedy[1]
+
+
+def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
+    words = ["compare.py", "config/smoke.py", *TINY, f"--dataset={text_folder}", "--max_iters=4"]
+    words += [
+        f"--out_dir={tmp_path}/grid",
+        "--arms=pre,none",
+        "--depths",
+        "1,2",
+        "--page",
+        tmp_path / "page.html",
+    ]
+    first = run_python(*words).stdout
+    assert first.count(": training") == 4
+    metrics = tmp_path / "grid" / "none-L2-s1337" / "metrics.jsonl"
+    rows = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    metrics.write_text("".join(rows[:-1]), encoding="utf-8")  # a run that broke just before its end
+    again = run_python(*words).stdout
+    assert again.count(": kept") == 3 and again.count(": resuming") == 1
+    assert metrics.read_text(encoding="utf-8") == "".join(rows)
+    assert "none-L2-s1337" in again and "<bigram at" in again
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in page and "http-equiv" not in page and "src=" not in page.split("</script>")[-1]
+    refused = run_python(*words, "--batch_size=3", code=2).stderr
+    assert "made with batch_size=4, now batch_size=3" in refused
+    assert len(refused.splitlines()) == 4
+
+
+def test_a_killed_run_is_resumed(text_folder, tmp_path):
+    """SIGKILL in the middle of a run, then --resume: the record is that of a run left alone."""
+    words = [
+        "train.py",
+        "config/smoke.py",
+        *TINY,
+        f"--dataset={text_folder}",
+        "--max_iters=4000",
+        "--eval_interval=20",
+    ]
+    words += [f"--out_dir={tmp_path}/run"]
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    child = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        if metrics.exists() and metrics.read_bytes().count(b"val/loss") >= 3:
+            break
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    before = metrics.read_text(encoding="utf-8").splitlines()
+    child = subprocess.Popen(
+        [sys.executable, *words, "--resume"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if metrics.read_bytes().count(b"val/loss") >= 6:
+            break
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "saved; go on with: python train.py config/smoke.py" in said and said.strip().endswith("--resume")
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [row["step"] for row in rows if "batch/loss" in row]
+    assert steps == list(range(len(steps)))
+    for line in before[:-1]:
+        row = json.loads(line)
+        same = next(r for r in rows if r["step"] == row["step"] and r.keys() == row.keys())
+        assert all(same[key] == row[key] for key in row if key not in ("elapsed_s", "tokens_per_s"))
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["train.py", "config/smok.py"], ["config/smok.py: no such config file; did you mean smoke.py?"]),
+        (
+            ["train.py", "--n_layr=3", "--n_head=x", "--compile"],
+            [
+                "--n_layr=3: no such setting; did you mean --n_layer?",
+                "--n_head=x: must be of type int",
+            ],
+        ),
+        (
+            ["train.py", "--residual=skip", "--dropout=2", "--schedule=step", "--batch_size=0"],
+            [
+                "dropout=2.0: must be",
+                "residual=skip: allowed are pre",
+                "schedule=step: allowed",
+                "batch_size=0: must",
+            ],
+        ),
+        (["train.py", "runs"], ["runs: neither a config file (*.py) nor --key=value"]),
+        (
+            ["train.py", "--dataset=shakspeare"],
+            ["dataset=shakspeare: no such folder; known names are shakespeare,"],
+        ),
+        (["train.py", "--device=cuda:7"], ["device=cuda:7: not available with torch"]),
+        (["sample.py", "nowhere"], ["nowhere: no checkpoint here"]),
+        (["sample.py"], ["0 runs given; usage: python sample.py RUN"]),
+        (
+            ["sample.py", "x", "--top_p=0", "--temperature=-1"],
+            ["temperature=-1.0: must be", "top_p=0.0: must be"],
+        ),
+        (["compare.py", "nowhere"], ["nowhere: not a run directory (no config.json)"]),
+        (["compare.py", "config/smoke.py", "--arms=pre,nine"], ["residual=nine: allowed are pre, none"]),
+        (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
+    ],
+)
+def test_what_can_not_be_done_is_told_in_a_line_each(words, lines, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(words[0], run_name="__main__")
+    assert end.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    for expected, line in zip(lines, told, strict=True):
+        assert line.startswith(f"error: {expected}")
+
+
+def test_an_unknown_character_of_the_prompt_is_named(trained):
+    told = run_python("sample.py", trained, "--prompt=α", code=2).stderr
+    assert told.startswith("error: character 'α' at position 0 is not among the")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_can_be_read(path, capsys):
+    assert train.main([str(path), "--print_config"]) == 0
+    assert f"out_dir = 'runs/{path.stem}'" in capsys.readouterr().out
+
+
+def test_the_help_names_every_wiring_and_setting():
+    shown = run_python("train.py", "--help").stdout
+    assert all(f"--{key} " in shown for key in ("n_layer", "residual", "learning_rate", "resume"))

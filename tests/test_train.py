@@ -1,0 +1,298 @@
+"""Training: fair pairs, exact resume, honest accounts."""
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_config
+
+import train as door
+from model import GPT
+from reslab import checkpoint, device
+from reslab.corpus import write_dataset
+from reslab.dataset import TokenDataset
+from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
+from reslab.probes import first_bad_layer
+from reslab.runlog import RunLog, read_run
+from train import make_state, train, train_step
+
+TIMES = {"elapsed_s", "tokens_per_s"}
+
+
+def rows(config) -> list[dict]:
+    """A run's rows without the clock."""
+    found = read_run(Path(config.out_dir)).rows
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in found]
+
+
+def batch_losses(config) -> list[float]:
+    return [row["batch/loss"] for row in rows(config) if "batch/loss" in row]
+
+
+def test_batches_depend_on_seed_split_and_step_alone(dataset_folder):
+    one, other = TokenDataset(dataset_folder, 16, 1), TokenDataset(dataset_folder, 16, 1)
+    expected = one.batch("train", 7, 4)
+    other.batch("val", 7, 4), other.batch("train", 6, 4), other.windows("val", other.eval_starts("val", 5))
+    assert all(torch.equal(a, b) for a, b in zip(expected, other.batch("train", 7, 4), strict=True))
+    assert torch.equal(expected[0][:, 1:], expected[1][:, :-1])
+    for changed_batch in (one.batch("train", 8, 4), one.batch("val", 7, 4)):
+        assert not torch.equal(expected[0], changed_batch[0])
+    assert not torch.equal(expected[0], TokenDataset(dataset_folder, 16, 2).batch("train", 7, 4)[0])
+
+
+def test_eval_windows_are_fixed_and_cover_the_split(dataset_folder):
+    dataset = TokenDataset(dataset_folder, 16, 1)
+    starts = dataset.eval_starts("val", 20)
+    assert (starts == TokenDataset(dataset_folder, 16, 2).eval_starts("val", 20)).all()
+    assert starts[0] == 0 and starts[-1] == len(dataset.ids["val"]) - 17
+    assert (starts[1:] - starts[:-1] >= 16).all()
+
+
+def test_damaged_and_short_datasets_are_named(dataset_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"val\.bin: [\d,]+ tokens; block_size=99999 needs at least 100,000"):
+        TokenDataset(dataset_folder, 99_999, 0)
+    with pytest.raises(ValueError, match=r"no finished dataset"):
+        TokenDataset(tmp_path, 8, 0)
+    for name in ("train.bin", "val.bin", "meta.json"):
+        (tmp_path / name).write_bytes((dataset_folder / name).read_bytes())
+    ids = (tmp_path / "train.bin").read_bytes()
+    (tmp_path / "train.bin").write_bytes(b"\xff\xff" * (len(ids) // 2))
+    with pytest.raises(ValueError, match="token id 65535 in a vocabulary of"):
+        TokenDataset(tmp_path, 8, 0).batch("train", 0, 2)
+    (tmp_path / "train.bin").write_bytes(ids[:-10])
+    with pytest.raises(ValueError, match=r"its meta\.json says"):
+        TokenDataset(tmp_path, 8, 0)
+    (tmp_path / "meta.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"meta\.json: damaged"):
+        TokenDataset(tmp_path, 8, 0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_schedule_warms_up_and_ends_where_it_says(schedule):
+    config = OptimConfig(max_iters=110, warmup_iters=10, learning_rate=1.0, min_lr=0.1, schedule=schedule)
+    rates = [learning_rate(config, step) for step in range(111)]
+    assert rates[0] == pytest.approx(1 / 11) and rates[10] == 1.0
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[110] == pytest.approx({"cosine": 0.1, "linear": 0.0, "constant": 1.0}[schedule])
+    assert rates[60] == pytest.approx({"cosine": 0.55, "linear": 0.5, "constant": 1.0}[schedule])
+
+
+def test_only_matrices_decay():
+    model = GPT(tiny_config())
+    decays = {
+        id(p): g["weight_decay"]
+        for g in make_optimizer(model, OptimConfig()).param_groups
+        for p in g["params"]
+    }
+    for name, parameter in model.named_parameters():
+        assert decays[id(parameter)] == (
+            0.1 if name.endswith("weight") and "norm" not in name and "ln_f" not in name else 0
+        )
+
+
+def test_n_steps_are_n_updates_and_every_evaluation_is_there(train_config):
+    config = train_config(max_iters=12, eval_interval=5)
+    assert train(config) == 0
+    found = rows(config)
+    assert [row["step"] for row in found if "val/loss" in row] == [0, 5, 10, 12]
+    assert [row["step"] for row in found if "batch/loss" in row] == list(range(12))
+    state = checkpoint.load_optimizer(Path(config.out_dir) / "checkpoint" / "last")["optimizer"]["state"]
+    assert {int(s["step"]) for s in state.values()} == {12}
+    assert found[-1]["status"] == "finished" and "unigram" in found[-1]["verdict"]
+
+
+def test_evaluation_changes_nothing(train_config, tmp_path):
+    often = train_config(eval_interval=1, dropout=0.2)
+    seldom = train_config(
+        eval_interval=12, eval_windows=3, log_interval=1, dropout=0.2, out_dir=str(tmp_path / "b")
+    )
+    train(often), train(seldom)
+    assert batch_losses(often) == batch_losses(seldom)
+    assert len(batch_losses(often)) == 12
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch(train_config, tmp_path):
+    large = train_config(batch_size=8)
+    small = train_config(batch_size=2, gradient_accumulation_steps=4, out_dir=str(tmp_path / "b"))
+    train(large), train(small)
+    for a, b in zip(rows(large), rows(small), strict=True):
+        for key in {"batch/loss", "batch/grad_norm", "val/loss"} & set(a):
+            assert a[key] == pytest.approx(b[key], rel=1e-4)
+
+
+@pytest.mark.parametrize("stop_at", [3, 5, 9])
+def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop_at):
+    whole = train_config(dropout=0.1)
+    train(whole)
+    parts = train_config(dropout=0.1, out_dir=str(tmp_path / "b"))
+    real, steps = door.train_step, []
+
+    def stopping(state, config, dataset):
+        if len(steps) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C in the middle of an update
+        steps.append(state.step)
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", stopping)
+    assert train(parts) == 130
+    assert train(replace(parts, resume=True)) == 0
+    assert steps == list(range(12))
+    assert rows(parts) == rows(whole)
+    for name in ("last", "best"):
+        files = [Path(c.out_dir) / "checkpoint" / name / "model.safetensors" for c in (parts, whole)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path, monkeypatch):
+    """Rows written after the checkpoint, and half a row, belong to a life that is forgotten."""
+    whole, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
+    train(whole)
+    real = door.train_step
+
+    def crashing(state, config, dataset):
+        if state.step == 8:
+            raise RuntimeError("power cut")
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", crashing)
+    with pytest.raises(RuntimeError):
+        train(parts)
+    with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "ba')
+    assert read_run(tmp_path / "b").status == "unfinished"
+    monkeypatch.setattr(door, "train_step", real)
+    assert train(replace(parts, resume=True)) == 0
+    assert rows(parts) == rows(whole)
+
+
+def test_a_save_cut_between_its_two_renames_is_found(tmp_path):
+    model = GPT(tiny_config())
+    checkpoint.save(tmp_path / "last", model, {}, {"step": 1})
+    (tmp_path / "last").rename(tmp_path / "last.old")
+    (tmp_path / "last.tmp").mkdir()
+    assert checkpoint.load_state(checkpoint.find(tmp_path / "last"))["step"] == 1
+    checkpoint.save(tmp_path / "last", model, {}, {"step": 2})
+    assert checkpoint.load_state(checkpoint.find(tmp_path / "last"))["step"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["last"]
+
+
+def test_best_is_the_best(train_config):
+    config = train_config(
+        learning_rate=1.0, eval_interval=1, schedule="constant", grad_clip=0.0, warmup_iters=0
+    )
+    train(config)
+    losses = {row["step"]: row["val/loss"] for row in rows(config) if "val/loss" in row}
+    best = checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "best")
+    assert losses[best["step"]] == min(losses.values()) < losses[12]
+
+
+def test_nothing_is_overwritten(train_config, tmp_path):
+    config = train_config()
+    train(config)
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="--resume .* --overwrite .* --out_dir"):
+        train(config)
+    with pytest.raises(ValueError, match="batch_size=5: the run in .* was started with batch_size=4"):
+        train(train_config(batch_size=5, resume=True))
+    with pytest.raises(ValueError, match="there is no run to resume"):
+        train(train_config(out_dir=str(tmp_path / "none"), resume=True))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all I have", encoding="utf-8")
+    for flag in ("resume", "overwrite"):
+        with pytest.raises(ValueError, match="is not a run directory"):
+            train(train_config(out_dir=str(tmp_path / "mine"), **{flag: True}))
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+    assert train(replace(config, resume=True)) == 0  # finished already: says so
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+    assert train(train_config(overwrite=True, batch_size=5)) == 0
+    assert read_run(tmp_path / "run").config["batch_size"] == 5
+
+
+def test_divergence_is_a_result(train_config):
+    config = train_config(learning_rate=1e38, grad_clip=0.0, warmup_iters=0, schedule="constant")
+    assert train(config) == 3
+    last = rows(config)[-1]
+    assert last["status"] == "diverged" and "first bad" in last["verdict"]
+    saved = checkpoint.find(Path(config.out_dir) / "checkpoint" / "last")
+    model = GPT(replace(config.model, vocab_size=checkpoint.load_state(saved)["config"]["vocab_size"]))
+    checkpoint.load_model(saved, model)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_the_first_bad_layer_is_named_and_no_hook_remains():
+    model = GPT(tiny_config())
+    ids = torch.zeros(1, 8, dtype=torch.long)
+    with torch.no_grad():
+        model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
+    assert first_bad_layer(model, ids, ids) == "block 1, forward"
+    assert not any(block._forward_hooks for block in model.blocks)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_overflow_in_float16_is_retried_with_a_smaller_scale(train_config, dataset_folder):
+    config = train_config(dtype="float16")
+    dataset = TokenDataset(dataset_folder, 16, config.seed)
+    state = make_state(config, dataset.vocab_size, "cpu")
+    assert state.scaler.is_enabled()
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = state.model.wte.weight.clone()
+    metrics = train_step(state, config, dataset)
+    assert math.isfinite(metrics["batch/grad_norm"])
+    assert state.scaler.get_scale() < 2.0**40
+    assert {int(s["step"]) for s in state.optimizer.state.values()} == {1}
+    assert not torch.equal(before, state.model.wte.weight)
+
+
+def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
+    def broken(model):
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = torch.nn.Linear(2, 2)
+    assert device.compile_model(model, "True", "cpu") is model
+    assert capsys.readouterr().err == "compile: no working compiler (no C++ compiler); going on without\n"
+
+
+def test_loading_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    checkpoint.save(tmp_path / "c", GPT(tiny_config()), {}, {})
+    torch.save({"optimizer": Evil()}, tmp_path / "c" / "optimizer.pt")
+    with pytest.raises(ValueError, match=r"optimizer\.pt: can't be loaded"):
+        checkpoint.load_optimizer(tmp_path / "c")
+    assert not (tmp_path / "owned").exists()
+    (tmp_path / "c" / "model.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(ValueError, match=r"model\.safetensors: can't be loaded"):
+        checkpoint.load_model(tmp_path / "c", GPT(tiny_config()))
+
+
+def test_numbers_that_are_not_finite_stay_json(tmp_path):
+    log = RunLog(tmp_path)
+    log.write({"step": 1, "val/loss": math.nan})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "val/loss": None}
+
+
+def test_a_dtype_of_half_the_size_trains_too(train_config):
+    config = train_config(dtype="bfloat16", max_iters=3)
+    assert train(config) == 0
+
+
+def test_the_golden_curve(train_config, tmp_path):
+    """Any change of the arithmetic shows here; a wanted one changes these numbers, and says why."""
+    text = "".join(f"{i} times {i} is {i * i}.\n" for i in range(2000))
+    write_dataset(tmp_path / "squares", lambda: [text], "char", "squares", quiet=True)
+    settings = {"max_iters": 60, "eval_interval": 30, "learning_rate": 3e-3}
+    config = train_config(dataset=str(tmp_path / "squares"), **settings)
+    train(config)
+    losses = [row["train/loss"] for row in rows(config) if "train/loss" in row]
+    assert losses == pytest.approx(GOLDEN, abs=2e-3)
+
+
+GOLDEN = [2.8735, 2.4385, 2.3221]
