@@ -2,12 +2,12 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
-STEPS ?= # e.g. `make demo STEPS=20` for a quick look
+OPTIONS ?=# settings for the demo's runs, e.g. make demo OPTIONS=--max_iters=50
 
 .PHONY: demo test setup clean
 
 demo: setup
-	$(RUN) compare.py config/laptop.py $(if $(STEPS),--max_iters=$(STEPS)) --arms pre,none --page runs/laptop.html
+	$(RUN) compare.py config/laptop.py --arms pre,none $(OPTIONS) --page runs/laptop.html
 	$(RUN) sample.py runs/laptop/pre-L24-s1337 --prompt "def " --max_new_tokens 200
 	$(RUN) sample.py runs/laptop/none-L24-s1337 --prompt "def " --max_new_tokens 200
 	@echo "The page with both loss curves: $(CURDIR)/runs/laptop.html"

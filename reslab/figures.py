@@ -70,7 +70,7 @@ def gradient_norms(runs: list[Run]) -> go.Figure:
         }
         figure.add_trace(go.Scatter(x=steps, y=norms, mode="lines", name=label, line=line))
     figure.update_xaxes(title="updates")
-    figure.update_yaxes(title="gradient norm before clipping", type="log", exponentformat="power")
+    figure.update_yaxes(title="gradient norm before clipping", type="log", exponentformat="power", dtick=1)
     figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
     return figure
 

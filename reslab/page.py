@@ -20,7 +20,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--rule); }
 th, td { text-align: right; white-space: nowrap; }
 th { background: var(--wash); font-weight: 600; } th[title] { cursor: help; }
-td:first-child, th:first-child, .word { text-align: left; }
+td:first-child, th:first-child, td:nth-child(2), th:nth-child(2) { text-align: left; }
 blockquote { margin: .3rem 0; padding: .4rem .9rem; background: var(--wash); }
 blockquote { border-left: 3px solid var(--rule); }
 """
@@ -72,7 +72,7 @@ def _first_line(function) -> str:
 
 
 def _figure(figure) -> str:
-    figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 40, "b": 50})
+    figure.update_layout(template="plotly_white", margin={"l": 60, "r": 20, "t": 70, "b": 50})
     content = figure.to_json().replace("</", "<\\/")  # a run's name can't close the script
     return f"<div data-figure><script type='application/json'>{content}</script></div>"
 

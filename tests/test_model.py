@@ -97,6 +97,7 @@ def test_a_fresh_rezero_stack_is_the_identity_at_any_depth():
     assert torch.equal(nn.Sequential(*GPT(tiny_config(residual="rezero", n_layer=20)).blocks)(x), x)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize(("wiring", "skip"), [("pre", 1.0), ("none", 0.0), ("scaled", 0.5)])
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_the_jacobian_is_the_skip_plus_that_of_the_branch(wiring, skip, sublayer):

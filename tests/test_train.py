@@ -1,5 +1,6 @@
 """Training: fair pairs, exact resume, honest accounts."""
 
+import itertools
 import json
 import math
 import os
@@ -77,7 +78,7 @@ def test_the_schedule_warms_up_and_ends_where_it_says(schedule):
     config = OptimConfig(max_iters=110, warmup_iters=10, learning_rate=1.0, min_lr=0.1, schedule=schedule)
     rates = [learning_rate(config, step) for step in range(111)]
     assert rates[0] == pytest.approx(1 / 11) and rates[10] == 1.0
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert rates[110] == pytest.approx({"cosine": 0.1, "linear": 0.0, "constant": 1.0}[schedule])
     assert rates[60] == pytest.approx({"cosine": 0.55, "linear": 0.5, "constant": 1.0}[schedule])
 
@@ -195,9 +196,9 @@ def test_nothing_is_overwritten(train_config, tmp_path):
     config = train_config()
     train(config)
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    with pytest.raises(ValueError, match="--resume .* --overwrite .* --out_dir"):
+    with pytest.raises(ValueError, match=r"--resume .* --overwrite .* --out_dir"):
         train(config)
-    with pytest.raises(ValueError, match="batch_size=5: the run in .* was started with batch_size=4"):
+    with pytest.raises(ValueError, match=r"batch_size=5: the run in .* was started with batch_size=4"):
         train(train_config(batch_size=5, resume=True))
     with pytest.raises(ValueError, match="there is no run to resume"):
         train(train_config(out_dir=str(tmp_path / "none"), resume=True))

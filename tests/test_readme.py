@@ -1,0 +1,89 @@
+"""Every command of the README is run, with settings that make it take seconds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split(" #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+SHAKESPEARE = Path(
+    os.environ.get("TINY_SHAKESPEARE", ROOT.parent / "shared" / "data" / "tinyshakespeare.txt")
+)
+SMALL = "--max_iters=2 --n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
+SMALLER = f"{SMALL} --n_layer=2"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The project's files alone, with this environment as its .venv."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    bin_folder = folder / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    for name in ("python", "python3"):
+        (bin_folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (bin_folder / name).chmod(0o755)
+    (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
+    (folder / ".venv" / "installed").touch()
+    return folder
+
+
+def shrunk(command: str) -> str:
+    if command == "make demo":
+        return f'make demo OPTIONS="{SMALL}"'
+    if re.match(r"python (train|compare)\.py config/", command) and "--resume" not in command:
+        return f"{command} {SMALLER if '--depths' not in command else SMALL}"
+    if "config/smoke.py --resume" in command:
+        return f"{command} {SMALLER}"
+    return command.replace("sample.py", "sample.py --max_new_tokens=20")
+
+
+def test_the_readme_has_commands():
+    assert COMMANDS[:2] == ["make demo", "make test"] and len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "make test"])  # that is who runs this
+def test_a_command_of_the_readme(command, clone):
+    needs_shakespeare = "data/shakespeare" in command or "config/shakespeare" in command
+    if needs_shakespeare:
+        if not SHAKESPEARE.exists():
+            pytest.skip("needs a download, or a copy of tiny Shakespeare in TINY_SHAKESPEARE")
+        shutil.copy(SHAKESPEARE, clone / "data" / "shakespeare_char" / "input.txt")
+        shutil.copy(SHAKESPEARE, clone / "data" / "shakespeare" / "input.txt")
+    environment = dict(os.environ)
+    if re.search(r"data/shakespeare/|config/shakespeare\.py", command):
+        cache = SHAKESPEARE.parent / "tiktoken_cache"
+        if "TIKTOKEN_CACHE_DIR" not in environment and not cache.exists():
+            pytest.skip("needs GPT-2's merges in TIKTOKEN_CACHE_DIR")
+        environment.setdefault("TIKTOKEN_CACHE_DIR", str(cache))
+    line = f"PATH={clone}/.venv/bin:$PATH; {shrunk(command)}"
+    done = subprocess.run(["bash", "-c", line], cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shrunk(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    if command == "make demo":
+        assert "The page with both loss curves:" in done.stdout
+        assert (clone / "runs" / "laptop.html").is_file()
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
