@@ -64,17 +64,28 @@ class GPTConfig:
             name = getattr(self, key)
             if name not in WIRINGS and (name or key == "residual"):
                 found.append(f"{key}={name}: allowed are {', '.join(WIRINGS)}")
+        kinds = {
+            kind: WIRINGS.get(getattr(self, f"{kind}_residual") or self.residual) for kind in ("attn", "mlp")
+        }
+        if None not in kinds.values() and kinds["attn"].stream != kinds["mlp"].stream:
+            found.append(
+                f"attn_residual and mlp_residual: one carries {kinds['attn'].stream}, the other "
+                f"{kinds['mlp'].stream}; they must carry the same"
+            )
         return found
 
 
 class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token sees itself and what came before.
 
-    (B, T, C) -> (B, T, C).
+    (B, T, C) -> (B, T, C). With mixes_identity the attention matrix A becomes a I + b A, a and b
+    learned for each head.
     """
 
-    def __init__(self, config: GPTConfig):
+    def __init__(self, config: GPTConfig, mixes_identity: bool = False):
         super().__init__()
+        self.a = nn.Parameter(torch.ones(config.n_head)) if mixes_identity else None
+        self.b = nn.Parameter(torch.zeros(config.n_head)) if mixes_identity else None
         self.n_head = config.n_head
         self.dropout = config.dropout
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
@@ -87,6 +98,8 @@ class CausalSelfAttention(nn.Module):
         )  # (B, H, T, D)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)  # (B, H, T, D)
+        if self.a is not None:
+            y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
@@ -116,7 +129,7 @@ class Block(nn.Module):
         x ─┬─ N ─ attention ─ + ─┬─ N ─ MLP ─ + ─      x ─ N ─ attention ─ N ─ MLP ─
            └──────────────────┘  └────────────┘
 
-    The stream is (B, T, C) for every wiring that carries one tensor.
+    The stream is (B, T, C), or several tensors, as the wiring carries it.
     """
 
     def __init__(self, config: GPTConfig, layer: int):
@@ -124,7 +137,7 @@ class Block(nn.Module):
         attn_wiring = WIRINGS[config.attn_residual or config.residual]
         mlp_wiring = WIRINGS[config.mlp_residual or config.residual]
         self.attn_residual = attn_wiring(config, 2 * layer)
-        self.attn = CausalSelfAttention(config)
+        self.attn = CausalSelfAttention(config, attn_wiring.mixes_identity)
         self.mlp_residual = mlp_wiring(config, 2 * layer + 1)
         self.mlp = MLP(config)
 
@@ -161,26 +174,24 @@ class GPT(nn.Module):
     def init_weights(self, seed: int, std: float = 0.02) -> None:
         """Give every parameter its starting value, GPT-2's (Radford et al. 2019).
 
-            embeddings, head, c_attn, c_fc    normal, std 0.02
-            c_proj of a branch                normal, the std that its wiring states (out_std)
+            matrices                          normal, std 0.02
             biases                            0
-            norms, and scalars of a wiring    as their module made them (1 and 0; alpha 0)
+            norms, and scalars of a wiring    as their module made them (1 and 0)
+            what a wiring wants otherwise     its init: `pre` divides c_proj by sqrt(2L)
 
         The draws behind each matrix depend on (seed, parameter name) alone, and the name holds the
         layer: two arms, or two depths, start from the same numbers, each scaled as its wiring says.
         """
-        stds = {}
-        for block in self.blocks:
-            for branch, residual in ((block.attn, block.attn_residual), (block.mlp, block.mlp_residual)):
-                stds[branch.c_proj.weight] = residual.out_std(self.config, std)
         with torch.no_grad():
             for module_name, module in self.named_modules():
                 if isinstance(module, nn.Linear | nn.Embedding):
-                    name = f"{module_name}.weight"
-                    draw = torch.randn(module.weight.shape, generator=_generator(f"{seed} {name}"))
-                    module.weight.copy_(draw * stds.get(module.weight, std))
+                    generator = _generator(f"{seed} {module_name}.weight")
+                    module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * std)
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
+            for block in self.blocks:
+                block.attn_residual.init(block.attn)
+                block.mlp_residual.init(block.mlp)
 
     def forward(
         self, idx: torch.Tensor, targets: torch.Tensor | None = None
@@ -202,8 +213,11 @@ class GPT(nn.Module):
         stream = self.blocks[0].attn_residual.open(x)
         for block in self.blocks:
             stream = block(stream)
-        x = self.ln_f(self.blocks[-1].mlp_residual.close(stream))  # (B, T, C)
-        logits = F.linear(x, self.head_weight)  # (B, T, V)
+        return self.head(self.blocks[-1].mlp_residual.close(stream), targets)
+
+    def head(self, x: torch.Tensor, targets: torch.Tensor | None = None):
+        """From the last x (B, T, C) to logits (B, T, V) and the loss."""
+        logits = F.linear(self.ln_f(x), self.head_weight)  # (B, T, V)
         if targets is None:
             return logits, None
         half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits

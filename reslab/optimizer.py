@@ -52,11 +52,16 @@ def learning_rate(config: OptimConfig, step: int) -> float:
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); weight decay on matrices and embeddings only."""
-    parameters = list(model.parameters())
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Weight decay on the matrices of linear layers and embeddings; a bias, a norm, or a weight that a
+    wiring starts at 1 has none.
+    """
+    layers = (torch.nn.Linear, torch.nn.Embedding)
+    matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p in matrices], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
     ]
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)

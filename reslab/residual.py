@@ -5,9 +5,7 @@ stream becomes once the branch has spoken, and that one line is all that this la
 
     pre       x + F(N(x))          the skip of GPT-2: the stream itself is never touched
     none      F(N(x))              the same block, its skip stripped
-    post      N(x + F(x))          the order of the original Transformer
-    scaled    lambda x + F(N(x))   a dose of skip: 0 is none, 1 is pre
-    rezero    x + a F(x)           a starts at 0, so the whole stack starts as the identity
+    ...       and the repairs and rivals that were published since
 
 N is the layer norm that the wiring owns. A wiring is one class; add it to WIRINGS at the end of
 this file and the command line, the help, the tests and the tables know it.
@@ -36,8 +34,10 @@ class Residual(nn.Module):
         depth: position of this sublayer counted from the input, 0 .. 2 n_layer - 1.
     """
 
-    has_identity = True  # F = 0 gives y = x, so a silent block can be added anywhere
+    has_identity = True  # F = 0 gives y = x, so a silent block can be inserted anywhere
     final_norm = True  # the head reads a normalised stream
+    stream = "x"  # what is carried; the two sublayers of a block must carry the same
+    mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
 
     def __init__(self, config, depth: int):
         super().__init__()
@@ -52,10 +52,8 @@ class Residual(nn.Module):
     def close(self, stream: torch.Tensor) -> torch.Tensor:
         return stream
 
-    @staticmethod
-    def out_std(config, std: float) -> float:
-        """Standard deviation for the branch's output projection; other matrices get `std`."""
-        return std
+    def init(self, branch: nn.Module) -> None:
+        """Change the starting weights of the branch (all matrices normal, std 0.02) and one's own."""
 
 
 class PreNorm(Residual):
@@ -67,12 +65,15 @@ class PreNorm(Residual):
     that their sum does not grow with depth.
     """
 
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.branches = 2 * config.n_layer
+
     def forward(self, x, branch):
         return x + branch(self.norm(x))
 
-    @staticmethod
-    def out_std(config, std):
-        return std / math.sqrt(2 * config.n_layer)
+    def init(self, branch):
+        branch.c_proj.weight.mul_(1 / math.sqrt(self.branches))
 
 
 class Plain(Residual):
@@ -137,10 +138,274 @@ class ReZero(Residual):
         return x + self.alpha * branch(x)
 
 
+class Sandwich(Residual):
+    """y = x + N2(F(N1(x))), a norm on either side of the branch (Kim et al. 2025, arXiv 2502.02732).
+
+    dy/dx = I + J_N2 dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream.
+    """
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.norm_out = nn.LayerNorm(config.n_embd, bias=config.bias)
+
+    def forward(self, x, branch):
+        return x + self.norm_out(branch(self.norm(x)))
+
+
+class LayerScale(Residual):
+    """y = x + g * F(N(x)), g a vector that starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
+
+    dy/dx = I + diag(g) dF/dx, at the start almost I: each channel of a branch is faded in.
+    """
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.gain = nn.Parameter(torch.full((config.n_embd,), 1e-5 if config.n_layer <= 24 else 1e-6))
+
+    def forward(self, x, branch):
+        return x + self.gain * branch(self.norm(x))
+
+
+class DeepNorm(Residual):
+    """y = N(a x + F(x)), a = (2M)^(1/4) for M layers (Wang et al. 2022, DeepNet, arXiv 2203.00555).
+
+    dy/dx = J_N (a I + dF/dx): a norm stands on the skip as in `post`, but the skip outweighs the branch,
+    whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first.
+    """
+
+    has_identity = False
+    final_norm = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.alpha = (2 * config.n_layer) ** 0.25
+        self.beta = (8 * config.n_layer) ** -0.25
+
+    def forward(self, x, branch):
+        return self.norm(self.alpha * x + branch(x))
+
+    def init(self, branch):
+        branch.c_proj.weight.mul_(self.beta)
+        if hasattr(branch, "c_fc"):
+            branch.c_fc.weight.mul_(self.beta)
+        else:
+            branch.c_attn.weight.chunk(3)[2].mul_(self.beta)  # V
+
+
+class DepthScaled(Residual):
+    """y = x + F(N(x) / sqrt(l)) in block l = 1, 2, ... (Sun et al. 2025, arXiv 2502.05795).
+
+    dy/dx = I + dF/dx with branches that grow quieter with depth, so the stream's variance grows slower
+    and deep blocks stay useful. Used instead of GPT-2's 1 / sqrt(2L), not with it.
+    """
+
+    has_identity = False  # an inserted block would change l of those behind it
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.scale = (depth // 2 + 1) ** -0.5
+
+    def forward(self, x, branch):
+        return x + branch(self.norm(x) * self.scale)
+
+
+class CompleteP(Residual):
+    """y = x + F(N(x)) / m, m = L / 2 (Dey et al. 2025, CompleteP, arXiv 2505.01618; base depth 2).
+
+    dy/dx = I + J_F / m: the sum over all branches stays of order 1 at any depth, so the best learning
+    rate of a shallow model carries over. Its rule for Adam's eps (divided by m) is a flag: --adam_eps.
+    """
+
+    has_identity = False  # m changes with depth
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.scale = 2 / config.n_layer
+
+    def forward(self, x, branch):
+        return x + self.scale * branch(self.norm(x))
+
+
+class Highway(Residual):
+    """y = (1 - g) x + g F(N(x)), g = sigmoid(W x + b), b = -2 (Srivastava et al. 2015, arXiv 1505.00387).
+
+    dy/dx holds diag(1 - g): the clean path is gated, 0.88 per sublayer at the start, and 0.88^(2L) in all.
+    """
+
+    has_identity = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.gate = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x, branch):
+        gate = torch.sigmoid(self.gate(x))
+        return (1 - gate) * x + gate * branch(self.norm(x))
+
+    def init(self, branch):
+        self.gate.bias.fill_(-2.0)
+
+
+class FirstStream(PreNorm):
+    """y = r x + s x_0 + F(N(x)), r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
+
+    The embedding x_0 enters every sublayer by a scalar of its own, so layer 0 also gets a gradient
+    straight from each block. Carries (x, x_0).
+    """
+
+    stream = "x and x_0"
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.keep = nn.Parameter(torch.ones(()))
+        self.first = nn.Parameter(torch.zeros(()))
+
+    def open(self, x):
+        return x, x
+
+    def forward(self, stream, branch):
+        x, x0 = stream
+        return self.keep * x + self.first * x0 + branch(self.norm(x)), x0
+
+    def close(self, stream):
+        return stream[0]
+
+
+class Dense(PreNorm):
+    """x = sum_j w_j y_j over all earlier block outputs y_j (Pagliardini et al. 2024, DenseFormer).
+
+    Inside a block `pre`; behind it a weighted mean with w = 1 on the newest, 0 on the others at the start.
+    The gradient of a block reaches every earlier one in one step. Carries (x, earlier outputs).
+    """
+
+    has_identity = False  # an inserted block would shift the weights of those behind it
+    stream = "all outputs"
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        if depth % 2:  # behind the MLP, where a block ends
+            weights = torch.zeros(depth // 2 + 2)
+            weights[-1] = 1.0
+            self.weights = nn.Parameter(weights)
+
+    def open(self, x):
+        return x, [x]
+
+    def forward(self, stream, branch):
+        x, outputs = stream
+        x = x + branch(self.norm(x))
+        if not hasattr(self, "weights"):
+            return x, outputs
+        outputs = [*outputs, x]
+        return sum(weight * y for weight, y in zip(self.weights, outputs, strict=True)), outputs
+
+    def close(self, stream):
+        return stream[0]
+
+
+class Hyper(PreNorm):
+    """n streams h; x = read . h; h' = mix h + write F(N(x)) (Zhu et al. 2024, Hyper-Connections, 2409.19606).
+
+    Sublayer k reads stream k mod n at the start, mix is the identity and write is 1, so all streams are
+    equal and the stack is `pre`. Each stream is a clean path. Carries h (n, B, T, C), n = 4.
+    """
+
+    stream = "parallel streams"
+    streams = 4
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.read = nn.Parameter(torch.eye(self.streams)[depth % self.streams])
+        self.mix = nn.Parameter(torch.eye(self.streams))
+        self.write = nn.Parameter(torch.ones(self.streams))
+
+    def open(self, x):
+        return x.expand(self.streams, *x.shape)  # (n, B, T, C)
+
+    def forward(self, stream, branch):
+        x = torch.einsum("n,nbtc->btc", self.read, stream)
+        y = branch(self.norm(x))
+        return torch.einsum("mn,nbtc->mbtc", self.mix, stream) + self.write[:, None, None, None] * y
+
+    def close(self, stream):
+        return stream.mean(dim=0)
+
+
+class AttentionResidual(Residual):
+    """x = sum_j softmax_j(q . N(v_j)) v_j over all earlier outputs (Kimi Team 2026, arXiv 2603.15031).
+
+    Each sublayer attends over depth with one learned query q, 0 at the start, so it begins with the plain
+    mean of the embedding and all branches before it. The gradient reaches v_j from every later sublayer,
+    weighted 1 / depth. Carries the list of v_j.
+    """
+
+    has_identity = False  # a silent branch takes part in the mean
+    stream = "all branches"
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.query = nn.Parameter(torch.zeros(config.n_embd))
+        if depth == 2 * config.n_layer - 1:
+            self.last_query = nn.Parameter(torch.zeros(config.n_embd))
+
+    def open(self, x):
+        return [x]
+
+    def forward(self, stream, branch):
+        return [*stream, branch(self.norm(self._attend(self.query, stream)))]
+
+    def close(self, stream):
+        return self._attend(self.last_query, stream)
+
+    def _attend(self, query, stream):
+        values = torch.stack(stream)  # (depth, B, T, C)
+        keys = nn.functional.rms_norm(values, values.shape[-1:])
+        weights = (keys @ query).softmax(dim=0)  # (depth, B, T)
+        return torch.einsum("nbt,nbtc->btc", weights, values)
+
+
+class IdentityStart(Plain):
+    """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He & Hofmann 2024, 2311.01906): no skip.
+
+    The repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its identity and
+    J_F is close to a rotation: the gradient survives without a skip, bought by care that `pre` does not need.
+    """
+
+    mixes_identity = True
+
+    def init(self, branch):
+        branch.c_proj.weight.copy_(_orthogonal(branch.c_proj.weight))
+        if hasattr(branch, "c_fc"):
+            branch.c_fc.weight.copy_(_orthogonal(branch.c_fc.weight))
+        else:
+            q, _, v = branch.c_attn.weight.chunk(3)
+            q.zero_()
+            v.copy_(_orthogonal(v))
+
+
+def _orthogonal(draw: torch.Tensor) -> torch.Tensor:
+    """A matrix with orthonormal rows or columns, a function of the same random draw."""
+    tall = draw.shape[0] >= draw.shape[1]
+    q, r = torch.linalg.qr(draw if tall else draw.T)
+    q = q * r.diagonal().sign()  # else the signs would be qr's and not the draw's
+    return q if tall else q.T
+
+
 WIRINGS = {
     "pre": PreNorm,
     "none": Plain,
     "post": PostNorm,
     "scaled": Scaled,
     "rezero": ReZero,
+    "sandwich": Sandwich,
+    "layerscale": LayerScale,
+    "deepnorm": DeepNorm,
+    "depth_scaled": DepthScaled,
+    "completep": CompleteP,
+    "highway": Highway,
+    "x0": FirstStream,
+    "dense": Dense,
+    "hyper": Hyper,
+    "attention_residual": AttentionResidual,
+    "identity_start": IdentityStart,
 }
