@@ -75,6 +75,12 @@ def train_config(dataset_folder, tmp_path):
     return make
 
 
+@pytest.fixture(autouse=True)
+def same_draws():
+    """Each test starts from the same random state."""
+    torch.manual_seed(0)
+
+
 def run_python(*words, cwd: Path = ROOT, code: int = 0, **options) -> subprocess.CompletedProcess:
     """Run a script; its exit code must be `code` and it must not die with a traceback."""
     command = [sys.executable, *map(str, words)]
