@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 
 from model import GPT, GPTConfig
-from reslab import checkpoint, configure, device
+from reslab import checkpoint, configure, device, probes
 from reslab.dataset import TokenDataset, open_dataset
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer
-from reslab.probes import first_bad_layer
 from reslab.progress import Progress, Stop
 from reslab.runlog import RunLog, claim, read_run, write_config
+from reslab.trainstate import TrainState, restore, save
 from reslab.yardstick import verdict
 
 
@@ -53,6 +53,10 @@ class TrainConfig:
     """Windows of each split that an evaluation reads, always the same ones."""
     log_interval: int = 10
     """Updates between rows of the batch loss."""
+    probes: bool = True
+    """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
+    probe_windows: int = 8
+    """Windows of the fixed batch that the probes read."""
     seed: int = 1337
     """Of initial weights, order of batches, and dropout."""
     device: str = "auto"
@@ -65,13 +69,8 @@ class TrainConfig:
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
         found = self.model.faults() + self.optim.faults()
-        counts = (
-            "batch_size",
-            "gradient_accumulation_steps",
-            "eval_interval",
-            "eval_windows",
-            "log_interval",
-        )
+        counts = ["batch_size", "gradient_accumulation_steps", "eval_interval", "eval_windows"]
+        counts += ["log_interval", "probe_windows"]
         for key in counts:
             if getattr(self, key) < 1:
                 found.append(f"{key}={getattr(self, key)}: must be at least 1")
@@ -86,28 +85,8 @@ class TrainConfig:
 
 
 # What a resumed run may change without becoming another experiment.
-FREE_ON_RESUME = {"resume", "overwrite", "print_config", "out_dir", "eval_interval", "log_interval"}
+FREE_ON_RESUME = {"resume", "overwrite", "print_config", "out_dir", "eval_interval", "log_interval", "probes"}
 FREE_ON_RESUME |= {"max_iters", "device", "dtype", "compile"}
-
-
-@dataclass
-class TrainState:
-    """What changes while training; a checkpoint holds all of it."""
-
-    model: GPT
-    forward: torch.nn.Module
-    """The model, compiled where that is on; it shares the model's weights."""
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    step: int = 0
-    """Updates done."""
-    evaluated_step: int = -1
-    """The step that was last evaluated."""
-    best_val_loss: float = math.inf
-    train_s: float = 0.0
-    """Seconds spent in updates."""
-    elapsed_s: float = 0.0
-    """Seconds of all lives of the run."""
 
 
 def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
@@ -181,6 +160,20 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
     return row | {"val/bits_per_char": bits / counts["chars"], "val/bits_per_byte": bits / counts["bytes"]}
 
 
+def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress) -> None:
+    """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
+    run_device = next(state.model.parameters()).device
+    x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
+    seen = probes.snapshot(state.model, x.to(run_device), y.to(run_device))
+    row = probes.measure(seen)
+    log.write({"step": state.step} | row)
+    state.probed_step = state.step
+    if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
+        progress.say(f"step {state.step}: {line}")
+        log.write({"step": state.step, "alarm": line})
+        state.alarmed = True
+
+
 def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainState:
     """A fresh model and optimizer, at step 0."""
     shape = config.model
@@ -191,41 +184,6 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
     half = device.pick_dtype(config.dtype, run_device) == "float16"
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=half)
     return TrainState(model, forward, make_optimizer(model, config.optim), scaler)
-
-
-def save(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, best: bool) -> None:
-    """Write checkpoint/last, and checkpoint/best when it is."""
-    last = Path(config.out_dir) / "checkpoint" / "last"
-    facts = {key: getattr(state, key) for key in ("step", "evaluated_step", "train_s", "elapsed_s")}
-    facts |= {
-        "best_val_loss": state.best_val_loss if math.isfinite(state.best_val_loss) else None,
-        "metrics_bytes": log.size(),
-        "config": configure.flat(config) | {"vocab_size": state.model.config.vocab_size},
-        "tokenizer": dataset.tokenizer.to_json(),
-        "dataset": dataset.meta["source"],
-        "dataset_sha256": dataset.meta["splits"]["train"]["sha256"],
-    }
-    optimizer = {"optimizer": state.optimizer.state_dict(), "scaler": state.scaler.state_dict()}
-    checkpoint.save(last, state.model, optimizer, facts)
-    if best:
-        checkpoint.copy(last, last.with_name("best"))
-
-
-def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> int:
-    """Fill state from a checkpoint; returns the size that metrics.jsonl had then, in bytes."""
-    saved = checkpoint.load_state(folder)
-    if saved["dataset_sha256"] != dataset.meta["splits"]["train"]["sha256"]:
-        raise ValueError(
-            f"{dataset.folder}: not the data that this run was trained on; prepare that again to resume"
-        )
-    checkpoint.load_model(folder, state.model)
-    loaded = checkpoint.load_optimizer(folder)
-    state.optimizer.load_state_dict(loaded["optimizer"])
-    state.scaler.load_state_dict(loaded["scaler"])
-    for key in ("step", "evaluated_step", "train_s", "elapsed_s"):
-        setattr(state, key, saved[key])
-    state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
-    return saved["metrics_bytes"]
 
 
 def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_device: str) -> dict:
@@ -275,46 +233,62 @@ def train(config: TrainConfig) -> int:
     return code
 
 
+def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, clock) -> None:
+    """Evaluate, probe and save, each where the step asks for it and it is not done yet."""
+    ends = state.step >= config.optim.max_iters
+    evaluates = state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0)
+    if evaluates:
+        row = evaluate(state, config, dataset)
+        state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
+        log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
+        done = state.step * progress.tokens_per_step
+        progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
+    if (
+        config.probes
+        and state.probed_step != state.step
+        and probes.due(state.step, config.eval_interval, ends)
+    ):
+        probe(state, config, dataset, log, progress)
+    if evaluates:
+        best = row["val/loss"] < state.best_val_loss
+        state.best_val_loss = min(row["val/loss"], state.best_val_loss)
+        save(state, Path(config.out_dir), configure.flat(config), dataset, log, best)
+
+
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
-    """Evaluate, save, update, until the last step, a stop or a divergence; returns the exit code."""
-    tokens = progress.tokens_per_step
+    """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
+    run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     while True:
-        ends = state.step >= config.optim.max_iters
-        if state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0):
-            row = evaluate(state, config, dataset)
-            state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
-            log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
-            progress.evaluated(state.step, row, state.step * tokens / state.train_s if state.train_s else 0)
-            best = row["val/loss"] < state.best_val_loss
-            state.best_val_loss = min(row["val/loss"], state.best_val_loss)
-            save(state, config, dataset, log, best)
-        if ends:
+        look(state, config, dataset, log, progress, clock)
+        if state.step >= config.optim.max_iters:
             run = read_run(Path(config.out_dir))
             said = verdict(run.last("train/loss"), run.last("val/loss"), dataset.meta["yardsticks_nats"])
             log.write({"step": state.step, "status": "finished", "verdict": said})
             return 0
+        watched = probes.block_matrices(state.model) if state.probed_step == state.step else None
         started = time.perf_counter()
         metrics = train_step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
             x, y = dataset.batch("train", state.step, config.batch_size)
-            run_device = next(state.model.parameters()).device
-            where = first_bad_layer(state.model, x.to(run_device), y.to(run_device))
+            where = probes.first_bad_layer(state.model, x.to(run_device), y.to(run_device))
             said = (
                 f"diverged at step {state.step}: the loss or its gradient is not finite; first bad: {where}"
             )
             log.write({"step": state.step} | metrics | {"status": "diverged", "verdict": said})
             return 3
-        device.synchronize(str(next(state.model.parameters()).device))
+        device.synchronize(run_device)
         state.train_s += time.perf_counter() - started
         state.elapsed_s = time.perf_counter() - clock
-        rate = (state.step + 1) * tokens / state.train_s
-        if state.step % config.log_interval == 0:
+        rate = (state.step + 1) * progress.tokens_per_step / state.train_s
+        if watched:
+            metrics["probe/update_ratio"] = probes.update_ratio(state.model, watched)
+        if watched or state.step % config.log_interval == 0:
             log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
         state.step += 1
         progress.updated(metrics["batch/loss"], rate)
         if stop.asked:
-            save(state, config, dataset, log, best=False)
+            save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
             return 130
 
 

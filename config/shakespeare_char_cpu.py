@@ -1,9 +1,11 @@
-# Question: how good is a small model after two minutes on a CPU? nanoGPT's CPU recipe (4 layers, 128 wide).
+# Question: how good is a small model after two minutes on a CPU? nanoGPT's shape for CPUs (4 layers,
+# 128 wide) and its 2000 updates of 12 windows.
 #
 #     python data/shakespeare_char/prepare.py
 #     python train.py config/shakespeare_char_cpu.py
 #
-# Expected: val 1.88, what nanoGPT publishes for this recipe.
+# nanoGPT publishes val 1.88 for this shape. Its schedule (peak 1e-3, cosine to 1e-4) gives 1.907 here, on
+# fixed windows over the whole validation split; a peak of 3e-3 that falls linearly to zero gives 1.776.
 
 dataset = "shakespeare_char"
 out_dir = "runs/shakespeare_char_cpu"
@@ -16,8 +18,8 @@ bias = False
 
 batch_size = 12
 max_iters = 2000
-learning_rate = 1e-3
-min_lr = 1e-4
+learning_rate = 3e-3
+schedule = "linear"
 warmup_iters = 100
 
 eval_interval = 250

@@ -6,6 +6,8 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     val/perplexity, val/bits_per_char, val/bits_per_byte
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
     learning_rate, tokens_per_s, elapsed_s
+    probe/<name>                    a list over layers or sublayers, see reslab/probes.py
+    alarm                           the one line of a stack that will not train
     status, verdict                 the last row: finished or diverged, and what it means
 """
 
@@ -44,7 +46,7 @@ class RunLog:
 
     def write(self, row: dict) -> None:
         """Add a row. A number that is not finite becomes null: JSON has no word for it."""
-        row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        row = {key: _finite(value) for key, value in row.items()}
         self._file.write((json.dumps(row, allow_nan=False) + "\n").encode())
         self._file.flush()
 
@@ -55,6 +57,12 @@ class RunLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _finite(value):
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

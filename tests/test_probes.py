@@ -1,0 +1,140 @@
+"""The probes: true to their formulas, and without a trace."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_config, tiny_model
+
+from model import GPT
+from reslab.probes import PROBES, alarm, block_matrices, due, measure, snapshot, update_ratio
+from reslab.residual import WIRINGS
+from reslab.runlog import read_run
+from train import train
+
+IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
+TARGETS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_every_probe_measures_every_wiring(wiring):
+    model = tiny_model(residual=wiring)
+    row = measure(snapshot(model, IDS, TARGETS))
+    lengths = {name: len(row[f"probe/{name}"]) for name in PROBES}
+    assert set(lengths.values()) == {3, 4, 6}  # blocks, streams, sublayers
+    for name in PROBES:
+        assert all(math.isfinite(value) for value in row[f"probe/{name}"]), name
+    assert row["probe/gradient_norm"][0] > 0
+
+
+@pytest.mark.parametrize("wiring", ["pre", "hyper", "x0"])
+def test_the_reach_is_the_gradient_by_finite_differences(wiring):
+    """dL/dh at the stream before block 1: moving h along it changes the loss by its norm."""
+    model = tiny_model(residual=wiring)
+    seen = snapshot(model, IDS, TARGETS)
+    gradient = seen.stream_gradients[1]
+    step = 1e-6 * gradient / gradient.norm()
+
+    def loss(sign):
+        def move(module, args):
+            stream = args[0]
+            if isinstance(stream, tuple):
+                return ((stream[0] + sign * step, *stream[1:]),)
+            return (stream + sign * step,)
+
+        handle = model.blocks[1].register_forward_pre_hook(move)
+        _, value = model(IDS, TARGETS)
+        handle.remove()
+        return value.item()
+
+    slope = (loss(1) - loss(-1)) / 2e-6
+    assert slope == pytest.approx(gradient.norm().item(), rel=1e-5)
+
+
+def test_kinds_of_gradient_add_up_to_the_blocks():
+    model = tiny_model()
+    row = measure(snapshot(model, IDS, TARGETS))
+    model(IDS, TARGETS)[1].backward()
+    block = model.blocks[1]
+    matrices = (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+    expected = sum(m.weight.grad.square().sum().item() for m in matrices)
+    kinds = [row[f"probe/{kind}_gradient"][1] for kind in ("qk", "v", "o", "w1", "w2")]
+    assert sum(value**2 for value in kinds) == pytest.approx(expected)
+
+
+def test_diversity_entropy_and_shares_have_their_known_values():
+    model = GPT(tiny_config()).double()
+    with torch.no_grad():
+        model.wpe.weight.zero_()
+    same = torch.full((2, 8), 3)
+    row = measure(snapshot(model, same, TARGETS[:2]))
+    assert max(row["probe/token_diversity"]) < 1e-7  # all tokens alike
+    assert row["probe/attention_entropy"] == pytest.approx([1.0] * 3)  # so attention is uniform
+    row = measure(snapshot(GPT(tiny_config()).double(), IDS, TARGETS))
+    assert row["probe/token_diversity"][0] > 0.5
+    assert row["probe/layers_that_learn"] == 3 and alarm(row) is None
+
+
+def test_branches_are_measured_against_their_stream():
+    model = tiny_model()
+    row = measure(snapshot(model, IDS, TARGETS))
+    x = model.wte(IDS) + model.wpe.weight[:8]
+    branch = model.blocks[0].attn(model.blocks[0].attn_residual.norm(x))
+    assert row["probe/branch_ratio"][0] == pytest.approx((branch.norm() / x.norm()).item())
+    assert row["probe/branch_cosine"][0] == pytest.approx(
+        torch.cosine_similarity(branch, x, dim=-1).mean().item()
+    )
+    assert row["probe/stream_rms"][0] == pytest.approx(x.square().mean().sqrt().item())
+
+
+def test_the_update_ratio_is_that_of_one_update():
+    model = tiny_model()
+    before = block_matrices(model)
+    with torch.no_grad():
+        for parameter in model.blocks[1].parameters():
+            parameter.mul_(1.01)
+    assert update_ratio(model, before) == pytest.approx([0, 0.01, 0])
+
+
+def test_a_probe_leaves_nothing_behind():
+    model = tiny_model(dropout=0.5).train()
+    state = torch.random.get_rng_state()
+    measure(snapshot(model, IDS, TARGETS))
+    assert model.training and torch.equal(state, torch.random.get_rng_state())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for module in model.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks and not module._backward_hooks
+
+
+def test_losses_do_not_feel_the_probes(train_config, tmp_path):
+    seen, unseen = (
+        train_config(dropout=0.1),
+        train_config(dropout=0.1, out_dir=str(tmp_path / "b"), probes=False),
+    )
+    train(seen), train(unseen)
+    runs = [read_run(Path(config.out_dir)) for config in (seen, unseen)]
+    for key in ("batch/loss", "batch/grad_norm", "val/loss"):
+        assert runs[0].series(key) == runs[1].series(key)
+    assert runs[0].series("probe/qk_gradient")[0] == [0, 1, 3, 5, 10, 12]
+    assert runs[0].series("probe/update_ratio")[0] == [0, 1, 3, 5, 10]
+    assert not runs[1].series("probe/qk_gradient")[0]
+
+
+def test_probes_come_early_and_at_evaluations():
+    assert [step for step in range(131) if due(step, 50, step == 130)] == [0, 1, 3, 10, 30, 50, 100, 130]
+
+
+def test_a_dead_stack_is_told_early_and_a_living_one_is_not(train_config, tmp_path):
+    shape = {"n_layer": 12, "n_embd": 32, "max_iters": 31, "eval_interval": 31}
+    dead = train_config(residual="none", **shape)
+    alive = train_config(residual="pre", out_dir=str(tmp_path / "b"), **shape)
+    train(dead), train(alive)
+    dead, alive = (read_run(Path(config.out_dir)) for config in (dead, alive))
+    steps, lines = dead.series("alarm")
+    assert len(steps) == 1 and steps[0] <= 50
+    assert lines[0].startswith("this stack will not train: behind")
+    assert "of 12 layers learn" in lines[0]
+    assert alive.series("alarm") == ([], [])
+    assert alive.last("probe/layers_that_learn") == 12
+    assert dead.last("probe/layers_that_learn") < 3
