@@ -1,27 +1,37 @@
-"""Compare runs: a table, and one self-contained page with their loss curves.
+"""Compare runs: a table, and one self-contained page with their curves.
 
     python compare.py runs/deep runs/deep-none
-    python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --seeds 2
+    python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --lrs 3e-4,1e-3 --seeds 2
+    python compare.py config/study.py --jobs 2
 
-With a config it first trains the grid of arms x depths x seeds: each run has its own directory
-under the config's out_dir; finished ones are kept, broken ones resumed. All other --key=value are
-settings of train.py, the same for every run.
+With a config it first trains the grid of arms x depths x learning rates x seeds: each run has its own
+directory under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a
+`study` instead: a list of such grids over any settings. All other --key=value are settings of train.py,
+the same for every run.
 """
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
 from reslab import configure
 from reslab.page import write_page
-from reslab.runlog import read_run
-from reslab.summary import differences, row, table
+from reslab.runlog import read_run, write_atomically
+from reslab.summary import differences, results, row, table
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
 SAME_RUN = {"out_dir", "resume", "overwrite", "print_config", "device", "compile"}
+SHORT = {
+    "residual": "",
+    "n_layer": "L",
+    "learning_rate": "lr",
+    "seed": "s",
+}  # how run directories name settings
 
 
 def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
@@ -34,42 +44,68 @@ def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str], lis
     )
     parser.add_argument("--arms", metavar="A,B", help="wirings, e.g. pre,none (default: the config's)")
     parser.add_argument("--depths", metavar="N,M", help="numbers of layers (default: the config's)")
+    parser.add_argument("--lrs", metavar="X,Y", help="learning rates (default: the config's)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds per cell (default: 1)")
     parser.add_argument(
-        "--page", type=Path, default=Path("compare.html"), metavar="FILE", help="(default: %(default)s)"
+        "--jobs", type=int, default=1, metavar="N", help="runs at once, on a share of the cores each"
+    )
+    page = Path("compare.html")
+    parser.add_argument("--page", type=Path, default=page, metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the table with its origin, as JSON"
     )
     args, others = parser.parse_known_args(words)
     settings = [word for word in others if word.startswith("--")]
     places = args.places + [word for word in others if not word.startswith("--")]
     if not places:
         parser.error("give run directories, or a config file")
+    if args.seeds < 1 or args.jobs < 1:
+        parser.error("--seeds and --jobs must be at least 1")
     return args, places, settings
 
 
+def read_grids(args: argparse.Namespace, files: list[str], base) -> dict[str, dict[str, list]]:
+    """The grids to train: name (empty for the command line's) -> setting -> values."""
+    given = {"residual": args.arms, "n_layer": args.depths, "learning_rate": args.lrs}
+    written = [configure.read_config_file(path).get("study") for path in files]
+    if any(written) and not any(given.values()):
+        return {name: grid for study in written if study for name, grid in study.items()}
+    grid = {"n_layer": [base.model.n_layer], "residual": [base.model.residual]}
+    grid |= {key: values.split(",") for key, values in given.items() if values}
+    return {"": grid | {"seed": list(range(base.seed, base.seed + args.seeds))}}
+
+
 def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> list[tuple[Path, list[str]]]:
-    """The grid: run directory and command line of each cell, all of them checked.
+    """The cells of all grids: run directory and command line of each, all of them checked.
 
     Raises:
         ValueError: a cell can't be trained, or its directory holds a run with other settings.
     """
     from train import TrainConfig  # here, so that comparing runs starts without torch
 
-    base, rest = configure.parse(TrainConfig, [*files, *settings])
+    def parse(words):
+        return configure.parse(TrainConfig, words, leave_out=("study",))
+
+    base, rest = parse([*files, *settings])
     if rest:
         raise configure.UsageError(f"{rest[0]}: mixes runs with config files; give one kind")
-    if args.seeds < 1:
-        raise configure.UsageError(f"seeds={args.seeds}: must be at least 1")
-    arms = args.arms.split(",") if args.arms else [base.model.residual]
-    depths = args.depths.split(",") if args.depths else [str(base.model.n_layer)]
-    cells = []
-    for depth, arm, seed in product(depths, arms, range(base.seed, base.seed + args.seeds)):
-        folder = Path(base.out_dir) / f"{arm}-L{depth}-s{seed}"
-        cell = [f"--residual={arm}", f"--n_layer={depth}", f"--seed={seed}", f"--out_dir={folder}"]
-        wanted, _ = configure.parse(TrainConfig, [*files, *settings, *cell])
-        if (folder / "config.json").exists():
-            _check_same(folder, configure.flat(wanted))
-        cells.append((folder, [*files, *settings, *cell]))
-    return cells
+    cells = {}
+    for name, grid in read_grids(args, files, base).items():
+        for values in product(*grid.values()):
+            cell = dict(zip(grid, values, strict=True))
+            words = [SHORT.get(key, key) + str(cell[key]) for key in sorted(cell, key="residual".__ne__)]
+            folder = Path(base.out_dir) / "-".join([name] * bool(name) + words)
+            line = [
+                *files,
+                *settings,
+                *(f"--{key}={value}" for key, value in cell.items()),
+                f"--out_dir={folder}",
+            ]
+            wanted, _ = parse(line)
+            if (folder / "config.json").exists():
+                _check_same(folder, configure.flat(wanted))
+            cells[folder] = line
+    return list(cells.items())
 
 
 def _check_same(folder: Path, wanted: dict) -> None:
@@ -83,35 +119,47 @@ def _check_same(folder: Path, wanted: dict) -> None:
         raise ValueError("\n".join(faults))
 
 
-def train_cell(folder: Path, words: list[str]) -> int:
+def train_cell(folder: Path, words: list[str], jobs: int) -> int:
     """Train one cell, or go on with it, in a process of its own; returns train.py's exit code."""
     begun = (folder / "config.json").exists()
     train = Path(__file__).resolve().parent / "train.py"
-    # Ctrl-C reaches the child too, which saves; this process waits for it.
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        return subprocess.run(
-            [sys.executable, str(train), *words, *(["--resume"] if begun else [])]
-        ).returncode
-    finally:
-        signal.signal(signal.SIGINT, before)
+    command = [sys.executable, str(train), *words, *(["--resume"] if begun else [])]
+    if jobs == 1:
+        return subprocess.run(command).returncode
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
+    print("\n".join(done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-1:]), flush=True)
+    return done.returncode
 
 
-def train_grid(cells: list[tuple[Path, list[str]]]) -> int:
-    """Train the missing cells; returns 0, or the exit code that ended it."""
-    for number, (folder, words) in enumerate(cells, 1):
+def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
+    """Train the missing cells, `jobs` at once; returns 0, or the exit code of a cell that ended it."""
+    codes = []
+
+    def one(number: int, folder: Path, words: list[str]) -> None:
+        if any(code not in (0, 3) for code in codes):
+            return  # stopped, or broken: the others wait for the same command
         begun = (folder / "config.json").exists()
         if begun and read_run(folder).status != "unfinished":
             print(f"[{number}/{len(cells)}] {folder}: kept", flush=True)
-            continue
+            return
         print(f"[{number}/{len(cells)}] {folder}: {'resuming' if begun else 'training'}", flush=True)
-        code = train_cell(folder, words)
-        if code not in (0, 3):  # a run that diverged is a result
+        codes.append(train_cell(folder, words, jobs))
+        if codes[-1] not in (0, 3):  # a run that diverged is a result
             print(
-                f"{folder}: ended with exit code {code}; the same command goes on from here", file=sys.stderr
+                f"{folder}: ended with exit code {codes[-1]}; the same command goes on from here",
+                file=sys.stderr,
             )
-            return code
-    return 0
+
+    # Ctrl-C reaches the children too, which save; this process waits for them.
+    before = signal.signal(signal.SIGINT, lambda number, frame: codes.append(130))
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lambda item: one(item[0], *item[1]), enumerate(cells, 1)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return next((code for code in codes if code not in (0, 3)), 0)
 
 
 def main(words: list[str]) -> int:
@@ -119,21 +167,24 @@ def main(words: list[str]) -> int:
     files = [place for place in places if place.endswith(".py")]
     if files:
         cells = plan(args, places, settings)
-        if code := train_grid(cells):
+        if code := train_grid(cells, args.jobs):
             return code
         folders = [folder for folder, _ in cells]
     else:
-        if settings or args.arms or args.depths:
-            raise configure.UsageError("settings, --arms and --depths need a config file to train")
+        if settings or args.arms or args.depths or args.lrs:
+            raise configure.UsageError("settings, --arms, --depths and --lrs need a config file to train")
         folders = [Path(place) for place in places]
     runs = [read_run(folder) for folder in folders]
     print("\n" + table([row(run) for run in runs]))
-    if len(runs) > 1:
+    if 1 < len(runs) <= 4:
         print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
     write_page(
         args.page, runs, f"{len(runs)} runs of {folders[0].parent}" if len(runs) > 1 else str(folders[0])
     )
     print(f"\npage: {args.page.resolve()}")
+    if args.json:
+        write_atomically(args.json, results(runs, " ".join(sys.argv)))
+        print(f"table: {args.json}")
     return 0
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reslab.residual import WIRINGS
+from reslab.residual import WIRINGS, layer_norm, orthogonal
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class GPTConfig:
     """Wiring of the MLP sublayers only; empty takes `residual`."""
     residual_scale: float = 0.5
     """lambda of the wiring `scaled`."""
+    init: str = "wiring"
+    """Starting weights of the blocks: wiring (each its own), unscaled, scaled, fan_in or orthogonal."""
+    norm_eps: float = 1e-5
+    """What a layer norm adds to the variance."""
 
     def faults(self) -> list[str]:
         """What no model can be built from, one line per fault."""
@@ -167,7 +171,7 @@ class GPT(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         final_norm = self.blocks[-1].mlp_residual.final_norm
-        self.ln_f = nn.LayerNorm(config.n_embd, bias=config.bias) if final_norm else nn.Identity()
+        self.ln_f = layer_norm(config) if final_norm else nn.Identity()
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.init_weights(seed)
 
@@ -178,6 +182,8 @@ class GPT(nn.Module):
             biases                            0
             norms, and scalars of a wiring    as their module made them (1 and 0)
             what a wiring wants otherwise     its init: `pre` divides c_proj by sqrt(2L)
+
+        config.init overrules the wirings: see INITS.
 
         The draws behind each matrix depend on (seed, parameter name) alone, and the name holds the
         layer: two arms, or two depths, start from the same numbers, each scaled as its wiring says.
@@ -190,8 +196,8 @@ class GPT(nn.Module):
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
             for block in self.blocks:
-                block.attn_residual.init(block.attn)
-                block.mlp_residual.init(block.mlp)
+                for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
+                    INITS[self.config.init](self.config, residual, branch, std)
 
     def forward(
         self, idx: torch.Tensor, targets: torch.Tensor | None = None
@@ -278,7 +284,43 @@ def pick_token(logits, temperature=1.0, top_k=None, top_p=None, generator=None) 
     return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
+def _init_wiring(config, residual, branch, std):
+    """What the wiring's paper says."""
+    residual.init(branch)
+
+
+def _init_unscaled(config, residual, branch, std):
+    """All matrices alike, std 0.02."""
+
+
+def _init_scaled(config, residual, branch, std):
+    """GPT-2's: output projections divided by sqrt(2L)."""
+    branch.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
+
+
+def _init_fan_in(config, residual, branch, std):
+    """std 1 / sqrt(inputs) for every matrix (LeCun et al. 1998): a linear stack keeps its variance."""
+    for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
+        layer.weight.mul_(layer.in_features**-0.5 / std)
+
+
+def _init_orthogonal(config, residual, branch, std):
+    """Every matrix orthogonal (Saxe et al. 2014, arXiv 1312.6120); Q, K and V apart."""
+    for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
+        for part in layer.weight.split(layer.in_features) if layer.out_features % 3 == 0 else [layer.weight]:
+            part.copy_(orthogonal(part))
+
+
 def _generator(name: str) -> torch.Generator:
     """A random stream of its own for each name, on the CPU, so all devices start alike."""
     digest = hashlib.sha256(name.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+INITS = {
+    "wiring": _init_wiring,
+    "unscaled": _init_unscaled,
+    "scaled": _init_scaled,
+    "fan_in": _init_fan_in,
+    "orthogonal": _init_orthogonal,
+}

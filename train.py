@@ -62,7 +62,7 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
-    """auto, float32, bfloat16 or float16: of the matrix products; weights are float32."""
+    """auto, float32, bfloat16, float16 (of the matrix products; weights are float32), or float64."""
     compile: str = "auto"
     """auto (on a GPU), True or False."""
 
@@ -148,7 +148,9 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
             with device.autocast(str(run_device), dtype):
                 logits, _ = state.model(x.to(run_device))
             each = F.cross_entropy(
-                logits.float().transpose(1, 2), y.to(run_device), reduction="none"
+                logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2),
+                y.to(run_device),
+                reduction="none",
             )  # (B, T)
             losses.append(each.mean(dim=1).double().cpu())
         losses = torch.cat(losses)
@@ -181,8 +183,10 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
         raise ValueError(f"vocab_size={shape.vocab_size}: must be 0, or at least the dataset's {vocab_size}")
     model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed).to(run_device)
     forward = device.compile_model(model, config.compile, run_device)
-    half = device.pick_dtype(config.dtype, run_device) == "float16"
-    scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=half)
+    dtype = device.pick_dtype(config.dtype, run_device)
+    if dtype == "float64":
+        model = model.double()
+    scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
     return TrainState(model, forward, make_optimizer(model, config.optim), scaler)
 
 
@@ -293,7 +297,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
 
 
 def main(words: list[str]) -> int:
-    config, rest = configure.parse(TrainConfig, words)
+    config, rest = configure.parse(TrainConfig, words, leave_out=("study",))  # compare.py reads that
     if rest:
         raise configure.UsageError(f"{rest[0]}: neither a config file (*.py) nor --key=value")
     if config.print_config:

@@ -23,7 +23,9 @@ class UsageError(ValueError):
     """What the user typed can't be run; each line of the message is one fault."""
 
 
-def parse(cls: type[Config], words: list[str], takes_files: bool = True) -> tuple[Config, list[str]]:
+def parse(
+    cls: type[Config], words: list[str], takes_files: bool = True, leave_out: tuple[str, ...] = ()
+) -> tuple[Config, list[str]]:
     """Read a command line.
 
     Args:
@@ -32,6 +34,7 @@ def parse(cls: type[Config], words: list[str], takes_files: bool = True) -> tupl
         words: the command line without the program's name. `--key=value`, `--key value`, and for a
             boolean just `--key`.
         takes_files: words that end in .py are config files; if not, they are positional like others.
+        leave_out: names in config files that another program reads.
 
     Returns:
         the config, and the words that are neither.
@@ -55,9 +58,8 @@ def parse(cls: type[Config], words: list[str], takes_files: bool = True) -> tupl
             settings.append((key, value, ""))
         elif takes_files and word.endswith(".py"):
             try:
-                settings += [
-                    (key, str(value), f" in {word}") for key, value in read_config_file(word).items()
-                ]
+                read = read_config_file(word)
+                settings += [(k, str(v), f" in {word}") for k, v in read.items() if k not in leave_out]
             except UsageError as error:
                 faults.append(str(error))
         else:

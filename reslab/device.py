@@ -6,7 +6,12 @@ from contextlib import nullcontext
 import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 def pick_device(name: str) -> str:
@@ -46,8 +51,8 @@ def prepare_torch(device: str) -> None:
 
 
 def autocast(device: str, dtype: str):
-    """Context in which matrix products run in dtype; weights stay float32."""
-    if dtype == "float32":
+    """Context in which matrix products run in half precision; weights stay as they are."""
+    if dtype in ("float32", "float64"):
         return nullcontext()
     return torch.autocast(device_type=device.split(":")[0], dtype=DTYPES[dtype])
 

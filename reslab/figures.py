@@ -18,17 +18,10 @@ def loss_curves(runs: list[Run]) -> go.Figure:
     """
     titles = {"train": "on its training data", "val": "on text it has not seen"}
     figure = make_subplots(cols=2, rows=1, shared_yaxes=True, subplot_titles=list(titles.values()))
-    arms = list(dict.fromkeys(arm(run.config) for run in runs))
-    depths = sorted({run.config["n_layer"] for run in runs})
     for column, split in enumerate(titles, 1):
-        for run, label in zip(runs, labels(runs), strict=True):
+        for run, label, line in _styled(runs):
             steps, losses = run.series(f"{split}/loss")
             _, errors = run.series(f"{split}/loss_se")
-            line = {
-                "color": COLOURS[arms.index(arm(run.config)) % len(COLOURS)],
-                "dash": DASHES[depths.index(run.config["n_layer"]) % len(DASHES)],
-                "width": 2.5,
-            }
             curve = go.Scatter(
                 x=steps,
                 y=losses,
@@ -42,40 +35,122 @@ def loss_curves(runs: list[Run]) -> go.Figure:
                 hovertemplate=f"{label}<br>step %{{x}}: %{{y:.3f}} nats<extra></extra>",
             )
             figure.add_trace(curve, row=1, col=column)
-        for name, loss in lines(runs[0], split).items():
-            figure.add_hline(
-                loss,
-                row=1,
-                col=column,
-                line={"color": "#888", "width": 1, "dash": "dot"},
-                annotation={"text": f"{name} {loss:.2f}", "font": {"size": 11, "color": "#888"}},
-                annotation_position="top right",
-            )
+        _yardstick_lines(figure, runs[0], split, row=1, col=column)
     figure.update_xaxes(title="updates")
     figure.update_yaxes(title="loss, nats per token", col=1)
     figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
     return figure
 
 
+def reach(runs: list[Run]) -> go.Figure | None:
+    """How far the gradient reaches: norm of dL/dh before each block, first and last time it was measured.
+
+    The last column of a panel is the head; follow a curve to the left, back towards layer 0.
+    """
+    return _by_layer(runs, "probe/gradient_norm", "norm of dL/dh", {"type": "log", "exponentformat": "power"})
+
+
+def diversity(runs: list[Run]) -> go.Figure | None:
+    """How different the tokens still are before each block, first and last time it was measured.
+
+    A stack whose tokens have become alike can't use any of them: its loss is that of letter frequencies.
+    """
+    return _by_layer(
+        runs,
+        "probe/token_diversity",
+        "norm(X - mean) / norm(X)",
+        {"type": "log", "exponentformat": "power"},
+    )
+
+
+def _by_layer(runs, key, title, axis) -> go.Figure | None:
+    """Two panels, at the first and the last step: a probe's list over the layers, a curve per run."""
+    runs = [run for run in runs if run.series(key)[0]]
+    if not runs:
+        return None
+    figure = make_subplots(
+        cols=2, rows=1, shared_yaxes=True, subplot_titles=["before training", "at the end"]
+    )
+    for column, which in enumerate((0, -1), 1):
+        for run, label, line in _styled(runs):
+            values = run.series(key)[1][which]
+            values = [value or None for value in values]  # a logarithm has no place for 0
+            place = list(range(len(values)))
+            curve = go.Scatter(x=place, y=values, name=label, legendgroup=label, line=line, connectgaps=False)
+            figure.add_trace(curve.update(mode="lines+markers", showlegend=column == 1), row=1, col=column)
+    figure.update_xaxes(title="stream before block")
+    figure.update_yaxes(axis)
+    figure.update_yaxes(title=title, col=1)
+    return figure.update_layout(height=460, legend={"orientation": "h", "y": -0.2})
+
+
+def learning_rates(runs: list[Run]) -> go.Figure | None:
+    """Final validation loss over the learning rate: the whole curve of each wiring and depth.
+
+    Only runs that differ in wiring, depth, learning rate and seed are drawn.
+    """
+    varied = {"residual", "n_layer", "learning_rate", "seed", "out_dir", "resume"}
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        if run.last("val/loss") is not None:
+            rest = tuple(sorted((k, str(v)) for k, v in run.config.items() if k not in varied))
+            groups.setdefault(rest, []).append(run)
+    group = max(groups.values(), key=lambda g: len({run.config["learning_rate"] for run in g}), default=[])
+    if len({run.config["learning_rate"] for run in group}) < 2:
+        return None
+    curves: dict[str, tuple[dict, dict[float, list[float]]]] = {}
+    for run, _, line in _styled(group):
+        label = f"{arm(run.config)}, {run.config['n_layer']} layers"
+        points = curves.setdefault(label, (line, {}))[1]
+        points.setdefault(run.config["learning_rate"], []).append(run.last("val/loss"))
+    figure = go.Figure()
+    for label, (line, points) in curves.items():
+        rates = sorted(points)
+        means = [sum(points[rate]) / len(points[rate]) for rate in rates]
+        if len(rates) > 1:
+            figure.add_trace(go.Scatter(x=rates, y=means, name=label, mode="lines+markers", line=line))
+    _yardstick_lines(figure, group[0], "val")
+    figure.update_xaxes(title="learning rate", type="log")
+    figure.update_yaxes(title="final validation loss, nats per token")
+    return figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
+
+
 def gradient_norms(runs: list[Run]) -> go.Figure:
     """Norm of the whole gradient before clipping, over the updates."""
     figure = go.Figure()
-    arms = list(dict.fromkeys(arm(run.config) for run in runs))
-    depths = sorted({run.config["n_layer"] for run in runs})
-    for run, label in zip(runs, labels(runs), strict=True):
+    for run, label, line in _styled(runs):
         steps, norms = run.series("batch/grad_norm")
-        line = {
-            "color": COLOURS[arms.index(arm(run.config)) % len(COLOURS)],
-            "dash": DASHES[depths.index(run.config["n_layer"]) % len(DASHES)],
-        }
         figure.add_trace(go.Scatter(x=steps, y=norms, mode="lines", name=label, line=line))
     figure.update_xaxes(title="updates")
     figure.update_yaxes(title="gradient norm before clipping", type="log", exponentformat="power", dtick=1)
-    figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
-    return figure
+    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+
+
+def _styled(runs: list[Run]):
+    """Each run with its label and line: the colour tells the wiring, the dash the depth."""
+    arms = list(dict.fromkeys(arm(run.config) for run in runs))
+    depths = sorted({run.config["n_layer"] for run in runs})
+    for run, label in zip(runs, labels(runs), strict=True):
+        colour = COLOURS[arms.index(arm(run.config)) % len(COLOURS)]
+        dash = DASHES[depths.index(run.config["n_layer"]) % len(DASHES)]
+        yield run, label, {"color": colour, "dash": dash, "width": 2.5}
+
+
+def _yardstick_lines(figure, run: Run, split: str, **where) -> None:
+    for name, loss in lines(run, split).items():
+        figure.add_hline(
+            loss,
+            **where,
+            line={"color": "#888", "width": 1, "dash": "dot"},
+            annotation={"text": f"{name} {loss:.2f}", "font": {"size": 11, "color": "#888"}},
+            annotation_position="top right",
+        )
 
 
 FIGURES = {
     "Loss": loss_curves,
-    "Gradient": gradient_norms,
+    "Learning rates": learning_rates,
+    "How far the gradient reaches": reach,
+    "What is left of the tokens": diversity,
+    "Gradient norm": gradient_norms,
 }

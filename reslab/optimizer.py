@@ -10,6 +10,8 @@ import torch
 class OptimConfig:
     """How weights follow gradients. Field names are nanoGPT's."""
 
+    optimizer: str = "adamw"
+    """adamw, sgd (momentum beta1) or muon (AdamW for what is not a matrix of a block)."""
     max_iters: int = 2000
     """Updates."""
     learning_rate: float = 1e-3
@@ -26,18 +28,30 @@ class OptimConfig:
     """AdamW's memory of gradients."""
     beta2: float = 0.99
     """AdamW's memory of squared gradients."""
+    adam_eps: float = 1e-8
+    """What AdamW adds to the root of the squared gradients."""
     grad_clip: float = 1.0
     """Largest norm of the gradient; 0 does not clip."""
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
         found = []
-        for key in ("max_iters", "learning_rate", "min_lr", "warmup_iters", "weight_decay", "grad_clip"):
+        for key in (
+            "max_iters",
+            "learning_rate",
+            "min_lr",
+            "warmup_iters",
+            "weight_decay",
+            "grad_clip",
+            "adam_eps",
+        ):
             if not 0 <= getattr(self, key) < math.inf:
                 found.append(f"{key}={getattr(self, key)}: must be finite and not negative")
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 found.append(f"{key}={getattr(self, key)}: must be at least 0 and below 1")
+        if self.optimizer not in OPTIMIZERS:
+            found.append(f"optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:
             found.append(f"schedule={self.schedule}: allowed are {', '.join(SCHEDULES)}")
         return found
@@ -51,20 +65,75 @@ def learning_rate(config: OptimConfig, step: int) -> float:
     return SCHEDULES[config.schedule](config, min(progress, 1.0))
 
 
-def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer of a model.
 
     Weight decay on the matrices of linear layers and embeddings; a bias, a norm, or a weight that a
     wiring starts at 1 has none.
     """
+    return OPTIMIZERS[config.optimizer](model, config)
+
+
+def _groups(model, config) -> list[dict]:
+    """All parameters, those that decay and those that don't."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
-    groups = [
+    return [
         {"params": [p for p in model.parameters() if p in matrices], "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
     ]
+
+
+def _adamw(model, config):
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+    return torch.optim.AdamW(
+        _groups(model, config), lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True
+    )
+
+
+def _sgd(model, config):
+    return torch.optim.SGD(_groups(model, config), lr=config.learning_rate, momentum=config.beta1)
+
+
+class MuonAdamW:
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
+
+    Muon's step is scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so one learning
+    rate serves both. Has the part of torch's Optimizer that a training loop uses.
+    """
+
+    def __init__(self, model, config):
+        layers = [m for m in model.blocks.modules() if isinstance(m, torch.nn.Linear)]
+        inside = {layer.weight for layer in layers}
+        self.muon = torch.optim.Muon(
+            [layer.weight for layer in layers],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        rest = [{**g, "params": [p for p in g["params"] if p not in inside]} for g in _groups(model, config)]
+        betas = (config.beta1, config.beta2)
+        self.adamw = torch.optim.AdamW(
+            rest, lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True
+        )
+        self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
+
+    def step(self) -> None:
+        self.muon.step()
+        self.adamw.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.muon.zero_grad(set_to_none)
+        self.adamw.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict:
+        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+
+    def load_state_dict(self, saved: dict) -> None:
+        self.muon.load_state_dict(saved["muon"])
+        self.adamw.load_state_dict(saved["adamw"])
+        self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
 
 
 def _cosine(config, progress):
@@ -80,3 +149,4 @@ def _constant(config, progress):
 
 
 SCHEDULES = {"cosine": _cosine, "linear": _linear, "constant": _constant}
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd, "muon": MuonAdamW}

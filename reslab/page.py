@@ -41,11 +41,13 @@ def write_page(path: Path, runs: list[Run], title: str) -> None:
         parts.append(f"<blockquote><b>{escape(run.folder.name)}</b>: {escape(said)}</blockquote>")
     parts += ["<h2>Runs</h2>", _table([row(run) for run in runs], COLUMNS)]
     for name, draw in FIGURES.items():
-        parts += [
-            f"<h2>{escape(name)}</h2>",
-            f"<p class=soft>{escape(_first_line(draw))}</p>",
-            _figure(draw(runs)),
-        ]
+        figure = draw(runs)
+        if figure is not None:  # not every picture has something to show of these runs
+            parts += [
+                f"<h2>{escape(name)}</h2>",
+                f"<p class=soft>{escape(_caption(draw))}</p>",
+                _figure(figure),
+            ]
     different = differences(runs)
     parts.append("<h2>What differs between these runs</h2>")
     parts.append(_table(different, {}) if different else "<p>No setting differs.</p>")
@@ -67,8 +69,8 @@ def _data_line(runs: list[Run]) -> str:
     return f"Trained on {'; '.join(known)}. Losses in nats per token; lower is better."
 
 
-def _first_line(function) -> str:
-    return function.__doc__.strip().splitlines()[0]
+def _caption(function) -> str:
+    return " ".join(function.__doc__.split())
 
 
 def _figure(figure) -> str:

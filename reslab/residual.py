@@ -17,6 +17,11 @@ import torch
 from torch import nn
 
 
+def layer_norm(config) -> nn.LayerNorm:
+    """N of the equations: mean 0 and variance 1 over the channels, then a learned gain (and bias)."""
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
 class Residual(nn.Module):
     """What all wirings share: one branch of one block in, one stream out.
 
@@ -30,7 +35,7 @@ class Residual(nn.Module):
     several (all earlier outputs, parallel streams) overrides both.
 
     Args:
-        config: has n_embd, n_layer, bias and residual_scale.
+        config: has n_embd, n_layer, bias, norm_eps and residual_scale.
         depth: position of this sublayer counted from the input, 0 .. 2 n_layer - 1.
     """
 
@@ -41,7 +46,7 @@ class Residual(nn.Module):
 
     def __init__(self, config, depth: int):
         super().__init__()
-        self.norm = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.norm = layer_norm(config)
 
     def open(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -146,7 +151,7 @@ class Sandwich(Residual):
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        self.norm_out = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.norm_out = layer_norm(config)
 
     def forward(self, x, branch):
         return x + self.norm_out(branch(self.norm(x)))
@@ -364,6 +369,16 @@ class AttentionResidual(Residual):
         return torch.einsum("nbt,nbtc->btc", weights, values)
 
 
+class Silent(Residual):
+    """y = x + 0 F(N(x)): branches frozen at 0, the control for what embedding and head can do alone.
+
+    dy/dx = I. It is `pre` without blocks, a bigram model at any number of layers.
+    """
+
+    def forward(self, x, branch):
+        return x + 0.0 * branch(self.norm(x))
+
+
 class IdentityStart(Plain):
     """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He & Hofmann 2024, 2311.01906): no skip.
 
@@ -374,16 +389,16 @@ class IdentityStart(Plain):
     mixes_identity = True
 
     def init(self, branch):
-        branch.c_proj.weight.copy_(_orthogonal(branch.c_proj.weight))
+        branch.c_proj.weight.copy_(orthogonal(branch.c_proj.weight))
         if hasattr(branch, "c_fc"):
-            branch.c_fc.weight.copy_(_orthogonal(branch.c_fc.weight))
+            branch.c_fc.weight.copy_(orthogonal(branch.c_fc.weight))
         else:
             q, _, v = branch.c_attn.weight.chunk(3)
             q.zero_()
-            v.copy_(_orthogonal(v))
+            v.copy_(orthogonal(v))
 
 
-def _orthogonal(draw: torch.Tensor) -> torch.Tensor:
+def orthogonal(draw: torch.Tensor) -> torch.Tensor:
     """A matrix with orthonormal rows or columns, a function of the same random draw."""
     tall = draw.shape[0] >= draw.shape[1]
     q, r = torch.linalg.qr(draw if tall else draw.T)
@@ -407,5 +422,6 @@ WIRINGS = {
     "dense": Dense,
     "hyper": Hyper,
     "attention_residual": AttentionResidual,
+    "silent": Silent,
     "identity_start": IdentityStart,
 }

@@ -1,5 +1,7 @@
 """Runs as rows of a table, and what differs between their settings."""
 
+import json
+
 from reslab.runlog import Run
 
 COLUMNS = {
@@ -67,6 +69,37 @@ def row(run: Run) -> dict[str, str]:
         crossed = (step for step, loss in zip(steps, losses, strict=True) if loss < line)
         cells[f"<{name} at"] = str(next(crossed, "never"))
     return {column: cells[column] for column in COLUMNS}
+
+
+def results(runs: list[Run], command: str) -> str:
+    """The runs as a small JSON text to keep: figures, where they come from, and what differs."""
+    different = [cells["setting"] for cells in differences(runs)]
+    first = runs[0].facts
+    kept = {
+        "command": command,
+        "date": max(run.facts["started"] for run in runs)[:10],
+        "commit": sorted({str(run.facts["git_commit"]) for run in runs}),
+        "machine": f"{first['machine']}, {first['device']}, torch {first['torch']}",
+        "dataset": {"source": first["dataset"]["source"], "source_sha256": first["dataset"]["source_sha256"]},
+        "yardsticks_nats": first["yardsticks_nats"],
+        "runs": [],
+    }
+    for run in runs:
+        figures = {key: run.last(key) for key in ("train/loss", "val/loss", "val/loss_se", "tokens_per_s")}
+        figures |= {"layers_that_learn": run.last("probe/layers_that_learn"), "alarm": run.last("alarm")}
+        settings = {key: run.config[key] for key in different if key in run.config}
+        kept["runs"].append(
+            {
+                "run": run.folder.name,
+                **settings,
+                "step": run.rows[-1]["step"],
+                "status": run.status,
+                **figures,
+            }
+        )
+    head = {key: value for key, value in kept.items() if key != "runs"}
+    lines = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in kept["runs"])
+    return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "runs": [\n  {lines}\n ]\n}}\n'
 
 
 def table(rows: list[dict[str, str]]) -> str:

@@ -1,0 +1,52 @@
+# Question: is it really the skip? A plain stack is given every chance that a sceptic can think of.
+#
+#     python compare.py config/study.py --jobs 2 --page runs/study.html
+#
+# Every grid below differs from the base in what it names. All runs: the same batches, the same draws.
+# docs/residuals.md reads the result; the figures are in results/study.json.
+
+dataset = "stdlib"
+out_dir = "runs/study"
+
+n_layer = 12
+n_head = 2
+n_embd = 64
+block_size = 64
+
+batch_size = 16
+max_iters = 300
+learning_rate = 3e-3
+schedule = "linear"
+warmup_iters = 30
+
+eval_interval = 100
+eval_windows = 256
+
+_others = ["post", "rezero", "sandwich", "layerscale", "deepnorm", "depth_scaled", "completep"]
+_others += ["highway", "x0", "dense", "hyper", "attention_residual", "silent", "identity_start"]
+
+# Grid -> setting -> values; compare.py trains the product of the values of each grid.
+study = {
+    "lr": {
+        "residual": ["pre", "none"],
+        "n_layer": [1, 4, 12],
+        "learning_rate": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
+    },
+    "deep": {"residual": ["pre", "none"], "n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
+    "seeds": {"residual": ["pre", "none"], "learning_rate": [3e-3], "seed": [1, 2, 3]},
+    "wirings": {"residual": _others},
+    "lower-lr": {"residual": ["none"], "learning_rate": [1e-5]},
+    "warmup": {"residual": ["none"], "warmup_iters": [150]},
+    "ten-times": {"residual": ["none"], "max_iters": [3000], "eval_interval": [500]},
+    "sgd": {"residual": ["none"], "optimizer": ["sgd"], "learning_rate": [0.1, 1.0]},
+    "muon": {"residual": ["none"], "optimizer": ["muon"], "learning_rate": [1e-3, 1e-2]},
+    "adam-eps": {"residual": ["none"], "adam_eps": [1e-16]},
+    "init": {"residual": ["none"], "init": ["orthogonal", "fan_in", "scaled"]},
+    "norm-eps": {"residual": ["none"], "norm_eps": [1e-12]},
+    "fp64": {"residual": ["none"], "dtype": ["float64"]},
+    "untied": {"residual": ["none"], "tie_weights": [False]},
+    "attention-skip-only": {"residual": ["pre"], "mlp_residual": ["none"]},
+    "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
+    "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
+    "control": {"residual": ["identity_start"], "learning_rate": [1e-3]},
+}
