@@ -64,13 +64,16 @@ def parse(
                 faults.append(str(error))
         else:
             rest.append(word)
-    for key, value, where in settings:
-        fault = _fault(cls, fields, key, value)
-        faults += [fault + where] if fault else []
-    if faults:
-        raise UsageError("\n".join(faults))
     final = {key: value for key, value, _ in settings}
-    config = _tyro(cls, [f"--{key}={value}" for key, value in final.items()])
+    try:
+        config = None if faults or set(final) - set(fields) else _tyro(cls, _words(final))
+    except SystemExit:
+        config = None
+    if config is None:  # find out which of the settings it was
+        for key, value, where in settings:
+            fault = _fault(cls, fields, key, value)
+            faults += [fault + where] if fault else []
+        raise UsageError("\n".join(faults))
     if config.faults():
         raise UsageError("\n".join(config.faults()))
     return config, rest
@@ -127,11 +130,15 @@ def _fault(cls, fields: dict, key: str, value: str) -> str | None:
             f"; did you mean --{near[0]}?" if near else "; see --help"
         )
     try:
-        _tyro(cls, [f"--{key}={value}"])
+        _tyro(cls, _words({key: value}))
     except SystemExit:
         name = getattr(fields[key], "__name__", str(fields[key]))
         return f"--{key}={value}: must be of type {name}"
     return None
+
+
+def _words(settings: dict[str, str]) -> list[str]:
+    return [f"--{key}={value}" for key, value in settings.items()]
 
 
 def _tyro(cls, words: list[str], quiet: bool = True):
