@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from model import GPT, GPTConfig
 from reslab import checkpoint, configure, device, probes
 from reslab.dataset import TokenDataset, open_dataset
+from reslab.growth import PLACES, start_from
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer
 from reslab.progress import Progress, Stop
 from reslab.runlog import RunLog, claim, read_run, write_config
@@ -37,6 +38,10 @@ class TrainConfig:
     """A name under data/, or the path of a folder that a prepare.py wrote."""
     out_dir: str = "runs/out"
     """The run directory."""
+    init_from: str = "scratch"
+    """scratch, or a run directory: start from its weights, grown to n_layer by silent blocks."""
+    grow_at: str = "end"
+    """Where silent blocks go: end, middle or between."""
     resume: bool = False
     """Go on with the run in out_dir."""
     overwrite: bool = False
@@ -76,7 +81,11 @@ class TrainConfig:
                 found.append(f"{key}={getattr(self, key)}: must be at least 1")
         if self.seed < 0:
             found.append(f"seed={self.seed}: must not be negative")
-        for key, names in {"dtype": ("auto", *device.DTYPES), "compile": ("auto", "True", "False")}.items():
+        for key, names in {
+            "dtype": ("auto", *device.DTYPES),
+            "compile": ("auto", "True", "False"),
+            "grow_at": PLACES,
+        }.items():
             if getattr(self, key) not in names:
                 found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
         if self.device.split(":")[0] not in device.DEVICES:
@@ -220,6 +229,12 @@ def train(config: TrainConfig) -> int:
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     state = make_state(config, dataset.vocab_size, run_device)
     found = checkpoint.find(folder / "checkpoint" / "last") if config.resume else None
+    if not found and config.init_from != "scratch":
+        tokenizer = dataset.tokenizer.to_json()
+        print(
+            start_from(Path(config.init_from), state.model, state.optimizer, config.grow_at, tokenizer),
+            flush=True,
+        )
     keep_bytes = restore(state, found, dataset) if found else 0
     if config.overwrite:
         checkpoint.remove(folder / "checkpoint")

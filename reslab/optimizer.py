@@ -74,12 +74,12 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.O
     return OPTIMIZERS[config.optimizer](model, config)
 
 
-def _groups(model, config) -> list[dict]:
-    """All parameters, those that decay and those that don't."""
+def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """All parameters in the order that a checkpoint keeps: those that decay, then those that don't."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
     return [
-        {"params": [p for p in model.parameters() if p in matrices], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p in matrices], "weight_decay": weight_decay},
         {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
     ]
 
@@ -88,12 +88,18 @@ def _adamw(model, config):
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(
-        _groups(model, config), lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True
+        decay_groups(model, config.weight_decay),
+        lr=config.learning_rate,
+        betas=betas,
+        eps=config.adam_eps,
+        fused=True,
     )
 
 
 def _sgd(model, config):
-    return torch.optim.SGD(_groups(model, config), lr=config.learning_rate, momentum=config.beta1)
+    return torch.optim.SGD(
+        decay_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
+    )
 
 
 class MuonAdamW:
@@ -112,7 +118,10 @@ class MuonAdamW:
             weight_decay=config.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
-        rest = [{**g, "params": [p for p in g["params"] if p not in inside]} for g in _groups(model, config)]
+        rest = [
+            {**g, "params": [p for p in g["params"] if p not in inside]}
+            for g in decay_groups(model, config.weight_decay)
+        ]
         betas = (config.beta1, config.beta2)
         self.adamw = torch.optim.AdamW(
             rest, lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True

@@ -1,0 +1,145 @@
+"""Growth: insert silent blocks into a trained model, which then says exactly what it said before.
+
+A block with F = 0 gives y = x, so a deeper model starts where the shallow one stopped and can only
+learn from there. Inserted blocks get fresh weights with output projections at 0 (or, in `rezero`,
+their scalar at 0): the first update wakes the projection, the second all that lies before it.
+"""
+
+from pathlib import Path
+
+import torch
+
+from reslab import checkpoint, configure
+from reslab.optimizer import decay_groups
+from reslab.residual import WIRINGS
+
+
+def placement(old: int, new: int, where: str) -> list[int | None]:
+    """Which old block each of `new` blocks is, None for an inserted one."""
+    return PLACES[where](old, new)
+
+
+def _end(old, new):
+    return [*range(old), *[None] * (new - old)]
+
+
+def _middle(old, new):
+    half = (old + 1) // 2
+    return [*range(half), *[None] * (new - old), *range(half, old)]
+
+
+def _between(old, new):
+    """Spread evenly: old block k is followed by its share of the inserted ones."""
+    blocks: list[int | None] = []
+    for k in range(old):
+        blocks.append(k)
+        share = (k + 1) * (new - old) // old - k * (new - old) // old
+        blocks += [None] * share
+    return blocks
+
+
+def start_from(folder: Path, model: torch.nn.Module, optimizer, where: str, tokenizer: dict) -> str:
+    """Give model the weights, and optimizer the memory, of a run that may have fewer blocks.
+
+    Args:
+        folder: a run directory.
+        model: the new, fresh model.
+        where: end, middle or between: where the silent blocks go.
+        tokenizer: of the data that the new run will read, as JSON.
+
+    Returns:
+        one line that says what was done.
+
+    Raises:
+        ValueError: there is no checkpoint, the shapes or tokenizers differ, or the wiring can't grow.
+    """
+    found = checkpoint.find(folder / "checkpoint" / "last")
+    if found is None:
+        raise ValueError(f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep")
+    saved = checkpoint.load_state(found)
+    before = configure.from_flat(type(model.config), saved["config"])
+    _check(folder, before, model.config)
+    if saved["tokenizer"] != tokenizer:
+        raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
+    old = type(model)(before)
+    checkpoint.load_model(found, old)
+    place = placement(before.n_layer, model.config.n_layer, where)
+    pairs = _pair_parameters(old, model, place)
+    with torch.no_grad():
+        for theirs, ours in pairs:
+            ours.copy_(theirs)
+        for block, source in zip(model.blocks, place, strict=True):
+            if source is None:
+                _silence(block)
+    memory = _carry(checkpoint.load_optimizer(found)["optimizer"], old, optimizer, pairs)
+    grown = sum(source is None for source in place)
+    return (
+        f"started from {folder}: {before.n_layer} blocks carried over, {grown} silent ones inserted "
+        f"({where}); {memory}"
+    )
+
+
+def _check(folder: Path, before, now) -> None:
+    """Only depth may differ, and only where a block can be silent."""
+    was, wanted = configure.flat(before), configure.flat(now)
+    faults = [
+        f"{key}={wanted[key]}: the model in {folder} has {was[key]}, and only n_layer can grow"
+        for key in was
+        if key not in ("n_layer", "dropout", "init") and was[key] != wanted[key]
+    ]
+    if now.n_layer < before.n_layer:
+        faults.append(f"n_layer={now.n_layer}: the model in {folder} has {before.n_layer} layers already")
+    for kind in ("attn_residual", "mlp_residual"):
+        name = getattr(now, kind) or now.residual
+        if now.n_layer > before.n_layer and not WIRINGS[name].has_identity:
+            able = ", ".join(n for n, wiring in WIRINGS.items() if wiring.has_identity)
+            faults.append(
+                f"{kind}={name}: can't grow, because a silent block of this wiring does not give back x, "
+                f"or its constants depend on the depth; these can: {able}"
+            )
+    if faults:
+        raise ValueError("\n".join(dict.fromkeys(faults)))
+
+
+def _pair_parameters(old, new, place):
+    """(old parameter, new parameter) of everything that is carried over."""
+    there, here = dict(old.named_parameters()), dict(new.named_parameters())
+    pairs = [(there[name], here[name]) for name in there if not name.startswith("blocks.")]
+    for layer, source in enumerate(place):
+        if source is not None:
+            block = dict(new.blocks[layer].named_parameters())
+            pairs += [(p, block[name]) for name, p in old.blocks[source].named_parameters()]
+    return pairs
+
+
+def _silence(block) -> None:
+    """F = 0, by one zero and not two: a = 0 and O = 0 together would never wake."""
+    for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
+        if hasattr(residual, "alpha"):
+            residual.alpha.zero_()
+        else:
+            branch.c_proj.weight.zero_()
+            if branch.c_proj.bias is not None:
+                branch.c_proj.bias.zero_()
+
+
+def _carry(saved: dict, old, optimizer, pairs) -> str:
+    """Copy what AdamW or SGD remembers of each carried parameter."""
+    if not isinstance(optimizer, torch.optim.Optimizer) or "param_groups" not in saved:
+        return "the optimizer starts afresh"
+    order = [p for group in optimizer.param_groups for p in group["params"]]
+    ours = {id(new): theirs for theirs, new in pairs}
+    index = {id(p): number for number, p in enumerate(p for g in decay_groups(old, 0.0) for p in g["params"])}
+    count = 0
+    for parameter in order:
+        memory = saved["state"].get(index.get(id(ours.get(id(parameter))), -1))
+        if memory:
+            optimizer.state[parameter] = {
+                key: value.clone().to(parameter.device) if torch.is_tensor(value) else value
+                for key, value in memory.items()
+            }
+            count += 1
+    return f"the optimizer remembers {count} of {len(order)} parameters"
+
+
+PLACES = {"end": _end, "middle": _middle, "between": _between}
