@@ -1,5 +1,7 @@
 """Pictures of runs. FIGURES: a function from runs to a plotly figure, each; no torch, no model."""
 
+import math
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -147,10 +149,109 @@ def _yardstick_lines(figure, run: Run, split: str, **where) -> None:
         )
 
 
+def lesion_costs(report: dict) -> go.Figure | None:
+    """What the loss rises by when one block, or one sublayer, is taken out; bars are standard errors."""
+    if "lesions" not in report:
+        return None
+    figure = go.Figure()
+    for colour, kind in zip(COLOURS, ("block", "attn", "mlp"), strict=False):
+        costs = report["lesions"][kind]
+        deltas, errors = [c["delta"] for c in costs], [c["se"] for c in costs]
+        error = {"array": errors, "thickness": 1}
+        figure.add_trace(go.Bar(y=deltas, error_y=error, name=f"without {kind}", marker={"color": colour}))
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(title="rise of the loss, nats per token")
+    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+
+
+def random_lesions(report: dict) -> go.Figure | None:
+    """The loss with k random blocks taken out: gentle where many short paths remain, else a cliff."""
+    if "lesions" not in report:
+        return None
+    costs = report["lesions"]["random"]
+    figure = go.Figure(
+        go.Scatter(
+            x=[0, *(c["removed"] for c in costs)],
+            y=[0.0, *(c["delta"] for c in costs)],
+            error_y={"array": [0.0, *(c["se"] for c in costs)], "thickness": 1},
+            line={"color": COLOURS[0], "width": 2.5},
+        )
+    )
+    figure.update_xaxes(title="blocks taken out")
+    figure.update_yaxes(title="rise of the loss, nats per token")
+    return figure.update_layout(height=380)
+
+
+def lens(report: dict) -> go.Figure:
+    """The head applied before each block: how good the guess is already."""
+    figure = go.Figure(
+        go.Scatter(y=report["lens"], mode="lines+markers", line={"color": COLOURS[0], "width": 2.5})
+    )
+    figure.update_xaxes(title="stream before block")
+    figure.update_yaxes(title="loss of the guess, nats per token")
+    return figure.update_layout(height=380)
+
+
+def moved_outputs(report: dict) -> go.Figure:
+    """Change the token at one place (row): which outputs (column) move, and by what share of their size?
+
+    In a stack whose tokens have become alike only the first row moves anything.
+    """
+    values = report["perturbation"]
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[math.log10(v) if v > 1e-12 else -12 for v in row] for row in values],
+            colorscale="Viridis",
+            zmin=-8,
+            zmax=0,
+            colorbar={"title": "log10"},
+        )
+    )
+    figure.update_xaxes(title="output at token")
+    figure.update_yaxes(title="changed token", autorange="reversed")
+    return figure.update_layout(height=520)
+
+
+def paths(report: dict) -> go.Figure | None:
+    """dL/dx_0 by the number of branches its paths have passed, in fp64; the parts sum to the whole."""
+    if "paths" not in report:
+        return None
+    norms = [norm or None for norm in report["paths"]["norms"]]
+    figure = go.Figure(go.Bar(y=norms, marker={"color": COLOURS[0]}))
+    figure.update_xaxes(title="branches passed")
+    figure.update_yaxes(title="norm of that part of the gradient", type="log", exponentformat="power")
+    return figure.update_layout(height=380)
+
+
+def spectra(report: dict) -> go.Figure | None:
+    """Singular values of dy/dx in fp64: of each block, and of all blocks up to it."""
+    if "jacobians" not in report:
+        return None
+    titles = ["of each block", "of the product up to it"]
+    figure = make_subplots(cols=2, rows=1, shared_yaxes=True, subplot_titles=titles)
+    for column, pick in enumerate((lambda j: j, lambda j: j["product"]), 1):
+        for colour, name in zip(COLOURS, ("largest", "median", "smallest"), strict=False):
+            values = [pick(j)[name] or None for j in report["jacobians"]]
+            curve = go.Scatter(y=values, name=name, line={"color": colour, "width": 2.5}, legendgroup=name)
+            figure.add_trace(curve.update(showlegend=column == 1), row=1, col=column)
+    figure.update_xaxes(title="layer")
+    figure.update_yaxes(type="log", exponentformat="power")
+    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+
+
 FIGURES = {
     "Loss": loss_curves,
     "Learning rates": learning_rates,
     "How far the gradient reaches": reach,
     "What is left of the tokens": diversity,
     "Gradient norm": gradient_norms,
+}
+
+AUTOPSY_FIGURES = {
+    "Lesions": lesion_costs,
+    "Random lesions": random_lesions,
+    "Logit lens": lens,
+    "Perturbation": moved_outputs,
+    "Path lengths": paths,
+    "Jacobians": spectra,
 }

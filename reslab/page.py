@@ -5,7 +5,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from reslab.figures import FIGURES
+from reslab.figures import AUTOPSY_FIGURES, FIGURES
 from reslab.runlog import Run, write_atomically
 from reslab.summary import COLUMNS, differences, row
 
@@ -36,29 +36,47 @@ def write_page(path: Path, runs: list[Run], title: str) -> None:
     """Write the page of some runs: verdicts, table, FIGURES, and the settings that differ."""
     parts = [f"<h1>{escape(title)}</h1>"]
     parts += [f"<p class=soft>{escape(_data_line(runs))}</p>"]
-    for run in runs:
+    for run in runs if len(runs) <= 8 else []:
         said = run.last("verdict") or "unfinished"
         parts.append(f"<blockquote><b>{escape(run.folder.name)}</b>: {escape(said)}</blockquote>")
     parts += ["<h2>Runs</h2>", _table([row(run) for run in runs], COLUMNS)]
-    for name, draw in FIGURES.items():
-        figure = draw(runs)
-        if figure is not None:  # not every picture has something to show of these runs
-            parts += [
-                f"<h2>{escape(name)}</h2>",
-                f"<p class=soft>{escape(_caption(draw))}</p>",
-                _figure(figure),
-            ]
+    parts += _figures(FIGURES, runs)
     different = differences(runs)
     parts.append("<h2>What differs between these runs</h2>")
     parts.append(_table(different, {}) if different else "<p>No setting differs.</p>")
     commands = "".join(f"<li><code>{escape(run.facts['command'])}</code></li>" for run in runs)
     parts.append(f"<h2>Commands</h2><ul>{commands}</ul>")
-    html = (
+    write_atomically(path, _html(title, parts))
+
+
+def write_autopsy(path: Path, report: dict, title: str) -> None:
+    """Write the page of one model's autopsy: AUTOPSY_FIGURES, and what its layers would say."""
+    parts = [f"<h1>{escape(title)}</h1>", f"<p class=soft>{escape(report['verdict'])}</p>"]
+    parts += _figures(AUTOPSY_FIGURES, report)
+    parts += ["<h2>What each layer would say</h2>", f"<pre>{escape(report['lens_text'])}</pre>"]
+    write_atomically(path, _html(title, parts))
+
+
+def _figures(figures: dict, about) -> list[str]:
+    """Heading, caption and picture of each figure that has something to show."""
+    parts = []
+    for name, draw in figures.items():
+        figure = draw(about)
+        if figure is not None:
+            parts += [
+                f"<h2>{escape(name)}</h2>",
+                f"<p class=soft>{escape(_caption(draw))}</p>",
+                _figure(figure),
+            ]
+    return parts
+
+
+def _html(title: str, parts: list[str]) -> str:
+    return (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{escape(title)}</title>"
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>"
         f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}<script>{SCRIPT}</script></body></html>"
     )
-    write_atomically(path, html)
 
 
 def _data_line(runs: list[Run]) -> str:

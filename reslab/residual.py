@@ -41,6 +41,7 @@ class Residual(nn.Module):
 
     has_identity = True  # F = 0 gives y = x, so a silent block can be inserted anywhere
     final_norm = True  # the head reads a normalised stream
+    skip = 1.0  # the weight of x in y: what a gradient is multiplied by on its way past the branch
     stream = "x"  # what is carried; the two sublayers of a block must carry the same
     mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
 
@@ -90,6 +91,7 @@ class Plain(Residual):
     """
 
     has_identity = False
+    skip = 0.0
 
     def forward(self, x, branch):
         return branch(self.norm(x))
@@ -104,6 +106,7 @@ class PostNorm(Residual):
     """
 
     has_identity = False
+    skip = None  # not a constant weight
     final_norm = False
 
     def forward(self, x, branch):
@@ -121,10 +124,10 @@ class Scaled(PreNorm):
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        self.scale = config.residual_scale
+        self.skip = config.residual_scale
 
     def forward(self, x, branch):
-        return self.scale * x + branch(self.norm(x))
+        return self.skip * x + branch(self.norm(x))
 
 
 class ReZero(Residual):
@@ -179,6 +182,7 @@ class DeepNorm(Residual):
     """
 
     has_identity = False
+    skip = None  # not a constant weight
     final_norm = False
 
     def __init__(self, config, depth):
@@ -238,6 +242,7 @@ class Highway(Residual):
     """
 
     has_identity = False
+    skip = None  # not a constant weight
 
     def __init__(self, config, depth):
         super().__init__(config, depth)

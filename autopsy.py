@@ -1,0 +1,141 @@
+"""A finished model on the table: lesions, logit lens, perturbation, Jacobians, path lengths.
+
+    python autopsy.py runs/deep
+
+Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory.
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from reslab import configure, device, dissection
+from reslab.dataset import open_dataset
+from reslab.page import write_autopsy
+from reslab.runlog import read_run, write_atomically
+from reslab.summary import table
+from sample import load
+
+
+@dataclass(frozen=True)
+class AutopsyConfig:
+    """Look into a trained model: python autopsy.py RUN [--key=value ...], RUN a run directory."""
+
+    windows: int = 64
+    """Validation windows for lesions and lens; more give smaller standard errors."""
+    tokens: int = 4
+    """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
+    draws: int = 3
+    """Random sets of blocks for each number of removed blocks."""
+
+    def faults(self) -> list[str]:
+        """What can't be done, one line per fault."""
+        least = {"windows": 2, "tokens": 1, "draws": 1}
+        return [
+            f"{key}={getattr(self, key)}: must be at least {number}"
+            for key, number in least.items()
+            if getattr(self, key) < number
+        ]
+
+
+def examine(model, dataset, config: AutopsyConfig) -> dict:
+    """Everything dissection.py knows, as one report of plain numbers."""
+    x, y = dataset.windows("val", dataset.eval_starts("val", config.windows))
+    few = slice(0, 4)
+    report: dict = {"layers": len(model.blocks)}
+    exact = copy.deepcopy(model).double()
+    tiny, tiny_targets = x[:1, : config.tokens], y[:1, : config.tokens]
+    steps = tqdm(total=6, desc="autopsy", unit="part", disable=None)
+    if dissection.can_lesion(model):
+        report["lesions"] = dissection.lesions(model, x, y, config.draws)
+    steps.update()
+    report["influence"] = dissection.block_influence(model, x[few], y[few])
+    steps.update()
+    report["lens"], tokens = dissection.logit_lens(model, x[few], y[few])
+    report["lens_text"] = lens_text(dataset.tokenizer, x[0], tokens[:, 0])
+    steps.update()
+    report["perturbation"] = dissection.perturbation(exact, x[few])
+    steps.update()
+    if model.blocks[0].attn_residual.stream == "x":
+        report["jacobians"] = dissection.jacobians(exact, tiny)
+        steps.update()
+        if all(r.skip is not None for b in model.blocks for r in (b.attn_residual, b.mlp_residual)):
+            report["paths"] = dissection.path_lengths(exact, tiny, tiny_targets)
+    steps.update()
+    steps.close()
+    return report
+
+
+def lens_text(tokenizer, inputs, tokens, width: int = 56) -> str:
+    """The likeliest next token at each place, layer by layer, under the text that was read."""
+
+    def shown(ids) -> str:
+        text = tokenizer.decode_bytes(ids.tolist()[:width]).decode("utf-8", "replace")
+        return "".join(c if c.isprintable() else "·" for c in text)
+
+    lines = [f"{'read':>8}  {shown(inputs)}"]
+    return "\n".join(lines + [f"{layer:>8}  {shown(row)}" for layer, row in enumerate(tokens)])
+
+
+def tell(report: dict) -> str:
+    """The report for a terminal: one row per layer, then the sums."""
+    rows = []
+    for layer in range(report["layers"]):
+        row = {"layer": str(layer), "influence": f"{report['influence'][layer]:.3f}"}
+        row["lens loss before"] = f"{report['lens'][layer]:.3f}"
+        for kind in ("block", "attn", "mlp") if "lesions" in report else ():
+            cost = report["lesions"][kind][layer]
+            row[f"without {kind}"] = f"{cost['delta']:+.3f} ± {cost['se']:.3f}"
+        if "jacobians" in report:
+            product = report["jacobians"][layer]["product"]
+            row["dy/dx so far: median"], row["largest"] = (
+                f"{product['median']:.1e}",
+                f"{product['largest']:.1e}",
+            )
+        rows.append(row)
+    said = [table(rows)]
+    far = report["perturbation"]
+    first = sum(far[0][1:]) / max(1, len(far) - 1)
+    others = [v for p in range(1, len(far)) for v in far[p][p + 1 :]]
+    said.append(
+        f"change the first token: later outputs move by {first:.1e} of their size; "
+        f"change another: by {sum(others) / max(1, len(others)):.1e}"
+    )
+    if "paths" in report:
+        norms, total, error = (report["paths"][key] for key in ("norms", "total", "error"))
+        said.append(
+            f"the gradient at layer 0 has norm {total:.1e}; its part that passed no branch {norms[0]:.1e}, "
+            f"all {len(norms) - 1} branches {norms[-1]:.1e} (the parts sum to it within {error:.0e})"
+        )
+    return "\n\n".join(said)
+
+
+def main(words: list[str]) -> int:
+    config, places = configure.parse(AutopsyConfig, words, takes_files=False)
+    if len(places) != 1:
+        raise configure.UsageError(
+            f"{len(places)} runs given; usage: python autopsy.py RUN [--key=value ...]"
+        )
+    folder = Path(places[0])
+    run = read_run(folder)
+    device.prepare_torch("cpu")
+    model, _, state = load(folder)
+    dataset = open_dataset(run.config["dataset"], run.config["block_size"], run.config["seed"])
+    if dataset.meta["splits"]["train"]["sha256"] != state["dataset_sha256"]:
+        raise ValueError(f"{dataset.folder}: not the data that {folder} was trained on")
+    with torch.random.fork_rng():
+        report = examine(model, dataset, config)
+    report["verdict"] = run.last("verdict") or "unfinished"
+    print(f"{report['verdict']}\n\n{tell(report)}\n\n{report['lens_text']}")
+    write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
+    write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
+    print(f"\npage: {(folder / 'autopsy.html').resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    configure.run_door(main)
