@@ -8,6 +8,7 @@ Prints what it finds, and leaves autopsy.json and autopsy.html in the run direct
 import copy
 import json
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -31,6 +32,8 @@ class AutopsyConfig:
     """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
     draws: int = 3
     """Random sets of blocks for each number of removed blocks."""
+    json: str = ""
+    """Also write what is printed, with its origin, to this JSON file."""
 
     def faults(self) -> list[str]:
         """What can't be done, one line per fault."""
@@ -81,8 +84,8 @@ def lens_text(tokenizer, inputs, tokens, width: int = 56) -> str:
     return "\n".join(lines + [f"{layer:>8}  {shown(row)}" for layer, row in enumerate(tokens)])
 
 
-def tell(report: dict) -> str:
-    """The report for a terminal: one row per layer, then the sums."""
+def tell(report: dict) -> tuple[list[dict], list[str]]:
+    """The report in short: one row per layer, then the sums."""
     rows = []
     for layer in range(report["layers"]):
         row = {"layer": str(layer), "influence": f"{report['influence'][layer]:.3f}"}
@@ -97,7 +100,7 @@ def tell(report: dict) -> str:
                 f"{product['largest']:.1e}",
             )
         rows.append(row)
-    said = [table(rows)]
+    said = []
     far = report["perturbation"]
     first = sum(far[0][1:]) / max(1, len(far) - 1)
     others = [v for p in range(1, len(far)) for v in far[p][p + 1 :]]
@@ -111,7 +114,7 @@ def tell(report: dict) -> str:
             f"the gradient at layer 0 has norm {total:.1e}; its part that passed no branch {norms[0]:.1e}, "
             f"all {len(norms) - 1} branches {norms[-1]:.1e} (the parts sum to it within {error:.0e})"
         )
-    return "\n\n".join(said)
+    return rows, said
 
 
 def main(words: list[str]) -> int:
@@ -130,10 +133,21 @@ def main(words: list[str]) -> int:
     with torch.random.fork_rng():
         report = examine(model, dataset, config)
     report["verdict"] = run.last("verdict") or "unfinished"
-    print(f"{report['verdict']}\n\n{tell(report)}\n\n{report['lens_text']}")
+    rows, said = tell(report)
+    print("\n\n".join([report["verdict"], table(rows), *said, report["lens_text"]]))
     write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
     print(f"\npage: {(folder / 'autopsy.html').resolve()}")
+    if config.json:
+        short = {
+            "command": f"python autopsy.py {folder}",
+            "date": f"{date.today()}",
+            "verdict": report["verdict"],
+        }
+        short |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
+        lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        head = json.dumps(short | {"findings": said}, ensure_ascii=False, indent=1)
+        write_atomically(Path(config.json), head[:-2] + f',\n "layers": [\n  {lines}\n ]\n}}\n')
     return 0
 
 

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import runpy
 import sys
 import types
@@ -155,6 +156,9 @@ def run_door(main) -> None:
     except ValueError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2

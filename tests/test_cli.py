@@ -43,7 +43,7 @@ def test_a_run_leaves_its_record(trained):
     facts = json.loads((trained / "config.json").read_text(encoding="utf-8"))
     assert facts["config"]["n_layer"] == 2 and facts["config"]["learning_rate"] == 3e-3
     assert facts["torch"] and facts["device"] == "cpu" and "train.py config/smoke.py" in facts["command"]
-    assert {p.name for p in trained.iterdir()} == {"config.json", "metrics.jsonl", "checkpoint"}
+    assert {p.name for p in trained.iterdir()} >= {"config.json", "metrics.jsonl", "checkpoint"}
     assert {p.name for p in (trained / "checkpoint").iterdir()} == {"last", "best"}
 
 
@@ -60,6 +60,17 @@ def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     assert run_python(*words, "--num_samples=2", cwd=tmp_path).stdout.count(one) == 1
     greedy = [run_python(*words, "--temperature=0", f"--seed={s}", cwd=tmp_path).stdout for s in (1, 2)]
     assert greedy[0] == greedy[1]
+
+
+def test_an_autopsy_prints_and_draws(trained, tmp_path):
+    words = ["autopsy.py", trained, "--windows=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
+    shown = run_python(*words).stdout
+    assert "without block" in shown and "change the first token" in shown and "branches" in shown
+    kept = json.loads((tmp_path / "autopsy.json").read_text(encoding="utf-8"))
+    assert len(kept["layers"]) == 2
+    page = (trained / "autopsy.html").read_text(encoding="utf-8")
+    for picture in ("Lesions", "Logit lens", "Perturbation", "Path lengths", "Jacobians"):
+        assert f"<h2>{picture}</h2>" in page
 
 
 def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
