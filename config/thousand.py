@@ -20,5 +20,5 @@ schedule = "linear"
 warmup_iters = 20
 
 eval_interval = 100
-eval_windows = 64
+eval_windows = 32
 probe_windows = 4
