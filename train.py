@@ -209,7 +209,7 @@ def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_
         "threads": torch.get_num_threads(),
         "parameters": state.model.count_parameters(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
-        "yardsticks_nats": dataset.meta["yardsticks_nats"],
+        "yardsticks_nats": dataset.yardsticks(config.eval_windows),
     }
 
 
@@ -282,7 +282,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         look(state, config, dataset, log, progress, clock)
         if state.step >= config.optim.max_iters:
             run = read_run(Path(config.out_dir))
-            said = verdict(run.last("train/loss"), run.last("val/loss"), dataset.meta["yardsticks_nats"])
+            said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
             log.write({"step": state.step, "status": "finished", "verdict": said})
             return 0
         watched = probes.block_matrices(state.model) if state.probed_step == state.step else None

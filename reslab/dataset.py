@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from reslab.tokenizer import tokenizer_from_json
+from reslab.yardstick import Yardsticks
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPLITS = {"train": 0, "val": 1}
@@ -58,6 +59,18 @@ class TokenDataset:
         the split has room for that many."""
         last = len(self.ids[split]) - self.block_size - 1
         return np.unique(np.linspace(0, last, count).astype(np.int64))
+
+    def yardsticks(self, count: int) -> dict:
+        """Uniform, unigram and bigram cross-entropy on the windows of eval_starts, in nats per token.
+
+        A loss on the same windows is compared with these and not with those of the whole split, so which
+        windows were drawn makes no difference.
+        """
+        windows = {}
+        for split in SPLITS:
+            rows = (self.ids[split][s : s + self.block_size + 1] for s in self.eval_starts(split, count))
+            windows[split] = [row.astype(np.int64) for row in rows]
+        return Yardsticks(self.ids["train"], self.vocab_size).read(windows)
 
     def windows(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""

@@ -6,40 +6,70 @@ bigram    the same, given the one token before
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 DENSE_LIMIT = 4096  # largest vocabulary whose V x V table of pairs is kept whole (128 MiB)
-SPARSE_TOKENS = 10_000_000  # above it, pairs are counted on this many first training tokens
+FIT_TOKENS = 100_000_000  # first training tokens that are counted
+SPARSE_TOKENS = 10_000_000  # the same for pairs of a larger vocabulary
 CHUNK = 1 << 22  # tokens looked at in one go, so memory does not grow with the corpus
 
 
-def yardsticks(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict:
-    """Cross-entropies in nats per token, fitted on train, read on both splits.
+class Yardsticks:
+    """Unigram and bigram of a training split.
 
     Unigrams are smoothed by adding one to each count. A bigram is backed by its unigram as if that
     had been seen once more: p(b | a) = (n(ab) + p(b)) / (n(a) + 1).
 
     Args:
-        train, val: token ids (n,), memory-mapped or not.
-
-    Returns:
-        {"uniform": x, "unigram": {"train": x, "val": x}, "bigram": {"train": x, "val": x}}
+        train: token ids (n,), memory-mapped or not.
     """
-    counts = np.zeros(vocab_size)
-    for chunk in _chunks(train):
-        counts += np.bincount(chunk, minlength=vocab_size)
-    unigram = (counts + 1) / (counts.sum() + vocab_size)
-    pairs = _DensePairs(train, vocab_size) if vocab_size <= DENSE_LIMIT else _SparsePairs(train, vocab_size)
-    splits = {"train": train, "val": val}
-    return {
-        "uniform": math.log(vocab_size),
-        "unigram": {name: _mean(-np.log(unigram[c]) for c in _chunks(ids)) for name, ids in splits.items()},
-        "bigram": {
-            name: _mean(-np.log(pairs.probability(c, unigram)) for c in _chunks(ids, overlap=1))
-            for name, ids in splits.items()
-        },
-    }
+
+    def __init__(self, train: np.ndarray, vocab_size: int):
+        train = train[:FIT_TOKENS]
+        counts = np.zeros(vocab_size)
+        for chunk in _chunks(train):
+            counts += np.bincount(chunk, minlength=vocab_size)
+        self.vocab_size = vocab_size
+        self.unigram = (counts + 1) / (counts.sum() + vocab_size)
+        self.pairs = (_DensePairs if vocab_size <= DENSE_LIMIT else _SparsePairs)(train, vocab_size)
+
+    def read(self, splits: dict[str, Iterable[np.ndarray]]) -> dict:
+        """Cross-entropies in nats per token, over all tokens of some pieces that have one before them.
+
+        Args:
+            splits: split -> pieces of token ids (n,).
+
+        Returns:
+            {"uniform": x, "unigram": {split: x}, "bigram": {split: x}}
+        """
+        return {
+            "uniform": math.log(self.vocab_size),
+            "unigram": {
+                s: _mean(-np.log(self.unigram[p[1:]]) for p in pieces) for s, pieces in splits.items()
+            },
+            "bigram": {
+                s: _mean(-np.log(self.pairs.probability(p, self.unigram)) for p in pieces)
+                for s, pieces in splits.items()
+            },
+        }
+
+
+def yardsticks(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict:
+    """The cross-entropies of both whole splits, fitted on train: see Yardsticks.read."""
+    fitted = Yardsticks(train, vocab_size)
+    return fitted.read({"train": _Pieces(train), "val": _Pieces(val)})
+
+
+class _Pieces:
+    """A long array as pieces that overlap by one, as often as one asks for them."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def __iter__(self):
+        return _chunks(self.ids, overlap=1)
 
 
 class _DensePairs:

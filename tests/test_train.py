@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
@@ -52,6 +53,18 @@ def test_eval_windows_are_fixed_and_cover_the_split(dataset_folder):
     assert (starts == TokenDataset(dataset_folder, 16, 2).eval_starts("val", 20)).all()
     assert starts[0] == 0 and starts[-1] == len(dataset.ids["val"]) - 17
     assert (starts[1:] - starts[:-1] >= 16).all()
+
+
+def test_yardsticks_are_read_on_the_windows_of_the_losses(dataset_folder):
+    """By hand: the unigram's surprise at each target of each window."""
+    dataset = TokenDataset(dataset_folder, 16, 1)
+    counts = np.bincount(dataset.ids["train"], minlength=dataset.vocab_size) + 1
+    _, targets = dataset.windows("val", dataset.eval_starts("val", 5))
+    expected = -np.log(counts / counts.sum())[targets.numpy()].mean()
+    assert dataset.yardsticks(5)["unigram"]["val"] == pytest.approx(expected)
+    assert dataset.yardsticks(500)["bigram"]["val"] == pytest.approx(
+        dataset.meta["yardsticks_nats"]["bigram"]["val"], rel=0.05
+    )
 
 
 def test_damaged_and_short_datasets_are_named(dataset_folder, tmp_path):
