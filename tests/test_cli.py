@@ -11,6 +11,7 @@ import time
 import pytest
 from conftest import ROOT, run_python
 
+import compare
 import train
 
 TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]
@@ -196,6 +197,14 @@ def test_an_unknown_character_of_the_prompt_is_named(trained):
 def test_every_config_can_be_read(path, capsys):
     assert train.main([str(path), "--print_config"]) == 0
     assert f"out_dir = 'runs/{path.stem}'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["study", "study_gpu"])
+def test_every_cell_of_a_study_can_be_trained(name):
+    args, places, settings = compare.read_arguments([str(ROOT / "config" / f"{name}.py")])
+    cells = dict(compare.plan(args, places, settings))
+    assert len(cells) > 30
+    assert any(folder.name == "sgd-none-optimizersgd-lr0.1" for folder in cells) == (name == "study")
 
 
 def test_the_help_names_every_wiring_and_setting():

@@ -51,6 +51,12 @@ def clone(tmp_path_factory):
 def shrunk(command: str) -> str:
     if command == "make demo":
         return f'make demo OPTIONS="{SMALL}"'
+    if "config/study.py" in command:  # its cells are checked in test_cli.py
+        return f"python compare.py config/study.py --arms=none --lrs=1e-3,3e-3 {SMALLER}"
+    if "config/grow.py" in command:
+        return f"{command} {SMALL} --n_layer=4"
+    if "autopsy.py" in command:
+        return f"{command} --windows=4 --tokens=2"
     if re.match(r"python (train|compare)\.py config/", command) and "--resume" not in command:
         return f"{command} {SMALLER if '--depths' not in command else SMALL}"
     if "config/smoke.py --resume" in command:
