@@ -377,7 +377,7 @@ class AttentionResidual(Residual):
 class Silent(Residual):
     """y = x + 0 F(N(x)): branches frozen at 0, the control for what embedding and head can do alone.
 
-    dy/dx = I. It is `pre` without blocks, a bigram model at any number of layers.
+    dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model.
     """
 
     def forward(self, x, branch):
