@@ -161,7 +161,7 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
                 y.to(run_device),
                 reduction="none",
             )  # (B, T)
-            losses.append(each.mean(dim=1).double().cpu())
+            losses.append(each.mean(dim=1).cpu().double())
         losses = torch.cat(losses)
         row[f"{split}/loss"] = losses.mean().item()
         row[f"{split}/loss_se"] = (losses.std() / len(losses) ** 0.5).item() if len(losses) > 1 else 0.0

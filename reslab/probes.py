@@ -74,7 +74,7 @@ def snapshot(model, inputs, targets) -> Snapshot:
         carried["x"] = visible(args[0])
 
     def after_branch(module, args, output):
-        branches.append((carried["x"].detach(), output.detach()))
+        branches.append((_readable(carried["x"].detach()), _readable(output.detach())))
 
     def before_attention(module, args):
         normed.append(args[0].detach())
@@ -101,10 +101,10 @@ def snapshot(model, inputs, targets) -> Snapshot:
     found = [
         torch.zeros_like(x) if g is None else g for x, g in zip([*parameters, *streams], found, strict=True)
     ]
-    gradients = dict(zip(names, found, strict=False))
+    gradients = {name: _readable(g) for name, g in zip(names, found, strict=False)}
     # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
-    reached = [g.sum(dim=0) if g.dim() == 4 else g for g in found[len(names) :]]
-    seen = [visible(stream.detach()) for stream in streams]
+    reached = [_readable(g.sum(dim=0) if g.dim() == 4 else g) for g in found[len(names) :]]
+    seen = [_readable(visible(stream.detach())) for stream in streams]
     return Snapshot(seen, reached, branches, normed, gradients, model)
 
 
@@ -194,7 +194,9 @@ def attention_entropy(seen: Snapshot) -> list[float]:
 
 def block_matrices(model) -> list[list[torch.Tensor]]:
     """Copies of the matrices of each block, taken before an update that update_ratio will look at."""
-    return [[p.detach().clone() for p in block.parameters() if p.dim() == 2] for block in model.blocks]
+    return [
+        [_readable(p.detach().clone()) for p in block.parameters() if p.dim() == 2] for block in model.blocks
+    ]
 
 
 def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
@@ -286,6 +288,11 @@ def _hooks(pairs):
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _readable(tensor: torch.Tensor) -> torch.Tensor:
+    """Where float64 exists: Apple's GPUs have none."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
 def _ratio(a: float, b: float) -> float:
