@@ -3,6 +3,10 @@
 #     python compare.py config/laptop.py --arms pre,none
 #
 # The two arms differ in one thing. They see the same batches and start from the same random draws.
+#
+# Expected (results/laptop.json, under two minutes per arm on two CPU cores): pre ends 0.18 nats below the bigram
+# line; none ends on the unigram line, on its training data too. Vary it: --n_layer=12, --learning_rate=3e-3,
+# --residual=post, --attn_residual=none (only attention loses its skip).
 
 dataset = "stdlib"
 out_dir = "runs/laptop"
