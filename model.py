@@ -11,11 +11,14 @@ Letters in the shape comments:
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reslab.kvcache import KVCache, context_start
+from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
 from reslab.residual import WIRINGS, layer_norm, orthogonal
 
 
@@ -83,7 +86,7 @@ class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token sees itself and what came before.
 
     (B, T, C) -> (B, T, C). With mixes_identity the attention matrix A becomes a I + b A, a and b
-    learned for each head.
+    learned for each head. With a cache, x holds the tokens that the cache has not seen.
     """
 
     def __init__(self, config: GPTConfig, mixes_identity: bool = False):
@@ -95,13 +98,15 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         B, T, C = x.shape
         q, k, v = (
             self.c_attn(x).view(B, T, 3 * self.n_head, -1).transpose(1, 2).chunk(3, dim=1)
         )  # (B, H, T, D)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)  # (B, H, T, D)
+        keys, values = (k, v) if cache is None else cache.extend(k, v)
+        causal = T > 1  # one token alone sees all others; several come only when there are none before them
+        y = F.scaled_dot_product_attention(q, keys, values, is_causal=causal, dropout_p=dropout)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
@@ -145,8 +150,8 @@ class Block(nn.Module):
         self.mlp_residual = mlp_wiring(config, 2 * layer + 1)
         self.mlp = MLP(config)
 
-    def forward(self, stream):
-        stream = self.attn_residual(stream, self.attn)
+    def forward(self, stream, cache: KVCache | None = None):
+        stream = self.attn_residual(stream, self.attn if cache is None else partial(self.attn, cache=cache))
         return self.mlp_residual(stream, self.mlp)
 
 
@@ -173,6 +178,7 @@ class GPT(nn.Module):
         final_norm = self.blocks[-1].mlp_residual.final_norm
         self.ln_f = layer_norm(config) if final_norm else nn.Identity()
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.activation_checkpointing = False
         self.init_weights(seed)
 
     def init_weights(self, seed: int, std: float = 0.02) -> None:
@@ -211,24 +217,43 @@ class GPT(nn.Module):
         Returns:
             logits (B, T, V), and the mean cross-entropy in nats per token, or None.
         """
+        return self.head(self.trunk(idx), targets)
+
+    def trunk(self, idx: torch.Tensor, caches: list[KVCache] | None = None) -> torch.Tensor:
+        """Token ids (B, T) through embeddings and blocks: (B, T, C), before the last norm.
+
+        Args:
+            caches: one for each block, where earlier tokens are remembered; idx holds the new ones.
+        """
+        seen = caches[0].length if caches else 0
         T = idx.shape[1]
-        if T > self.config.block_size:
-            raise ValueError(f"sequence of {T} tokens: block_size is {self.config.block_size}")
-        x = self.wte(idx) + self.wpe.weight[:T]  # (B, T, C)
+        if seen + T > self.config.block_size:
+            raise ValueError(f"sequence of {seen + T} tokens: block_size is {self.config.block_size}")
+        x = self.wte(idx) + self.wpe.weight[seen : seen + T]  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)
         stream = self.blocks[0].attn_residual.open(x)
-        for block in self.blocks:
-            stream = block(stream)
-        return self.head(self.blocks[-1].mlp_residual.close(stream), targets)
+        if self.activation_checkpointing and self.training:
+            stream = run_checkpointed(self.blocks, stream)
+        else:
+            for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+                stream = block(stream) if cache is None else block(stream, cache)
+        return self.blocks[-1].mlp_residual.close(stream)
 
     def head(self, x: torch.Tensor, targets: torch.Tensor | None = None):
-        """From the last x (B, T, C) to logits (B, T, V) and the loss."""
-        logits = F.linear(self.ln_f(x), self.head_weight)  # (B, T, V)
-        if targets is None:
-            return logits, None
-        half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits
-        loss = F.cross_entropy((logits.float() if half else logits).flatten(0, 1), targets.flatten())
-        return logits, loss
+        """From the last x (B, T, C) to logits (B, T, V) and the loss.
+
+        Logits that would be large are not held when there are targets: None then stands in their place.
+        """
+        x = self.ln_f(x)
+        if targets is not None and is_large(x, self.head_weight):
+            return None, linear_cross_entropy(x, self.head_weight, targets)
+        logits = F.linear(x, self.head_weight)  # (B, T, V)
+        return logits, None if targets is None else cross_entropy(logits, targets)
+
+    @torch.no_grad()
+    def token_losses(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss of each token in nats (B, T)."""
+        return token_losses(self.ln_f(self.trunk(idx)), self.head_weight, targets)
 
     @property
     def head_weight(self) -> torch.Tensor:
@@ -248,21 +273,28 @@ class GPT(nn.Module):
         top_k: int | None = None,
         top_p: float | None = None,
         generator: torch.Generator | None = None,
+        vocab_size: int | None = None,
     ) -> Iterator[torch.Tensor]:
-        """Continue a prompt, one token at a time; contexts are cropped to block_size.
+        """Continue a prompt, one token at a time; contexts are cropped, see context_start.
 
         Args:
             idx: prompt (B, T), T at least 1.
             temperature: divides the logits; 0 takes the likeliest token (greedy).
             top_k: keep the k likeliest tokens.
             top_p: keep the likeliest tokens that together hold at least this probability.
+            vocab_size: ids from here on pad the vocabulary and are never chosen.
 
         Yields:
             the next ids (B,).
         """
+        caches, begin = None, 0
         for _ in range(max_new_tokens):
-            logits, _ = self(idx[:, -self.config.block_size :])
-            token = pick_token(logits[:, -1].float(), temperature, top_k, top_p, generator)
+            start = context_start(idx.shape[1], self.config.block_size)
+            if caches is None or start != begin:
+                caches, begin = [KVCache(self.config.block_size) for _ in self.blocks], start
+            x = self.trunk(idx[:, begin + caches[0].length :], caches)[:, -1:]  # (B, 1, C)
+            logits = self.head(x)[0][:, 0, :vocab_size]  # (B, V)
+            token = pick_token(logits.float(), temperature, top_k, top_p, generator)
             idx = torch.cat([idx, token[:, None]], dim=1)
             yield token
 

@@ -87,7 +87,13 @@ def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     top_k = config.top_k or None
     tokens = model.generate(
-        prompt_ids, config.max_new_tokens, config.temperature, top_k, config.top_p, generator
+        prompt_ids,
+        config.max_new_tokens,
+        config.temperature,
+        top_k,
+        config.top_p,
+        generator,
+        tokenizer.vocab_size,
     )
     for token in tokens:
         show(decoder.decode(tokenizer.decode_bytes([token.item()])))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from model import GPT, GPTConfig
 from reslab import checkpoint, configure, device, probes
@@ -70,6 +69,8 @@ class TrainConfig:
     """auto, float32, bfloat16, float16 (of the matrix products; weights are float32), or float64."""
     compile: str = "auto"
     """auto (on a GPU), True or False."""
+    activation_checkpointing: bool = False
+    """Compute activations again on the way back instead of holding them: less memory, a third more time."""
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
@@ -95,7 +96,7 @@ class TrainConfig:
 
 # What a resumed run may change without becoming another experiment.
 FREE_ON_RESUME = {"resume", "overwrite", "print_config", "out_dir", "eval_interval", "log_interval", "probes"}
-FREE_ON_RESUME |= {"max_iters", "device", "dtype", "compile"}
+FREE_ON_RESUME |= {"max_iters", "device", "dtype", "compile", "activation_checkpointing"}
 
 
 def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
@@ -155,12 +156,7 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
         ):
             x, y = dataset.windows(split, starts.numpy())
             with device.autocast(str(run_device), dtype):
-                logits, _ = state.model(x.to(run_device))
-            each = F.cross_entropy(
-                logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2),
-                y.to(run_device),
-                reduction="none",
-            )  # (B, T)
+                each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)
             losses.append(each.mean(dim=1).cpu().double())
         losses = torch.cat(losses)
         row[f"{split}/loss"] = losses.mean().item()
@@ -191,6 +187,7 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
     if 0 < shape.vocab_size < vocab_size:
         raise ValueError(f"vocab_size={shape.vocab_size}: must be 0, or at least the dataset's {vocab_size}")
     model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed).to(run_device)
+    model.activation_checkpointing = config.activation_checkpointing
     forward = device.compile_model(model, config.compile, run_device)
     dtype = device.pick_dtype(config.dtype, run_device)
     if dtype == "float64":

@@ -6,6 +6,7 @@ from conftest import tiny_config, tiny_model
 from torch import nn
 
 from model import GPT, pick_token
+from reslab.kvcache import KVCache, context_start
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
@@ -287,14 +288,63 @@ def test_what_cannot_be_built_is_named():
         tiny_model()(torch.zeros(1, 9, dtype=torch.long))
 
 
-def test_greedy_text_is_the_argmax_and_crops_long_contexts():
-    model = tiny_model()
-    ids = IDS[:1]
-    for token in model.generate(ids, 12, temperature=0):
-        assert torch.equal(token, model(ids[:, -8:])[0][:, -1].argmax(-1))
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_greedy_text_is_that_of_whole_passes(wiring):
+    """What attention remembers changes no token, in fp32, whatever the wiring and beyond block_size."""
+    model = tiny_model(residual=wiring).float()
+    ids = IDS[:, :3]
+    for token in model.generate(ids, 20, temperature=0):
+        start = context_start(ids.shape[1], 8)
+        assert torch.equal(token, model(ids[:, start:])[0][:, -1].argmax(-1))
         ids = torch.cat([ids, token[:, None]], dim=1)
-    again = list(model.generate(IDS[:1], 12, top_k=1))
-    assert torch.equal(ids[0, 8:], torch.cat(again))
+    assert torch.equal(ids[:, 3:], torch.stack(list(model.generate(IDS[:, :3], 20, top_k=1)), dim=1))
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_remembered_keys_and_values_give_the_same_stream(wiring):
+    model = tiny_model(residual=wiring)
+    caches = [KVCache(8) for _ in model.blocks]
+    parts = [
+        model.trunk(IDS[:, begin:end], caches) for begin, end in ((0, 4), (4, 5), (5, 6), (6, 7), (7, 8))
+    ]
+    assert torch.allclose(torch.cat(parts, dim=1), model.trunk(IDS), atol=1e-12)
+
+
+def test_a_context_is_whole_while_it_fits_and_three_quarters_full_after():
+    starts = [context_start(length, 8) for length in range(1, 40)]
+    assert starts[:8] == [0] * 8
+    seen = [length - start for length, start in enumerate(starts, 1)][8:]
+    assert set(seen) == {7, 8}
+    assert {length - context_start(length, 100) for length in range(101, 400)} == set(range(76, 101))
+    assert [length - context_start(length, 1) for length in range(1, 5)] == [1] * 4
+
+
+def test_a_long_prompt_is_cropped():
+    model = tiny_model()
+    ids = torch.randint(19, (1, 30))
+    (token,) = model.generate(ids, 1, temperature=0)
+    assert torch.equal(token, model(ids[:, context_start(30, 8) :])[0][:, -1].argmax(-1))
+
+
+def test_padding_of_the_vocabulary_is_never_chosen():
+    model = tiny_model()
+    with torch.no_grad():
+        model.wte.weight[12:] *= 100
+    assert max(int(t.max()) for t in model.generate(IDS, 10)) >= 12
+    assert max(int(t.max()) for t in model.generate(IDS, 10, vocab_size=12)) < 12
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_activations_computed_again_change_no_bit(wiring):
+    model = tiny_model(residual=wiring, dropout=0.2, n_layer=5).train()
+    gradients = []
+    for checkpointing in (False, True):
+        model.activation_checkpointing = checkpointing
+        torch.manual_seed(5)
+        model.zero_grad()
+        model(IDS, TARGETS)[1].backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_top_k_and_top_p_keep_only_the_likeliest():

@@ -298,6 +298,13 @@ def test_a_dtype_of_half_the_size_trains_too(train_config):
     assert train(config) == 0
 
 
+def test_activation_checkpointing_changes_no_loss(train_config, tmp_path):
+    plain = train_config(dropout=0.1)
+    again = train_config(dropout=0.1, activation_checkpointing=True, out_dir=str(tmp_path / "b"))
+    train(plain), train(again)
+    assert rows(plain) == rows(again)
+
+
 def test_the_golden_curve(train_config, tmp_path):
     """Any change of the arithmetic shows here; a wanted one changes these numbers, and says why."""
     text = "".join(f"{i} times {i} is {i * i}.\n" for i in range(2000))

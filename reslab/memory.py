@@ -1,0 +1,88 @@
+"""What keeps memory small: activations that are computed again, logits that are never held whole."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+# Logits of more bytes than this, counted in float32, are not held. Cutting them up costs launches on a GPU,
+# which has room; on a CPU it costs nothing, see docs/speed.md.
+LARGE = {"cpu": 1 << 28, "cuda": 1 << 32}
+CHUNK = 1 << 26  # bytes of the logits that are held at a time where they are not held whole
+HEAVY = 16  # what a block holds for its backward pass, in streams (B, T, C), roughly
+
+
+def run_checkpointed(blocks, stream):
+    """Run the blocks so that only every k-th stream is kept; what is between is computed again.
+
+    The backward pass holds L / k streams, and for one segment of k blocks at a time what those hold;
+    k = sqrt(L / HEAVY) makes the sum smallest (Chen et al. 2016, arXiv 1604.06174). Gradients are the
+    same bit for bit.
+    """
+    size = max(1, round(math.sqrt(len(blocks) / HEAVY)))
+    for begin in range(0, len(blocks), size):
+        stream = checkpoint(_run, blocks[begin : begin + size], stream, use_reentrant=False)
+    return stream
+
+
+def _run(blocks, stream):
+    for block in blocks:
+        stream = block(stream)
+    return stream
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    """Nats per token of logits (..., V) at targets (...); half precision is widened first."""
+    half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits
+    logits = (logits.float() if half else logits).flatten(0, -2)  # (N, V)
+    loss = F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+    return loss.view(targets.shape) if reduction == "none" else loss
+
+
+def is_large(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether the logits of x (B, T, C) with a head weight (V, C) are too large to be held."""
+    return x.shape[:-1].numel() * weight.shape[0] * 4 > LARGE.get(x.device.type, LARGE["cpu"])
+
+
+def linear_cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """cross_entropy(x @ weight.T, targets) without ever holding the logits of all tokens.
+
+    torch's own since 2.13, which computes the gradients on the way forward. Before that, and in half
+    precision, where torch's returns a loss of three digits, the logits of a chunk of tokens at a time,
+    computed again on the way back.
+
+    Args:
+        x: (B, T, C); weight: (V, C); targets: (B, T).
+    """
+    x, targets = x.flatten(0, -2), targets.flatten()
+    whole_digits = not torch.is_autocast_enabled(x.device.type) and x.dtype != torch.bfloat16
+    if whole_digits and hasattr(F, "linear_cross_entropy"):
+        options = torch.nn.LinearCrossEntropyOptions()
+        return F.linear_cross_entropy(x, weight, targets, options=options)
+    losses = [
+        checkpoint(_chunk_loss, x[rows], weight, targets[rows], use_reentrant=False)
+        for rows in _chunks(len(x), weight)
+    ]
+    return torch.stack(losses).sum() / len(x)
+
+
+@torch.no_grad()
+def token_losses(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The loss of each token in nats (B, T), for x (B, T, C), a chunk of logits at a time."""
+    rows = x.flatten(0, -2), targets.flatten()
+    losses = [
+        cross_entropy(F.linear(rows[0][chunk], weight), rows[1][chunk], "none")
+        for chunk in _chunks(len(rows[1]), weight)
+    ]
+    return torch.cat(losses).view(targets.shape)
+
+
+def _chunk_loss(x, weight, targets):
+    return cross_entropy(F.linear(x, weight), targets, "sum")
+
+
+def _chunks(count: int, weight: torch.Tensor) -> list[slice]:
+    """Slices of `count` tokens, each with at most CHUNK bytes of logits."""
+    size = max(1, CHUNK // (4 * weight.shape[0]))
+    return [slice(begin, begin + size) for begin in range(0, count, size)]
