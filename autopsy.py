@@ -17,7 +17,7 @@ from tqdm import tqdm
 from reslab import configure, device, dissection
 from reslab.dataset import open_dataset
 from reslab.page import write_autopsy
-from reslab.runlog import read_run, write_atomically
+from reslab.runlog import Run, read_run, write_atomically
 from reslab.summary import table
 from sample import load
 
@@ -117,6 +117,18 @@ def tell(report: dict) -> tuple[list[dict], list[str]]:
     return rows, said
 
 
+def kept(run: Run, report: dict) -> str:
+    """The report as a small JSON text to keep: what is printed, with its origin."""
+    rows, said = tell(report)
+    head = {"command": f"python autopsy.py {run.folder}", "date": f"{date.today()}"}
+    head |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
+    head |= {"verdict": report["verdict"], "findings": said}
+    if "paths" in report:
+        head["paths"] = [float(f"{norm:.3g}") for norm in report["paths"]["norms"]]
+    lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "layers": [\n  {lines}\n ]\n}}\n'
+
+
 def main(words: list[str]) -> int:
     config, places = configure.parse(AutopsyConfig, words, takes_files=False)
     if len(places) != 1:
@@ -139,15 +151,7 @@ def main(words: list[str]) -> int:
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
     print(f"\npage: {(folder / 'autopsy.html').resolve()}")
     if config.json:
-        short = {
-            "command": f"python autopsy.py {folder}",
-            "date": f"{date.today()}",
-            "verdict": report["verdict"],
-        }
-        short |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
-        lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
-        head = json.dumps(short | {"findings": said}, ensure_ascii=False, indent=1)
-        write_atomically(Path(config.json), head[:-2] + f',\n "layers": [\n  {lines}\n ]\n}}\n')
+        write_atomically(Path(config.json), kept(run, report))
     return 0
 
 

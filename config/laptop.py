@@ -4,9 +4,9 @@
 #
 # The two arms differ in one thing. They see the same batches and start from the same random draws.
 #
-# Expected (results/laptop.json, under two minutes per arm on two CPU cores): pre ends 0.18 nats below the bigram
-# line; none ends on the unigram line, on its training data too. Vary it: --n_layer=12, --learning_rate=3e-3,
-# --residual=post, --attn_residual=none (only attention loses its skip).
+# Expected (results/laptop.json): pre ends 0.18 nats below the bigram line; none on the unigram line, on its
+# training data too. Vary it: --n_layer=12, --learning_rate=3e-3, --residual=post, --attn_residual=none (only
+# attention loses its skip).
 
 dataset = "stdlib"
 out_dir = "runs/laptop"

@@ -88,6 +88,8 @@ def results(runs: list[Run], command: str) -> str:
         figures = {key: run.last(key) for key in ("train/loss", "val/loss", "val/loss_se", "tokens_per_s")}
         figures |= {"layers_that_learn": run.last("probe/layers_that_learn"), "alarm": run.last("alarm")}
         settings = {key: run.config[key] for key in different if key in run.config}
+        if len(runs) <= 4:
+            figures["probed"] = probed(run)
         kept["runs"].append(
             {
                 "run": run.folder.name,
@@ -100,6 +102,23 @@ def results(runs: list[Run], command: str) -> str:
     head = {key: value for key, value in kept.items() if key != "runs"}
     lines = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in kept["runs"])
     return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "runs": [\n  {lines}\n ]\n}}\n'
+
+
+def probed(run: Run, steps=(0, 10)) -> list[dict]:
+    """What the probes saw at the first steps and at the last: both ends of the stack, in short."""
+    rows = [row for row in run.rows if "probe/gradient_norm" in row]
+    chosen = [row for row in rows if row["step"] in steps] + rows[-1:]
+    return [
+        {
+            "step": row["step"],
+            "gradient_norm": [row["probe/gradient_norm"][0], row["probe/gradient_norm"][-1]],
+            "position0_share": row["probe/position0_share"][0],
+            "qk_gradient": [row["probe/qk_gradient"][0], row["probe/qk_gradient"][-1]],
+            "token_diversity": row["probe/token_diversity"][-1],
+            "layers_that_learn": row["probe/layers_that_learn"],
+        }
+        for row in chosen
+    ]
 
 
 def table(rows: list[dict[str, str]]) -> str:

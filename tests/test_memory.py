@@ -1,4 +1,4 @@
-"""Logits that are not held whole, and activations that are computed again: the same numbers for less memory."""
+"""Logits that are not held whole, activations that are computed again: the same numbers, less memory."""
 
 import pytest
 import torch

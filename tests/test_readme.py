@@ -93,3 +93,28 @@ def test_a_command_of_the_readme(command, clone):
 def test_the_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_what_the_readme_adds_is_enough(clone):
+    """The lines of its diffs, put where they say, give a wiring that trains and a probe that is logged."""
+    for block in re.findall(r"```diff\n(.*?)```", README, re.DOTALL):
+        name = "residual" if "WIRINGS" in block else "probes"
+        path = clone / "reslab" / f"{name}.py"
+        path.write_text(patched(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+    command = f".venv/bin/python train.py config/smoke.py --residual=half --out_dir=runs/half {SMALLER}"
+    done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert '"probe/stream_peak"' in (clone / "runs" / "half" / "metrics.jsonl").read_text(encoding="utf-8")
+
+
+def patched(text: str, diff: str) -> str:
+    """A file with the + lines of a diff; its other lines say where, and must be there in this order."""
+    lines, at, added = text.splitlines(), 0, []
+    for line in diff.splitlines():
+        if line.startswith("+"):
+            added.append(line[1:])
+        else:
+            at = lines.index(line[1:], at)
+            lines[at:at] = added
+            at, added = at + len(added) + 1, []
+    return "\n".join([*lines[:at], *added, *lines[at:]]) + "\n"

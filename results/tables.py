@@ -1,0 +1,238 @@
+"""Writes the tables of README.md and docs/ from the JSON files beside this script, so that none drifts.
+
+python results/tables.py            rewrite what stands between <!-- table NAME --> and <!-- end -->
+python results/tables.py --check    change nothing; exit code 1 when a page and the results differ
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PAGES = ("README.md", "docs/residuals.md")
+BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ARMS = {"pre": "with skips (`pre`)", "none": "without (`none`)"}
+
+
+def load(name: str) -> dict:
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def origin(kept: dict) -> str:
+    """Where a table comes from, as the line under it."""
+    date, machine = kept["date"], kept["machine"]
+    return f"\n`{kept['command'].replace('compare.py', 'python compare.py', 1)}`, {date}, {machine}\n"
+
+
+def pair(name: str) -> str:
+    """Both arms of a depth: losses, the gap to the bigram line, layers alive at the end."""
+    kept = load(name)
+    bigram, unigram = (kept["yardsticks_nats"][line] for line in ("bigram", "unigram"))
+    rows = [
+        [
+            ARMS[run["residual"]],
+            f"{run['train/loss']:.3f}",
+            f"{run['val/loss']:.3f}",
+            f"{run['val/loss'] - unigram['val']:+.3f}",
+            f"{run['val/loss'] - bigram['val']:+.3f}",
+            f"{run['layers_that_learn']}",
+        ]
+        for run in sorted(kept["runs"], key=lambda run: run["residual"] != "pre")
+    ]
+    head = ["", "train loss", "val loss", "to the unigram line", "to the bigram line", "layers that learn"]
+    said = (
+        f"\nNats per token. The unigram line is {unigram['val']:.3f}, the bigram line {bigram['val']:.3f}.\n"
+    )
+    return markdown(head, rows) + said + origin(kept)
+
+
+def reach() -> str:
+    """What the probes saw in the demo: at the start, after ten updates, at the end."""
+    kept = load("laptop")
+    rows = []
+    for run in sorted(kept["runs"], key=lambda run: run["residual"] != "pre"):
+        for seen in run["probed"]:
+            first, last = seen["gradient_norm"]
+            rows.append(
+                [
+                    f"`{run['residual']}`",
+                    f"{seen['step']}",
+                    f"{first:.1e}",
+                    f"{last:.1e}",
+                    f"{seen['position0_share']:.0%}",
+                    f"{seen['qk_gradient'][0]:.1e}",
+                    f"{seen['token_diversity']:.1e}",
+                    f"{seen['layers_that_learn']}",
+                ]
+            )
+    head = [
+        "arm",
+        "step",
+        "gradient at layer 0",
+        "at the last",
+        "on the first token",
+        "Q/K gradient, layer 0",
+    ]
+    return markdown([*head, "diversity at the end", "layers that learn"], rows) + origin(kept)
+
+
+def rates() -> str:
+    """Final validation loss over the learning rate, for each arm and depth: the whole curve."""
+    kept = load("study")
+    cells: dict[tuple, dict[float, float]] = {}
+    for run in kept["runs"]:
+        if run["run"].startswith("lr-"):
+            curve = cells.setdefault((run["residual"], run["n_layer"]), {})
+            curve[run["learning_rate"]] = final(run)
+    columns = sorted({rate for curve in cells.values() for rate in curve})
+    rows = []
+    for (arm, layers), curve in sorted(cells.items(), key=lambda item: (item[0][0] != "pre", item[0][1])):
+        best = min(curve.values())
+        shown = [f"{curve[r]:.2f}" if curve[r] > best else f"**{curve[r]:.2f}**" for r in columns]
+        rows.append([f"`{arm}`, {layers} layers", *shown])
+    return markdown(["", *(f"{rate:g}" for rate in columns)], rows) + origin(kept)
+
+
+def final(run: dict) -> float:
+    """The loss that a run ended on; one that diverged has none."""
+    return float("inf") if run["val/loss"] is None else run["val/loss"]
+
+
+def seeds() -> str:
+    """Mean and spread over three fresh seeds, around the best learning rate."""
+    groups: dict[tuple, list[float]] = {}
+    for run in load("study")["runs"]:
+        if run["run"].startswith("seeds-"):
+            groups.setdefault((run["residual"], run["learning_rate"]), []).append(final(run))
+    rows = [
+        [
+            f"`{arm}`",
+            f"{rate:g}",
+            f"{sum(losses) / len(losses):.3f}",
+            f"{min(losses):.3f} to {max(losses):.3f}",
+        ]
+        for (arm, rate), losses in sorted(groups.items(), key=lambda item: (item[0][0] != "pre", item[0][1]))
+    ]
+    return markdown(["arm", "learning rate", "mean of three seeds", "from, to"], rows)
+
+
+def grid(kept: dict, names: list[str], says) -> list[list[str]]:
+    """Rows of the runs whose grid is one of these: what was tried, val loss, gap, layers alive."""
+    bigram = kept["yardsticks_nats"]["bigram"]["val"]
+    rows = []
+    for name in names:
+        for run in (run for run in kept["runs"] if run["run"].startswith(f"{name}-")):
+            gap = f"{final(run) - bigram:+.3f}"
+            rows.append([says(name, run), f"{final(run):.3f}", gap, f"{run['layers_that_learn']}"])
+    return rows
+
+
+def sceptic() -> str:
+    """Every other chance that a plain stack was given."""
+    kept = load("study")
+    said = {
+        "warmup": "half of the run is warmup",
+        "ten-times": "ten times the updates",
+        "sgd": "SGD, learning rate {learning_rate:g}",
+        "muon": "Muon, learning rate {learning_rate:g}",
+        "adam-eps": "Adam's eps 1e-16",
+        "init": "{init} init",
+        "norm-eps": "norm eps 1e-12",
+        "fp64": "float64",
+        "untied": "head not tied",
+        "attention-skip-only": "skips around attention only",
+        "mlp-skip-only": "skips around the MLP only",
+        "dose": "{residual_scale:g} x + F(N(x))",
+        "control": "repaired, no skip: `identity_start`",
+    }
+    rows = grid(kept, list(said), lambda name, run: said[name].format(**run))
+    return markdown(["tried", "val loss", "to the bigram line", "layers that learn"], rows)
+
+
+def wirings() -> str:
+    """All wirings at 12 layers: 300 updates at one rate, and for the slow ones 600 at the better of two."""
+    kept, slow = load("study"), load("wirings")
+    short = {run["residual"]: run for run in kept["runs"] if run["run"].startswith("wirings-")}
+    both = (run for run in kept["runs"] if run["run"].startswith("lr-"))
+    short |= {r["residual"]: r for r in both if r["n_layer"] == 12 and r["learning_rate"] == 3e-3}
+    long: dict[str, dict] = {}
+    for run in slow["runs"]:
+        if final(run) < final(long.get(run["residual"], {"val/loss": None})):
+            long[run["residual"]] = run
+    bigram = kept["yardsticks_nats"]["bigram"]["val"]
+    rows = []
+    for name, run in sorted(short.items(), key=lambda item: final(item[1])):
+        more = long.get(name)
+        after = f"{final(more) - bigram:+.3f} (learning rate {more['learning_rate']:g})" if more else ""
+        rows.append([f"`{name}`", f"{final(run):.3f}", f"{final(run) - bigram:+.3f}", after])
+    return markdown(["wiring", "val loss", "to the bigram line", "to it after 600 updates"], rows) + origin(
+        slow
+    )
+
+
+def paths() -> str:
+    """The gradient at layer 0 of the demo's models, by the number of branches passed."""
+    arms = {arm: load(f"autopsy-{arm}")["paths"] for arm in ARMS}
+    chosen = [0, 1, 2, 4, 8, 16, 32, len(arms["pre"]) - 1]
+    rows = [[ARMS[arm], *(f"{norms[k]:.1e}" for k in chosen)] for arm, norms in arms.items()]
+    return markdown(["branches passed", *map(str, chosen)], rows)
+
+
+def lesions() -> str:
+    """What it costs to take one block out of the demo's model with skips."""
+    layers = load("autopsy-pre")["layers"]
+    chosen = [0, 1, 2, 4, 8, 12, 16, 20, len(layers) - 1]
+    rows = [["rise of the loss, nats", *(layers[k]["without block"] for k in chosen)]]
+    return markdown(["block taken out", *map(str, chosen)], rows)
+
+
+def char() -> str:
+    """Tiny Shakespeare on a CPU, against nanoGPT's published figure."""
+    kept = load("shakespeare_char_cpu")
+    rows = [[f"{run['step']:,}", f"{run['seed']}", f"{run['val/loss']:.3f}"] for run in kept["runs"]]
+    return markdown(["updates", "seed", "val loss"], rows) + origin(kept)
+
+
+TABLES = {
+    "laptop": lambda: pair("laptop"),
+    "deep": lambda: pair("deep"),
+    "thousand": lambda: pair("thousand"),
+    "reach": reach,
+    "rates": rates,
+    "seeds": seeds,
+    "sceptic": sceptic,
+    "wirings": wirings,
+    "paths": paths,
+    "lesions": lesions,
+    "char": char,
+}
+
+
+def fill(text: str) -> str:
+    """A page with its tables made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+
+
+def main() -> None:
+    stale = []
+    for name in PAGES:
+        page = ROOT / name
+        before = page.read_text(encoding="utf-8")
+        after = fill(before)
+        if after != before:
+            stale.append(name)
+            if "--check" not in sys.argv[1:]:
+                page.write_text(after, encoding="utf-8")
+    if "--check" in sys.argv[1:] and stale:
+        raise SystemExit(f"{', '.join(stale)}: not what results/ says; run: python results/tables.py")
+
+
+if __name__ == "__main__":
+    main()
