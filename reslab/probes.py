@@ -242,8 +242,7 @@ def alarm(row: dict) -> str | None:
     return (
         f"this stack will not train: behind {dead} of {layers} layers all tokens look alike "
         f"(diversity {diversity[dead]:.0e}, at the end {diversity[-1]:.0e}); layer 0 sees {reach:.0e} of "
-        f"the last layer's gradient, {share:.0%} of that on the first token; "
-        f"{row['probe/layers_that_learn']} of {layers} layers learn"
+        f"the last layer's gradient, {share:.0%} of that on the first token"
     )
 
 

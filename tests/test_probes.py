@@ -134,7 +134,7 @@ def test_a_dead_stack_is_told_early_and_a_living_one_is_not(train_config, tmp_pa
     steps, lines = dead.series("alarm")
     assert len(steps) == 1 and steps[0] <= 50
     assert lines[0].startswith("this stack will not train: behind")
-    assert "of 12 layers learn" in lines[0]
+    assert "of 12 layers all tokens look alike" in lines[0]
     assert alive.series("alarm") == ([], [])
     assert alive.last("probe/layers_that_learn") == 12
     assert dead.last("probe/layers_that_learn") < 3
