@@ -19,6 +19,7 @@ from reslab.dataset import open_dataset
 from reslab.page import write_autopsy
 from reslab.runlog import Run, read_run, write_atomically
 from reslab.summary import table
+from reslab.trainstate import check_data
 from sample import load
 
 
@@ -131,17 +132,12 @@ def kept(run: Run, report: dict) -> str:
 
 def main(words: list[str]) -> int:
     config, places = configure.parse(AutopsyConfig, words, takes_files=False)
-    if len(places) != 1:
-        raise configure.UsageError(
-            f"{len(places)} runs given; usage: python autopsy.py RUN [--key=value ...]"
-        )
     folder = Path(places[0])
     run = read_run(folder)
     device.prepare_torch("cpu")
     model, _, state = load(folder)
     dataset = open_dataset(run.config["dataset"], run.config["block_size"], run.config["seed"])
-    if dataset.meta["splits"]["train"]["sha256"] != state["dataset_sha256"]:
-        raise ValueError(f"{dataset.folder}: not the data that {folder} was trained on")
+    check_data(folder, state, dataset)
     with torch.random.fork_rng():
         report = examine(model, dataset, config)
     report["verdict"] = run.last("verdict") or "unfinished"

@@ -20,9 +20,7 @@ STEPS = 5  # updates per round
 
 
 def main(words: list[str]) -> int:
-    config, rest = configure.parse(TrainConfig, words, leave_out=("study",))
-    if rest:
-        raise configure.UsageError(f"{rest[0]}: neither a config file (*.py) nor --key=value")
+    config, _ = configure.parse(TrainConfig, words, leave_out=("study",))
     run_device = device.pick_device(config.device)
     device.prepare_torch(run_device)
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)

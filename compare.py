@@ -84,11 +84,9 @@ def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> lis
     from train import TrainConfig  # here, so that comparing runs starts without torch
 
     def parse(words):
-        return configure.parse(TrainConfig, words, leave_out=("study",))
+        return configure.parse(TrainConfig, words, leave_out=("study",))[0]
 
-    base, rest = parse([*files, *settings])
-    if rest:
-        raise configure.UsageError(f"{rest[0]}: mixes runs with config files; give one kind")
+    base = parse([*files, *settings])
     cells = {}
     for name, grid in read_grids(args, files, base).items():
         for values in product(*grid.values()):
@@ -101,7 +99,7 @@ def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> lis
                 *(f"--{key}={value}" for key, value in cell.items()),
                 f"--out_dir={folder}",
             ]
-            wanted, _ = parse(line)
+            wanted = parse(line)
             if (folder / "config.json").exists():
                 _check_same(folder, configure.flat(wanted))
             cells[folder] = line

@@ -72,13 +72,15 @@ def load(folder: Path, run_device: str = "cpu"):
         ValueError: there is no checkpoint, or it is damaged.
     """
     places = (folder, folder / "checkpoint" / "best", folder / "checkpoint" / "last")
-    found = next((place for place in map(checkpoint.find, places) if place), None)
+    found = checkpoint.find(*places, needs=checkpoint.SAMPLED)
     if found is None:
         raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
     state = checkpoint.load_state(found)
-    model = GPT(configure.from_flat(GPTConfig, state["config"]))
+    with checkpoint.reading(found):
+        model = GPT(configure.from_flat(GPTConfig, state["config"]))
+        tokenizer = tokenizer_from_json(state["tokenizer"])
     checkpoint.load_model(found, model)
-    return model.to(run_device).eval(), tokenizer_from_json(state["tokenizer"]), state
+    return model.to(run_device).eval(), tokenizer, state
 
 
 def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show) -> None:
@@ -102,8 +104,6 @@ def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show)
 
 def main(words: list[str]) -> int:
     config, places = configure.parse(SampleConfig, words, takes_files=False)
-    if len(places) != 1:
-        raise configure.UsageError(f"{len(places)} runs given; usage: python sample.py RUN [--key=value ...]")
     run_device = device.pick_device(config.device)
     model, tokenizer, _ = load(Path(places[0]), run_device)
     prompt = config.prompt

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 import runpy
 import sys
 import types
@@ -20,8 +21,15 @@ import tyro
 Config = TypeVar("Config")
 
 
+CONFIG_BYTES = 1 << 20  # of the largest config file; beyond that it is something else
+
+
 class UsageError(ValueError):
     """What the user typed can't be run; each line of the message is one fault."""
+
+
+class MachineError(Exception):
+    """The machine can't go on, whatever was typed: its disk or its memory is full. Exit code 1."""
 
 
 def parse(
@@ -34,11 +42,12 @@ def parse(
             faults() method lists what is not allowed.
         words: the command line without the program's name. `--key=value`, `--key value`, and for a
             boolean just `--key`.
-        takes_files: words that end in .py are config files; if not, they are positional like others.
+        takes_files: words that end in .py are config files, and no other is allowed; if not, one word
+            has to be there, a run directory.
         leave_out: names in config files that another program reads.
 
     Returns:
-        the config, and the words that are neither.
+        the config, and the run directory in a list, or an empty one.
 
     Raises:
         UsageError: unknown keys, wrong types, values that are not allowed, files that fail.
@@ -65,19 +74,38 @@ def parse(
                 faults.append(str(error))
         else:
             rest.append(word)
+    if takes_files:
+        faults += [f"{_short(word)}: neither a config file (*.py) nor --key=value" for word in rest]
+    elif len(rest) != 1:
+        faults.append(f"{len(rest)} runs given; give one: RUN [--key=value ...]")
     final = {key: value for key, value, _ in settings}
     try:
         config = None if faults or set(final) - set(fields) else _tyro(cls, _words(final))
     except SystemExit:
         config = None
     if config is None:  # find out which of the settings it was
-        for key, value, where in settings:
-            fault = _fault(cls, fields, key, value)
-            faults += [fault + where] if fault else []
-        raise UsageError("\n".join(faults))
+        faults += _all_faults(cls, fields, settings)
+        raise UsageError("\n".join(dict.fromkeys(faults)))
     if config.faults():
         raise UsageError("\n".join(config.faults()))
     return config, rest
+
+
+def collect(*checks) -> list:
+    """What the checks return; the faults of all of them are raised together.
+
+    Raises:
+        UsageError: at least one raised ValueError.
+    """
+    answers, faults = [], []
+    for check in checks:
+        try:
+            answers.append(check())
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return answers
 
 
 def read_config_file(path: str) -> dict:
@@ -85,10 +113,12 @@ def read_config_file(path: str) -> dict:
     if not Path(path).is_file():
         near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.py")], 1)
         raise UsageError(f"{path}: no such config file" + (f"; did you mean {near[0]}?" if near else ""))
+    if (size := Path(path).stat().st_size) > CONFIG_BYTES:
+        raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
     try:
         names = runpy.run_path(path)
-    except Exception as error:
-        raise UsageError(f"{path}: {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{path}: {type(error).__name__}: {_short(error)}") from None
     return {k: v for k, v in names.items() if not k.startswith("_") and not isinstance(v, types.ModuleType)}
 
 
@@ -123,19 +153,39 @@ def from_flat(cls: type[Config], values: dict) -> Config:
     return cls(**arguments)
 
 
+def _all_faults(cls, fields: dict, settings: list[tuple[str, str, str]]) -> list[str]:
+    """What is wrong with each setting, and with those together that can be read."""
+    found, unread = [], set()
+    for key, value, where in settings:
+        if fault := _fault(cls, fields, key, value):
+            found.append(fault + where)
+            unread.add(key)
+    read = {key: value for key, value, _ in settings if key not in unread}
+    # A fault that speaks of an unread setting speaks of its default, which nobody asked for.
+    return found + [
+        fault for fault in _tyro(cls, _words(read)).faults() if not unread & set(re.findall(r"\w+", fault))
+    ]
+
+
 def _fault(cls, fields: dict, key: str, value: str) -> str | None:
     """What is wrong with one setting, if anything."""
     if key not in fields:
-        near = difflib.get_close_matches(key, fields, 1)
-        return f"--{key}={value}: no such setting" + (
+        near = difflib.get_close_matches(key[:80], fields, 1)
+        return f"--{_short(key)}={_short(value)}: no such setting" + (
             f"; did you mean --{near[0]}?" if near else "; see --help"
         )
     try:
         _tyro(cls, _words({key: value}))
     except SystemExit:
         name = getattr(fields[key], "__name__", str(fields[key]))
-        return f"--{key}={value}: must be of type {name}"
+        return f"--{key}={_short(value)}: must be of type {name}"
     return None
+
+
+def _short(value) -> str:
+    """For a message: one line, not too long."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:81])
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _words(settings: dict[str, str]) -> list[str]:
@@ -156,6 +206,9 @@ def run_door(main) -> None:
     except ValueError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         code = 2
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141

@@ -45,13 +45,13 @@ def test_a_run_leaves_its_record(trained):
     assert facts["config"]["n_layer"] == 2 and facts["config"]["learning_rate"] == 3e-3
     assert facts["torch"] and facts["device"] == "cpu" and "train.py config/smoke.py" in facts["command"]
     assert {p.name for p in trained.iterdir()} >= {"config.json", "metrics.jsonl", "checkpoint"}
-    assert {p.name for p in (trained / "checkpoint").iterdir()} == {"last", "best"}
+    assert {p.name for p in (trained / "checkpoint").iterdir()} == {"last", "last.previous", "best"}
 
 
 def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     alone = tmp_path / "alone"
     alone.mkdir()
-    for name in ("model.safetensors", "state.json"):
+    for name in ("model.safetensors", "state.json", "SHA256SUMS"):
         (alone / name).write_bytes((trained / "checkpoint" / "best" / name).read_bytes())
     words = [ROOT / "sample.py", alone, "--prompt", "def ", "--max_new_tokens", "30"]
     one = run_python(*words, cwd=tmp_path).stdout
@@ -149,6 +149,7 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             [
                 "--n_layr=3: no such setting; did you mean --n_layer?",
                 "--n_head=x: must be of type int",
+                "compile=: allowed are auto, True, False",
             ],
         ),
         (
@@ -167,7 +168,7 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         ),
         (["train.py", "--device=cuda:7"], ["device=cuda:7: not available with torch"]),
         (["sample.py", "nowhere"], ["nowhere: no checkpoint here"]),
-        (["sample.py"], ["0 runs given; usage: python sample.py RUN"]),
+        (["sample.py"], ["0 runs given; give one: RUN [--key=value"]),
         (
             ["sample.py", "x", "--top_p=0", "--temperature=-1"],
             ["temperature=-1.0: must be", "top_p=0.0: must be"],
