@@ -57,7 +57,8 @@ def start_from(folder: Path, model: torch.nn.Module, optimizer, where: str, toke
     if found is None:
         raise ValueError(f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep")
     saved = checkpoint.load_state(found)
-    before = configure.from_flat(type(model.config), saved["config"])
+    with checkpoint.reading(found):
+        before = configure.from_flat(type(model.config), saved["config"])
     _check(folder, before, model.config)
     if saved["tokenizer"] != tokenizer:
         raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")

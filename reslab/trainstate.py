@@ -62,18 +62,34 @@ def save(
         checkpoint.copy(last, last.with_name("best"))
 
 
-def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> int:
-    """Fill state from a checkpoint; returns the size that metrics.jsonl had then, in bytes."""
+def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
+    """Fill state from a checkpoint; returns its state.json.
+
+    Raises:
+        ValueError: the checkpoint is of other data, another tokenizer or another model, or damaged.
+    """
     saved = checkpoint.load_state(folder)
-    if saved["dataset_sha256"] != dataset.meta["splits"]["train"]["sha256"]:
+    with checkpoint.reading(folder):
+        check_data(folder, saved, dataset)
+        checkpoint.load_model(folder, state.model)
+        loaded = checkpoint.load_optimizer(folder)
+        state.optimizer.load_state_dict(loaded["optimizer"])
+        state.scaler.load_state_dict(loaded["scaler"])
+        for key in SAVED:
+            setattr(state, key, saved[key])
+        state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
+    return saved
+
+
+def check_data(folder: Path, saved: dict, dataset: TokenDataset) -> None:
+    """Raises ValueError when a checkpoint's state.json tells of other data than these."""
+    now = dataset.meta["splits"]["train"]["sha256"]
+    if saved["dataset_sha256"] != now:
         raise ValueError(
-            f"{dataset.folder}: not the data that this run was trained on; prepare that again to resume"
+            f"{dataset.folder}: not the data that {folder} was trained on (sha256 of train {now}, then "
+            f"{saved['dataset_sha256']}); prepare that again"
         )
-    checkpoint.load_model(folder, state.model)
-    loaded = checkpoint.load_optimizer(folder)
-    state.optimizer.load_state_dict(loaded["optimizer"])
-    state.scaler.load_state_dict(loaded["scaler"])
-    for key in SAVED:
-        setattr(state, key, saved[key])
-    state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
-    return saved["metrics_bytes"]
+    if saved["tokenizer"] != dataset.tokenizer.to_json():
+        raise ValueError(
+            f"{dataset.folder}: its tokenizer is not the one that {folder} was trained with; prepare it again"
+        )
