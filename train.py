@@ -4,7 +4,8 @@
     python train.py config/deep.py --residual=none --out_dir=runs/deep-none
     python train.py config/deep.py --resume                 go on after a stop
 
-Exit codes: 0 done, 2 what was asked can't be done, 3 the run diverged, 130 stopped (and saved).
+Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 3 the run diverged;
+128 + a signal's number: stopped and saved (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1 on Linux).
 """
 
 import hashlib
@@ -17,12 +18,13 @@ from pathlib import Path
 import torch
 
 from model import GPT, GPTConfig
-from reslab import checkpoint, configure, device, probes
-from reslab.dataset import TokenDataset, open_dataset
+from reslab import capacity, checkpoint, configure, device, probes
+from reslab.dataset import TokenDataset, find_folder, open_dataset
 from reslab.growth import PLACES, start_from
+from reslab.lock import only_one
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer
-from reslab.progress import Progress, Stop
-from reslab.runlog import RunLog, claim, read_run, write_config
+from reslab.progress import Progress, Stop, resume_command
+from reslab.runlog import RunLog, changes, claim, read_run, write_config
 from reslab.trainstate import TrainState, restore, save
 from reslab.yardstick import verdict
 
@@ -91,12 +93,17 @@ class TrainConfig:
                 found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
         if self.device.split(":")[0] not in device.DEVICES:
             found.append(f"device={self.device}: allowed are {', '.join(device.DEVICES)}")
-        return found
+        batch = self.batch_size * self.gradient_accumulation_steps
+        windows = {"batch_size * gradient_accumulation_steps": batch}
+        windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
+        return found + capacity.faults(self.model, windows)
 
 
-# What a resumed run may change without becoming another experiment.
-FREE_ON_RESUME = {"resume", "overwrite", "print_config", "out_dir", "eval_interval", "log_interval", "probes"}
-FREE_ON_RESUME |= {"max_iters", "device", "dtype", "compile", "activation_checkpointing"}
+# What a resumed run may change; it is logged, but for what has no part in the result.
+NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir"}
+FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
+FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
+FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing"}
 
 
 def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
@@ -211,46 +218,88 @@ def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_
 
 
 def train(config: TrainConfig) -> int:
-    """Run, or go on with, one training; returns the exit code."""
+    """Run, or go on with, one training; returns the exit code.
+
+    Raises:
+        ValueError: what the config asks for can't be done here; nothing was written.
+        MachineError: the disk or the memory is full.
+    """
     folder = Path(config.out_dir)
-    claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
-    if (
-        config.resume
-        and (ended := read_run(folder)).status != "unfinished"
-        and ended.last("step") >= config.optim.max_iters
-    ):
-        print(f"{folder}: {ended.status} already. {ended.last('verdict')}")
-        return 0
-    run_device = device.pick_device(config.device)
+
+    def may_use():
+        claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
+
+    run_device, *_ = configure.collect(
+        lambda: device.pick_device(config.device), may_use, lambda: find_folder(config.dataset)
+    )
     device.prepare_torch(run_device)
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
+    with only_one(folder, "training here"):
+        may_use()  # as it is now that nobody else can change it
+        if (
+            config.resume
+            and (ended := read_run(folder)).status != "unfinished"
+            and ended.last("step") >= config.optim.max_iters
+        ):
+            print(f"{folder}: {ended.status} already. {ended.last('verdict')}")
+            return 0
+        try:
+            return live(config, dataset, run_device)
+        except (RuntimeError, MemoryError) as error:
+            if not capacity.ran_out(error):
+                raise
+            advice = capacity.advice(config.batch_size, config.gradient_accumulation_steps)
+            raise configure.MachineError(
+                f"{run_device}: out of memory; {advice}. What was saved before is whole"
+            ) from None
+
+
+def live(config: TrainConfig, dataset: TokenDataset, run_device: str) -> int:
+    """One life of a run, from its start or its checkpoint to its end or a stop; returns the exit code."""
+    folder, settings = Path(config.out_dir), configure.flat(config)
     state = make_state(config, dataset.vocab_size, run_device)
-    found = checkpoint.find(folder / "checkpoint" / "last") if config.resume else None
+    last = folder / "checkpoint" / "last"
+    found = checkpoint.find(last) if config.resume else None
     if not found and config.init_from != "scratch":
         tokenizer = dataset.tokenizer.to_json()
         print(
             start_from(Path(config.init_from), state.model, state.optimizer, config.grow_at, tokenizer),
             flush=True,
         )
-    keep_bytes = restore(state, found, dataset) if found else 0
+    saved = restore(state, found, dataset) if found else {"metrics_bytes": 0, "config": settings}
+    if found:
+        checkpoint.settle(last, found)
     if config.overwrite:
         checkpoint.remove(folder / "checkpoint")
-    write_config(folder, configure.flat(config), describe(state, config, dataset, run_device))
-    log = RunLog(folder, keep_bytes)
+    facts = describe(state, config, dataset, run_device)
+    write_config(folder, settings, facts)
+    log = RunLog(folder, saved["metrics_bytes"])
+    changed = {
+        k: v for k, v in changes(saved["config"], settings).items() if k in FREE_ON_RESUME - NOT_LOGGED
+    }
+    if changed:
+        log.write({"step": state.step, "changed": changed})
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
     with Stop() as stop, Progress(config.optim.max_iters, state.step, tokens) as progress:
         code = loop(state, config, dataset, log, progress, stop)
-    if code == 130:
-        again = " ".join(word for word in sys.argv if word not in ("--resume", "--overwrite"))
-        print(f"stopped after step {state.step}, saved; go on with: python {again} --resume")
+    log.close()
+    again = resume_command(sys.argv, config.overwrite)
+    if code > 128:
+        print(f"stopped after step {state.step}, saved; go on with: {again}")
     else:
         print(f"{folder}: {read_run(folder).last('verdict')}")
-    log.close()
+    if code == 3 and (good := checkpoint.find(last)):
+        step = checkpoint.load_state(good)["step"]
+        print(f"step {step} is saved; try from there with: {again} --learning_rate=...")
     return code
 
 
-def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, clock) -> None:
-    """Evaluate, probe and save, each where the step asks for it and it is not done yet."""
+def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, clock) -> bool:
+    """Evaluate, probe and save, each where the step asks for it and it is not done yet.
+
+    Returns:
+        whether the losses are finite; if not, nothing is saved over what was good.
+    """
     ends = state.step >= config.optim.max_iters
     evaluates = state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0)
     if evaluates:
@@ -259,6 +308,8 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
         done = state.step * progress.tokens_per_step
         progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
+        if not math.isfinite(row["train/loss"] + row["val/loss"]):
+            return False
     if (
         config.probes
         and state.probed_step != state.step
@@ -269,6 +320,30 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         best = row["val/loss"] < state.best_val_loss
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
         save(state, Path(config.out_dir), configure.flat(config), dataset, log, best)
+    return True
+
+
+def diverged(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, seen: dict) -> int:
+    """Log where the numbers stopped being finite: the step, the first bad layer, the batch's windows.
+
+    Args:
+        seen: other keys of the row.
+    """
+    run_device = next(state.model.parameters()).device
+    total = config.batch_size * config.gradient_accumulation_steps
+    torch.manual_seed(_dropout_seed(config.seed, state.step))
+    for starts in dataset.starts("train", state.step, total).reshape(-1, config.batch_size):
+        x, y = dataset.windows("train", starts)
+        where = probes.first_bad_layer(state.model, x.to(run_device), y.to(run_device))
+        if where != probes.NOWHERE:
+            break
+    said = f"diverged at step {state.step}: the loss or its gradient is not finite; first bad: {where}"
+    log.write(
+        {"step": state.step}
+        | seen
+        | {"first_bad": where, "window_starts": starts.tolist(), "status": "diverged", "verdict": said}
+    )
+    return 3
 
 
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
@@ -276,7 +351,8 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     while True:
-        look(state, config, dataset, log, progress, clock)
+        if not look(state, config, dataset, log, progress, clock):
+            return diverged(state, config, dataset, log, {})
         if state.step >= config.optim.max_iters:
             run = read_run(Path(config.out_dir))
             said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
@@ -286,13 +362,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         started = time.perf_counter()
         metrics = train_step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
-            x, y = dataset.batch("train", state.step, config.batch_size)
-            where = probes.first_bad_layer(state.model, x.to(run_device), y.to(run_device))
-            said = (
-                f"diverged at step {state.step}: the loss or its gradient is not finite; first bad: {where}"
-            )
-            log.write({"step": state.step} | metrics | {"status": "diverged", "verdict": said})
-            return 3
+            return diverged(state, config, dataset, log, metrics)
         device.synchronize(run_device)
         state.train_s += time.perf_counter() - started
         state.elapsed_s = time.perf_counter() - clock
@@ -305,13 +375,11 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         progress.updated(metrics["batch/loss"], rate)
         if stop.asked:
             save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
-            return 130
+            return 128 + stop.asked
 
 
 def main(words: list[str]) -> int:
-    config, rest = configure.parse(TrainConfig, words, leave_out=("study",))  # compare.py reads that
-    if rest:
-        raise configure.UsageError(f"{rest[0]}: neither a config file (*.py) nor --key=value")
+    config, _ = configure.parse(TrainConfig, words, leave_out=("study",))  # compare.py reads that
     if config.print_config:
         print("\n".join(f"{key} = {value!r}" for key, value in configure.flat(config).items()))
         return 0

@@ -50,9 +50,12 @@ class TokenDataset:
 
         Depends on (seed, split, step) alone: whatever else a run does, it sees the same tokens.
         """
+        return self.windows(split, self.starts(split, step, batch_size))
+
+    def starts(self, split: str, step: int, batch_size: int) -> np.ndarray:
+        """Where the windows of that batch begin, in tokens of the split: (batch_size,)."""
         random = np.random.default_rng([self.seed, SPLITS[split], step])
-        starts = random.integers(0, len(self.ids[split]) - self.block_size, size=batch_size)
-        return self.windows(split, starts)
+        return random.integers(0, len(self.ids[split]) - self.block_size, size=batch_size)
 
     def eval_starts(self, split: str, count: int) -> np.ndarray:
         """Starts of up to count windows, spread evenly over the split, always the same, disjoint where
@@ -90,14 +93,20 @@ def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
     Raises:
         ValueError: there is none of that name, or TokenDataset can't open it.
     """
-    folder = Path(name) if "/" in name or "\\" in name else DATA / name
+    folder = find_folder(name)
     if name == "stdlib" and not (folder / "meta.json").exists():
         print("data/stdlib is not prepared yet: preparing it (some seconds, no network)", flush=True)
         subprocess.run([sys.executable, str(folder / "prepare.py")], check=True)
-    if not folder.is_dir():
+    return TokenDataset(folder, block_size, seed)
+
+
+def find_folder(name: str) -> Path:
+    """Where a dataset is, by its name under data/ or its path. Raises ValueError when there is none."""
+    folder = Path(name) if "/" in name or "\\" in name else DATA / name
+    if not name or not folder.is_dir():
         known = sorted(path.parent.name for path in DATA.glob("*/prepare.py"))
         raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}")
-    return TokenDataset(folder, block_size, seed)
+    return folder
 
 
 def read_meta(folder: Path) -> dict:

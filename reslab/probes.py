@@ -17,6 +17,7 @@ DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their no
 GRADIENT_FLOOR = (
     1e-10  # a hundredth of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
 )
+NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
 EARLY_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
@@ -275,7 +276,7 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
     for name, gradient in reversed(list(zip(names, gradients, strict=True))):
         if gradient is not None and not gradient.isfinite().all():
             return f"{name}, backward"
-    return "nowhere in float32: the precision of the run overflowed"
+    return NOWHERE
 
 
 @contextmanager

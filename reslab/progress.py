@@ -1,5 +1,6 @@
 """What a person sees of a running training, and how they stop it: a bar, plain lines, Ctrl-C."""
 
+import shlex
 import signal
 import sys
 
@@ -53,18 +54,37 @@ class Progress:
 
 
 class Stop:
-    """Ctrl-C or a scheduler's SIGTERM asks the loop to save and end; a second one ends it at once."""
+    """SIGINT (Ctrl-C), SIGTERM and SIGUSR1 (schedulers) ask the loop to save and end.
+
+    `asked` is the signal's number, 0 before. A second Ctrl-C ends at once.
+    """
 
     def __enter__(self):
-        self.asked = False
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.asked = 0
+        signals = (
+            getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGUSR1")
+        )  # Windows has two
+        self._before = {number: signal.signal(number, self._ask) for number in signals if number}
         return self
 
     def _ask(self, number, frame):
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = self.asked or number
 
     def __exit__(self, *error):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def resume_command(words: list[str], overwrites: bool) -> str:
+    """What to type to go on with a run.
+
+    Args:
+        words: the command line that started it, without the word python.
+        overwrites: whether its settings say --overwrite.
+    """
+    kept = [word for word in words if word.partition("=")[0] not in ("--resume", "--overwrite")]
+    if overwrites and "--overwrite" not in "".join(words):  # a config file says it
+        kept.append("--overwrite=False")
+    return shlex.join(["python", *kept, "--resume"])

@@ -9,6 +9,8 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     probe/<name>                    a list over layers or sublayers, see reslab/probes.py
     alarm                           the one line of a stack that will not train
     status, verdict                 the last row: finished or diverged, and what it means
+    first_bad, window_starts        of a divergence: the first bad layer, and where the batch begins in train
+    changed                         settings that a resumed life changed: {key: [before, now]}
 """
 
 import json
@@ -20,6 +22,8 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from reslab.configure import MachineError
 
 
 class RunLog:
@@ -36,7 +40,8 @@ class RunLog:
     def __init__(self, folder: Path, keep_bytes: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
-        self._file = path.open("ab")
+        self.path = path
+        self._file = path.open("ab", buffering=0)
         if self._file.tell() < keep_bytes:
             raise ValueError(
                 f"{path}: {self._file.tell()} bytes, the checkpoint knows {keep_bytes}; rows are lost, so "
@@ -45,10 +50,19 @@ class RunLog:
         self._file.truncate(keep_bytes)
 
     def write(self, row: dict) -> None:
-        """Add a row. A number that is not finite becomes null: JSON has no word for it."""
-        row = {key: _finite(value) for key, value in row.items()}
-        self._file.write((json.dumps(row, allow_nan=False) + "\n").encode())
-        self._file.flush()
+        """Add a row. A number that is not finite becomes null: JSON has no word for it.
+
+        Raises:
+            MachineError: the disk does not take it. A half row is cut off when the run is resumed.
+        """
+        line = (
+            json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n"
+        ).encode()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise MachineError(f"{self.path}: can't be written ({error.strerror})") from None
 
     def size(self) -> int:
         """Bytes on the disk after the rows so far."""
@@ -135,13 +149,14 @@ def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[s
 
     Args:
         config: the settings of the run that is about to start.
-        free: settings that a resumed run may change.
+        free: settings that a resumed run may change; batch_size too when gradient_accumulation_steps
+            makes up for it.
 
     Raises:
         ValueError: a run is there and neither resume nor overwrite says what to do with it; there is
             none to resume; it was started with other settings; the folder is something else.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}):
         if resume:
             raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
         return
@@ -152,15 +167,24 @@ def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[s
             f"out_dir={folder}: a run is there; choose one of --resume (go on with it), --overwrite "
             "(delete it) and another --out_dir (leave it alone)"
         )
-    if resume:
-        saved = read_run(folder).config
-        faults = [
-            f"{key}={value}: the run in {folder} was started with {key}={saved[key]}"
-            for key, value in config.items()
-            if key not in free and key in saved and saved[key] != value
-        ]
-        if faults:
-            raise ValueError("\n".join(faults))
+    if not resume:
+        return
+    saved = read_run(folder).config
+    parts = ("batch_size", "gradient_accumulation_steps")
+    if math.prod(saved.get(key, 1) for key in parts) == math.prod(config.get(key, 1) for key in parts):
+        free = free | set(parts)
+    faults = [
+        f"{key}={now}: the run in {folder} was started with {key}={before}"
+        for key, (before, now) in changes(saved, config).items()
+        if key not in free
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def changes(before: dict, now: dict) -> dict[str, list]:
+    """Settings that both have and that differ: key -> [before, now]."""
+    return {key: [before[key], value] for key, value in now.items() if before.get(key, value) != value}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -4,18 +4,22 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import ROOT, tiny_config
 
 import train as door
 from model import GPT
 from reslab import checkpoint, device
+from reslab.configure import MachineError
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
 from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
@@ -184,17 +188,6 @@ def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path, monkeypatch):
     assert rows(parts) == rows(whole)
 
 
-def test_a_save_cut_between_its_two_renames_is_found(tmp_path):
-    model = GPT(tiny_config())
-    checkpoint.save(tmp_path / "last", model, {}, {"step": 1})
-    (tmp_path / "last").rename(tmp_path / "last.old")
-    (tmp_path / "last.tmp").mkdir()
-    assert checkpoint.load_state(checkpoint.find(tmp_path / "last"))["step"] == 1
-    checkpoint.save(tmp_path / "last", model, {}, {"step": 2})
-    assert checkpoint.load_state(checkpoint.find(tmp_path / "last"))["step"] == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["last"]
-
-
 def test_best_is_the_best(train_config):
     config = train_config(
         learning_rate=1.0, eval_interval=1, schedule="constant", grad_clip=0.0, warmup_iters=0
@@ -227,15 +220,150 @@ def test_nothing_is_overwritten(train_config, tmp_path):
     assert read_run(tmp_path / "run").config["batch_size"] == 5
 
 
+def test_a_resumed_run_may_change_its_rate_and_length_and_says_so(train_config):
+    train(train_config(max_iters=5))
+    again = train_config(max_iters=8, learning_rate=1e-4, resume=True)
+    assert train(again) == 0
+    changed = [row["changed"] for row in rows(again) if "changed" in row]
+    assert changed == [{"max_iters": [5, 8], "learning_rate": [1e-3, 1e-4]}]
+    assert [row["step"] for row in rows(again) if "batch/loss" in row] == list(range(8))
+    same_updates = train_config(max_iters=9, resume=True, batch_size=2, gradient_accumulation_steps=2)
+    assert train(same_updates) == 0
+    with pytest.raises(ValueError, match=r"n_layer=3: .* n_layer=2\nresidual=none: .* residual=pre"):
+        train(train_config(max_iters=10, resume=True, n_layer=3, residual="none"))
+
+
+def test_a_resumed_run_sees_the_same_data(train_config, dataset_folder, tmp_path):
+    here = shutil.copytree(dataset_folder, tmp_path / "data")
+    config = train_config(dataset=str(here), max_iters=2)
+    train(config)
+    write_dataset(here, lambda: ["another text " * 99], "char", "other", quiet=True)
+    with pytest.raises(ValueError, match=r"not the data .*\(sha256 of train \w{64}, then \w{64}\)"):
+        train(replace(config, resume=True, optim=replace(config.optim, max_iters=4)))
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 128 + signal.SIGUSR1)])
+def test_a_signal_saves_within_a_step_and_says_how_to_go_on(train_config, monkeypatch, capsys, name, code):
+    config, real = train_config(eval_interval=100), door.train_step
+
+    def signalled(state, config, dataset):
+        if state.step == 7:
+            os.kill(os.getpid(), getattr(signal, name))
+            os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself does no harm
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", signalled)
+    monkeypatch.setattr(sys, "argv", ["train.py", "config/my file.py", "--overwrite", "--n_layer=2"])
+    assert train(config) == code
+    assert checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "last")["step"] == 8
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == (
+        "stopped after step 8, saved; go on with: python train.py 'config/my file.py' --n_layer=2 --resume"
+    )
+
+
+def test_a_full_memory_is_one_line_with_what_to_lower(train_config, monkeypatch):
+    config, real = train_config(batch_size=6), door.train_step
+
+    def greedy(state, config, dataset):
+        if state.step == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", greedy)
+    with pytest.raises(MachineError, match=r"^cpu: out of memory; .* --batch_size=3 --grad\w+_steps=2\. "):
+        train(config)
+    last = Path(config.out_dir) / "checkpoint" / "last"
+    assert checkpoint.find(last) == last and checkpoint.load_state(last)["step"] == 5
+
+
+def test_one_process_per_run_directory(train_config, tmp_path):
+    """The second is refused while the first lives; a lock file that nobody holds is not in the way."""
+    config = train_config(max_iters=2)
+    script = "import sys; from pathlib import Path; from reslab.lock import only_one\n"
+    script += "with only_one(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
+    words = [sys.executable, "-c", script, config.out_dir]
+    other = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=rf"another process is training here \(pid {other.pid} on"):
+        train(config)
+    other.kill()
+    other.wait()
+    assert (tmp_path / "run" / "lock").exists()
+    assert train(config) == 0
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_all_that_is_in_the_way_is_told_at_once_and_nothing_is_made(train_config, tmp_path):
+    config = train_config(dataset="nowhere", device="mps:9", out_dir=str(tmp_path / "a" / "b"), resume=True)
+    with pytest.raises(ValueError) as caught:
+        train(config)
+    faults = str(caught.value).splitlines()
+    assert [fault.split("=")[0] for fault in faults] == ["device", "out_dir", "dataset"]
+    with pytest.raises(ValueError, match="vocab_size=5: must be 0, or at least"):
+        train(train_config(vocab_size=5, out_dir=str(tmp_path / "a" / "b")))
+    assert not (tmp_path / "a").exists()
+
+
 def test_divergence_is_a_result(train_config):
     config = train_config(learning_rate=1e38, grad_clip=0.0, warmup_iters=0, schedule="constant")
     assert train(config) == 3
     last = rows(config)[-1]
     assert last["status"] == "diverged" and "first bad" in last["verdict"]
+    assert last["first_bad"] in last["verdict"] and len(last["window_starts"]) == config.batch_size
     saved = checkpoint.find(Path(config.out_dir) / "checkpoint" / "last")
     model = GPT(replace(config.model, vocab_size=checkpoint.load_state(saved)["config"]["vocab_size"]))
     checkpoint.load_model(saved, model)
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient", "weights"])
+def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, monkeypatch, what):
+    """In the second of two accumulated batches: its windows are named, and the update does not happen."""
+    config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4)
+    real, before, calls = door.train_step, {}, []
+
+    def poisoned(model, inputs, targets=None):
+        _, loss = GPT.forward(model, inputs, targets)
+        if torch.equal(inputs, calls[-1]):
+            loss = loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
+        return None, loss
+
+    def at_step_5(state, config, dataset):
+        if state.step == 5:
+            calls.append(dataset.batch("train", 5, 8)[0][4:])
+            if what == "weights":
+                with torch.no_grad():
+                    state.model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
+            else:
+                state.forward = lambda x, y: poisoned(state.model, x, y)
+            before.update({name: p.clone() for name, p in state.model.named_parameters()})
+            before["model"] = state.model
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", at_step_5)
+    assert train(config) == 3
+    model = before.pop("model")
+    assert all(p.equal(before[name]) or what == "weights" for name, p in model.named_parameters())
+    last = rows(config)[-1]
+    assert last["step"] == 5 and last["status"] == "diverged"
+    starts = TokenDataset(Path(config.dataset), 16, config.seed).starts("train", 5, 8).tolist()
+    if what == "weights":
+        assert last["first_bad"] == "block 1, forward" and last["window_starts"] == starts[:4]
+    saved = Path(config.out_dir) / "checkpoint" / "last"
+    assert checkpoint.find(saved) == saved and checkpoint.load_state(saved)["step"] == 4
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_run_and_saves_nothing(train_config, monkeypatch):
+    config, real = train_config(max_iters=10), door.evaluate
+
+    def poisoned(state, config, dataset):
+        return real(state, config, dataset) | ({"val/loss": math.nan} if state.step == 10 else {})
+
+    monkeypatch.setattr(door, "evaluate", poisoned)
+    assert train(config) == 3
+    assert read_run(Path(config.out_dir)).status == "diverged"
+    assert checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "last")["step"] == 5
 
 
 def test_the_first_bad_layer_is_named_and_no_hook_remains():
@@ -270,21 +398,6 @@ def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
     model = torch.nn.Linear(2, 2)
     assert device.compile_model(model, "True", "cpu") is model
     assert capsys.readouterr().err == "compile: no working compiler (no C++ compiler); going on without\n"
-
-
-def test_loading_runs_no_code(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "owned",))
-
-    checkpoint.save(tmp_path / "c", GPT(tiny_config()), {}, {})
-    torch.save({"optimizer": Evil()}, tmp_path / "c" / "optimizer.pt")
-    with pytest.raises(ValueError, match=r"optimizer\.pt: can't be loaded"):
-        checkpoint.load_optimizer(tmp_path / "c")
-    assert not (tmp_path / "owned").exists()
-    (tmp_path / "c" / "model.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(ValueError, match=r"model\.safetensors: can't be loaded"):
-        checkpoint.load_model(tmp_path / "c", GPT(tiny_config()))
 
 
 def test_numbers_that_are_not_finite_stay_json(tmp_path):
