@@ -7,9 +7,11 @@ meta.json after the bins: a folder with a meta.json is a finished dataset.
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import re
+import shutil
 import sys
 import time
 import urllib.request
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from reslab.lock import only_one
 from reslab.tokenizer import make_tokenizer
 from reslab.yardstick import yardsticks
 
@@ -70,7 +73,12 @@ def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
 
 
 def write_dataset(
-    out_dir: Path, read: Callable[[], Iterable[str]], tokenizer: str, source: str, quiet: bool = False
+    out_dir: Path,
+    read: Callable[[], Iterable[str]],
+    tokenizer: str,
+    source: str,
+    quiet: bool = False,
+    if_missing: bool = False,
 ) -> dict:
     """Tokenize a text into out_dir and return its meta.
 
@@ -79,11 +87,21 @@ def write_dataset(
         read: gives the text in pieces, anew at each call.
         tokenizer: char, byte, gpt2 or bpe:N.
         source: what the text is, for people.
+        if_missing: leave a finished dataset that is there as it is.
 
     Raises:
         ValueError: the text is too short to be split, or changed between the two readings, or the
             tokenizer's name is wrong.
     """
+    with only_one(out_dir, "preparing data here", wait=True):
+        if if_missing and (out_dir / "meta.json").exists():
+            return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
+        for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
+            path.unlink()
+        return _write_dataset(out_dir, read, tokenizer, source, quiet)
+
+
+def _write_dataset(out_dir: Path, read, tokenizer: str, source: str, quiet: bool) -> dict:
     digest, chars, seen = hashlib.sha256(), 0, set()
     with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
         for piece in read():
@@ -96,12 +114,15 @@ def write_dataset(
     encoder = make_tokenizer(tokenizer, split_safely(read()), "".join(seen))
     dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
 
-    out_dir.mkdir(parents=True, exist_ok=True)
     mark = f".{os.getpid()}.tmp"
     temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
     try:
-        counts = _write_bins(temporary, read, chars, encoder, dtype, quiet)
-        if sum(c["chars"] for c in counts.values()) != chars:
+        again = hashlib.sha256()
+        try:
+            counts = _write_bins(temporary, _hashing(read(), again), chars, encoder, dtype, quiet)
+        except (ValueError, RuntimeError):  # what was text, or a known character, is none; or it ends early
+            counts = {}
+        if not counts or again.digest() != digest.digest():
             raise ValueError(f"{source}: the text changed while it was read; run prepare again")
         ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
         meta = {
@@ -121,16 +142,22 @@ def write_dataset(
     return meta
 
 
-def _write_bins(temporary, read, chars, encoder, dtype, quiet) -> dict:
+def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
+    for piece in pieces:
+        digest.update(piece.encode("utf-8", "surrogatepass"))
+        yield piece
+
+
+def _write_bins(temporary, pieces, chars, encoder, dtype, quiet) -> dict:
     """Second reading: encode the first 90% of the characters to train, the others to val."""
     train_chars = int(chars * TRAIN_SHARE)
     counts = {}
     with tqdm(total=chars, desc="encoding", unit="char", unit_scale=True, disable=quiet or None) as bar:
-        for split, pieces in _split(read(), train_chars):
+        for split, part in _split(pieces, train_chars):
             count = {"tokens": 0, "chars": 0, "bytes": 0}
             digest = hashlib.sha256()
             with temporary[split].open("wb") as file:
-                for piece in split_safely(pieces):
+                for piece in split_safely(part):
                     ids = encoder.encode(piece).astype(dtype).tobytes()
                     file.write(ids)
                     digest.update(ids)
@@ -182,28 +209,47 @@ def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float
     """Fetch url to path, unless the right file is there already.
 
     Raises:
-        ValueError: no connection after all tries, or bytes with another hash.
+        ValueError: after all tries there was no answer, or it was not the file with that hash.
     """
-    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+    if path.exists() and _sha256(path) == sha256:
         return
-    for attempt in range(tries):
-        try:
-            with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-                content = answer.read()
-            break
-        except OSError as error:  # urllib's errors are OSErrors
-            if attempt == tries - 1:
-                raise ValueError(
-                    f"{url}: not reachable after {tries} tries ({error}); fetch it elsewhere and give it "
-                    "with --input FILE"
-                ) from None
-            time.sleep(2**attempt)
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{url}: its sha256 is {found}, expected {sha256}; nothing was written")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        for attempt in range(tries):
+            if not (fault := _fetch(url, temporary, sha256, timeout_s)):
+                temporary.replace(path)
+                return
+            if attempt < tries - 1:
+                time.sleep(2**attempt)
+    finally:
+        temporary.unlink(missing_ok=True)
+    raise ValueError(
+        f"{url}: {fault}, after {tries} tries; nothing was kept. Fetch it elsewhere and give it with "
+        "--input FILE"
+    )
+
+
+def _fetch(url: str, path: Path, sha256: str, timeout_s: float) -> str | None:
+    """One try; returns what went wrong."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer, path.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            expected = answer.headers.get("Content-Length")
+    except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
+        return f"not reachable ({error or type(error).__name__})"
+    if expected and int(expected) != (size := path.stat().st_size):
+        return f"the connection was cut after {size:,} of {int(expected):,} bytes"
+    if (found := _sha256(path)) == sha256:
+        return None
+    with path.open("rb") as file:
+        page = b"<html" in file.read(1000).lower()
+    said = f"its sha256 is {found}, expected {sha256}"
+    return f"a web page came, maybe from a proxy ({said})" if page else said
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
@@ -213,13 +259,14 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
         "--out", type=Path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.add_argument("--if_missing", action="store_true", help="leave a finished dataset as it is")
     return parser
 
 
 def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
     """write_dataset for a command line: prints a summary, or one line and exit code 2."""
     try:
-        meta = write_dataset(args.out, read, tokenizer, source, args.quiet)
+        meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

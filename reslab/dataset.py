@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reslab.tokenfile import TokenFile
 from reslab.tokenizer import tokenizer_from_json
 from reslab.yardstick import Yardsticks
 
@@ -31,19 +32,17 @@ class TokenDataset:
         self.folder, self.block_size, self.seed = folder, block_size, seed
         self.meta = read_meta(folder)
         self.vocab_size = self.meta["vocab_size"]
-        self.tokenizer = tokenizer_from_json(self.meta["tokenizer"])
-        self.ids = {}
+        self.tokenizer = read_tokenizer(folder, self.meta)
+        self.files, self.ids = {}, {}
         for split in SPLITS:
-            path, count = folder / f"{split}.bin", self.meta["splits"][split]["tokens"]
-            size, expected = path.stat().st_size, count * np.dtype(self.meta["dtype"]).itemsize
-            if size != expected:
-                raise ValueError(f"{path}: {size:,} bytes, its meta.json says {expected:,}; prepare it again")
-            if count < block_size + 1:
+            about = self.meta["splits"][split]
+            file = TokenFile(folder, f"{split}.bin", self.meta["dtype"], about["tokens"], about["sha256"])
+            if about["tokens"] < block_size + 1:
                 raise ValueError(
-                    f"{path}: {count:,} tokens; block_size={block_size} needs at least {block_size + 1:,}: "
-                    "lower --block_size or prepare more text"
+                    f"{file.path}: {about['tokens']:,} tokens; block_size={block_size} needs at least "
+                    f"{block_size + 1:,}: lower --block_size or prepare more text"
                 )
-            self.ids[split] = np.memmap(path, dtype=self.meta["dtype"], mode="r")
+            self.files[split], self.ids[split] = file, file.ids
 
     def batch(self, split: str, step: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (batch_size, block_size) of one update, int64.
@@ -77,11 +76,13 @@ class TokenDataset:
 
     def windows(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""
+        self.files[split].check()
         rows = np.stack([self.ids[split][s : s + self.block_size + 1] for s in starts]).astype(np.int64)
         if rows.max() >= self.vocab_size:
+            window, place = np.unravel_index(rows.argmax(), rows.shape)
             raise ValueError(
-                f"{self.folder / split}.bin: token id {rows.max()} in a vocabulary of {self.vocab_size}; "
-                "the file is damaged, prepare it again"
+                f"{self.folder / split}.bin: token id {rows.max()} at position {starts[window] + place} in a "
+                f"vocabulary of {self.vocab_size}; the file is damaged, prepare it again"
             )
         rows = torch.from_numpy(rows)
         return rows[:, :-1], rows[:, 1:]
@@ -96,7 +97,8 @@ def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
     folder = find_folder(name)
     if name == "stdlib" and not (folder / "meta.json").exists():
         print("data/stdlib is not prepared yet: preparing it (some seconds, no network)", flush=True)
-        subprocess.run([sys.executable, str(folder / "prepare.py")], check=True)
+        if subprocess.run([sys.executable, str(folder / "prepare.py"), "--if_missing"]).returncode:
+            raise ValueError(f"{folder}: could not be prepared, see above")
     return TokenDataset(folder, block_size, seed)
 
 
@@ -114,12 +116,12 @@ def read_meta(folder: Path) -> dict:
     path = folder / "meta.json"
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        (
-            meta["vocab_size"],
-            meta["splits"],
-            meta["yardsticks_nats"],
-            meta["tokenizer"],
-        )  # the fields that are used
+        for count in (meta, *(meta["splits"][split] for split in SPLITS)):  # the fields that are used
+            numbers = ("vocab_size",) if count is meta else ("tokens", "chars", "bytes")
+            if not all(type(count[key]) is int and count[key] > 0 for key in numbers):
+                raise TypeError(f"{', '.join(numbers)} must be positive numbers")
+        meta["yardsticks_nats"], meta["tokenizer"], meta["source"], meta["source_sha256"], meta["dtype"]
+        meta["splits"]["train"]["sha256"], meta["splits"]["val"]["sha256"]
     except FileNotFoundError:
         script = folder / "prepare.py"
         advice = f"run: python {script}" if script.exists() else "write it with data/text/prepare.py --out"
@@ -127,3 +129,17 @@ def read_meta(folder: Path) -> dict:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); prepare it again") from None
     return meta
+
+
+def read_tokenizer(folder: Path, meta: dict):
+    """The tokenizer of a meta.json. Raises ValueError when it is none, or has ids beyond the vocabulary."""
+    try:
+        tokenizer = tokenizer_from_json(meta["tokenizer"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder}: its meta.json holds no tokenizer ({error}); prepare it again") from None
+    if tokenizer.vocab_size > meta["vocab_size"]:
+        raise ValueError(
+            f"{folder}: its meta.json holds a tokenizer of {tokenizer.vocab_size} ids and a vocabulary of "
+            f"{meta['vocab_size']}: not of one dataset; prepare it again"
+        )
+    return tokenizer

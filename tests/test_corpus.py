@@ -1,14 +1,18 @@
 """Text in, a dataset out: nothing lost, nothing half-written, memory flat."""
 
+import http.server
 import json
 import math
+import os
 import subprocess
 import sys
+import threading
 import tracemalloc
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,10 +81,12 @@ def test_large_vocabularies_take_four_bytes(tmp_path):
 def test_a_broken_prepare_leaves_the_old_dataset(tmp_path):
     make(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    readings = iter([["new text " * 50], iter(())])  # the second reading ends early
-    with pytest.raises((ValueError, RuntimeError, StopIteration)):
-        write_dataset(tmp_path, lambda: next(readings), "char", "another", quiet=True)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    text = "new text " * 50
+    for other in ("", text + "more", text.replace("n", "t"), text.replace("n", "ß")):
+        readings = iter([[text], [text], [other]])  # to know it, to train a tokenizer, to write it
+        with pytest.raises(ValueError, match="the text changed while it was read"):
+            write_dataset(tmp_path, lambda readings=readings: next(readings), "char", "another", quiet=True)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
@@ -95,8 +101,12 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=ROOT)
     assert done.returncode == 9
     assert not (tmp_path / "meta.json").exists() and not (tmp_path / "train.bin").exists()
+    assert list(tmp_path.glob("*.tmp")) and (tmp_path / "lock").exists()
     make(tmp_path)  # and what it left is not in the way
-    assert (tmp_path / "meta.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["meta.json", "train.bin", "val.bin"]
+    before = (tmp_path / "meta.json").stat().st_mtime_ns
+    write_dataset(tmp_path, lambda: ["another " * 99], "char", "x", quiet=True, if_missing=True)
+    assert (tmp_path / "meta.json").stat().st_mtime_ns == before
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
@@ -133,15 +143,87 @@ def test_a_download_must_have_the_right_hash(tmp_path):
     source, goal = tmp_path / "source", tmp_path / "goal"
     source.write_bytes(b"hello")
     with pytest.raises(ValueError, match="its sha256 is 2cf24dba"):
-        download(source.as_uri(), goal, "0" * 64)
+        download(source.as_uri(), goal, "0" * 64, tries=1)
     assert not goal.exists()
     right = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     download(source.as_uri(), goal, right)
     assert goal.read_bytes() == b"hello"
     source.unlink()
     download(source.as_uri(), goal, right)  # it is there: nothing is fetched
-    with pytest.raises(ValueError, match="not reachable after 1 tries"):
+    with pytest.raises(ValueError, match=r"not reachable .* after 1 tries"):
         download(source.as_uri(), tmp_path / "other", right, tries=1)
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers as its path says; `asked` counts."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        if self.path == "/404":
+            return self.send_error(404)
+        if self.path == "/slow":
+            return threading.Event().wait(0.4)
+        self.send_response(200)
+        self.send_header("Content-Length", "5000")
+        self.end_headers()
+        page = b"<!DOCTYPE html><HTML>Sign in to go on</HTML>"
+        self.wfile.write({"/page": page.ljust(5000), "/cut": b"x" * 100, "/other": b"x" * 5000}[self.path])
+        return None
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/404", r"not reachable \(HTTP Error 404"),
+        ("/slow", r"not reachable \(.*timed out"),
+        ("/cut", r"the connection was cut after 100 of 5,000 bytes|IncompleteRead|100 bytes read"),
+        ("/page", "a web page came, maybe from a proxy"),
+        ("/other", r"its sha256 is \w{64}, expected 0000"),
+    ],
+)
+def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, said):
+    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: None)
+    Server.asked.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        with pytest.raises(ValueError, match=said) as caught:
+            url = f"http://127.0.0.1:{server.server_port}{path}"
+            download(url, tmp_path / "input.txt", "0" * 64, tries=3, timeout_s=0.2 if path == "/slow" else 9)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Server.asked == [path] * 3
+    assert "--input FILE" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_in_a_loop_are_not_followed_for_ever(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "in" / "deep" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "self.txt").symlink_to(tmp_path / "in" / "self.txt")
+    words = [ROOT / "data/text/prepare.py", tmp_path / "in", "--out", tmp_path / "out", "--quiet"]
+    run_python(*words)
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
+    assert sum(split["chars"] for split in meta["splits"].values()) == len(TEXT)
+
+
+def test_gpt2_without_a_network_says_what_to_do(tmp_path):
+    """All names of this process lead to a closed port; characters and bytes need no network."""
+    environment = os.environ | {"TIKTOKEN_CACHE_DIR": str(tmp_path / "empty")}
+    environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    words = [ROOT / "data/text/prepare.py", ROOT / "train.py", "--quiet", "--out"]
+    told = run_python(*words, tmp_path / "a", "--tokenizer=gpt2", env=environment, code=2).stderr
+    assert "TIKTOKEN_CACHE_DIR" in told and "--tokenizer=bpe:4096" in told and len(told.splitlines()) == 1
+    assert not (tmp_path / "a").exists()
+    for name in ("char", "byte"):
+        run_python(*words, tmp_path / name, f"--tokenizer={name}", env=environment)
 
 
 def test_characters_need_no_tiktoken(dataset_folder):

@@ -1,0 +1,60 @@
+"""A file of token ids: opened only when it is what meta.json says, and watched while it is read."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+HASHED_BYTES = 1 << 30  # a larger file is taken by its size: reading it whole would delay every start
+DTYPES = ("uint16", "uint32")
+
+
+class TokenFile:
+    """Token ids on the disk.
+
+    Args:
+        folder: of the dataset.
+        name: the file's name in it, as meta.json gives it.
+        dtype, tokens, sha256: what meta.json says of it.
+
+    Raises:
+        ValueError: it is not there, or not what meta.json says, or its name leads out of the folder.
+    """
+
+    def __init__(self, folder: Path, name: str, dtype: str, tokens: int, sha256: str):
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(f"{folder}: its meta.json names {name!r}, which is not a file of that folder")
+        if dtype not in DTYPES:
+            raise ValueError(f"{folder}: its meta.json has dtype {dtype!r}; allowed are {', '.join(DTYPES)}")
+        self.path, self.sha256 = folder / name, sha256
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: missing, its meta.json lists it; prepare it again")
+        size, expected = self.path.stat().st_size, tokens * np.dtype(dtype).itemsize
+        if size != expected:
+            raise ValueError(
+                f"{self.path}: {size:,} bytes, its meta.json says {expected:,}; prepare it again"
+            )
+        self._mark = self._stat()
+        if size <= HASHED_BYTES and self._digest() != sha256:
+            raise ValueError(f"{self.path}: {self._hashes()}; prepare it again")
+        self.ids = np.memmap(self.path, dtype=dtype, mode="r")
+
+    def check(self) -> None:
+        """Raises ValueError when the file was replaced, written to or cut since it was opened."""
+        if self._stat() != self._mark:
+            gone = "it is gone" if not self.path.is_file() else self._hashes()
+            raise ValueError(f"{self.path}: changed while a run reads it ({gone}); prepare it again to go on")
+
+    def _stat(self) -> tuple | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _digest(self) -> str:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _hashes(self) -> str:
+        return f"its sha256 is {self._digest()}, its meta.json says {self.sha256}"
