@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from model import GPT, GPTConfig
-from reslab import capacity, checkpoint, configure, device, probes
+from reslab import capacity, checkpoint, configure, device, probes, writing
 from reslab.dataset import TokenDataset, find_folder, open_dataset
 from reslab.growth import PLACES, start_from
 from reslab.lock import only_one
@@ -63,6 +63,8 @@ class TrainConfig:
     """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
     probe_windows: int = 8
     """Windows of the fixed batch that the probes read."""
+    sample_tokens: int = 200
+    """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
     seed: int = 1337
     """Of initial weights, order of batches, and dropout."""
     device: str = "auto"
@@ -82,6 +84,8 @@ class TrainConfig:
         for key in counts:
             if getattr(self, key) < 1:
                 found.append(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.sample_tokens < 0:
+            found.append(f"sample_tokens={self.sample_tokens}: must not be negative (0 writes none)")
         if self.seed < 0:
             found.append(f"seed={self.seed}: must not be negative")
         for key, names in {
@@ -103,7 +107,7 @@ class TrainConfig:
 NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir"}
 FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
 FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
-FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing"}
+FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing", "sample_tokens"}
 
 
 def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
@@ -203,6 +207,12 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
     return TrainState(model, forward, make_optimizer(model, config.optim), scaler)
 
 
+def wiring(residual) -> dict:
+    """How a sublayer is joined to the stream: what its class says, and the constant weight of x, if any."""
+    skip = residual.skip if residual.stream == "x" else None
+    return {"equation": type(residual).__doc__.splitlines()[0], "skip": skip}
+
+
 def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_device: str) -> dict:
     """What config.json holds beside the settings."""
     on_gpu = run_device.startswith("cuda")
@@ -214,6 +224,9 @@ def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_
         "parameters": state.model.count_parameters(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
         "yardsticks_nats": dataset.yardsticks(config.eval_windows),
+        "wiring": {
+            kind: wiring(getattr(state.model.blocks[0], f"{kind}_residual")) for kind in ("attn", "mlp")
+        },
     }
 
 
@@ -304,11 +317,14 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     evaluates = state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0)
     if evaluates:
         row = evaluate(state, config, dataset)
+        finite = math.isfinite(row["train/loss"] + row["val/loss"])
+        if finite and config.sample_tokens and writing.due(state.step // config.eval_interval, ends):
+            row |= writing.write(state.model, dataset, config.sample_tokens, config.seed)
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
         done = state.step * progress.tokens_per_step
         progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
-        if not math.isfinite(row["train/loss"] + row["val/loss"]):
+        if not finite:
             return False
     if (
         config.probes

@@ -33,9 +33,28 @@ class Snapshot:
     """2L pairs (x, F): what a sublayer's stream was, and what its branch gave, each (B, T, C)."""
     normed: list[torch.Tensor]
     """L inputs (B, T, C) of the attention branches."""
+    crossings: list["Crossing | None"]
+    """2L, attention and MLP in turn; None where y is not a constant times x plus a branch."""
     gradients: dict[str, torch.Tensor]
     """Parameter name -> gradient."""
     model: torch.nn.Module
+
+
+@dataclass
+class Crossing:
+    """The gradient on its way back across y = skip x + F(x); each tensor (B, T, C)."""
+
+    skip: float
+    arrived: torch.Tensor
+    """dL/dy."""
+    through_branch: torch.Tensor
+    """dF/dx^T dL/dy, as it comes out of the branch."""
+    left: torch.Tensor
+    """dL/dx."""
+
+    @property
+    def through_skip(self) -> torch.Tensor:
+        return self.skip * self.arrived
 
 
 def due(step: int, eval_interval: int, ends: bool) -> bool:
@@ -64,6 +83,8 @@ def snapshot(model, inputs, targets) -> Snapshot:
         inputs, targets: token ids (B, T) on its device.
     """
     streams, branches, normed, carried = [], [], [], {}
+    middles, entries = [], {}  # the streams between attention and MLP; sublayer -> x as its branch reads it
+    sublayers = [pair for block in model.blocks for pair in _sublayers(block)]
 
     def keep(stream):
         streams.append(newest(stream))
@@ -73,6 +94,17 @@ def snapshot(model, inputs, targets) -> Snapshot:
 
     def before_residual(module, args):
         carried["x"] = visible(args[0])
+
+    def before_mlp(module, args):
+        middles.append(newest(args[0]))
+
+    def entering(sublayer):
+        def alias(module, args):
+            # The same numbers as a node of their own: what comes back to it has passed the branch alone.
+            entries[sublayer] = args[0].view_as(args[0])
+            return (entries[sublayer],)
+
+        return alias
 
     def after_branch(module, args, output):
         branches.append((_readable(carried["x"].detach()), _readable(output.detach())))
@@ -87,26 +119,35 @@ def snapshot(model, inputs, targets) -> Snapshot:
         for block in model.blocks:
             handles.append(block.register_forward_pre_hook(before_block))
             handles.append(block.attn.register_forward_pre_hook(before_attention))
-            for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
-                handles.append(residual.register_forward_pre_hook(before_residual))
-                handles.append(branch.register_forward_hook(after_branch))
+            handles.append(block.mlp_residual.register_forward_pre_hook(before_mlp))
+        for sublayer, (residual, branch) in enumerate(sublayers):
+            handles.append(residual.register_forward_pre_hook(before_residual))
+            handles.append(branch.register_forward_hook(after_branch))
+            if residual.stream == "x" and residual.skip is not None:
+                first = residual.norm if hasattr(residual, "norm") else branch
+                handles.append(first.register_forward_pre_hook(entering(sublayer)))
         handles.append(model.blocks[-1].register_forward_hook(lambda module, args, output: keep(output)))
         with torch.enable_grad():
             _, loss = model(inputs, targets)
             names, parameters = zip(*model.named_parameters(), strict=True)
-            found = torch.autograd.grad(loss, [*parameters, *streams], allow_unused=True)
+            wanted = [*parameters, *streams, *middles, *entries.values()]
+            found = torch.autograd.grad(loss, wanted, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
         model.train(training)
-    found = [
-        torch.zeros_like(x) if g is None else g for x, g in zip([*parameters, *streams], found, strict=True)
-    ]
-    gradients = {name: _readable(g) for name, g in zip(names, found, strict=False)}
+    found = [_readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, found, strict=True)]
+    gradients = dict(zip(names, found, strict=False))
+    found = found[len(names) :]
     # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
-    reached = [_readable(g.sum(dim=0) if g.dim() == 4 else g) for g in found[len(names) :]]
+    reached = [g.sum(dim=0) if g.dim() == 4 else g for g in found[: len(streams)]]
+    between, back = found[len(streams) : len(streams) + len(middles)], found[len(streams) + len(middles) :]
+    arrivals = [g for pair in zip(reached, [*between, None], strict=True) for g in pair]
+    crossings: list[Crossing | None] = [None] * len(sublayers)
+    for k, branch_gradient in zip(entries, back, strict=True):
+        crossings[k] = Crossing(sublayers[k][0].skip, arrivals[k + 1], branch_gradient, arrivals[k])
     seen = [_readable(visible(stream.detach())) for stream in streams]
-    return Snapshot(seen, reached, branches, normed, gradients, model)
+    return Snapshot(seen, reached, branches, normed, crossings, gradients, model)
 
 
 def gradient_reach(seen: Snapshot) -> list[float]:
@@ -174,6 +215,22 @@ def branch_ratio(seen: Snapshot) -> list[float]:
 def branch_cosine(seen: Snapshot) -> list[float]:
     """Mean cosine between F and x of each sublayer (2L); below 0 the branch erases."""
     return [torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item() for x, f in seen.branches]
+
+
+def sublayer_rms(seen: Snapshot) -> list[float]:
+    """Root mean square of the stream before each sublayer and after the last (2L + 1)."""
+    streams = [*(x for x, _ in seen.branches), seen.streams[-1]]
+    return [stream.double().square().mean().sqrt().item() for stream in streams]
+
+
+def crossing_norm(name: str):
+    """A probe: the norm of one part of the gradient at each sublayer (2L)."""
+
+    def probe(seen: Snapshot) -> list[float | None]:
+        return [c and getattr(c, name).double().norm().item() for c in seen.crossings]
+
+    probe.__doc__ = f"norm of a Crossing's {name} (2L), None where a wiring has none."
+    return probe
 
 
 def attention_entropy(seen: Snapshot) -> list[float]:
@@ -290,6 +347,10 @@ def _hooks(pairs):
             handle.remove()
 
 
+def _sublayers(block):
+    return (block.attn_residual, block.attn), (block.mlp_residual, block.mlp)
+
+
 def _readable(tensor: torch.Tensor) -> torch.Tensor:
     """Where float64 exists: Apple's GPUs have none."""
     return tensor.cpu() if tensor.device.type == "mps" else tensor
@@ -312,5 +373,10 @@ PROBES = {
     "stream_rms": stream_rms,
     "branch_ratio": branch_ratio,
     "branch_cosine": branch_cosine,
+    "sublayer_rms": sublayer_rms,
+    "output_gradient": crossing_norm("arrived"),
+    "skip_gradient": crossing_norm("through_skip"),
+    "branch_gradient": crossing_norm("through_branch"),
+    "input_gradient": crossing_norm("left"),
     "attention_entropy": attention_entropy,
 }

@@ -7,6 +7,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
     learning_rate, tokens_per_s, elapsed_s
     probe/<name>                    a list over layers or sublayers, see reslab/probes.py
+    sample/prompt, sample/text      what the model makes of the first words of the validation split
     alarm                           the one line of a stack that will not train
     status, verdict                 the last row: finished or diverged, and what it means
     first_bad, window_starts        of a divergence: the first bad layer, and where the batch begins in train

@@ -65,6 +65,7 @@ def train_config(dataset_folder, tmp_path):
             "eval_interval": 5,
             "eval_windows": 8,
             "log_interval": 1,
+            "sample_tokens": 0,
             "device": "cpu",
         }
         settings |= changes

@@ -16,15 +16,20 @@ from train import train
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(2))
 
+CROSSING = ("output_gradient", "skip_gradient", "branch_gradient", "input_gradient")
+
 
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_every_probe_measures_every_wiring(wiring):
     model = tiny_model(residual=wiring)
     row = measure(snapshot(model, IDS, TARGETS))
     lengths = {name: len(row[f"probe/{name}"]) for name in PROBES}
-    assert set(lengths.values()) == {3, 4, 6}  # blocks, streams, sublayers
+    assert set(lengths.values()) == {3, 4, 6, 7}  # blocks, streams, sublayers, streams around sublayers
     for name in PROBES:
-        assert all(math.isfinite(value) for value in row[f"probe/{name}"]), name
+        assert all(value is None or math.isfinite(value) for value in row[f"probe/{name}"]), name
+    splits = WIRINGS[wiring].stream == "x" and wiring not in ("post", "deepnorm", "highway")
+    for name in PROBES:
+        assert (None in row[f"probe/{name}"]) == (name in CROSSING and not splits), name
     assert row["probe/gradient_norm"][0] > 0
 
 
@@ -86,6 +91,29 @@ def test_branches_are_measured_against_their_stream():
         torch.cosine_similarity(branch, x, dim=-1).mean().item()
     )
     assert row["probe/stream_rms"][0] == pytest.approx(x.square().mean().sqrt().item())
+
+
+@pytest.mark.parametrize("wiring", ["pre", "none", "scaled", "rezero", "sandwich", "completep"])
+def test_a_gradient_is_what_came_by_the_skip_and_what_came_by_the_branch(wiring):
+    model = tiny_model(residual=wiring)
+    seen = snapshot(model, IDS, TARGETS)
+    for crossing in seen.crossings:
+        assert (crossing.through_skip + crossing.through_branch - crossing.left).abs().max() < 1e-10
+    # The branch's part against autograd on that sublayer alone: J^T g without the skip.
+    x, block = seen.streams[1].clone().requires_grad_(), model.blocks[1]
+    branch_part = block.attn_residual(x, block.attn) - seen.crossings[2].skip * x
+    (expected,) = torch.autograd.grad(branch_part, x, seen.crossings[2].arrived)
+    assert (seen.crossings[2].through_branch - expected).abs().max() < 1e-10
+    row = measure(seen)
+    assert row["probe/input_gradient"][::2] == row["probe/gradient_norm"][:-1]
+    assert row["probe/output_gradient"][:-1] == row["probe/input_gradient"][1:]
+    assert (max(row["probe/skip_gradient"]) == 0) == (wiring == "none")
+    assert row["probe/sublayer_rms"][::2] == row["probe/stream_rms"]
+
+
+def test_a_skip_of_one_kind_of_sublayer_is_measured_alone():
+    row = measure(snapshot(tiny_model(residual="pre", mlp_residual="post"), IDS, TARGETS))
+    assert [value is None for value in row["probe/skip_gradient"]] == [False, True] * 3
 
 
 def test_the_update_ratio_is_that_of_one_update():

@@ -25,7 +25,7 @@ from reslab.dataset import TokenDataset
 from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
 from reslab.probes import first_bad_layer
 from reslab.runlog import RunLog, read_run
-from train import make_state, train, train_step
+from train import make_state, sample_due, train, train_step
 
 TIMES = {"elapsed_s", "tokens_per_s"}
 
@@ -411,3 +411,20 @@ def test_the_golden_curve(train_config, tmp_path):
 
 
 GOLDEN = [2.8735, 2.4385, 2.3221]
+
+
+def test_losses_do_not_feel_the_samples(train_config, tmp_path):
+    writes = train_config(dropout=0.1, sample_tokens=9)
+    silent = train_config(dropout=0.1, out_dir=str(tmp_path / "b"))
+    train(writes), train(silent)
+    runs = [read_run(Path(config.out_dir)) for config in (writes, silent)]
+    for key in ("batch/loss", "batch/grad_norm", "val/loss"):
+        assert runs[0].series(key) == runs[1].series(key)
+    steps, texts = runs[0].series("sample/text")
+    assert steps == [0, 5, 10, 12] and all(len(text) == 9 for text in texts)
+    assert len(set(runs[0].series("sample/prompt")[1])) == 1
+    assert not runs[1].series("sample/text")[0]
+
+
+def test_a_run_writes_a_handful_of_samples():
+    assert [n for n in range(100) if sample_due(n, n == 99)] == [0, 1, 2, 4, 8, 16, 32, 64, 99]
