@@ -3,6 +3,7 @@
     python compare.py runs/deep runs/deep-none
     python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --lrs 3e-4,1e-3 --seeds 2
     python compare.py config/study.py --jobs 2
+    python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
 With a config it first trains the grid of arms x depths x learning rates x seeds: each run has its own
 directory under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a
@@ -11,6 +12,7 @@ the same for every run.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,13 +21,16 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from reslab import configure
+from reslab import configure, pictures
 from reslab.page import write_page
+from reslab.pagedata import page_data
 from reslab.runlog import read_run, write_atomically
+from reslab.serve import PORT, PageServer
 from reslab.summary import differences, results, row, table
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
 SAME_RUN = {"out_dir", "resume", "overwrite", "print_config", "device", "compile"}
+LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json")  # of a run, what its page is made of
 SHORT = {
     "residual": "",
     "n_layer": "L",
@@ -53,6 +58,19 @@ def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str], lis
     parser.add_argument("--page", type=Path, default=page, metavar="FILE", help="(default: %(default)s)")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the table with its origin, as JSON"
+    )
+    parser.add_argument(
+        "--png", type=Path, metavar="DIR", help="also write the page's pictures there, as PNG"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="show the page while the runs train, on this machine alone"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        metavar="N",
+        help="of --serve; 0 takes a free one (default: %(default)s)",
     )
     args, others = parser.parse_known_args(words)
     settings = [word for word in others if word.startswith("--")]
@@ -160,30 +178,68 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
     return next((code for code in codes if code not in (0, 3)), 0)
 
 
+def title_of(folders: list[Path]) -> str:
+    return f"{len(folders)} runs of {folders[0].parent}" if len(folders) > 1 else str(folders[0])
+
+
+@contextlib.contextmanager
+def served(args: argparse.Namespace, folders: list[Path]):
+    """While inside, the page of these runs is shown live, if --serve asks for it; runs may begin later."""
+    if not args.serve:
+        yield None
+        return
+
+    def begun() -> list[Path]:
+        return [folder for folder in folders if (folder / "config.json").exists()]
+
+    def changed() -> list:
+        files = [folder / name for folder in begun() for name in LIVE_FILES]
+        return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+
+    title = title_of(folders)
+    server = PageServer(args.port, lambda: page_data([read_run(f) for f in begun()], title), changed)
+    print(f"live: {server.url} (Ctrl-C ends it)", flush=True)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
 def main(words: list[str]) -> int:
     args, places, settings = read_arguments(words)
+    if args.png and (lack := pictures.missing()):
+        raise configure.UsageError(f"--png: {lack}")
     files = [place for place in places if place.endswith(".py")]
-    if files:
-        cells = plan(args, places, settings)
-        if code := train_grid(cells, args.jobs):
-            return code
-        folders = [folder for folder, _ in cells]
-    else:
+    cells = plan(args, places, settings) if files else []
+    folders = [folder for folder, _ in cells] or [Path(place) for place in places]
+    if not files:
         if settings or args.arms or args.depths or args.lrs:
             raise configure.UsageError("settings, --arms, --depths and --lrs need a config file to train")
-        folders = [Path(place) for place in places]
+        for folder in folders:
+            read_run(folder)  # a wrong path is told at once
+    with served(args, folders) as server:
+        if code := train_grid(cells, args.jobs):
+            return code
+        report(args, folders)
+        if server:
+            with contextlib.suppress(KeyboardInterrupt):
+                server.wait()
+    return 0
+
+
+def report(args: argparse.Namespace, folders: list[Path]) -> None:
+    """Print the table of some runs; write their page, and what else was asked for."""
     runs = [read_run(folder) for folder in folders]
     print("\n" + table([row(run) for run in runs]))
     if 1 < len(runs) <= 4:
         print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
-    write_page(
-        args.page, runs, f"{len(runs)} runs of {folders[0].parent}" if len(runs) > 1 else str(folders[0])
-    )
-    print(f"\npage: {args.page.resolve()}")
+    write_page(args.page, runs, title_of(folders))
+    print(f"\npage: {args.page.resolve()}", flush=True)
+    if args.png:
+        print(f"pictures: {', '.join(map(str, pictures.write_pictures(args.page, args.png)))}")
     if args.json:
         write_atomically(args.json, results(runs, " ".join(sys.argv)))
         print(f"table: {args.json}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Pictures of runs. FIGURES: a function from runs to a plotly figure, each; no torch, no model."""
+"""Pictures that sum up many runs, or one autopsy. FIGURES: a function to a plotly figure, each; no torch.
+
+What moves and is chosen on the page (the block, the reach, the curves, the maps) is drawn by reslab/web.
+"""
 
 import math
 
@@ -6,136 +9,146 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reslab.runlog import Run
-from reslab.summary import arm, labels, lines
+from reslab.summary import arm, lines
 
-# Colours that are told apart by eyes of all kinds (Okabe & Ito 2008).
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000"]
+# Colours that are told apart by eyes of all kinds (Okabe & Ito 2008), on white and on black.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
+PERTURBATION_CELLS = 128  # longest side of the drawn map
+# What the curves over depth, learning rate and seed may differ in.
+VARIED = {"residual", "n_layer", "learning_rate", "seed", "out_dir", "resume", "overwrite", "print_config"}
 
 
-def loss_curves(runs: list[Run]) -> go.Figure:
-    """Loss on training and on validation data over the updates, against the yardsticks.
-
-    Both panels: the plain stack is as bad on the data that it was trained on.
-    """
-    titles = {"train": "on its training data", "val": "on text it has not seen"}
-    figure = make_subplots(cols=2, rows=1, shared_yaxes=True, subplot_titles=list(titles.values()))
-    for column, split in enumerate(titles, 1):
-        for run, label, line in _styled(runs):
-            steps, losses = run.series(f"{split}/loss")
-            _, errors = run.series(f"{split}/loss_se")
-            curve = go.Scatter(
-                x=steps,
-                y=losses,
-                error_y={"array": errors, "thickness": 1, "width": 2},
-                mode="lines+markers",
-                name=label,
-                legendgroup=label,
-                showlegend=column == 1,
-                line=line,
-                marker={"size": 5},
-                hovertemplate=f"{label}<br>step %{{x}}: %{{y:.3f}} nats<extra></extra>",
-            )
-            figure.add_trace(curve, row=1, col=column)
-        _yardstick_lines(figure, runs[0], split, row=1, col=column)
-    figure.update_xaxes(title="updates")
-    figure.update_yaxes(title="loss, nats per token", col=1)
-    figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
-    return figure
-
-
-def reach(runs: list[Run]) -> go.Figure | None:
-    """How far the gradient reaches: norm of dL/dh before each block, first and last time it was measured.
-
-    The last column of a panel is the head; follow a curve to the left, back towards layer 0.
-    """
-    return _by_layer(runs, "probe/gradient_norm", "norm of dL/dh", {"type": "log", "exponentformat": "power"})
-
-
-def diversity(runs: list[Run]) -> go.Figure | None:
-    """How different the tokens still are before each block, first and last time it was measured.
-
-    A stack whose tokens have become alike can't use any of them: its loss is that of letter frequencies.
-    """
-    return _by_layer(
-        runs,
-        "probe/token_diversity",
-        "norm(X - mean) / norm(X)",
-        {"type": "log", "exponentformat": "power"},
-    )
-
-
-def _by_layer(runs, key, title, axis) -> go.Figure | None:
-    """Two panels, at the first and the last step: a probe's list over the layers, a curve per run."""
-    runs = [run for run in runs if run.series(key)[0]]
-    if not runs:
-        return None
-    figure = make_subplots(
-        cols=2, rows=1, shared_yaxes=True, subplot_titles=["before training", "at the end"]
-    )
-    for column, which in enumerate((0, -1), 1):
-        for run, label, line in _styled(runs):
-            values = run.series(key)[1][which]
-            values = [value or None for value in values]  # a logarithm has no place for 0
-            place = list(range(len(values)))
-            curve = go.Scatter(x=place, y=values, name=label, legendgroup=label, line=line, connectgaps=False)
-            figure.add_trace(curve.update(mode="lines+markers", showlegend=column == 1), row=1, col=column)
-    figure.update_xaxes(title="stream before block")
-    figure.update_yaxes(axis)
-    figure.update_yaxes(title=title, col=1)
-    return figure.update_layout(height=460, legend={"orientation": "h", "y": -0.2})
-
-
-def learning_rates(runs: list[Run]) -> go.Figure | None:
-    """Final validation loss over the learning rate: the whole curve of each wiring and depth.
+def depth(runs: list[Run]) -> go.Figure | None:
+    """Final validation loss over depth. The line joins the best learning rate of each depth, its seeds' mean
+    with their spread; each dot is a run, none is left out.
 
     Only runs that differ in wiring, depth, learning rate and seed are drawn.
     """
-    varied = {"residual", "n_layer", "learning_rate", "seed", "out_dir", "resume"}
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        if run.last("val/loss") is not None:
-            rest = tuple(sorted((k, str(v)) for k, v in run.config.items() if k not in varied))
-            groups.setdefault(rest, []).append(run)
-    group = max(groups.values(), key=lambda g: len({run.config["learning_rate"] for run in g}), default=[])
-    if len({run.config["learning_rate"] for run in group}) < 2:
+    group = _varied(runs, "n_layer")
+    if not group:
         return None
-    curves: dict[str, tuple[dict, dict[float, list[float]]]] = {}
-    for run, _, line in _styled(group):
-        label = f"{arm(run.config)}, {run.config['n_layer']} layers"
-        points = curves.setdefault(label, (line, {}))[1]
-        points.setdefault(run.config["learning_rate"], []).append(run.last("val/loss"))
     figure = go.Figure()
-    for label, (line, points) in curves.items():
-        rates = sorted(points)
-        means = [sum(points[rate]) / len(points[rate]) for rate in rates]
-        if len(rates) > 1:
-            figure.add_trace(go.Scatter(x=rates, y=means, name=label, mode="lines+markers", line=line))
+    for name, own in _by_arm(group).items():
+        depths = sorted({run.config["n_layer"] for run in own})
+        best = [_best_rate([run for run in own if run.config["n_layer"] == n]) for n in depths]
+        line = _line(name, group)
+        figure.add_trace(_with_spread(depths, best, name, line))
+        dots = go.Scatter(
+            x=[run.config["n_layer"] for run in own],
+            y=[run.last("val/loss") for run in own],
+            text=[f"lr {run.config['learning_rate']:g}, seed {run.config['seed']}" for run in own],
+        )
+        dots.update(mode="markers", marker={"color": line["color"], "opacity": 0.35}, showlegend=False)
+        figure.add_trace(dots.update(name=name, legendgroup=name))
+    _yardstick_lines(figure, group[0], "val")
+    ticks = sorted({run.config["n_layer"] for run in group})
+    figure.update_xaxes(title="layers", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
+    figure.update_yaxes(title="final validation loss, nats per token")
+    return figure.update_layout(height=480)
+
+
+def layers_that_learn(runs: list[Run]) -> go.Figure | None:
+    """How many layers get a Q/K gradient and tell tokens apart, at the end of each run, over depth.
+
+    On the dotted line all of them do.
+    """
+    group = [run for run in _varied(runs, "n_layer") if run.last("probe/layers_that_learn") is not None]
+    if len({run.config["n_layer"] for run in group}) < 2:
+        return None
+    figure = go.Figure()
+    for name, own in _by_arm(group).items():
+        own = sorted(own, key=lambda run: run.config["n_layer"])
+        dots = go.Scatter(
+            x=[run.config["n_layer"] for run in own],
+            y=[run.last("probe/layers_that_learn") for run in own],
+            text=[f"lr {run.config['learning_rate']:g}, seed {run.config['seed']}" for run in own],
+        )
+        figure.add_trace(dots.update(name=name, mode="markers", marker=_marker(name, group)))
+    ticks = sorted({run.config["n_layer"] for run in group})
+    whole = go.Scatter(x=ticks, y=ticks, mode="lines", name="all", showlegend=False, hoverinfo="skip")
+    figure.add_trace(whole.update(line={"color": "#888", "width": 1, "dash": "dot"}))
+    figure.update_xaxes(title="layers", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
+    figure.update_yaxes(title="layers that learn", rangemode="tozero")
+    return figure.update_layout(height=420)
+
+
+def learning_rates(runs: list[Run]) -> go.Figure | None:
+    """Final validation loss over the learning rate: the whole curve of each wiring and depth, with the seeds'
+    spread.
+
+    Only runs that differ in wiring, depth, learning rate and seed are drawn.
+    """
+    group = _varied(runs, "learning_rate")
+    if not group:
+        return None
+    figure = go.Figure()
+    depths = sorted({run.config["n_layer"] for run in group})
+    for name, own in _by_arm(group).items():
+        for dash, n in zip(DASHES * len(depths), depths, strict=False):
+            at = {}
+            for run in own:
+                if run.config["n_layer"] == n:
+                    at.setdefault(run.config["learning_rate"], []).append(run.last("val/loss"))
+            if len(at) > 1:
+                line = _line(name, group) | {"dash": dash}
+                rates = sorted(at)
+                label = f"{name}, {n} layers"
+                figure.add_trace(_with_spread(rates, [at[rate] for rate in rates], label, line))
     _yardstick_lines(figure, group[0], "val")
     figure.update_xaxes(title="learning rate", type="log")
     figure.update_yaxes(title="final validation loss, nats per token")
-    return figure.update_layout(height=520, legend={"orientation": "h", "y": -0.18})
+    return figure.update_layout(height=480)
 
 
-def gradient_norms(runs: list[Run]) -> go.Figure:
-    """Norm of the whole gradient before clipping, over the updates."""
-    figure = go.Figure()
-    for run, label, line in _styled(runs):
-        steps, norms = run.series("batch/grad_norm")
-        figure.add_trace(go.Scatter(x=steps, y=norms, mode="lines", name=label, line=line))
-    figure.update_xaxes(title="updates")
-    figure.update_yaxes(title="gradient norm before clipping", type="log", exponentformat="power", dtick=1)
-    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+def _varied(runs: list[Run], key: str) -> list[Run]:
+    """The largest set of evaluated runs that differ in VARIED alone, when `key` has several values in it."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        if run.last("val/loss") is not None:
+            rest = tuple(sorted((k, str(v)) for k, v in run.config.items() if k not in VARIED))
+            groups.setdefault(rest, []).append(run)
+    group = max(groups.values(), key=lambda g: len({run.config[key] for run in g}), default=[])
+    return group if len({run.config[key] for run in group}) > 1 else []
 
 
-def _styled(runs: list[Run]):
-    """Each run with its label and line: the colour tells the wiring, the dash the depth."""
-    arms = list(dict.fromkeys(arm(run.config) for run in runs))
-    depths = sorted({run.config["n_layer"] for run in runs})
-    for run, label in zip(runs, labels(runs), strict=True):
-        colour = COLOURS[arms.index(arm(run.config)) % len(COLOURS)]
-        dash = DASHES[depths.index(run.config["n_layer"]) % len(DASHES)]
-        yield run, label, {"color": colour, "dash": dash, "width": 2.5}
+def _by_arm(runs: list[Run]) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(arm(run.config), []).append(run)
+    return found
+
+
+def _best_rate(runs: list[Run]) -> list[float]:
+    """Final losses of the seeds at the learning rate whose mean is lowest."""
+    at: dict[float, list[float]] = {}
+    for run in runs:
+        at.setdefault(run.config["learning_rate"], []).append(run.last("val/loss"))
+    return min(at.values(), key=_mean)
+
+
+def _with_spread(places: list, values: list[list[float]], name: str, line: dict) -> go.Scatter:
+    """Means as a line; the bars reach to the smallest and the largest of the seeds."""
+    means = [_mean(seeds) for seeds in values]
+    up = [max(seeds) - mean for seeds, mean in zip(values, means, strict=True)]
+    down = [mean - min(seeds) for seeds, mean in zip(values, means, strict=True)]
+    bars = {"array": up, "arrayminus": down, "symmetric": False, "thickness": 1, "width": 3}
+    bars["visible"] = max(map(len, values)) > 1
+    drawn = go.Scatter(x=places, y=means, name=name, legendgroup=name, mode="lines+markers", line=line)
+    return drawn.update(error_y=bars)
+
+
+def _line(name: str, runs: list[Run]) -> dict:
+    arms = list(_by_arm(runs))
+    return {"color": COLOURS[arms.index(name) % len(COLOURS)], "width": 2.5}
+
+
+def _marker(name: str, runs: list[Run]) -> dict:
+    return {"color": _line(name, runs)["color"], "size": 9, "opacity": 0.7}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _yardstick_lines(figure, run: Run, split: str, **where) -> None:
@@ -161,7 +174,7 @@ def lesion_costs(report: dict) -> go.Figure | None:
         figure.add_trace(go.Bar(y=deltas, error_y=error, name=f"without {kind}", marker={"color": colour}))
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="rise of the loss, nats per token")
-    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+    return figure.update_layout(height=420)
 
 
 def random_lesions(report: dict) -> go.Figure | None:
@@ -198,9 +211,14 @@ def moved_outputs(report: dict) -> go.Figure:
     In a stack whose tokens have become alike only the first row moves anything.
     """
     values = report["perturbation"]
+    wide = -(-len(values) // PERTURBATION_CELLS)  # of a long sequence, the largest of wide x wide changes
+    places = range(0, len(values), wide)
+    values = [[max(max(row[t : t + wide]) for row in values[p : p + wide]) for t in places] for p in places]
     figure = go.Figure(
         go.Heatmap(
-            z=[[math.log10(v) if v > 1e-12 else -12 for v in row] for row in values],
+            x=list(places),
+            y=list(places),
+            z=[[round(math.log10(v), 2) if v > 1e-12 else -12 for v in row] for row in values],
             colorscale="Viridis",
             zmin=-8,
             zmax=0,
@@ -236,15 +254,13 @@ def spectra(report: dict) -> go.Figure | None:
             figure.add_trace(curve.update(showlegend=column == 1), row=1, col=column)
     figure.update_xaxes(title="layer")
     figure.update_yaxes(type="log", exponentformat="power")
-    return figure.update_layout(height=420, legend={"orientation": "h", "y": -0.2})
+    return figure.update_layout(height=420)
 
 
 FIGURES = {
-    "Loss": loss_curves,
+    "Loss over depth": depth,
+    "Layers that learn": layers_that_learn,
     "Learning rates": learning_rates,
-    "How far the gradient reaches": reach,
-    "What is left of the tokens": diversity,
-    "Gradient norm": gradient_norms,
 }
 
 AUTOPSY_FIGURES = {

@@ -1,0 +1,112 @@
+"""The main pictures of a page as PNG files, taken in a headless Chromium of the page itself.
+
+So a picture in a document is what the page shows, and needs no second drawing library. The browser is
+asked for nothing but the file; it may be Chromium or Chrome, with its driver, from the system's packages.
+"""
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",  # as root, which containers are, it refuses to start otherwise
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--hide-scrollbars",
+]
+# File name -> what is shown of the page, after which clicks.
+PICTURES = {
+    "block": ("#block .arms", "#block [data-step='7']"),
+    "reach": ("#reach .reach", None),
+    "loss": ("#curves [data-chart='loss'] .plot", None),
+    "layer-by-step": ("#maps [data-chart='layer-by-step'] .plot", None),
+    "depth": ("#depth [data-chart='loss-over-depth'] .plot", None),
+    "layers-that-learn": ("#depth [data-chart='layers-that-learn'] .plot", None),
+    "learning-rates": ("#depth [data-chart='learning-rates'] .plot", None),
+}
+
+
+def missing() -> str | None:
+    """What a machine lacks to take pictures, in one line; None when it has everything."""
+    how = "on Debian or Ubuntu: apt-get install chromium chromium-driver; then: pip install selenium"
+    if not any(map(shutil.which, BROWSERS)):
+        return f"pictures need a browser, and neither Chromium nor Chrome is here ({how})"
+    if not shutil.which("chromedriver"):
+        return f"pictures need chromedriver, and it is not here ({how})"
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        return f"pictures need selenium, and it is not installed ({how})"
+    return None
+
+
+@contextmanager
+def browser(width: int, height: int, scale: float = 1.0, dark: bool = False):
+    """A headless browser of its own, with an empty profile.
+
+    Args:
+        width, height: of the page, in CSS pixels.
+        scale: pixels of a picture per CSS pixel.
+        dark: whether the system prefers dark colours.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if lack := missing():
+        raise ValueError(lack)
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = next(filter(None, map(shutil.which, BROWSERS)))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for option in [*OPTIONS, f"--user-data-dir={profile}"]:
+            options.add_argument(option)
+        try:
+            driver = webdriver.Chrome(options=options, service=service)
+        except WebDriverException as error:
+            raise ValueError(f"the browser does not start: {error.msg.splitlines()[0]}") from None
+        try:
+            # A window can't be narrower than some 500 pixels; what the page sees can.
+            size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+            motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
+            yield driver
+        finally:
+            driver.quit()
+
+
+def write_pictures(page: Path, folder: Path) -> list[Path]:
+    """Take PICTURES of a page, those that it has; returns the files.
+
+    Raises:
+        ValueError: there is no browser.
+    """
+    from selenium.webdriver.common.by import By
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with browser(1200, 1000, scale=1.5) as driver:
+        driver.get(page.resolve().as_uri())
+        for name, (place, click) in PICTURES.items():
+            found = driver.find_elements(By.CSS_SELECTOR, place)
+            if not found or not found[0].is_displayed():
+                continue
+            if click:
+                driver.find_element(By.CSS_SELECTOR, click).click()
+            (folder / f"{name}.png").write_bytes(found[0].screenshot_as_png)
+            written.append(folder / f"{name}.png")
+    return written

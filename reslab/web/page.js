@@ -1,0 +1,125 @@
+// The start of the page: theme, the choice of runs, its sections, and following runs that still train.
+"use strict";
+
+const POLL_MS = 2000;
+const live = "live" in document.body.dataset;
+
+function drawAll() {
+  document.getElementById("title").textContent = page.data.title;
+  document.getElementById("about").textContent = page.data.about;
+  const names = new Set(page.data.runs?.map((run) => run.folder));
+  page.off = new Set([...page.off].filter((folder) => names.has(folder)));
+  for (const section of page.sections) section.draw();
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  const button = document.getElementById("theme");
+  button.textContent = theme === "dark" ? "Light" : "Dark";
+  button.setAttribute("aria-label", `${button.textContent} colours`);
+}
+
+function startTheme() {
+  const asked = matchMedia("(prefers-color-scheme: dark)");
+  const follow = () => { setTheme(asked.matches ? "dark" : "light"); drawAll(); };
+  const button = document.getElementById("theme");
+  button.addEventListener("click", () => {
+    asked.removeEventListener("change", follow);
+    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    drawAll();
+  });
+  asked.addEventListener("change", follow);
+  setTheme(asked.matches ? "dark" : "light");
+  let before;
+  addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; setTheme("light"); drawAll(); });
+  addEventListener("afterprint", () => { setTheme(before); drawAll(); });
+}
+
+// Which runs are drawn: a box for each, in its colour.
+const chooser = {
+  id: "runs",
+  build(root) {
+    chooser.root = root;
+    chooser.list = el("ul", { class: "runs" });
+    const all = (on) => () => {
+      page.off = new Set(on ? [] : page.data.runs.map((run) => run.folder));
+      drawAll();
+    };
+    chooser.all = el("span", { class: "buttons small" },
+      el("button", { type: "button", onclick: all(true) }, "all"), el("button", { type: "button", onclick: all(false) }, "none"));
+    root.append(el("h2", {}, "Runs"), chooser.all, chooser.list);
+  },
+  draw() {
+    const runs = page.data.runs;
+    chooser.root.hidden = runs.length < 2;
+    chooser.all.hidden = runs.length < 5;
+    chooser.list.classList.toggle("scroll", runs.length > 16);
+    const key = runs.map((run) => run.folder + run.label).join("\n");
+    if (chooser.key !== key) {
+      chooser.key = key;
+      chooser.boxes = runs.map((run) => tick(run.label, true, (event) => {
+        page.off[event.target.checked ? "delete" : "add"](run.folder);
+        drawAll();
+      }));
+      chooser.list.replaceChildren(...chooser.boxes.map((box, k) => {
+        box.input.dataset.run = runs[k].name;
+        box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
+        return el("li", {}, box.root);
+      }));
+    }
+    chooser.boxes.forEach((box, k) => { box.input.checked = !page.off.has(runs[k].folder); });
+  },
+};
+
+// Ask the local server for newer data, and say what trains and what has ended.
+async function follow(tag) {
+  const line = document.getElementById("live");
+  line.hidden = false;
+  let next = tag;
+  try {
+    const answer = await fetch("data.json", { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
+    if (answer.status === 200) {
+      next = answer.headers.get("ETag");
+      page.data = await answer.json();
+      drawAll();
+    } else if (answer.status !== 304) {
+      throw new Error(`status ${answer.status}`);
+    }
+    tell(line, liveWords());
+  } catch {
+    tell(line, "The server has ended; the page shows what it had until then.");
+  }
+  setTimeout(follow, POLL_MS, next);
+}
+
+function liveWords() {
+  const open = page.data.runs.filter((run) => run.status === "unfinished");
+  const ended = page.data.runs.filter((run) => run.status !== "unfinished").map((run) => `${run.label} ${run.status}`);
+  const going = open.map((run) => `${run.label} at step ${run.curves.batch.step.at(-1) ?? 0}`);
+  const all = !open.length && page.data.runs.length ? "All runs have ended. " : "";
+  return `${all}${[...ended, ...going].join("; ") || "No run has begun yet."}`;
+}
+
+// A change alone is announced.
+function tell(line, words) {
+  if (line.textContent !== words) line.textContent = words;
+}
+
+function start() {
+  page.sections = page.data.autopsy ? page.sections.filter((s) => s.id === "autopsies") : [chooser, ...page.sections];
+  const main = document.getElementById("sections");
+  for (const section of page.sections) {
+    const root = el("section", { id: section.id, "aria-label": section.id });
+    main.append(root);
+    section.build(root);
+  }
+  startTheme();
+  drawAll();
+  const name = page.data.title.replaceAll(/[^A-Za-z0-9]+/g, "-");
+  document.getElementById("download").addEventListener("click", () => {
+    save(`${name}.json`, JSON.stringify(page.data, null, 1), "application/json");
+  });
+  if (live) follow(null);
+}
+
+start();
