@@ -41,7 +41,7 @@ def depth(runs: list[Run]) -> go.Figure | None:
         )
         dots.update(mode="markers", marker={"color": line["color"], "opacity": 0.35}, showlegend=False)
         figure.add_trace(dots.update(name=name, legendgroup=name))
-    _yardstick_lines(figure, group[0], "val")
+    _yardstick_lines(figure, group[0])
     ticks = sorted({run.config["n_layer"] for run in group})
     figure.update_xaxes(title="layers", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
     figure.update_yaxes(title="final validation loss, nats per token")
@@ -95,7 +95,7 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
                 rates = sorted(at)
                 label = f"{name}, {n} layers"
                 figure.add_trace(_with_spread(rates, [at[rate] for rate in rates], label, line))
-    _yardstick_lines(figure, group[0], "val")
+    _yardstick_lines(figure, group[0])
     figure.update_xaxes(title="learning rate", type="log")
     figure.update_yaxes(title="final validation loss, nats per token")
     return figure.update_layout(height=480)
@@ -139,7 +139,7 @@ def _with_spread(places: list, values: list[list[float]], name: str, line: dict)
 
 
 def _line(name: str, runs: list[Run]) -> dict:
-    arms = list(_by_arm(runs))
+    arms = list(dict.fromkeys(["pre", "none", *_by_arm(runs)]))  # these two look the same on every page
     return {"color": COLOURS[arms.index(name) % len(COLOURS)], "width": 2.5}
 
 
@@ -151,11 +151,11 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _yardstick_lines(figure, run: Run, split: str, **where) -> None:
-    for name, loss in lines(run, split).items():
+def _yardstick_lines(figure, run: Run) -> None:
+    for name in ("unigram", "bigram"):
+        loss = lines(run, "val")[name]
         figure.add_hline(
             loss,
-            **where,
             line={"color": "#888", "width": 1, "dash": "dot"},
             annotation={"text": f"{name} {loss:.2f}", "font": {"size": 11, "color": "#888"}},
             annotation_position="top right",

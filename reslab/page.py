@@ -14,7 +14,16 @@ from reslab.pagedata import autopsy_data, page_data, to_json
 from reslab.runlog import Run, write_atomically
 
 WEB = Path(__file__).parent / "web"
-SCRIPTS = ["base.js", "block.js", "reach.js", "curves.js", "maps.js", "record.js", "page.js"]  # in this order
+SCRIPTS = [
+    "base.js",
+    "wires.js",
+    "block.js",
+    "reach.js",
+    "curves.js",
+    "maps.js",
+    "record.js",
+    "page.js",
+]  # in this order
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 

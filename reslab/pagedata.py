@@ -210,7 +210,7 @@ def _name_groups(entries: list[dict], runs: list[Run]) -> None:
         entry["group"] = keys.index(key)
         label = entry["label"]
         if keys.count(key) > 1:
-            label = re.sub(r"-s\d+\)", ")", re.sub(r", seed \d+", "", label))
+            label = re.sub(r", seed \d+", "", label)
         entry["group_label"] = label
 
 

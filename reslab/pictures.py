@@ -89,6 +89,16 @@ def browser(width: int, height: int, scale: float = 1.0, dark: bool = False):
             driver.quit()
 
 
+def open_page(driver, url: str, wait_s: float = 60) -> None:
+    """Load a page and wait until its charts are drawn."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    driver.get(url)
+    drawn = (By.CSS_SELECTOR, "html[data-ready]")
+    WebDriverWait(driver, wait_s, poll_frequency=0.05).until(lambda d: d.find_elements(*drawn))
+
+
 def write_pictures(page: Path, folder: Path) -> list[Path]:
     """Take PICTURES of a page, those that it has; returns the files.
 
@@ -100,7 +110,7 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with browser(1200, 1000, scale=1.5) as driver:
-        driver.get(page.resolve().as_uri())
+        open_page(driver, page.resolve().as_uri())
         for name, (place, click) in PICTURES.items():
             found = driver.find_elements(By.CSS_SELECTOR, place)
             if not found or not found[0].is_displayed():

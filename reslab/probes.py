@@ -34,7 +34,7 @@ class Snapshot:
     normed: list[torch.Tensor]
     """L inputs (B, T, C) of the attention branches."""
     crossings: list["Crossing | None"]
-    """2L, attention and MLP in turn; None where y is not a constant times x plus a branch."""
+    """2L, attention and MLP in turn; None where a wiring carries more than x."""
     gradients: dict[str, torch.Tensor]
     """Parameter name -> gradient."""
     model: torch.nn.Module
@@ -42,19 +42,22 @@ class Snapshot:
 
 @dataclass
 class Crossing:
-    """The gradient on its way back across y = skip x + F(x); each tensor (B, T, C)."""
+    """The gradient on its way back across y = skip x + F(x); each tensor (B, T, C).
 
-    skip: float
+    Where a norm or a gate stands on the skip, which is then no constant, it does not split.
+    """
+
+    skip: float | None
     arrived: torch.Tensor
     """dL/dy."""
-    through_branch: torch.Tensor
+    through_branch: torch.Tensor | None
     """dF/dx^T dL/dy, as it comes out of the branch."""
     left: torch.Tensor
     """dL/dx."""
 
     @property
-    def through_skip(self) -> torch.Tensor:
-        return self.skip * self.arrived
+    def through_skip(self) -> torch.Tensor | None:
+        return None if self.skip is None else self.skip * self.arrived
 
 
 def due(step: int, eval_interval: int, ends: bool) -> bool:
@@ -143,9 +146,13 @@ def snapshot(model, inputs, targets) -> Snapshot:
     reached = [g.sum(dim=0) if g.dim() == 4 else g for g in found[: len(streams)]]
     between, back = found[len(streams) : len(streams) + len(middles)], found[len(streams) + len(middles) :]
     arrivals = [g for pair in zip(reached, [*between, None], strict=True) for g in pair]
-    crossings: list[Crossing | None] = [None] * len(sublayers)
-    for k, branch_gradient in zip(entries, back, strict=True):
-        crossings[k] = Crossing(sublayers[k][0].skip, arrivals[k + 1], branch_gradient, arrivals[k])
+    came_back = dict(zip(entries, back, strict=True))
+    crossings = [
+        Crossing(residual.skip, arrivals[k + 1], came_back.get(k), arrivals[k])
+        if residual.stream == "x"
+        else None
+        for k, (residual, _) in enumerate(sublayers)
+    ]
     seen = [_readable(visible(stream.detach())) for stream in streams]
     return Snapshot(seen, reached, branches, normed, crossings, gradients, model)
 
@@ -227,9 +234,10 @@ def crossing_norm(name: str):
     """A probe: the norm of one part of the gradient at each sublayer (2L)."""
 
     def probe(seen: Snapshot) -> list[float | None]:
-        return [c and getattr(c, name).double().norm().item() for c in seen.crossings]
+        parts = [getattr(crossing, name, None) for crossing in seen.crossings]
+        return [None if part is None else part.double().norm().item() for part in parts]
 
-    probe.__doc__ = f"norm of a Crossing's {name} (2L), None where a wiring has none."
+    probe.__doc__ = f"norm of {name} of each Crossing (2L), None where it has none."
     return probe
 
 

@@ -20,6 +20,7 @@ COLUMNS = {
     "status": "finished, diverged or unfinished",
 }
 # Settings that say where and how a run is made and shown, not what it is.
+NICKNAMES = {"learning_rate": "lr"}
 NOT_THE_EXPERIMENT = {"out_dir", "resume", "overwrite", "print_config"}
 
 
@@ -35,6 +36,14 @@ def arm(config: dict) -> str:
 def labels(runs: list[Run]) -> list[str]:
     """A short name for each run, different for different runs."""
     names = [f"{arm(run.config)}, {run.config['n_layer']} layers" for run in runs]
+    for name in {name for name in names if names.count(name) > 1}:
+        same = [k for k, one in enumerate(names) if one == name]
+        known = [
+            {k: v for k, v in runs[k].config.items() if k not in {*NOT_THE_EXPERIMENT, "seed"}} for k in same
+        ]
+        varied = [key for key in known[0] if len({str(config.get(key)) for config in known}) > 1]
+        for k, config in zip(same, known, strict=True):
+            names[k] += "".join(f", {NICKNAMES.get(key, key)} {config.get(key)}" for key in varied)
     if len({run.config["seed"] for run in runs}) > 1:
         names = [f"{name}, seed {run.config['seed']}" for name, run in zip(names, runs, strict=True)]
     if len(set(names)) < len(names):

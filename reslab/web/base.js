@@ -1,4 +1,5 @@
 // What all sections of the page share: the data, elements, numbers as text, colours, charts, downloads.
+// The files become one script in the order that page.py names, so each knows the names of those before it.
 "use strict";
 
 // The page's state. `data` is what the page was made from (reslab/pagedata.py).
@@ -53,9 +54,9 @@ function viridis(place) {
   return VIRIDIS[low].map((c, i) => Math.round(c + (VIRIDIS[low + 1][i] - c) * (at - low)));
 }
 
-// The colour of a run tells its wiring, the dash its depth.
+// The colour of a run tells its wiring, the dash its depth; pre and none look the same on every page.
 function lineOf(run) {
-  const arms = [...new Set(page.data.runs.map((r) => r.arm))];
+  const arms = [...new Set(["pre", "none", ...page.data.runs.map((r) => r.arm)])];
   const depths = [...new Set(page.data.runs.map((r) => r.layers))].sort((a, b) => a - b);
   return {
     color: COLOURS[arms.indexOf(run.arm) % COLOURS.length],
@@ -66,11 +67,47 @@ function lineOf(run) {
 
 const shownRuns = () => page.data.runs.filter((run) => !page.off.has(run.folder));
 
+// Of each wiring the deepest run, then the next of each; pre and none first.
+function ranked(runs) {
+  const ordered = [...Map.groupBy(runs, (run) => run.arm).values()].flatMap((own) =>
+    own.toSorted((a, b) => b.layers - a.layers).map((run, turn) => ({ run, turn })),
+  );
+  const rank = ({ run, turn }) => turn * 10 + ((["pre", "none"].indexOf(run.arm) + 3) % 3);
+  return ordered.toSorted((a, b) => rank(a) - rank(b)).map(({ run }) => run);
+}
+
+// Some runs where not all have room.
+const spread = (runs, limit) => (runs.length <= limit ? runs : ranked(runs).slice(0, limit));
+
+// What to say under a picture in which not all runs are.
+function leftOut(drawn, able) {
+  const without = shownRuns()
+    .filter((run) => !able.includes(run))
+    .map((run) => run.label);
+  return [
+    drawn.length < able.length
+      ? `${drawn.length} of ${able.length} runs have room; switch others off to see the rest.`
+      : "",
+    without.length ? `Not measured in: ${without.join("; ")}.` : "",
+  ].join(" ");
+}
+
+// A long label in lines of a figure.
+function wrapped(label, width = 26) {
+  const lines = [""];
+  for (const word of label.split(" ")) {
+    if (lines.at(-1) && `${lines.at(-1)} ${word}`.length > width) lines.push(word);
+    else lines[lines.length - 1] += (lines.at(-1) && " ") + word;
+  }
+  return lines.join("<br>");
+}
+
 // A probe's list of one run at the newest measured step that is not after `step`; null where there is none.
 function probeAt(run, name, step) {
   const { steps, values } = run.probes;
   for (let k = steps.length - 1; k >= 0; k--) {
-    if (steps[k] <= step && Array.isArray(values[k][name])) return { step: steps[k], values: values[k][name] };
+    if (steps[k] <= step && Array.isArray(values[k][name]))
+      return { step: steps[k], values: values[k][name] };
   }
   return null;
 }
@@ -109,7 +146,15 @@ function tick(label, checked, onchange) {
 }
 
 function range(label, oninput) {
-  const input = el("input", { type: "range", min: 0, max: 0, value: 0, step: 1, oninput, "aria-label": label });
+  const input = el("input", {
+    type: "range",
+    min: 0,
+    max: 0,
+    value: 0,
+    step: 1,
+    oninput,
+    "aria-label": label,
+  });
   const output = el("output");
   return { root: el("label", { class: "wide" }, label, input, output), input, output };
 }
@@ -124,26 +169,44 @@ function chart(name) {
     { class: "tools" },
     el("button", { type: "button", onclick: image("png"), "aria-label": `${name} as PNG` }, "PNG"),
     el("button", { type: "button", onclick: image("svg"), "aria-label": `${name} as SVG` }, "SVG"),
-    el("button", { type: "button", onclick: () => save(`${name}.csv`, csv(plot.data), "text/csv"), "aria-label": `${name} as CSV` }, "CSV"),
+    el(
+      "button",
+      {
+        type: "button",
+        onclick: () => save(`${name}.csv`, csv(plot.data), "text/csv"),
+        "aria-label": `${name} as CSV`,
+      },
+      "CSV",
+    ),
   );
   const root = el("figure", { class: "chart", "data-chart": name }, plot, tools);
   return { root, plot, draw: (traces, layout) => plotly(plot, traces, layout) };
 }
 
 function plotly(plot, traces, layout) {
-  const axis = { gridcolor: css("--rule"), linecolor: css("--rule"), zerolinecolor: css("--rule"), automargin: true };
+  if (!window.Plotly) return; // not yet: see addCharts
+  const axis = {
+    gridcolor: css("--rule"),
+    linecolor: css("--rule"),
+    zerolinecolor: css("--rule"),
+    automargin: true,
+  };
   const narrow = document.body.clientWidth < 600;
+  const base = { l: narrow ? 46 : 62, r: narrow ? 12 : 24, t: 30, b: 46 };
   const full = {
     paper_bgcolor: css("--paper"),
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, color: css("--ink"), size: narrow ? 11 : 13 },
-    margin: { l: narrow ? 46 : 62, r: narrow ? 12 : 24, t: 30, b: 46 },
     legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 },
     hoverlabel: { font: { family: getComputedStyle(document.body).fontFamily } },
     ...layout,
+    margin: { ...base, ...layout.margin },
   };
-  if (layout.margin) full.margin = { ...full.margin, ...layout.margin };
-  for (const key of new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k))])) {
+  for (const key of new Set([
+    "xaxis",
+    "yaxis",
+    ...Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k)),
+  ])) {
     full[key] = { ...axis, ...layout[key] };
   }
   Plotly.react(plot, traces, full, { responsive: true, displayModeBar: false });
@@ -156,12 +219,14 @@ function csv(traces) {
   for (const trace of traces) {
     const name = quote(trace.name ?? "");
     if (trace.z) {
-      trace.z.forEach((row, y) => {
-        const raw = trace.customdata?.[y] ?? row;
-        raw.forEach((value, x) => lines.push([name, quote(trace.x?.[x] ?? x), quote(trace.y?.[y] ?? y), value].join()));
-      });
+      for (const [y, row] of (trace.customdata ?? trace.z).entries()) {
+        for (const [x, value] of row.entries()) {
+          lines.push([name, quote(trace.x?.[x] ?? x), quote(trace.y?.[y] ?? y), value].join());
+        }
+      }
     } else {
-      (trace.y ?? []).forEach((y, k) => lines.push([name, quote(trace.x?.[k] ?? k), y, ""].join()));
+      for (const [k, y] of (trace.y ?? []).entries())
+        lines.push([name, quote(trace.x?.[k] ?? k), y, ""].join());
     }
   }
   return `${lines.join("\n")}\n`;

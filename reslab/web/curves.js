@@ -1,11 +1,13 @@
 // The curves: train and validation loss against updates, tokens, seconds and FLOPs, between the yardsticks.
-"use strict";
 
 const AXES = {
-  step: ["updates", (run, curve, k) => curve.step[k]],
+  step: ["updates", (_, curve, k) => curve.step[k]],
   tokens: ["tokens", (run, curve, k) => curve.step[k] * run.tokens_per_step],
-  seconds: ["seconds", (run, curve, k) => curve.seconds[k]],
-  flops: ["FLOPs, (6 N + 12 L C T) per token", (run, curve, k) => curve.step[k] * run.tokens_per_step * run.flops_per_token],
+  seconds: ["seconds", (_, curve, k) => curve.seconds[k]],
+  flops: [
+    "FLOPs, (6 N + 12 L C T) per token",
+    (run, curve, k) => curve.step[k] * run.tokens_per_step * run.flops_per_token,
+  ],
 };
 const PANELS = { train: "on its training data", val: "on text it has not seen" };
 const curvesView = {};
@@ -13,8 +15,20 @@ const curvesView = {};
 function buildCurves(root) {
   const view = curvesView;
   view.root = root;
-  view.axis = choice("against", Object.entries(AXES).map(([key, [words]]) => [key, words.split(",")[0]]), drawCurves);
-  view.what = choice("show", [["both", "training and validation"], ["val", "validation"], ["train", "training"]], drawCurves);
+  view.axis = choice(
+    "against",
+    Object.entries(AXES).map(([key, [words]]) => [key, words.split(",")[0]]),
+    drawCurves,
+  );
+  view.what = choice(
+    "show",
+    [
+      ["both", "training and validation"],
+      ["val", "validation"],
+      ["train", "training"],
+    ],
+    drawCurves,
+  );
   view.batch = tick("batch loss", true, drawCurves);
   view.bands = tick("seeds as a band", true, drawCurves);
   view.logX = tick("log x", false, drawCurves);
@@ -25,11 +39,24 @@ function buildCurves(root) {
   view.norms = chart("gradient-norm");
   root.append(
     el("h2", {}, "The curves"),
-    el("p", { class: "soft" }, "Loss in nats per token; dotted: a model that guesses evenly, one that knows the token frequencies ",
+    el(
+      "p",
+      { class: "soft" },
+      "Loss in nats per token; dotted: a model that guesses evenly, one that knows the token frequencies ",
       "(unigram), one that also knows the token before (bigram), on the same windows. A stack that does not learn stays ",
-      "above these lines on its training data too."),
-    el("div", { class: "controls" }, view.what.root, view.axis.root, view.logX.root, view.logY.root, view.bands.root,
-      view.batch.root, view.smooth.root),
+      "above these lines on its training data too.",
+    ),
+    el(
+      "div",
+      { class: "controls" },
+      view.what.root,
+      view.axis.root,
+      view.logX.root,
+      view.logY.root,
+      view.bands.root,
+      view.batch.root,
+      view.smooth.root,
+    ),
     view.chart.root,
     el("h3", {}, "Norm of the whole gradient, before clipping"),
     view.norms.root,
@@ -73,21 +100,38 @@ function runTrace(run, split, axes) {
 // A group of seeds: their mean, and a band from the lowest to the highest.
 function bandTraces(runs, split, axes) {
   const first = runs.reduce((a, b) => (a.curves[split].step.length <= b.curves[split].step.length ? a : b));
-  const steps = first.curves[split].step.filter((s) => runs.every((run) => run.curves[split].step.includes(s)));
+  const steps = first.curves[split].step.filter((s) =>
+    runs.every((run) => run.curves[split].step.includes(s)),
+  );
   const at = (run) => steps.map((s) => run.curves[split].loss[run.curves[split].step.indexOf(s)]);
   const losses = runs.map(at);
-  const over = (f) => steps.map((_, k) => {
-    const values = losses.map((list) => list[k]).filter((v) => v !== null);
-    return values.length ? f(values) : null;
-  });
-  const x = steps.map((s) => AXES[curvesView.axis.input.value][1](first, first.curves[split], first.curves[split].step.indexOf(s)));
+  const over = (f) =>
+    steps.map((_, k) => {
+      const values = losses.map((list) => list[k]).filter((v) => v !== null);
+      return values.length ? f(values) : null;
+    });
+  const x = steps.map((s) =>
+    AXES[curvesView.axis.input.value][1](first, first.curves[split], first.curves[split].step.indexOf(s)),
+  );
   const name = `${first.group_label}, mean of ${runs.length} seeds`;
   const shared = { x, name, legendgroup: name, ...axes };
-  const edge = { ...shared, mode: "lines", line: { width: 0, color: lineOf(first).color }, hoverinfo: "skip", showlegend: false };
+  const edge = {
+    ...shared,
+    mode: "lines",
+    line: { width: 0, color: lineOf(first).color },
+    hoverinfo: "skip",
+    showlegend: false,
+  };
   return [
     { ...edge, y: over((v) => Math.min(...v)) },
     { ...edge, y: over((v) => Math.max(...v)), fill: "tonexty", fillcolor: `${lineOf(first).color}40` },
-    { ...shared, y: over((v) => v.reduce((a, b) => a + b) / v.length), mode: "lines+markers", line: lineOf(first), marker: { size: 5 } },
+    {
+      ...shared,
+      y: over((v) => v.reduce((a, b) => a + b) / v.length),
+      mode: "lines+markers",
+      line: lineOf(first),
+      marker: { size: 5 },
+    },
   ];
 }
 
@@ -96,10 +140,18 @@ function endOf(run, axes) {
   const curve = run.curves.batch.step.length ? run.curves.batch : run.curves.train;
   const k = curve.loss.findLastIndex((v) => v !== null);
   if (k < 0) return [];
-  return [{
-    x: [along(run, curve)[k]], y: [curve.loss[k]], mode: "markers", name: `${run.label} diverged`, showlegend: false,
-    marker: { symbol: "x", size: 13, color: lineOf(run).color }, hovertemplate: "%{fullData.name}<extra></extra>", ...axes,
-  }];
+  return [
+    {
+      x: [along(run, curve)[k]],
+      y: [curve.loss[k]],
+      mode: "markers",
+      name: `${run.label} diverged`,
+      showlegend: false,
+      marker: { symbol: "x", size: 13, color: lineOf(run).color },
+      hovertemplate: "%{fullData.name}<extra></extra>",
+      ...axes,
+    },
+  ];
 }
 
 // All traces of one panel; `number` is its place in the figure.
@@ -111,13 +163,16 @@ function panelTraces(runs, split, number) {
   if (split === "train" && view.batch.input.checked) {
     traces.push(...runs.map((run) => ({ ...runTrace(run, "batch", axes), showlegend: false })));
   }
-  const groups = view.bands.input.checked ? Map.groupBy(runs, (run) => run.group) : new Map(runs.map((run) => [run, [run]]));
+  const groups = view.bands.input.checked
+    ? Map.groupBy(runs, (run) => run.group)
+    : new Map(runs.map((run) => [run, [run]]));
   for (const group of groups.values()) {
     const evaluated = group.filter((run) => run.curves[split].step.length);
     if (evaluated.length > 1) traces.push(...bandTraces(evaluated, split, axes));
     else traces.push(...evaluated.map((run) => runTrace(run, split, axes)));
   }
-  if (split === "train") traces.push(...runs.filter((run) => run.status === "diverged").flatMap((run) => endOf(run, axes)));
+  if (split === "train")
+    traces.push(...runs.filter((run) => run.status === "diverged").flatMap((run) => endOf(run, axes)));
   return number === 1 ? traces : traces.map((trace) => ({ ...trace, showlegend: false }));
 }
 
@@ -138,12 +193,19 @@ function drawCurves() {
   layout.showlegend = runs.length <= 24;
   view.chart.draw(traces, layout);
   const norms = runs.map((run) => ({
-    x: along(run, run.curves.batch), y: run.curves.batch.norm, name: run.label, mode: "lines", line: { ...lineOf(run), width: 1.5 },
+    x: along(run, run.curves.batch),
+    y: run.curves.batch.norm,
+    name: run.label,
+    mode: "lines",
+    line: { ...lineOf(run), width: 1.5 },
   }));
   view.norms.draw(norms, {
     height: 380,
     showlegend: runs.length <= 24,
-    xaxis: { title: { text: AXES[view.axis.input.value][0] }, type: view.logX.input.checked ? "log" : "linear" },
+    xaxis: {
+      title: { text: AXES[view.axis.input.value][0] },
+      type: view.logX.input.checked ? "log" : "linear",
+    },
     yaxis: { type: "log", exponentformat: "power", dtick: 1 },
   });
 }
@@ -172,15 +234,35 @@ function panelLayout(layout, split, number, count, stacked, run) {
   };
   const domain = { xref: `x${tail} domain`, showarrow: false };
   layout.annotations.push({
-    ...domain, yref: `y${tail} domain`, x: 0.5, y: 1, yanchor: "bottom", text: `<b>${PANELS[split]}</b>`,
+    ...domain,
+    yref: `y${tail} domain`,
+    x: 0.5,
+    y: 1,
+    yanchor: "bottom",
+    text: `<b>${PANELS[split]}</b>`,
   });
   if (!run) return;
   for (const [name, loss] of Object.entries(run.yardsticks[split])) {
     const line = { color: css("--soft"), width: 1, dash: "dot" };
-    layout.shapes.push({ type: "line", xref: `x${tail} domain`, yref: `y${tail}`, x0: 0, x1: 1, y0: loss, y1: loss, line });
+    layout.shapes.push({
+      type: "line",
+      xref: `x${tail} domain`,
+      yref: `y${tail}`,
+      x0: 0,
+      x1: 1,
+      y0: loss,
+      y1: loss,
+      line,
+    });
     layout.annotations.push({
-      ...domain, yref: `y${tail}`, x: 1, xanchor: "right", y: view.logY.input.checked ? Math.log10(loss) : loss,
-      yanchor: "bottom", text: `${name} ${loss.toFixed(2)}`, font: { size: 11, color: css("--soft") },
+      ...domain,
+      yref: `y${tail}`,
+      x: name === "uniform" ? 1 : 0,
+      xanchor: name === "uniform" ? "right" : "left",
+      y: view.logY.input.checked ? Math.log10(loss) : loss,
+      yanchor: "bottom",
+      text: `${name} ${loss.toFixed(2)}`,
+      font: { size: 11, color: css("--soft") },
     });
   }
 }

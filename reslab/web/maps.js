@@ -1,5 +1,4 @@
 // Layer by step: a heat map of each probe, arms side by side, on one scale.
-"use strict";
 
 const PROBE_WORDS = {
   gradient_norm: "gradient that arrives, ‖dL/dh‖",
@@ -32,8 +31,12 @@ function buildMaps(root) {
   mapsView.note = el("p", { class: "soft small" });
   root.append(
     el("h2", {}, "Layer by step"),
-    el("p", { class: "soft" }, "Each probe over the layers (upwards) and the measured training steps, the arms on one scale. Where a ",
-      "probe looks at sublayers, attention and MLP alternate."),
+    el(
+      "p",
+      { class: "soft" },
+      "Each probe over the layers (upwards) and the measured training steps, the arms on one scale. Where a ",
+      "probe looks at sublayers, attention and MLP alternate.",
+    ),
     el("div", { class: "controls" }, mapsView.choice.root),
     mapsView.chart.root,
     mapsView.note,
@@ -41,36 +44,64 @@ function buildMaps(root) {
 }
 
 function drawMaps() {
-  const names = new Set(page.data.runs.flatMap((run) => run.probes.values.flatMap((row) => Object.keys(row))));
+  const names = new Set(
+    page.data.runs.flatMap((run) => run.probes.values.flatMap((row) => Object.keys(row))),
+  );
   const known = Object.keys(PROBE_WORDS).filter((name) => names.has(name));
   mapsView.root.hidden = !known.length;
   if (!known.length) return;
-  fill(mapsView.choice.input, known.map((name) => [name, PROBE_WORDS[name]]));
+  fill(
+    mapsView.choice.input,
+    known.map((name) => [name, PROBE_WORDS[name]]),
+  );
   const name = mapsView.choice.input.value;
   const log = !LINEAR.includes(name);
   const measures = (row) => Array.isArray(row[name]) && row[name].some((v) => v !== null);
   const able = shownRuns().filter((run) => run.probes.values.some(measures));
-  const runs = able.slice(0, MAPS);
-  const scale = commonScale(runs.flatMap((run) => run.probes.values.map((row) => row[name] ?? [])), log ? "log" : "linear");
+  const runs = spread(able, MAPS);
+  const scale = commonScale(
+    runs.flatMap((run) => run.probes.values.map((row) => row[name] ?? [])),
+    log ? "log" : "linear",
+  );
   const stacked = document.body.clientWidth < 760;
   const rows = stacked ? runs.length : 1;
-  const layout = { height: stacked ? 80 + 300 * rows : 460, annotations: [], coloraxis: colourAxis(scale, log, rows) };
-  layout.grid = { rows, columns: stacked ? 1 : Math.max(1, runs.length), pattern: "independent", xgap: 0.12, ygap: 0.2 };
+  const layout = {
+    height: stacked ? 80 + 300 * rows : 460,
+    annotations: [],
+    coloraxis: colourAxis(scale, log, rows),
+    margin: { t: 50 },
+  };
+  layout.grid = {
+    rows,
+    columns: stacked ? 1 : Math.max(1, runs.length),
+    pattern: "independent",
+    xgap: 0.12,
+    ygap: 0.28,
+  };
   const traces = runs.map((run, k) => {
     const tail = k ? String(k + 1) : "";
-    layout[`xaxis${tail}`] = { type: "category", title: { text: "training step" } };
-    layout[`yaxis${tail}`] = { title: { text: k && !stacked ? "" : "layer" } };
+    layout[`xaxis${tail}`] = {
+      type: "category",
+      title: { text: stacked && k < runs.length - 1 ? "" : "training step" },
+    };
+    layout[`yaxis${tail}`] = {
+      title: { text: k && !stacked ? "" : "layer" },
+      tickformat: "d",
+      ...(run.layers < 12 ? { dtick: 1 } : {}),
+    };
     layout.annotations.push({
-      xref: `x${tail} domain`, yref: `y${tail} domain`, x: 0.5, y: 1.01, yanchor: "bottom", showarrow: false, text: run.label,
+      xref: `x${tail} domain`,
+      yref: `y${tail} domain`,
+      x: 0.5,
+      y: 1.01,
+      yanchor: "bottom",
+      showarrow: false,
+      text: wrapped(run.label),
     });
     return { ...mapTrace(run, name, log, scale, measures), xaxis: `x${tail}`, yaxis: `y${tail}` };
   });
   mapsView.chart.draw(traces, layout);
-  const without = shownRuns().filter((run) => !able.includes(run)).map((run) => run.label);
-  mapsView.note.textContent = [
-    able.length > MAPS ? `The first ${MAPS} of ${able.length} runs are drawn; switch others off to see the rest.` : "",
-    without.length ? `Not measured in: ${without.join("; ")}.` : "",
-  ].join(" ");
+  mapsView.note.textContent = leftOut(runs, able);
 }
 
 function mapTrace(run, name, log, scale, measures) {
@@ -100,8 +131,17 @@ function colourAxis(scale, log, rows) {
   const ticks = [];
   for (let power = Math.ceil(low); power <= high; power += by) ticks.push(power);
   if (!ticks.length) ticks.push(low, high);
-  const text = ticks.map((power) => shown(10 ** power, 2).replace("1.0×", "").replace(/^1×/, ""));
-  return { colorscale: "Viridis", cmin: low, cmax: high, colorbar: { ...bar, tickvals: ticks, ticktext: text } };
+  const text = ticks.map((power) =>
+    shown(10 ** power, 2)
+      .replace("1.0×", "")
+      .replace(/^1×/, ""),
+  );
+  return {
+    colorscale: "Viridis",
+    cmin: low,
+    cmax: high,
+    colorbar: { ...bar, tickvals: ticks, ticktext: text },
+  };
 }
 
 page.sections.push({ id: "maps", build: buildMaps, draw: drawMaps });

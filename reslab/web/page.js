@@ -1,5 +1,4 @@
 // The start of the page: theme, the choice of runs, its sections, and following runs that still train.
-"use strict";
 
 const POLL_MS = 2000;
 const live = "live" in document.body.dataset;
@@ -21,7 +20,10 @@ function setTheme(theme) {
 
 function startTheme() {
   const asked = matchMedia("(prefers-color-scheme: dark)");
-  const follow = () => { setTheme(asked.matches ? "dark" : "light"); drawAll(); };
+  const follow = () => {
+    setTheme(asked.matches ? "dark" : "light");
+    drawAll();
+  };
   const button = document.getElementById("theme");
   button.addEventListener("click", () => {
     asked.removeEventListener("change", follow);
@@ -31,8 +33,15 @@ function startTheme() {
   asked.addEventListener("change", follow);
   setTheme(asked.matches ? "dark" : "light");
   let before;
-  addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; setTheme("light"); drawAll(); });
-  addEventListener("afterprint", () => { setTheme(before); drawAll(); });
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+    drawAll();
+  });
+  addEventListener("afterprint", () => {
+    setTheme(before);
+    drawAll();
+  });
 }
 
 // Which runs are drawn: a box for each, in its colour.
@@ -45,8 +54,12 @@ const chooser = {
       page.off = new Set(on ? [] : page.data.runs.map((run) => run.folder));
       drawAll();
     };
-    chooser.all = el("span", { class: "buttons small" },
-      el("button", { type: "button", onclick: all(true) }, "all"), el("button", { type: "button", onclick: all(false) }, "none"));
+    chooser.all = el(
+      "span",
+      { class: "buttons small" },
+      el("button", { type: "button", onclick: all(true) }, "all"),
+      el("button", { type: "button", onclick: all(false) }, "none"),
+    );
     root.append(el("h2", {}, "Runs"), chooser.all, chooser.list);
   },
   draw() {
@@ -57,17 +70,23 @@ const chooser = {
     const key = runs.map((run) => run.folder + run.label).join("\n");
     if (chooser.key !== key) {
       chooser.key = key;
-      chooser.boxes = runs.map((run) => tick(run.label, true, (event) => {
-        page.off[event.target.checked ? "delete" : "add"](run.folder);
-        drawAll();
-      }));
-      chooser.list.replaceChildren(...chooser.boxes.map((box, k) => {
-        box.input.dataset.run = runs[k].name;
-        box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
-        return el("li", {}, box.root);
-      }));
+      chooser.boxes = runs.map((run) =>
+        tick(run.label, true, (event) => {
+          page.off[event.target.checked ? "delete" : "add"](run.folder);
+          drawAll();
+        }),
+      );
+      chooser.list.replaceChildren(
+        ...chooser.boxes.map((box, k) => {
+          box.input.dataset.run = runs[k].name;
+          box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
+          return el("li", {}, box.root);
+        }),
+      );
     }
-    chooser.boxes.forEach((box, k) => { box.input.checked = !page.off.has(runs[k].folder); });
+    chooser.boxes.forEach((box, k) => {
+      box.input.checked = !page.off.has(runs[k].folder);
+    });
   },
 };
 
@@ -77,7 +96,10 @@ async function follow(tag) {
   line.hidden = false;
   let next = tag;
   try {
-    const answer = await fetch("data.json", { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
+    const answer = await fetch("data.json", {
+      cache: "no-store",
+      headers: tag ? { "If-None-Match": tag } : {},
+    });
     if (answer.status === 200) {
       next = answer.headers.get("ETag");
       page.data = await answer.json();
@@ -94,7 +116,9 @@ async function follow(tag) {
 
 function liveWords() {
   const open = page.data.runs.filter((run) => run.status === "unfinished");
-  const ended = page.data.runs.filter((run) => run.status !== "unfinished").map((run) => `${run.label} ${run.status}`);
+  const ended = page.data.runs
+    .filter((run) => run.status !== "unfinished")
+    .map((run) => `${run.label} ${run.status}`);
   const going = open.map((run) => `${run.label} at step ${run.curves.batch.step.at(-1) ?? 0}`);
   const all = !open.length && page.data.runs.length ? "All runs have ended. " : "";
   return `${all}${[...ended, ...going].join("; ") || "No run has begun yet."}`;
@@ -105,8 +129,20 @@ function tell(line, words) {
   if (line.textContent !== words) line.textContent = words;
 }
 
+// Plotly takes most of the page's start, so it comes after the first picture, which needs none of it.
+function addCharts() {
+  const library = document.getElementById("plotly");
+  document.head.append(el("script", {}, library.textContent));
+  library.remove();
+  drawAll();
+  document.documentElement.dataset.ready = "true";
+  if (live) follow(null);
+}
+
 function start() {
-  page.sections = page.data.autopsy ? page.sections.filter((s) => s.id === "autopsies") : [chooser, ...page.sections];
+  page.sections = page.data.autopsy
+    ? page.sections.filter((s) => s.id === "autopsies")
+    : [chooser, ...page.sections];
   const main = document.getElementById("sections");
   for (const section of page.sections) {
     const root = el("section", { id: section.id, "aria-label": section.id });
@@ -115,11 +151,11 @@ function start() {
   }
   startTheme();
   drawAll();
+  requestAnimationFrame(() => setTimeout(addCharts));
   const name = page.data.title.replaceAll(/[^A-Za-z0-9]+/g, "-");
   document.getElementById("download").addEventListener("click", () => {
     save(`${name}.json`, JSON.stringify(page.data, null, 1), "application/json");
   });
-  if (live) follow(null);
 }
 
 start();

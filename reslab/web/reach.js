@@ -1,6 +1,5 @@
 // The reach: a column of layers per arm on one colour scale, bright where a gradient (or another quantity)
 // arrives, over the training steps; beside it the same values as a line over depth.
-"use strict";
 
 // Probe -> [words, scale, what one value belongs to].
 const QUANTITIES = {
@@ -19,7 +18,10 @@ function commonScale(lists, kind) {
   const values = lists.flat().filter((v) => v !== null && (kind === "linear" || v > 0));
   const high = !values.length ? 1 : values.reduce((a, b) => Math.max(a, b));
   if (kind === "linear") {
-    const low = Math.min(0, values.reduce((a, b) => Math.min(a, b), 0));
+    const low = Math.min(
+      0,
+      values.reduce((a, b) => Math.min(a, b), 0),
+    );
     return { low, high, floored: false, place: (v) => (v - low) / (high - low || 1) };
   }
   const least = values.length ? values.reduce((a, b) => Math.min(a, b)) : 0.1;
@@ -31,8 +33,14 @@ function commonScale(lists, kind) {
 function buildReach(root) {
   const view = reachView;
   const options = Object.entries(QUANTITIES).map(([key, [words]]) => [key, words]);
-  view.choice = choice("show", options, (event) => { view.quantity = event.target.value; drawReach(); });
-  view.steps = range("training step", (event) => { view.at = view.found[event.target.value]; drawReach(); });
+  view.choice = choice("show", options, (event) => {
+    view.quantity = event.target.value;
+    drawReach();
+  });
+  view.steps = range("training step", (event) => {
+    view.at = view.found[event.target.value];
+    drawReach();
+  });
   view.play = el("button", { type: "button", "aria-pressed": "false", onclick: toggleReach }, "▶ Play");
   view.scale = el("div", { class: "scale" });
   view.columns = el("div", { class: "columns" });
@@ -43,8 +51,12 @@ function buildReach(root) {
   root.addEventListener("keydown", reachKey);
   root.append(
     el("h2", {}, "The reach"),
-    el("p", { class: "soft" }, "One column per arm: the head and the loss are at the top, the first layer at the bottom; the gradient ",
-      "comes from above. Space plays the training, the arrow keys step through it; point at a column for the value."),
+    el(
+      "p",
+      { class: "soft" },
+      "One column per arm: the head and the loss are at the top, the first layer at the bottom; the gradient ",
+      "comes from above. Space plays the training, the arrow keys step through it; point at a column for the value.",
+    ),
     el("div", { class: "controls" }, view.choice.root, view.play, view.steps.root),
     view.scale,
     el("div", { class: "reach" }, view.columns, view.chart.root),
@@ -92,8 +104,10 @@ function stepReach(by) {
 function drawReach() {
   const view = reachView;
   const [words, kind, what] = QUANTITIES[view.quantity];
-  const able = shownRuns().filter((run) => run.probes.values.some((row) => Array.isArray(row[view.quantity])));
-  const runs = able.slice(0, COLUMNS);
+  const able = shownRuns().filter((run) =>
+    run.probes.values.some((row) => Array.isArray(row[view.quantity])),
+  );
+  const runs = spread(able, COLUMNS);
   view.found = probedSteps(runs);
   setRange(view.steps, view.found, view.at);
   const at = view.found[view.steps.input.value];
@@ -108,13 +122,9 @@ function drawReach() {
     view.cells = runs.map(reachColumn);
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
-  view.cells.forEach((cell, k) => fillColumn(cell, runs[k], found[k], scale, what));
+  for (const [k, cell] of view.cells.entries()) fillColumn(cell, runs[k], found[k], scale, what);
   drawDepth(view.chart, runs, found, scale, kind, words, what);
-  const left = [];
-  const without = shownRuns().filter((run) => !able.includes(run));
-  if (able.length > runs.length) left.push(`The first ${COLUMNS} of ${able.length} runs are drawn; switch others off to see the rest.`);
-  if (without.length) left.push(`Not measured in: ${without.map((run) => run.label).join("; ")}.`);
-  view.note.textContent = left.join(" ");
+  view.note.textContent = leftOut(runs, able);
 }
 
 function drawScale(root, scale, words) {
@@ -124,8 +134,12 @@ function drawScale(root, scale, words) {
     context.fillStyle = `rgb(${viridis(k / 255).join()})`;
     context.fillRect(k, 0, 1, 1);
   }
-  root.replaceChildren(el("span", {}, `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`), canvas,
-    el("span", {}, shown(scale.high, 2)), el("span", { class: "soft" }, words));
+  root.replaceChildren(
+    el("span", {}, `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`),
+    canvas,
+    el("span", {}, shown(scale.high, 2)),
+    el("span", { class: "soft" }, words),
+  );
 }
 
 function reachColumn(run) {
@@ -150,12 +164,20 @@ function reachColumn(run) {
     cell.place = (layer + 0.5) / cell.values.length;
     tellColumn(cell);
   });
-  cell.root = el("div", { class: "column", "data-run": run.name }, el("h3", {}, run.label), cell.top, cell.canvas,
-    el("div", { class: "place" }, "layer 0"), cell.output);
+  cell.root = el(
+    "div",
+    { class: "column", "data-run": run.name },
+    el("h3", {}, run.label),
+    cell.top,
+    cell.canvas,
+    el("div", { class: "place" }, "layer 0"),
+    cell.output,
+  );
   return cell;
 }
 
-const placeLayer = (cell) => Math.min(cell.values.length - 1, Math.max(0, Math.floor(cell.place * cell.values.length)));
+const placeLayer = (cell) =>
+  Math.min(cell.values.length - 1, Math.max(0, Math.floor(cell.place * cell.values.length)));
 
 function fillColumn(cell, run, found, scale, what) {
   cell.values = found?.values ?? null;
@@ -172,7 +194,7 @@ function fillColumn(cell, run, found, scale, what) {
     context.fillRect(0, count - 1 - layer, 1, 1);
   });
   cell.place ??= 0;
-  tellColumn(cell, found && found.step);
+  tellColumn(cell, found?.step);
 }
 
 function tellColumn(cell, step = cell.step) {
@@ -203,11 +225,28 @@ function drawDepth(drawn, runs, found, scale, kind, words, what) {
       hovertemplate: `${what} %{y}: %{x:.3g}<extra></extra>`,
     };
   });
-  const log = { type: "log", exponentformat: "power", range: [Math.log10(scale.low) - 0.3, Math.log10(scale.high) + 0.3] };
+  const log = {
+    type: "log",
+    exponentformat: "power",
+    range: [Math.log10(scale.low) - 0.3, Math.log10(scale.high) + 0.3],
+  };
+  // As high as the columns beside it, layer by layer.
+  const canvas = reachView.cells[0]?.canvas;
+  const top = Math.max(40, canvas ? canvas.offsetTop - reachView.columns.offsetTop : 40);
+  const count = Math.max(1, ...found.map((one) => one?.values.length ?? 0));
   drawn.draw(traces, {
-    height: 500,
-    xaxis: kind === "log" ? { ...log, title: { text: words } } : { title: { text: words }, range: [scale.low, scale.high * 1.04] },
-    yaxis: { title: { text: what }, rangemode: "tozero" },
+    height: top + (canvas?.clientHeight ?? 400) + 54,
+    margin: { t: top, b: 54 },
+    xaxis:
+      kind === "log"
+        ? { ...log, title: { text: words } }
+        : { title: { text: words }, range: [scale.low, scale.high * 1.04] },
+    yaxis: {
+      title: { text: what },
+      tickformat: "d",
+      ...(count < 12 ? { dtick: 1 } : {}),
+      range: [-0.5, count - 0.5],
+    },
   });
 }
 

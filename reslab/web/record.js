@@ -1,5 +1,4 @@
 // Depth, autopsies, samples and the record: what sums a study up, and where its numbers come from.
-"use strict";
 
 const depthView = {};
 const autopsyView = {};
@@ -10,7 +9,10 @@ const recordView = {};
 function ready(figure, name) {
   const drawn = chart(name);
   const draw = () => drawn.draw(figure.data, structuredClone(figure.layout));
-  return { root: el("div", {}, el("h3", {}, figure.name), el("p", { class: "soft" }, figure.caption), drawn.root), draw };
+  return {
+    root: el("div", {}, el("h3", {}, figure.name), el("p", { class: "soft" }, figure.caption), drawn.root),
+    draw,
+  };
 }
 
 const slug = (text) => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
@@ -25,27 +27,45 @@ function drawDepthSection() {
 
 // The autopsies open one by one: their pictures are drawn when somebody looks.
 function drawAutopsies() {
-  const found = page.data.autopsy ? [[null, page.data.autopsy]] : shownRuns().filter((r) => r.autopsy).map((r) => [r, r.autopsy]);
+  const found = page.data.autopsy
+    ? [[null, page.data.autopsy]]
+    : shownRuns()
+        .filter((r) => r.autopsy)
+        .map((r) => [r, r.autopsy]);
   autopsyView.root.hidden = !found.length;
   autopsyView.open ??= new Set(page.data.autopsy ? [""] : []);
   autopsyView.root.replaceChildren(
     el("h2", {}, "Autopsies"),
-    el("p", { class: "soft" }, "The trained models on the table: what each layer is worth, which paths the gradient takes, what each ",
-      "layer would say."),
+    el(
+      "p",
+      { class: "soft" },
+      "The trained models on the table: what each layer is worth, which paths the gradient takes, what each ",
+      "layer would say.",
+    ),
     ...found.map(([run, autopsy]) => autopsyOf(run, autopsy)),
   );
 }
 
 function autopsyOf(run, autopsy) {
   const key = run?.folder ?? "";
-  const details = el("details", { open: autopsyView.open.has(key) }, el("summary", {}, run?.label ?? "This model"));
+  const details = el(
+    "details",
+    { open: autopsyView.open.has(key) },
+    el("summary", {}, run?.label ?? "This model"),
+  );
   const show = () => {
     if (details.childElementCount > 1) return;
-    const pictures = autopsy.figures.map((figure) => ready(figure, `${slug(run?.label ?? "autopsy")}-${slug(figure.name)}`));
+    const pictures = autopsy.figures.map((figure) =>
+      ready(figure, `${slug(run?.label ?? "autopsy")}-${slug(figure.name)}`),
+    );
     details.append(
       ...pictures.map((one) => one.root),
       el("h3", {}, "What each layer would say"),
-      el("p", { class: "soft" }, "The likeliest next token at each place, with the head applied before each layer, under what was read."),
+      el(
+        "p",
+        { class: "soft" },
+        "The likeliest next token at each place, with the head applied before each layer, under what was read.",
+      ),
       el("pre", { class: "table", tabindex: 0 }, autopsy.lens),
     );
     for (const one of pictures) one.draw();
@@ -59,20 +79,44 @@ function autopsyOf(run, autopsy) {
 }
 
 function drawSamples() {
-  const runs = shownRuns().filter((run) => run.samples.length).slice(0, 6);
+  const runs = spread(
+    shownRuns().filter((run) => run.samples.length),
+    6,
+  );
   samplesView.root.hidden = !runs.length;
   const steps = [...new Set(runs.flatMap((run) => run.samples.map((s) => s.step)))].sort((a, b) => a - b);
   const cell = (run, step) => {
     const sample = run.samples.find((s) => s.step === step);
     if (!sample) return el("td", {}, "–");
-    return el("td", {}, el("pre", { class: "text" }, el("span", { class: "prompt" }, sample.prompt), sample.text));
+    return el(
+      "td",
+      {},
+      el("pre", { class: "text" }, el("span", { class: "prompt" }, sample.prompt), sample.text),
+    );
   };
   samplesView.root.replaceChildren(
     el("h2", {}, "Samples"),
-    el("p", { class: "soft" }, "What each arm makes of the same first words (in grey), with the same draws, as training goes on."),
-    el("div", { class: "wide-table samples", tabindex: 0 }, el("table", {},
-      el("thead", {}, el("tr", {}, el("th", {}, "step"), ...runs.map((run) => el("th", {}, run.label)))),
-      el("tbody", {}, ...steps.map((step) => el("tr", {}, el("th", {}, String(step)), ...runs.map((run) => cell(run, step))))))),
+    el(
+      "p",
+      { class: "soft" },
+      "What each arm makes of the same first words (in grey), with the same draws, as training goes on.",
+    ),
+    el(
+      "div",
+      { class: "wide-table samples", tabindex: 0 },
+      el(
+        "table",
+        {},
+        el("thead", {}, el("tr", {}, el("th", {}, "step"), ...runs.map((run) => el("th", {}, run.label)))),
+        el(
+          "tbody",
+          {},
+          ...steps.map((step) =>
+            el("tr", {}, el("th", {}, String(step)), ...runs.map((run) => cell(run, step))),
+          ),
+        ),
+      ),
+    ),
   );
 }
 
@@ -92,39 +136,79 @@ function drawRecord() {
 function recordOf(run) {
   const said = run.verdict || (run.status === "unfinished" ? "no verdict: unfinished" : "no verdict");
   const facts = [run.machine, `commit ${run.commit}`, `started ${run.started}`].join(" · ");
-  const parts = [el("p", { class: "verdict", style: `--colour: ${lineOf(run).color}` }, el("b", {}, `${run.label}: `), said)];
+  const parts = [
+    el(
+      "p",
+      { class: "verdict", style: `--colour: ${lineOf(run).color}` },
+      el("b", {}, `${run.label}: `),
+      said,
+    ),
+  ];
   if (run.alarm) parts.push(el("p", { class: "alarm" }, `It said early: ${run.alarm}`));
-  if (run.notes.length) parts.push(el("ul", { class: "notes soft" }, ...run.notes.map((note) => el("li", {}, note))));
-  parts.push(el("p", { class: "soft small" }, el("code", {}, run.command), el("br"), `${run.folder} · ${facts}`));
+  if (run.notes.length)
+    parts.push(el("ul", { class: "notes soft" }, ...run.notes.map((note) => el("li", {}, note))));
+  parts.push(
+    el("p", { class: "soft small" }, el("code", {}, run.command), el("br"), `${run.folder} · ${facts}`),
+  );
   return el("div", { class: "run", "data-run": run.name }, ...parts);
 }
 
 function table(rows, meanings) {
   const number = (column) => !["run", "arm", "status"].includes(column);
-  const head = Object.keys(rows[0]).map((c) => el("th", { title: meanings[c], class: number(c) ? "number" : "" }, c));
-  const body = rows.map((row) => el("tr", {}, ...Object.entries(row).map(([c, v]) => el("td", { class: number(c) ? "number" : "" }, v))));
-  return el("div", { class: "wide-table", tabindex: 0 }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)));
+  const head = Object.keys(rows[0]).map((c) =>
+    el("th", { title: meanings[c], class: number(c) ? "number" : "" }, c),
+  );
+  const body = rows.map((row) =>
+    el("tr", {}, ...Object.entries(row).map(([c, v]) => el("td", { class: number(c) ? "number" : "" }, v))),
+  );
+  return el(
+    "div",
+    { class: "wide-table", tabindex: 0 },
+    el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)),
+  );
 }
 
 // A line per run, a column per setting in which any two differ; what is not the commonest value is marked.
 function differencesTable() {
   const rows = page.data.differences;
-  if (!rows.length) return el("p", { class: "soft" }, page.data.runs.length > 1 ? "No setting differs." : "There is one run.");
+  if (!rows.length)
+    return el(
+      "p",
+      { class: "soft" },
+      page.data.runs.length > 1 ? "No setting differs." : "There is one run.",
+    );
   const names = Object.keys(rows[0]).slice(1);
   const commonest = rows.map((row) => {
     const values = names.map((name) => row[name]);
-    return values.reduce((a, b) => (values.filter((v) => v === b).length > values.filter((v) => v === a).length ? b : a));
+    return values.reduce((a, b) =>
+      values.filter((v) => v === b).length > values.filter((v) => v === a).length ? b : a,
+    );
   });
-  const line = (name) => el("tr", {}, el("td", {}, name), ...rows.map((row, k) => {
-    const different = row[name] !== commonest[k];
-    return el("td", {}, different ? el("mark", {}, row[name]) : row[name]);
-  }));
-  return el("div", { class: "wide-table", tabindex: 0 }, el("table", {},
-    el("thead", {}, el("tr", {}, el("th", {}, "run"), ...rows.map((row) => el("th", {}, row.setting)))),
-    el("tbody", {}, ...names.map(line))));
+  const line = (name) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, name),
+      ...rows.map((row, k) => {
+        const different = row[name] !== commonest[k];
+        return el("td", {}, different ? el("mark", {}, row[name]) : row[name]);
+      }),
+    );
+  return el(
+    "div",
+    { class: "wide-table", tabindex: 0 },
+    el(
+      "table",
+      {},
+      el("thead", {}, el("tr", {}, el("th", {}, "run"), ...rows.map((row) => el("th", {}, row.setting)))),
+      el("tbody", {}, ...names.map(line)),
+    ),
+  );
 }
 
-const keep = (view) => (root) => { view.root = root; };
+const keep = (view) => (root) => {
+  view.root = root;
+};
 page.sections.push(
   { id: "depth", build: keep(depthView), draw: drawDepthSection },
   { id: "autopsies", build: keep(autopsyView), draw: drawAutopsies },

@@ -1,0 +1,295 @@
+"""The page in a real browser: what is on the screen is what the runs' files say."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from runs_by_hand import probe_row, write_run
+
+from reslab.page import write_autopsy, write_page
+from reslab.pagedata import page_data
+from reslab.pictures import browser, missing, open_page, write_pictures
+from reslab.runlog import read_run
+from reslab.serve import PageServer
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
+NETWORK = re.compile(r"^(https?|wss?|ftp):")
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser(1280, 1000) as driver:
+        driver.execute_cdp_cmd("Network.enable", {})
+        yield driver
+
+
+@pytest.fixture
+def page(chrome, tmp_path):
+    """Opens the page of some runs at a width; afterwards nothing may have been fetched or complained of."""
+
+    def show(*folders, width=1280):
+        write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
+        resize(chrome, width)
+        open_page(chrome, (tmp_path / "page.html").as_uri())
+        return chrome
+
+    yield show
+    loaded = chrome.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    assert not [name for name in loaded if NETWORK.match(name)]
+    assert chrome.get_log("browser") == []
+
+
+def resize(driver, width):
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def metrics(folder: Path) -> dict[int, dict]:
+    """Step -> its probes, read from the file itself."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["step"]: row for row in rows if "probe/gradient_norm" in row}
+
+
+def sizes(driver) -> dict[str, dict[str, float | None]]:
+    """What the block shows: run -> key -> value."""
+    return driver.execute_script("""
+        return Object.fromEntries([...document.querySelectorAll("#block .arm")].map((arm) => [arm.dataset.run,
+          Object.fromEntries([...arm.querySelectorAll("dd")].map((dd) =>
+            [dd.dataset.key, dd.dataset.value === "" ? null : Number(dd.dataset.value)]))]));""")
+
+
+def move(driver, place: str, value) -> None:
+    """Set a control as a person would: its value, then its event."""
+    driver.execute_script(
+        """const e = document.querySelector(arguments[0]); e.value = arguments[1];
+        e.dispatchEvent(new Event("input", {bubbles: true}));
+        e.dispatchEvent(new Event("change", {bubbles: true}));""",
+        place,
+        str(value),
+    )
+
+
+def press(driver, place: str, key: str) -> None:
+    driver.execute_script("document.querySelector(arguments[0]).focus()", place)
+    codes = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, " ": 32}
+    for kind in ("keyDown", "keyUp"):
+        event = {"type": kind, "key": key, "windowsVirtualKeyCode": codes[key]}
+        driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
+
+
+def text(driver, place: str) -> str:
+    return driver.execute_script("return document.querySelector(arguments[0]).textContent", place)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_shows_what_was_measured(page, tmp_path, width):
+    runs = {name: write_run(tmp_path, name, residual=name) for name in ("pre", "none")}
+    driver = page(*runs.values(), width=width)
+    assert driver.execute_script("return document.documentElement.scrollWidth") == width  # nothing sticks out
+
+    # The block: the last step and layer 0 at first, then another step, layer and sublayer.
+    measured = {name: metrics(folder) for name, folder in runs.items()}
+    first = sizes(driver)
+    assert first["pre"]["dx"] == pytest.approx(measured["pre"][20]["probe/input_gradient"][0], rel=5e-3)
+    assert first["none"]["dx"] == pytest.approx(measured["none"][20]["probe/input_gradient"][0], rel=5e-3)
+    move(driver, "#block label:nth-of-type(1) input", 2)
+    move(driver, "#block label:nth-of-type(2) input", 1)
+    move(driver, "#block label:nth-of-type(3) select", 1)
+    for name, shown in sizes(driver).items():
+        row, k = measured[name][10], 2 * 2 + 1
+        rms = row["probe/sublayer_rms"][k]
+        expected = {"x": rms, "f": rms * row["probe/branch_ratio"][k], "y": row["probe/sublayer_rms"][k + 1]}
+        expected |= {"cos": row["probe/branch_cosine"][k], "dy": row["probe/output_gradient"][k]}
+        expected |= {"skip": row["probe/skip_gradient"][k], "branch": row["probe/branch_gradient"][k]}
+        assert shown == pytest.approx(expected | {"dx": row["probe/input_gradient"][k]}, rel=1e-2), name
+
+    # Its steps: by a button, by the keys; forward, then backward.
+    assert "arrives at the sublayer" in text(driver, "#block .stage")
+    press(driver, "#block", "ArrowRight")
+    assert "splits" in text(driver, "#block .stage")
+    driver.execute_script("document.querySelector('#block [data-step=\"5\"]').click()")
+    assert "dy/dx = 1 + dF/dx" in text(driver, "#block .stage")
+    wires = """return [...document.querySelectorAll(`[data-run=${arguments[0]}] [data-wire]`)]
+        .map((wire) => wire.dataset.wire)"""
+    assert "skip" in driver.execute_script(wires, "pre")
+    assert "skip" not in driver.execute_script(wires, "none")  # the wire is cut
+
+    # The reach: at another step, of another quantity, and one layer up by the keys.
+    move(driver, "#reach input[type=range]", 0)
+    move(driver, "#reach select", "qk_gradient")
+    press(driver, "#reach [data-run=none] canvas", "ArrowUp")
+    value = driver.execute_script(
+        "return document.querySelector('#reach [data-run=none] output').dataset.value"
+    )
+    assert float(value) == pytest.approx(measured["none"][0]["probe/qk_gradient"][1], rel=5e-3)
+    assert "layer 1" in text(driver, "#reach [data-run=none] output")
+    press(driver, "#reach", "ArrowRight")
+    assert (
+        driver.execute_script("return document.querySelector('#reach [data-run=none] output').dataset.step")
+        == "10"
+    )
+
+    # The curves: the same losses against tokens, and an arm that is switched off.
+    curve = """return document.querySelector("[data-chart=loss] .plot").data
+        .filter((t) => t.meta?.split === "val").map((t) => [t.meta.run, t.x, t.y])"""
+    move(driver, "#curves label:nth-of-type(2) select", "tokens")
+    assert driver.execute_script(curve) == [[name, [0, 480, 960], [4.0, 2.9, 2.2]] for name in runs]
+    driver.execute_script("document.querySelector('#runs input[data-run=none]').click()")
+    assert [name for name, *_ in driver.execute_script(curve)] == ["pre"]
+    assert list(sizes(driver)) == ["pre"]
+
+
+def test_space_plays_the_training(page, tmp_path):
+    driver = page(write_run(tmp_path))
+    move(driver, "#reach input[type=range]", 0)
+    press(driver, "#reach", " ")
+    assert "Pause" in text(driver, "#reach button")
+    press(driver, "#reach", " ")
+    assert "Play" in text(driver, "#reach button")
+
+
+def test_a_broken_run_gives_a_page_that_says_so(page, tmp_path):
+    """A name that is HTML, no probes, a divergence, a single row, a cut line, post-norm: all on one page."""
+    diverged = [{"step": k, "batch/loss": v, "batch/grad_norm": v} for k, v in enumerate((4.0, 50.0, None))]
+    diverged.append({"step": 2, "status": "diverged", "verdict": "diverged at step 2"})
+    folders = [
+        write_run(tmp_path, "<script>", residual="<img src=x onerror=alert(1)>"),
+        write_run(tmp_path, "off", rows=[{"step": 0, "val/loss": 4.0, "val/loss_se": 0.1}], probes=False),
+        write_run(tmp_path, "bad", rows=diverged),
+        write_run(tmp_path, "empty", rows=[]),
+        write_run(
+            tmp_path,
+            "post",
+            residual="post",
+            rows=[probe_row(4, 0, 1.0) | {"probe/skip_gradient": [None] * 8}],
+        ),
+        write_run(tmp_path, "cut"),
+    ]
+    cut = folders[-1] / "metrics.jsonl"
+    cut.write_bytes(cut.read_bytes()[:-20])
+    driver = page(*folders)
+    assert (
+        driver.execute_script(
+            "return document.images.length + document.querySelectorAll('#record script').length"
+        )
+        == 0
+    )
+    shown = {
+        name: text(driver, f'#record [data-run="{name}"]')
+        for name in ("<script>", "off", "bad", "empty", "cut")
+    }
+    assert "<script>" in shown["<script>"] and "<img src=x" in shown["<script>"]
+    assert "--probes=False" in shown["off"] and "a single row" in shown["off"]
+    assert (
+        "diverged at step 2" in shown["bad"]
+        and "no row yet" in shown["empty"]
+        and "cut short" in shown["cut"]
+    )
+    ends = driver.execute_script(
+        """return document.querySelector("[data-chart=loss] .plot").data
+        .filter((t) => t.marker?.symbol === "x").map((t) => t.y)"""
+    )
+    assert ends == [[50.0]]
+    assert "Not measured in" in text(driver, "#reach .small")
+    move(driver, "#block label:nth-of-type(4) select", str(folders[4]))
+    assert sizes(driver)["post"]["skip"] is None
+    assert "no constant skip" in text(driver, "#block [data-run=post] dl")
+
+
+def test_a_thousand_layers_are_a_column(page, tmp_path):
+    driver = page(write_run(tmp_path, "deep", residual="none", n_layer=1000, losses=(4.0,)))
+    assert (
+        driver.execute_script("return document.querySelector('#reach canvas:not([width=\"256\"])').height")
+        == 1001
+    )
+    move(driver, "#block label:nth-of-type(1) input", 999)
+    assert sizes(driver)["deep"]["dy"] == pytest.approx(0.1**0.5, rel=5e-3)
+
+
+def test_the_theme_follows_the_system_and_its_button(page, tmp_path):
+    driver = page(write_run(tmp_path))
+    theme = "return [document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]"
+    light = driver.execute_script(theme)
+    driver.execute_script("document.getElementById('theme').click()")
+    dark = driver.execute_script(theme)
+    assert [light[0], dark[0]] == ["light", "dark"] and light[1] != dark[1]
+    plot = "return document.querySelector('[data-chart=loss] .plot').layout.font.color"
+    assert driver.execute_script(plot) == driver.execute_script(
+        "return getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
+    )
+
+
+def test_a_chart_is_a_table_too(page, tmp_path):
+    driver = page(write_run(tmp_path))
+    lines = driver.execute_script(
+        "return csv(document.querySelector('[data-chart=loss] .plot').data)"
+    ).splitlines()
+    assert lines[0] == "name,x,y,value" and '"pre, 4 layers",10,2.9,' in lines
+    lines = driver.execute_script(
+        "return csv(document.querySelector('[data-chart=layer-by-step] .plot').data)"
+    )
+    assert '"pre, 4 layers",10,2,1.1' in lines.splitlines()
+
+
+def test_an_autopsy_page_opens(chrome, tmp_path):
+    report = {
+        "verdict": "a verdict",
+        "lens": [4.0, 3.0],
+        "lens_text": "<read>",
+        "perturbation": [[1.0, 0.5], [0, 1]],
+    }
+    write_autopsy(tmp_path / "autopsy.html", report, "Autopsy of a")
+    open_page(chrome, (tmp_path / "autopsy.html").as_uri())
+    assert "<read>" in text(chrome, "#autopsies pre")
+    assert chrome.execute_script("return document.querySelectorAll('#autopsies .main-svg').length") >= 2
+    assert chrome.get_log("browser") == []
+
+
+def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
+    folder = write_run(tmp_path, "run", status="")
+    log = folder / "metrics.jsonl"
+    server = PageServer(0, lambda: page_data([read_run(folder)], "live"), lambda: log.stat().st_size)
+    try:
+        resize(chrome, 1280)
+        open_page(chrome, server.url)
+        wait(chrome, "at step 20")
+        with log.open("a", encoding="utf-8") as file:
+            file.write('{"step": 30, "status": "finished", "verdict": "learned a lot"}\n')
+        wait(chrome, "All runs have ended")
+        assert "learned a lot" in text(chrome, "#record")
+    finally:
+        server.close()
+        chrome.get("about:blank")
+        chrome.get_log("browser")
+
+
+def wait(driver, words: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: words in text(d, "#live"))
+
+
+def test_the_pictures_are_those_of_the_page(tmp_path):
+    folders = [
+        write_run(tmp_path, f"{name}{n}", residual=name, n_layer=n)
+        for name in ("pre", "none")
+        for n in (2, 4)
+    ]
+    write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
+    written = write_pictures(tmp_path / "page.html", tmp_path / "png")
+    names = ["block", "reach", "loss", "layer-by-step", "depth", "layers-that-learn"]
+    assert [path.stem for path in written] == names
+    for path in written:
+        assert path.read_bytes().startswith(b"\x89PNG") and 5_000 < path.stat().st_size < 300_000
+
+
+def test_a_missing_browser_is_one_line(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with (
+        pytest.raises(ValueError, match=r"pictures need a browser.*apt-get install chromium") as error,
+        browser(9, 9),
+    ):
+        pass
+    assert "\n" not in str(error.value)

@@ -1,0 +1,127 @@
+"""The server of --serve: two addresses, this machine alone, and always the newest rows."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, run_python
+from runs_by_hand import write_run
+
+from reslab.pagedata import page_data
+from reslab.runlog import read_run
+from reslab.serve import PageServer
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = write_run(tmp_path, "run", status="")
+    path = folder / "metrics.jsonl"
+    pages = PageServer(0, lambda: page_data([read_run(folder)], "title"), lambda: path.stat().st_size)
+    pages.folder = folder
+    yield pages
+    pages.close()
+
+
+def ask(server, path="/data.json", method="GET", **headers):
+    """Status, headers and body; the path is sent as it is."""
+    address = server.url.removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.putrequest(method, path, skip_host=True)
+    for key, value in ({"Host": address} | headers).items():
+        connection.putheader(key.replace("_", "-"), value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+
+def test_the_page_asks_for_its_data_and_gets_what_is_new(server):
+    status, headers, body = ask(server, "/")
+    assert status == 200 and b"data-live" in body and b"connect-src 'self'" in body
+    assert headers["X-Content-Type-Options"] == "nosniff" and "Access-Control-Allow-Origin" not in headers
+    status, headers, body = ask(server)
+    assert status == 200 and json.loads(body)["runs"][0]["status"] == "unfinished"
+    tag = headers["ETag"]
+    assert ask(server, If_None_Match=tag)[::2] == (304, b"")
+    with (server.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 30, "status": "finished", "verdict": "done"}\n')
+    status, headers, body = ask(server, If_None_Match=tag)
+    assert status == 200 and json.loads(body)["runs"][0]["verdict"] == "done" and headers["ETag"] != tag
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1", "127.0.0.1:1", "", "0.0.0.0"]
+)
+def test_a_foreign_name_is_refused(server, host):
+    status, _, body = ask(server, "/", Host=host)
+    assert status == 403 and b"a text" not in body
+
+
+PATHS = ["/config.json", "/metrics.jsonl", "/../config.json", "/%2e%2e/etc/passwd", "//etc/passwd", "/run"]
+PATHS += ["*", "/?x", "/data.json/", "/data.json?", "http://127.0.0.1/data.json", "/data.json%00"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_there_is_nothing_but_the_page_and_its_data(server, path):
+    assert ask(server, path)[0] == 404
+
+
+def test_nothing_can_be_written(server):
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert ask(server, method=method)[0] == 501
+    status, headers, body = ask(server, method="HEAD")
+    assert status == 200 and body == b"" and int(headers["Content-Length"]) > 100
+
+
+def test_a_run_that_vanishes_is_an_answer_and_not_the_end(server):
+    (server.folder / "config.json").rename(server.folder / "moved")
+    with (server.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    status, _, body = ask(server)
+    assert status == 503 and b"not a run directory" in body
+    (server.folder / "moved").rename(server.folder / "config.json")
+    assert ask(server)[0] == 200
+
+
+def test_a_taken_port_is_told():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ValueError, match=r"--port=\d+: can't listen there"):
+            PageServer(taken.getsockname()[1], dict, int)
+    with pytest.raises(ValueError, match="--port=70000"):
+        PageServer(70_000, dict, int)
+
+
+def test_compare_serves_until_it_is_stopped(tmp_path):
+    folder = write_run(tmp_path)
+    words = [
+        sys.executable,
+        "compare.py",
+        str(folder),
+        "--serve",
+        "--port=0",
+        f"--page={tmp_path / 'p.html'}",
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
+    url = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+    try:
+        while "page:" not in process.stdout.readline():  # the table and the page come as without --serve
+            pass
+        address = url.removeprefix("http://").rstrip("/")
+        connection = http.client.HTTPConnection(address, timeout=30)
+        connection.request("GET", "/data.json")
+        assert json.loads(connection.getresponse().read())["runs"][0]["name"] == "run"
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0 and (tmp_path / "p.html").is_file()
+
+
+def test_a_wrong_run_is_told_before_anything_is_served(tmp_path):
+    done = run_python("compare.py", tmp_path / "none", "--serve", code=2)
+    assert "not a run directory" in done.stderr and not done.stdout
