@@ -94,7 +94,7 @@ def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
     assert metrics.read_text(encoding="utf-8") == "".join(rows)
     assert "none-L2-s1337" in again and "<bigram at" in again
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "default-src 'none'" in page and '"label":"none, 2 layers"' in page
+    assert "default-src 'none'" in page and '"label":"none, 2 layers, seed 1337"' in page
     refused = run_python(*words, "--batch_size=3", code=2).stderr
     assert "made with batch_size=4, now batch_size=3" in refused
     assert len(refused.splitlines()) == 1

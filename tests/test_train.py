@@ -18,14 +18,14 @@ from conftest import ROOT, tiny_config
 
 import train as door
 from model import GPT
-from reslab import checkpoint, device
+from reslab import checkpoint, device, writing
 from reslab.configure import MachineError
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
 from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
 from reslab.probes import first_bad_layer
 from reslab.runlog import RunLog, read_run
-from train import make_state, sample_due, train, train_step
+from train import make_state, train, train_step
 
 TIMES = {"elapsed_s", "tokens_per_s"}
 
@@ -427,4 +427,4 @@ def test_losses_do_not_feel_the_samples(train_config, tmp_path):
 
 
 def test_a_run_writes_a_handful_of_samples():
-    assert [n for n in range(100) if sample_due(n, n == 99)] == [0, 1, 2, 4, 8, 16, 32, 64, 99]
+    assert [n for n in range(100) if writing.due(n, n == 99)] == [0, 1, 2, 4, 8, 16, 32, 64, 99]
