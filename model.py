@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reslab.attention import attend
 from reslab.kvcache import KVCache, context_start
 from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
 from reslab.residual import WIRINGS, layer_norm, orthogonal
@@ -106,7 +107,7 @@ class CausalSelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         keys, values = (k, v) if cache is None else cache.extend(k, v)
         causal = T > 1  # one token alone sees all others; several come only when there are none before them
-        y = F.scaled_dot_product_attention(q, keys, values, is_causal=causal, dropout_p=dropout)
+        y = attend(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)

@@ -70,7 +70,7 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
-    """auto, float32, bfloat16, float16 (of the matrix products; weights are float32), or float64."""
+    """auto (bfloat16 where it is faster), float32, bfloat16, float16, of the matrix products; or float64."""
     compile: str = "auto"
     """auto (on a GPU), True or False."""
     activation_checkpointing: bool = False
@@ -117,7 +117,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
         batch/loss (nats per token), batch/grad_norm (before clipping) and learning_rate.
     """
     run_device = next(state.model.parameters()).device
-    dtype = device.pick_dtype(config.dtype, str(run_device))
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
@@ -129,14 +129,15 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
         torch.manual_seed(_dropout_seed(config.seed, state.step))
         total = torch.zeros((), device=run_device)
         for x, y in zip(inputs.split(config.batch_size), targets.split(config.batch_size), strict=True):
-            with device.autocast(str(run_device), dtype):
-                _, loss = state.forward(x.to(run_device), y.to(run_device))
+            with device.autocast(str(run_device), state.dtype):
+                _, loss = state.model(x.to(run_device), y.to(run_device))
                 loss = loss / config.gradient_accumulation_steps
             state.scaler.scale(loss).backward()
             total += loss.detach()
         state.scaler.unscale_(state.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optim.grad_clip or math.inf)
-        metrics = {"batch/loss": total.item(), "batch/grad_norm": norm.item(), "learning_rate": lr}
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
+        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait of a step
+        metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])
         if finite or state.scaler.is_enabled():
             state.scaler.step(state.optimizer)  # a scaler leaves out the update of an overflow
@@ -157,7 +158,6 @@ def _dropout_seed(seed: int, step: int) -> int:
 def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
     """Loss on the fixed windows of both splits, in nats per token, with the standard error over windows."""
     run_device = next(state.model.parameters()).device
-    dtype = device.pick_dtype(config.dtype, str(run_device))
     state.model.eval()
     row = {}
     for split in ("train", "val"):
@@ -166,7 +166,7 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
             config.batch_size
         ):
             x, y = dataset.windows(split, starts.numpy())
-            with device.autocast(str(run_device), dtype):
+            with device.autocast(str(run_device), state.dtype):
                 each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)
             losses.append(each.mean(dim=1).cpu().double())
         losses = torch.cat(losses)
@@ -199,12 +199,12 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
         raise ValueError(f"vocab_size={shape.vocab_size}: must be 0, or at least the dataset's {vocab_size}")
     model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed).to(run_device)
     model.activation_checkpointing = config.activation_checkpointing
-    forward = device.compile_model(model, config.compile, run_device)
-    dtype = device.pick_dtype(config.dtype, run_device)
+    device.compile_model(model, config.compile, run_device)
+    dtype = device.pick_dtype(config.dtype, run_device, shape.n_embd)
     if dtype == "float64":
         model = model.double()
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
-    return TrainState(model, forward, make_optimizer(model, config.optim), scaler)
+    return TrainState(model, make_optimizer(model, config.optim), scaler, dtype)
 
 
 def wiring(residual) -> dict:
@@ -219,7 +219,7 @@ def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
-        "dtype": device.pick_dtype(config.dtype, run_device),
+        "dtype": state.dtype,
         "threads": torch.get_num_threads(),
         "parameters": state.model.count_parameters(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},

@@ -1,7 +1,8 @@
 """Text in, a dataset out: train.bin, val.bin and meta.json, whatever the tokenizer.
 
 Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
-to write it), so memory stays flat for inputs larger than memory. Files get their final names last,
+to write it), so memory stays flat for inputs larger than memory. Pieces are encoded on all cores, since
+the tokenizers let go of Python's lock, and written in their order. Files get their final names last,
 meta.json after the bins: a folder with a meta.json is a finished dataset.
 """
 
@@ -15,7 +16,9 @@ import shutil
 import sys
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,7 @@ from reslab.tokenizer import make_tokenizer
 from reslab.yardstick import yardsticks
 
 PIECE = 1 << 22  # characters read in one go
+PART = 1 << 19  # characters encoded in one go
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
@@ -75,19 +79,21 @@ def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
 def write_dataset(
     out_dir: Path,
     read: Callable[[], Iterable[str]],
-    tokenizer: str,
+    tokenizer,
     source: str,
     quiet: bool = False,
     if_missing: bool = False,
+    jobs: int | None = None,
 ) -> dict:
     """Tokenize a text into out_dir and return its meta.
 
     Args:
         out_dir: gets train.bin, val.bin and meta.json; what was there stays until the end.
         read: gives the text in pieces, anew at each call.
-        tokenizer: char, byte, gpt2 or bpe:N.
+        tokenizer: char, byte, gpt2 or bpe:N; or a tokenizer that exists.
         source: what the text is, for people.
         if_missing: leave a finished dataset that is there as it is.
+        jobs: pieces encoded at the same time; None is one for each core.
 
     Raises:
         ValueError: the text is too short to be split, or changed between the two readings, or the
@@ -98,20 +104,23 @@ def write_dataset(
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
         for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
             path.unlink()
-        return _write_dataset(out_dir, read, tokenizer, source, quiet)
+        return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
 
 
-def _write_dataset(out_dir: Path, read, tokenizer: str, source: str, quiet: bool) -> dict:
+def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
     digest, chars, seen = hashlib.sha256(), 0, set()
     with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
         for piece in read():
             digest.update(piece.encode("utf-8", "surrogatepass"))
-            seen.update(piece)
+            if tokenizer == "char":
+                seen.update(characters(piece))
             chars += len(piece)
             bar.update(len(piece))
     if chars < 20:
         raise ValueError(f"{source}: {chars} characters; a dataset needs at least 20 to hold two splits")
-    encoder = make_tokenizer(tokenizer, split_safely(read()), "".join(seen))
+    encoder = tokenizer
+    if isinstance(tokenizer, str):
+        encoder = make_tokenizer(tokenizer, split_safely(read()), "".join(seen))
     dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
 
     mark = f".{os.getpid()}.tmp"
@@ -119,7 +128,7 @@ def _write_dataset(out_dir: Path, read, tokenizer: str, source: str, quiet: bool
     try:
         again = hashlib.sha256()
         try:
-            counts = _write_bins(temporary, _hashing(read(), again), chars, encoder, dtype, quiet)
+            counts = _write_bins(temporary, _hashing(read(), again), chars, encoder, dtype, quiet, jobs)
         except (ValueError, RuntimeError):  # what was text, or a known character, is none; or it ends early
             counts = {}
         if not counts or again.digest() != digest.digest():
@@ -148,7 +157,7 @@ def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
         yield piece
 
 
-def _write_bins(temporary, pieces, chars, encoder, dtype, quiet) -> dict:
+def _write_bins(temporary, pieces, chars, encoder, dtype, quiet, jobs) -> dict:
     """Second reading: encode the first 90% of the characters to train, the others to val."""
     train_chars = int(chars * TRAIN_SHARE)
     counts = {}
@@ -157,18 +166,48 @@ def _write_bins(temporary, pieces, chars, encoder, dtype, quiet) -> dict:
             count = {"tokens": 0, "chars": 0, "bytes": 0}
             digest = hashlib.sha256()
             with temporary[split].open("wb") as file:
-                for piece in split_safely(part):
-                    ids = encoder.encode(piece).astype(dtype).tobytes()
+                for ids, length, size in encode_all(split_safely(part, PART), encoder, dtype, jobs):
                     file.write(ids)
                     digest.update(ids)
-                    count["tokens"] += len(ids) // np.dtype(dtype).itemsize
-                    count["chars"] += len(piece)
-                    count["bytes"] += len(piece.encode())
-                    bar.update(len(piece))
+                    count["tokens"] += len(ids)
+                    count["chars"] += length
+                    count["bytes"] += size
+                    bar.update(length)
                 file.flush()
                 os.fsync(file.fileno())
             counts[split] = count | {"sha256": digest.hexdigest()}
     return counts
+
+
+def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
+
+    def encode(piece):
+        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
+
+    if jobs == 1:
+        yield from map(encode, pieces)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = deque()
+        for piece in pieces:
+            waiting.append(pool.submit(encode, piece))
+            if len(waiting) > 2 * jobs:  # so memory does not grow with the text
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def characters(text: str) -> str:
+    """The different characters of a text, in code-point order."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    found = np.flatnonzero(np.bincount(points)) if len(points) else points
+    return "".join(map(chr, found))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Iterator[str]]]:

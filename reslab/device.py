@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import torch
 
+WIDE = 128  # from this n_embd on bfloat16 pays on a CPU that has it, see docs/speed.md
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {
     "float32": torch.float32,
@@ -31,14 +32,25 @@ def pick_device(name: str) -> str:
     return name
 
 
-def pick_dtype(name: str, device: str) -> str:
-    """The precision that `auto` means here: bfloat16 on GPUs with units for it, float16 on older ones,
-    float32 elsewhere. A CPU may know bfloat16, but at the widths it can train, casting costs more."""
+def pick_dtype(name: str, device: str, width: int) -> str:
+    """The precision that `auto` means here: bfloat16 on GPUs with units for it, float16 on older ones; on a
+    CPU bfloat16 where it pays, float32 elsewhere.
+
+    Args:
+        width: n_embd. A CPU with units for bfloat16 multiplies twice as fast (eight times with AMX), but
+            the casts of narrow matrices cost more than that gains.
+    """
     if name != "auto":
         return name
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    return "float32"
+    return "bfloat16" if device == "cpu" and width >= WIDE and cpu_multiplies_bfloat16() else "float32"
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has units for products of bfloat16 (AVX512-BF16 or AMX); others emulate them."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def prepare_torch(device: str) -> None:
@@ -57,21 +69,35 @@ def autocast(device: str, dtype: str):
     return torch.autocast(device_type=device.split(":")[0], dtype=DTYPES[dtype])
 
 
-def compile_model(model: torch.nn.Module, wanted: str, device: str) -> torch.nn.Module:
-    """The compiled model, or the model itself.
+def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
+    """Compile the model in place, a region at a time, or leave it as it is.
+
+    All blocks share one compiled region, so the time to the first step does not grow with depth. Where a
+    wiring computes something else in each layer (all earlier outputs, a constant of the layer) the
+    regions are attention and MLP. What runs uncompiled, such as a probe, sees the same modules.
 
     Args:
         wanted: True, False, or auto: on a GPU yes; on a CPU no, since compiling outlasts short runs.
     """
     if wanted == "False" or (wanted == "auto" and not device.startswith("cuda")):
-        return model
+        return
     try:  # torch compiles at the first call, so a small call shows whether a compiler works
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"compile: no working compiler ({reason}); going on without", file=sys.stderr)
-        return model
-    return torch.compile(model)
+        return
+    for block in model.blocks:
+        alike = block.attn_residual.same_in_each_layer and block.mlp_residual.same_in_each_layer
+        for region in [block] if alike else [block.attn, block.mlp]:
+            region.compile()
+    if device.startswith("cuda"):  # the loss over a large vocabulary is many passes over the logits
+        model.head = torch.compile(model.head)
+
+
+def uncompiled():
+    """Context in which compiled regions run as they were written, so that hooks see everything."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def synchronize(device: str) -> None:

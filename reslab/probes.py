@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from reslab.device import uncompiled
+
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
 GRADIENT_FLOOR = (
     1e-10  # a hundredth of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
@@ -130,7 +132,7 @@ def snapshot(model, inputs, targets) -> Snapshot:
                 first = residual.norm if hasattr(residual, "norm") else branch
                 handles.append(first.register_forward_pre_hook(entering(sublayer)))
         handles.append(model.blocks[-1].register_forward_hook(lambda module, args, output: keep(output)))
-        with torch.enable_grad():
+        with torch.enable_grad(), uncompiled():
             _, loss = model(inputs, targets)
             names, parameters = zip(*model.named_parameters(), strict=True)
             wanted = [*parameters, *streams, *middles, *entries.values()]
@@ -330,7 +332,7 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
         return hook
 
     blocks = [(block, look(f"block {k}, forward")) for k, block in enumerate(model.blocks)]
-    with _hooks(blocks):
+    with _hooks(blocks), uncompiled():
         _, loss = model(inputs, targets)
         if bad:
             return bad[0]

@@ -44,6 +44,7 @@ class Residual(nn.Module):
     skip = 1.0  # the weight of x in y: what a gradient is multiplied by on its way past the branch
     stream = "x"  # what is carried; the two sublayers of a block must carry the same
     mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
+    same_in_each_layer = True  # forward computes the same function of its tensors, so it is compiled once
 
     def __init__(self, config, depth: int):
         super().__init__()
@@ -208,6 +209,7 @@ class DepthScaled(Residual):
     and deep blocks stay useful. Used instead of GPT-2's 1 / sqrt(2L), not with it.
     """
 
+    same_in_each_layer = False
     has_identity = False  # an inserted block would change l of those behind it
 
     def __init__(self, config, depth):
@@ -288,6 +290,7 @@ class Dense(PreNorm):
     The gradient of a block reaches every earlier one in one step. Carries (x, earlier outputs).
     """
 
+    same_in_each_layer = False
     has_identity = False  # an inserted block would shift the weights of those behind it
     stream = "all outputs"
 
@@ -349,6 +352,7 @@ class AttentionResidual(Residual):
     weighted 1 / depth. Carries the list of v_j.
     """
 
+    same_in_each_layer = False
     has_identity = False  # a silent branch takes part in the mean
     stream = "all branches"
 

@@ -77,7 +77,7 @@ class BPETokenizer:
         self._encoding = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
     def encode(self, text: str) -> np.ndarray:
-        return np.array(self._encoding.encode_ordinary(text), dtype=np.int64)
+        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.int64)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         return self._encoding.decode_bytes([i for i in ids if i < self.vocab_size])

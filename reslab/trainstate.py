@@ -19,10 +19,10 @@ class TrainState:
     """What changes while training; a checkpoint holds all of it."""
 
     model: torch.nn.Module
-    forward: torch.nn.Module
-    """The model, compiled where that is on; it shares the model's weights."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    dtype: str = "float32"
+    """Precision of the matrix products."""
     step: int = 0
     """Updates done."""
     evaluated_step: int = -1

@@ -111,7 +111,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
 
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PIECE", 1 << 15)
-    monkeypatch.setattr(split_safely, "__defaults__", (1 << 15,))
+    monkeypatch.setattr(corpus, "PART", 1 << 15)
     monkeypatch.setattr(yardstick, "CHUNK", 1 << 15)
     peaks = []
     for copies in (20, 200):
@@ -269,3 +269,20 @@ def test_the_verdict_reads_a_loss_by_the_lines(train, val, words):
     import re
 
     assert re.search(words, verdict(train, val, lines))
+
+
+def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "PART", 1000)
+    text = "".join(f"line {i}: naïve — {i * i} 日本\n" for i in range(2000))
+    for tokenizer in ("char", "byte", "bpe:300"):
+        metas = []
+        for jobs in (1, 4):
+            folder = tmp_path / f"{tokenizer}-{jobs}"
+            write_dataset(folder, lambda: [text], tokenizer, "x", quiet=True, jobs=jobs)
+            metas.append((folder / "meta.json").read_text(encoding="utf-8"))
+        assert metas[0] == metas[1] and '"sha256"' in metas[0]
+
+
+def test_characters_are_those_of_the_text():
+    text = "naïve — 日本 \U0001f600 \ud800"
+    assert corpus.characters(text) == "".join(sorted(set(text))) and corpus.characters("") == ""

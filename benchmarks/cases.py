@@ -1,0 +1,207 @@
+"""The cases: which sides run, in which shapes, and what is compared. Each is a function (bench) -> dict."""
+
+import statistics
+
+SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
+MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
+DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
+NARROW = {"n_head": 2, "n_embd": 64, "block_size": 64, "batch_size": 8}
+GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
+DEEP_GPU = {"n_layer": 48, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64}
+THOUSAND = {"n_layer": 1000, "n_head": 4, "n_embd": 256, "block_size": 256, "batch_size": 8}
+NANO = {"mlp": "gelu_erf"}  # nanoGPT's activation, so that both compute the same function
+
+
+def train_sides(bench, shape: dict, residual: str = "pre") -> dict:
+    """Name -> (side, settings): ours as it comes and in float32, the peer in each of its settings."""
+    ours = shape | {"residual": residual} | bench.known(NANO)
+    sides = {"ours": ("ours", ours), "ours float32": ("ours", ours | {"dtype": "float32"})}
+    if not bench.quick and not bench.gpu:
+        sides["ours compiled"] = ("ours", ours | {"compile": "True"})
+    if bench.peer:
+        plain = {"dtype": "float32", "compile": "False"}
+        half = {"dtype": "bfloat16", "compile": "False"}
+        sides |= {
+            "nanogpt float32": ("nanogpt", shape | plain),
+            "nanogpt bfloat16": ("nanogpt", shape | half),
+        }
+        if not bench.quick:
+            sides["nanogpt compiled float32"] = ("nanogpt", shape | plain | {"compile": "True"})
+            sides["nanogpt compiled bfloat16"] = ("nanogpt", shape | half | {"compile": "True"})
+    return sides
+
+
+def train_step(shape: dict, gpu: bool = False):
+    """A case: seconds per training step of all sides, in turns."""
+
+    def case(bench) -> dict:
+        found = bench.in_turns(train_sides(bench, shape), "steps", warm=3, seconds=1.0)
+        tokens = shape["batch_size"] * shape["block_size"]
+        for side in found["sides"].values():
+            side["tokens_per_s"] = round(tokens / side["median_s"])
+            if gpu:
+                side["mfu"] = bench.mfu(shape, side["tokens_per_s"])
+        return {"shape": shape} | found
+
+    case.__doc__ = f"A training step: {shape['n_layer']} layers, {shape['n_embd']} wide."
+    case.gpu = gpu
+    return case
+
+
+def none_against_pre(bench) -> dict:
+    """Step time of a stack without skips and of one with them, fresh and when its gradients have died."""
+    sides = {name: ("ours", DEEP | {"residual": name, "learning_rate": 1e-3}) for name in ("pre", "none")}
+    fresh = bench.in_turns(sides, "steps", warm=2, seconds=0.5)
+    steps = 30 if bench.quick else 300
+    aged = bench.in_turns(sides, "steps", warm=steps, seconds=0.5)
+    ratios = [round(f["sides"]["none"]["median_s"] / f["sides"]["pre"]["median_s"], 3) for f in (fresh, aged)]
+    return {"shape": DEEP, "none_over_pre": {"fresh": ratios[0], f"after {steps} steps": ratios[1]}, **aged}
+
+
+def first_step(bench) -> dict:
+    """Seconds from the start of a process to the end of its first step."""
+    sides = {"ours": ("ours", MIDDLE)}
+    if bench.peer:
+        sides["nanogpt"] = ("nanogpt", MIDDLE | {"dtype": "float32", "compile": "False"})
+    found = {"sides": bench.fresh(sides, "first_step", rounds=1 if bench.quick else 3)}
+    if not bench.quick:
+        deep = {str(L): ("ours", DEEP | {"n_layer": L, "compile": "True"}) for L in (12, 96)}
+        found["compiled_by_depth"] = bench.fresh(deep, "first_step", rounds=1)
+        pair = [found["compiled_by_depth"][str(L)]["median_s"] for L in (96, 12)]
+        found["compiled_96_over_12"] = round(pair[0] / pair[1], 2)
+    return found
+
+
+def depth(bench) -> dict:
+    """Step time and peak memory over depth, with a line through them; with and without recomputation."""
+    depths = (12, 48, 96) if bench.quick else (12, 48, 96, 250, 1000)
+    found = {"shape": NARROW}
+    for name, words in {"plain": {}, "activation_checkpointing": {"activation_checkpointing": True}}.items():
+        rows = []
+        for L in depths:
+            worker = bench.start("ours")
+            worker.ask("build", settings=NARROW | words | {"n_layer": L})
+            worker.ask("steps", count=1)
+            steps = max(2, 100 // L)
+            rows.append([L, worker.ask("steps", count=steps)["s"] / steps, worker.ask("memory")["bytes"]])
+            worker.stop()
+        found[name] = {"layers_s_bytes": rows} | {
+            key: line([row[0] for row in rows], [row[column] for row in rows])
+            for key, column in (("seconds", 1), ("bytes", 2))
+        }
+    slopes = [found[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain")]
+    return found | {"memory_slope_ratio": round(slopes[0] / slopes[1], 3)}
+
+
+def line(xs: list, ys: list) -> dict:
+    """Least squares y = at_zero + per_layer x, and the largest deviation relative to y."""
+    slope, start = statistics.linear_regression(xs, ys)
+    off = max(abs(start + slope * x - y) / y for x, y in zip(xs, ys, strict=True))
+    return {"at_zero": start, "per_layer": slope, "largest_deviation": round(off, 3)}
+
+
+def sampling(batch: int):
+    """A case: seconds to write 200 tokens."""
+
+    def case(bench) -> dict:
+        sides = {"ours": ("ours", MIDDLE | {"dtype": "float32"} | bench.known(NANO))}
+        if bench.peer:
+            sides["nanogpt"] = ("nanogpt", MIDDLE | {"dtype": "float32", "compile": "False"})
+        found = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
+        return {"shape": MIDDLE, "tokens": 200, "batch": batch} | found
+
+    case.__doc__ = f"Writing 200 tokens, batch {batch}."
+    return case
+
+
+def val_loss(bench) -> dict:
+    """Seconds of training until nanoGPT's CPU recipe, and ours, reach the loss that nanoGPT's ends at."""
+    shape = bench.config("config/nanogpt_shakespeare_char_cpu.py")
+    ours = bench.config("config/shakespeare_char_cpu.py")
+    if bench.quick:
+        shape, ours = (config | {"max_iters": 100, "eval_windows": 64} for config in (shape, ours))
+    found, goal = {"sides": {}}, 1.8857
+    if bench.peer:
+        worker = bench.start("nanogpt")
+        worker.ask("build", settings=shape | {"dtype": "float32", "compile": "False"})
+        found["sides"]["nanogpt"] = worker.ask("train_until", goal=0, every=shape["max_iters"])
+        goal = found["sides"]["nanogpt"]["val_loss"]
+        worker.stop()
+    for seed in (1337,) if bench.quick else (1337, 1, 2):
+        worker = bench.start("ours")
+        worker.ask("build", settings=ours | {"seed": seed})
+        found["sides"][f"ours seed {seed}"] = worker.ask("train_until", goal=0, every=ours["max_iters"])
+        worker.stop()
+    return found | {"goal": goal}
+
+
+def shakespeare_gpu(bench) -> dict:
+    """On a GPU: seconds of training until the small Shakespeare models reach nanoGPT's 1.4697."""
+    found = {"goal": 1.4697, "sides": {}}
+    recipe = bench.config("config/nanogpt_shakespeare_char.py")
+    sides = {"ours": ("ours", bench.config("config/shakespeare_char.py"))}
+    if bench.peer:
+        sides["nanogpt"] = ("nanogpt", recipe | {"dtype": "bfloat16", "compile": "True"})
+    for name, (side, settings) in sides.items():
+        worker = bench.start(side)
+        worker.ask("build", settings=settings)
+        found["sides"][name] = worker.ask("train_until", goal=0 if name == "ours" else 1.4697, every=250)
+        worker.stop()
+    return found
+
+
+shakespeare_gpu.gpu = True
+
+
+def thousand_gpu(bench) -> dict:
+    """On a GPU: step time of 1000 layers against the sum of its kernels' times."""
+    worker = bench.start("ours")
+    worker.ask("build", settings=THOUSAND)
+    worker.ask("steps", count=5)
+    step_s = worker.ask("steps", count=10)["s"] / 10
+    kernels_s = worker.ask("kernels", count=3)["kernels_s"]
+    worker.stop()
+    return {
+        "shape": THOUSAND,
+        "step_s": step_s,
+        "kernels_s": kernels_s,
+        "ratio": round(step_s / kernels_s, 3),
+    }
+
+
+thousand_gpu.gpu = True
+
+
+def alone(task: str, doc: str):
+    """A case that runs one task in a process of ours."""
+
+    def case(bench) -> dict:
+        worker = bench.start("ours")
+        try:
+            return worker.ask(task, quick=bench.quick)
+        finally:
+            worker.stop()
+
+    case.__doc__ = doc
+    return case
+
+
+CASES = {
+    "step-4L128": train_step(SMALL),
+    "step-6L384": train_step(MIDDLE),
+    "step-48L128": train_step(DEEP),
+    "none-pre": none_against_pre,
+    "first-step": first_step,
+    "depth": depth,
+    "sample-1": sampling(1),
+    "sample-8": sampling(8),
+    "data": alone("data", "Preparing data: MB/s against the bare tokenizer."),
+    "checkpoint": alone("checkpoint", "Saving a checkpoint."),
+    "probe": alone("probe", "What the probes cost a run of config/laptop.py."),
+    "loss": alone("loss", "Loss over 50,257 tokens: logits held, or a chunk at a time."),
+    "val": val_loss,
+    "gpt2": train_step(GPT2 | {"batch_size": 16}, gpu=True),
+    "48L384": train_step(DEEP_GPU, gpu=True),
+    "1000L": thousand_gpu,
+    "shakespeare": shakespeare_gpu,
+}

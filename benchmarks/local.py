@@ -1,0 +1,135 @@
+"""Cases that concern this repository alone: data, checkpoints, probes, the loss of a large vocabulary."""
+
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.sides import OURS_DEFAULTS
+from reslab import checkpoint, configure, corpus, device, memory, probes
+from reslab.dataset import open_dataset
+from reslab.tokenizer import make_tokenizer
+from train import TrainConfig, make_state, train_step
+
+
+def seconds(function, turns: int = 3) -> float:
+    """The median of some calls."""
+    found = []
+    for _ in range(turns):
+        begin = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - begin)
+    return statistics.median(found)
+
+
+def write(text: str, encoder, jobs: int) -> None:
+    """Write a dataset and throw it away."""
+    with tempfile.TemporaryDirectory() as folder:
+        corpus.write_dataset(Path(folder), lambda: [text], encoder, "bench", quiet=True, jobs=jobs)
+
+
+def data(quick: bool) -> dict:
+    """MB/s of text through write_dataset, on one core and on all, against the tokenizer alone."""
+    import inspect
+
+    stdlib = [Path(p) for p in sorted(Path(inspect.__file__).parent.glob("*.py"))]
+    text = "".join(path.read_text(encoding="utf-8") for path in stdlib)
+    text = text[: 2_000_000 if quick else 8_000_000]
+    size = len(text.encode()) / 1e6
+    found = {"text_MB": round(size, 1)}
+    for name in ("char", "byte", "bpe:1024"):
+        sample = [text[:1_000_000]]
+        encoder = make_tokenizer(name, iter(sample), "".join(sorted(set(text))))
+        pieces = list(corpus.split_safely([text]))
+        bare = seconds(lambda encoder=encoder, pieces=pieces: [encoder.encode(piece) for piece in pieces])
+        row = {"bare_MB_per_s": size / bare}
+        for jobs in sorted({1, corpus.cores()}):
+            row[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = size / seconds(
+                partial(write, text, encoder, jobs)
+            )
+        found[name] = {key: round(value, 1) for key, value in row.items()}
+        found[name]["one_core_share_of_bare"] = round(
+            row["written_MB_per_s_1_core"] / row["bare_MB_per_s"], 3
+        )
+    return found
+
+
+def small_run(**settings):
+    """State, config and dataset of a run on the default corpus."""
+    config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)
+    run_device = device.pick_device("auto")
+    device.prepare_torch(run_device)
+    dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
+    return make_state(config, dataset.vocab_size, run_device), config, dataset
+
+
+def save(quick: bool) -> dict:
+    """Seconds to save a checkpoint of the 6-layer model after an update, optimizer included."""
+    state, config, dataset = small_run(n_layer=6, n_head=6, n_embd=384, batch_size=1)
+    train_step(state, config, dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        to = Path(folder) / "last"
+        took = seconds(
+            lambda: checkpoint.save(to, state.model, {"optimizer": state.optimizer.state_dict()}, {"step": 1})
+        )
+        size = sum(path.stat().st_size for path in to.iterdir()) / 1e6
+    return {"MB": round(size, 1), "save_s": round(took, 3), "MB_per_s": round(size / took)}
+
+
+def probe(quick: bool) -> dict:
+    """Update and probe in turns, and the share of the run that the probes take at the config's cadence."""
+    root = Path(__file__).resolve().parents[1]
+    settings = configure.read_config_file(str(root / "config" / "laptop.py"))
+    state, config, dataset = small_run(**settings)
+    run_device = str(next(state.model.parameters()).device)
+    windows = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
+    x, y = (t.to(run_device) for t in windows)
+    updates, looks, steps = [], [], 5
+    for number in range(3 if quick else 6):
+        begin = time.perf_counter()
+        for _ in range(steps):
+            train_step(state, config, dataset)
+            state.step += 1
+        device.synchronize(run_device)
+        middle = time.perf_counter()
+        watched = probes.block_matrices(state.model)
+        probes.measure(probes.snapshot(state.model, x, y))
+        probes.update_ratio(state.model, watched)
+        device.synchronize(run_device)
+        if number:  # the first round warms up
+            updates.append((middle - begin) / steps)
+            looks.append(time.perf_counter() - middle)
+    update, look, ends = statistics.median(updates), statistics.median(looks), config.optim.max_iters
+    count = sum(probes.due(step, config.eval_interval, step == ends) for step in range(ends + 1))
+    share = count * look / (count * look + ends * update)
+    return {"update_s": update, "probe_s": look, "probes": count, "share_of_run": round(share, 4)}
+
+
+def loss(quick: bool) -> dict:
+    """Forward and backward of the loss over GPT-2's vocabulary, 384 wide, logits held or not."""
+    tokens, width, vocabulary = (512 if quick else 2048), 384, 50257
+    x = torch.randn(1, tokens, width, requires_grad=True)
+    weight = torch.randn(vocabulary, width, requires_grad=True)
+    targets = torch.from_numpy(np.random.default_rng(0).integers(vocabulary, size=(1, tokens)))
+
+    def held():
+        memory.cross_entropy(torch.nn.functional.linear(x, weight), targets).backward()
+
+    def chunked():
+        memory.linear_cross_entropy(x, weight, targets).backward()
+
+    ways = {"logits held": held, "chunked": chunked}
+    turns = {name: [] for name in ways}
+    for _ in range(2 if quick else 4):
+        for name, way in ways.items():
+            turns[name].append(seconds(way, 1))
+    megabytes = tokens * vocabulary * 4 / 2**20
+    found = {name: round(statistics.median(times), 3) for name, times in turns.items()}
+    return {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": found}
+
+
+TASKS = {"data": data, "checkpoint": save, "probe": probe, "loss": loss}

@@ -1,0 +1,139 @@
+"""The two sides of a comparison, ours and a peer's checkout, behind one face; each lives in its own process.
+
+A side builds a model of a shape, trains it some steps, and samples from it. Ours goes through train.py's own
+train_step. The peer's model.py is imported from its checkout and does what it does: its model, optimizer and
+generate; only its training loop, which is a script and can't be imported, is repeated here in its words
+(random windows of a memmap, forward in autocast, backward, clip, step).
+"""
+
+import contextlib
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from reslab import configure, device
+from reslab.dataset import open_dataset
+from train import TrainConfig, evaluate, make_state, train_step
+
+OURS_DEFAULTS = {"bias": False, "probes": False, "warmup_iters": 0}
+
+
+class Ours:
+    """This repository. Settings are those of train.py."""
+
+    def build(self, settings: dict) -> dict:
+        self.config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)
+        self.device = device.pick_device(self.config.device)
+        device.prepare_torch(self.device)
+        self.dataset = open_dataset(self.config.dataset, self.config.model.block_size, self.config.seed)
+        self.state = make_state(self.config, self.dataset.vocab_size, self.device)
+        return {"parameters": self.state.model.count_parameters(), "dtype": self.state.dtype}
+
+    def step(self) -> None:
+        train_step(self.state, self.config, self.dataset)
+        self.state.step += 1
+
+    def sample(self, batch: int, count: int) -> None:
+        idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
+        for _ in self.state.model.eval().generate(idx, count):
+            pass
+
+    def val_loss(self) -> float:
+        return evaluate(self.state, self.config, self.dataset)["val/loss"]
+
+
+class NanoGPT:
+    """nanoGPT's checkout. Settings keep their names; dtype is float32 or bfloat16, compile True or False."""
+
+    def __init__(self, folder: str):
+        spec = importlib.util.spec_from_file_location("nanogpt_model", Path(folder) / "model.py")
+        self.code = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = self.code
+        spec.loader.exec_module(self.code)
+
+    def build(self, settings: dict) -> dict:
+        self.config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)  # the same defaults
+        shape, optim = self.config.model, self.config.optim
+        self.device = device.pick_device(self.config.device)
+        if self.device.startswith("cuda"):
+            torch.backends.cuda.matmul.allow_tf32 = True
+            torch.backends.cudnn.allow_tf32 = True
+        self.dataset = open_dataset(self.config.dataset, shape.block_size, self.config.seed)
+        torch.manual_seed(self.config.seed)
+        keys = ("block_size", "n_layer", "n_head", "n_embd", "dropout", "bias")
+        vocab = shape.vocab_size or self.dataset.vocab_size
+        model = self.code.GPT(
+            self.code.GPTConfig(vocab_size=vocab, **{key: getattr(shape, key) for key in keys})
+        )
+        self.model = model.to(self.device)
+        kind = self.device.split(":")[0]
+        rates = (optim.weight_decay, optim.learning_rate, (optim.beta1, optim.beta2))
+        self.optimizer = self.model.configure_optimizers(*rates, kind)
+        self.forward = torch.compile(self.model) if self.config.compile == "True" else self.model
+        half = self.config.dtype == "bfloat16"
+        self.context = torch.autocast(kind, torch.bfloat16) if half else contextlib.nullcontext()
+        self.scheduled = 0
+        return {"parameters": sum(p.numel() for p in self.model.parameters()), "dtype": self.config.dtype}
+
+    def batch(self):
+        tokens, T = self.dataset.ids["train"], self.config.model.block_size
+        data = np.memmap(tokens.filename, dtype=tokens.dtype, mode="r")
+        starts = torch.randint(len(data) - T, (self.config.batch_size,))
+        x = torch.stack([torch.from_numpy(data[i : i + T].astype(np.int64)) for i in starts])
+        y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + T].astype(np.int64)) for i in starts])
+        if self.device.startswith("cuda"):
+            return (t.pin_memory().to(self.device, non_blocking=True) for t in (x, y))
+        return x.to(self.device), y.to(self.device)
+
+    def step(self) -> None:
+        from reslab.optimizer import learning_rate
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config.optim, self.scheduled)
+        self.model.train()
+        x, y = self.batch()
+        with self.context:
+            _, loss = self.forward(x, y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduled += 1
+
+    def sample(self, batch: int, count: int) -> None:
+        idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
+        self.model.eval().generate(idx, count)
+
+    @torch.no_grad()
+    def val_loss(self) -> float:
+        """On the windows that ours is evaluated on."""
+        self.model.eval()
+        losses = []
+        for start in self.dataset.eval_starts("val", self.config.eval_windows):
+            x, y = (t.to(self.device) for t in self.dataset.windows("val", np.array([start])))
+            losses.append(self.model(x, y)[1].item())
+        return float(np.mean(losses))
+
+
+def synchronize(side) -> None:
+    """Wait for queued work, so that a clock read next is true."""
+    device.synchronize(side.device)
+
+
+def train_until(side, goal: float, every: int) -> dict:
+    """Train to max_iters, or until the val loss reaches the goal; evaluations are not on the clock."""
+    spent, curve = 0.0, []
+    for step in range(1, side.config.optim.max_iters + 1):
+        begin = time.perf_counter()
+        side.step()
+        synchronize(side)
+        spent += time.perf_counter() - begin
+        if step % every == 0 or step == side.config.optim.max_iters:
+            curve.append([step, round(spent, 3), round(side.val_loss(), 4)])
+            if curve[-1][2] <= goal:
+                break
+    return {"s": spent, "step": step, "val_loss": curve[-1][2], "curve": curve}

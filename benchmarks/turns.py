@@ -1,0 +1,163 @@
+"""Starts the sides, lets them take turns, and turns seconds into medians and ratios."""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from reslab import configure
+from train import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Worker:
+    """A side in a process of its own. `ask` raises ValueError with the side's own words when it fails."""
+
+    def __init__(self, words: list[str]):
+        self.name, self.started = words[0], time.time()
+        command = [sys.executable, "-m", "benchmarks.worker", *words]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+        )
+
+    def ask(self, task: str, **words) -> dict:
+        self.process.stdin.write(json.dumps({"task": task} | words) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        answer = json.loads(line) if line else {"error": "the process ended (out of memory?)"}
+        if "error" in answer:
+            raise ValueError(f"{self.name}, {task}: {answer['error']}")
+        return answer
+
+    def stop(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Bench:
+    """What the cases need.
+
+    Args:
+        peer: a checkout of nanoGPT, or None.
+        quick: fewer turns, smaller cases.
+        gpu: this machine has one.
+    """
+
+    def __init__(self, peer: Path | None, quick: bool, gpu: bool):
+        self.peer, self.quick, self.gpu = peer, quick, gpu
+        shakespeare = ROOT / "data" / "shakespeare_char" / "meta.json"
+        self.dataset = "shakespeare_char" if shakespeare.exists() else "stdlib"
+
+    def start(self, side: str) -> Worker:
+        return Worker([side] + ([str(self.peer)] if side == "nanogpt" else []))
+
+    def in_turns(self, sides: dict, task: str, warm: int, seconds: float, batch: int = 1, tokens: int = 0):
+        """Seconds per step (or per text) of each side, in turns; each turn takes about `seconds`.
+
+        A side that can't run here (no compiler, no memory) is left out, with its reason.
+        """
+        workers, turns, failed, counts, facts = {}, {}, {}, {}, {}
+        words = {"batch": batch, "count": tokens} if task == "sample" else {}
+        for name, (side, settings) in sides.items():
+            worker = self.start(side)
+            try:
+                facts[name] = worker.ask("build", settings={"dataset": self.dataset} | settings)
+                worker.ask(task, **({"count": warm} | words))
+                once = worker.ask(task, **({"count": 1} | words))["s"]
+            except ValueError as error:
+                failed[name] = str(error)
+                worker.stop()
+                continue
+            workers[name], turns[name] = worker, []
+            counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
+        for _ in range(3 if self.quick else 7):
+            for name, worker in workers.items():
+                took = worker.ask(task, **({"count": counts[name]} | words))["s"]
+                turns[name].append(took / counts[name])
+        found = {}
+        for name, worker in workers.items():
+            found[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
+            found[name]["dtype"] = facts[name]["dtype"]
+            worker.stop()
+        return {"sides": found, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
+
+    def fresh(self, sides: dict, task: str, rounds: int) -> dict:
+        """Seconds of one task, each time in a new process, in turns."""
+        turns = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, (side, settings) in sides.items():
+                worker = self.start(side)
+                settings = {"dataset": self.dataset} | settings
+                turns[name].append(worker.ask(task, settings=settings, started=worker.started)["s"])
+                worker.stop()
+        return {name: summary(seconds) for name, seconds in turns.items()}
+
+    def config(self, path: str) -> dict:
+        """The settings of a config file."""
+        return configure.read_config_file(str(ROOT / path))
+
+    def known(self, settings: dict) -> dict:
+        """Those of the settings that train.py has."""
+        return {k: v for k, v in settings.items() if k in configure.leaf_fields(TrainConfig)}
+
+    def mfu(self, shape: dict, tokens_per_s: float) -> float | None:
+        """Share of the GPU's peak rate, see reslab/flops.py."""
+        import torch
+
+        from model import GPTConfig
+        from reslab import flops
+
+        config = configure.from_flat(GPTConfig, shape)
+        return flops.utilization(config, tokens_per_s, torch.cuda.get_device_name())
+
+    def table(self, case: dict) -> str:
+        """A case for people: sides, ratios, and the other figures as they are."""
+        lines = []
+        for name, side in case.get("sides", {}).items():
+            if "median_s" in side:
+                memory = f"{side['peak_bytes'] / 2**20:8,.0f} MiB" if "peak_bytes" in side else ""
+                rate = f"{side['tokens_per_s']:10,} tok/s" if "tokens_per_s" in side else ""
+                spread = f"{side['median_s'] * 1e3:10.1f} ms (±{side['spread'] * 100:.0f}%)"
+                lines.append(f"    {name:28}{spread:>20}{rate}{memory}  {side.get('dtype', '')}")
+            else:
+                lines.append(
+                    f"    {name:28}{side['s']:8.1f} s, {side['step']} steps, val {side['val_loss']:.4f}"
+                )
+        for name, ratio in case.get("ratios", {}).items():
+            lines.append(
+                f"    {name:48}{ratio['median']:6.2f}x  ({ratio['least']:.2f} to {ratio['most']:.2f})"
+            )
+        for name, reason in case.get("failed", {}).items():
+            lines.append(f"    {name}: left out ({reason})")
+        for key, value in case.items():
+            if key not in ("sides", "ratios", "failed", "shape", "facts"):
+                lines.append(f"    {key}: {value}")
+        return "\n".join(lines)
+
+
+def summary(seconds: list[float]) -> dict:
+    """Median, and the half distance of the quartiles relative to it."""
+    median = statistics.median(seconds)
+    ordered = sorted(seconds)
+    quarter = len(ordered) // 4
+    spread = (ordered[-1 - quarter] - ordered[quarter]) / 2 / median
+    return {"median_s": median, "spread": round(spread, 3), "turns_s": [round(s, 6) for s in seconds]}
+
+
+def ratios(turns: dict) -> dict:
+    """How many times as long each other side takes as ours, turn by turn."""
+    found = {}
+    for ours in (name for name in turns if name.startswith("ours")):
+        for other in turns:
+            if other.startswith("ours") and (ours != "ours" or other == ours):
+                continue
+            pairs = [b / a for a, b in zip(turns[ours], turns[other], strict=True)]
+            key = f"{ours} against {other}"
+            found[key] = {"median": round(statistics.median(pairs), 3)}
+            found[key] |= {"least": round(min(pairs), 3), "most": round(max(pairs), 3)}
+    return found

@@ -1,0 +1,75 @@
+"""One side in a process of its own: reads a JSON task per line, answers each with a line.
+
+python -m benchmarks.worker ours
+python -m benchmarks.worker nanogpt PATH
+"""
+
+import json
+import os
+import sys
+import time
+
+STARTED = time.time()
+
+
+def main(words: list[str]) -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the sides print is not an answer
+    import torch
+
+    from benchmarks import sides
+
+    side = sides.Ours() if words[0] == "ours" else sides.NanoGPT(words[1])
+    for line in sys.stdin:
+        task = json.loads(line)
+        try:
+            answer = run(side, sides, torch, **task)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def run(side, sides, torch, task: str, **words) -> dict:
+    """Do one task and say how long it took; times are seconds."""
+    from benchmarks import local
+
+    if task == "build":
+        begin = time.perf_counter()
+        facts = side.build(words["settings"])
+        return facts | {"s": time.perf_counter() - begin}
+    if task == "first_step":
+        side.build(words["settings"])
+        side.step()
+        sides.synchronize(side)
+        return {"s": time.time() - words["started"]}
+    if task == "train_until":
+        return sides.train_until(side, words["goal"], words["every"])
+    if task == "val_loss":
+        return {"val_loss": side.val_loss()}
+    if task == "memory":
+        return {"bytes": peak_bytes(side, torch)}
+    if task in local.TASKS:
+        return local.TASKS[task](words["quick"])
+    begin = time.perf_counter()
+    if task == "steps":
+        for _ in range(words["count"]):
+            side.step()
+    elif task == "sample":
+        side.sample(words["batch"], words["count"])
+    sides.synchronize(side)
+    return {"s": time.perf_counter() - begin}
+
+
+def peak_bytes(side, torch) -> int:
+    """Most memory held so far: on a GPU what torch allocated there, else the whole process."""
+    if side.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,66 @@
+"""The attention kernels agree, and what is compiled once serves every layer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_config
+
+from model import GPT
+from reslab import attention, device
+
+
+def run(kernel, dtype, dropout=0.0):
+    """Output and gradients of one draw of q, k and v, in float64."""
+    generator = torch.Generator().manual_seed(1)
+    qkv = [torch.randn(2, 3, 33, 16, generator=generator, dtype=torch.float64) for _ in range(4)]
+    q, k, v = (x.to(dtype).requires_grad_() for x in qkv[:3])
+    y = kernel(q, k, v, True, dropout)
+    gradients = torch.autograd.grad(y, (q, k, v), qkv[3].to(dtype))
+    return torch.cat([x.double().flatten() for x in (y, *gradients)])
+
+
+def torchs(q, k, v, causal, dropout):
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
+
+
+def test_products_of_matrices_are_the_attention_of_torch():
+    whole = run(torchs, torch.float64)
+    assert (
+        run(lambda q, k, v, c, p: attention._by_products(q, k, v, p), torch.float64) - whole
+    ).abs().max() < 1e-13
+    errors = [
+        (run(kernel, torch.bfloat16) - whole).norm() / whole.norm() for kernel in (torchs, attention.attend)
+    ]
+    assert errors[1] < 2 * errors[0] < 0.02
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(attention.attend, torch.bfloat16), run(attention.attend, torch.bfloat16))
+
+
+def test_dropped_weights_are_as_many_as_asked_for():
+    q, k = torch.zeros(1, 1, 400, 4), torch.zeros(1, 1, 400, 4)
+    v = torch.ones(1, 1, 400, 4)
+    y = attention._by_products(q, k, v, 0.5)[0, 0, 200:, 0]
+    assert y.mean() == pytest.approx(1, abs=0.02) and y.std() > 0.01
+
+
+@pytest.mark.parametrize("wiring", ["pre", "deepnorm", "hyper", "depth_scaled", "dense"])
+def test_a_region_is_compiled_once_for_all_layers(wiring, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    real = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: real(self, backend=backend))
+    ids = torch.randint(19, (2, 8))
+    torch._dynamo.reset()
+    plain, compiled = (GPT(tiny_config(residual=wiring, n_layer=10)) for _ in range(2))
+    device.compile_model(compiled, "True", "cpu")
+    assert torch.equal(plain(ids)[0], compiled(ids)[0])
+    assert 1 <= len(graphs) <= 2  # a block, or attention and MLP
+    graphs.clear()
+    with device.uncompiled():
+        assert torch.equal(plain(ids)[0], compiled(ids)[0])
+    assert not graphs
+    torch._dynamo.reset()
