@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab.tokenfile import TokenFile
+from reslab.shards import TokenStream, open_split, touched
 from reslab.tokenizer import tokenizer_from_json
 from reslab.yardstick import Yardsticks
 
@@ -20,7 +20,7 @@ class TokenDataset:
     """The two token streams of a folder that a prepare.py wrote.
 
     Args:
-        folder: holds train.bin, val.bin and meta.json.
+        folder: holds meta.json, and train.bin and val.bin or the shards that it lists.
         block_size: tokens in a window.
         seed: of the batches' order.
 
@@ -35,14 +35,14 @@ class TokenDataset:
         self.tokenizer = read_tokenizer(folder, self.meta)
         self.files, self.ids = {}, {}
         for split in SPLITS:
-            about = self.meta["splits"][split]
-            file = TokenFile(folder, f"{split}.bin", self.meta["dtype"], about["tokens"], about["sha256"])
-            if about["tokens"] < block_size + 1:
+            files, tokens = open_split(folder, split, self.meta), self.meta["splits"][split]["tokens"]
+            if tokens < block_size + 1:
                 raise ValueError(
-                    f"{file.path}: {about['tokens']:,} tokens; block_size={block_size} needs at least "
+                    f"{folder / split}.bin: {tokens:,} tokens; block_size={block_size} needs at least "
                     f"{block_size + 1:,}: lower --block_size or prepare more text"
                 )
-            self.files[split], self.ids[split] = file, file.ids
+            self.files[split] = files
+            self.ids[split] = files[0].ids if len(files) == 1 else TokenStream([file.ids for file in files])
 
     def batch(self, split: str, step: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (batch_size, block_size) of one update, int64.
@@ -76,7 +76,8 @@ class TokenDataset:
 
     def windows(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""
-        self.files[split].check()
+        for file in touched(self.files[split], starts, self.block_size + 1):
+            file.check()
         rows = np.stack([self.ids[split][s : s + self.block_size + 1] for s in starts]).astype(np.int64)
         if rows.max() >= self.vocab_size:
             window, place = np.unravel_index(rows.argmax(), rows.shape)

@@ -16,12 +16,15 @@ class TokenFile:
         folder: of the dataset.
         name: the file's name in it, as meta.json gives it.
         dtype, tokens, sha256: what meta.json says of it.
+        hashed_bytes: a larger file is not hashed.
 
     Raises:
         ValueError: it is not there, or not what meta.json says, or its name leads out of the folder.
     """
 
-    def __init__(self, folder: Path, name: str, dtype: str, tokens: int, sha256: str):
+    def __init__(
+        self, folder: Path, name: str, dtype: str, tokens: int, sha256: str, hashed_bytes: int = HASHED_BYTES
+    ):
         if Path(name).name != name or name in ("", ".", ".."):
             raise ValueError(f"{folder}: its meta.json names {name!r}, which is not a file of that folder")
         if dtype not in DTYPES:
@@ -35,7 +38,7 @@ class TokenFile:
                 f"{self.path}: {size:,} bytes, its meta.json says {expected:,}; prepare it again"
             )
         self._mark = self._stat()
-        if size <= HASHED_BYTES and self._digest() != sha256:
+        if size <= hashed_bytes and self._digest() != sha256:
             raise ValueError(f"{self.path}: {self._hashes()}; prepare it again")
         self.ids = np.memmap(self.path, dtype=dtype, mode="r")
 

@@ -134,7 +134,7 @@ def make_tokenizer(spec: str, texts: Iterable[str], chars: str):
         except OSError as error:  # requests' errors are OSErrors
             raise ValueError(
                 "tokenizer=gpt2: its files could not be downloaded, and TIKTOKEN_CACHE_DIR names no copy "
-                f"({type(error).__name__}); go online once, or use --tokenizer=bpe:4096"
+                f"({type(error).__name__}); go online once, or use another --tokenizer"
             ) from None
     if kind == "bpe" and size.isdecimal() and int(size) >= 256:
         return train_bpe(texts, int(size))
