@@ -21,7 +21,7 @@ const BLOCK_STEPS = [
     way: "forward",
     wires: ["skip", "down", "out"],
     sizes: ["x", "f", "y"],
-    says: "The two are summed: y = x + F(x). If F is 0, y is x: an idle block does no harm.",
+    says: "The two are summed: y = x + F(x). If F is 0, y is x: an idle block does no harm. Where the skip is cut, y is F(x) alone.",
   },
   {
     way: "backward",
@@ -33,7 +33,7 @@ const BLOCK_STEPS = [
     way: "backward",
     wires: ["out", "skip"],
     sizes: ["dy", "skip"],
-    says: "The derivative of a sum: dy/dx = 1 + dF/dx. One copy takes the +1, past every weight, unchanged.",
+    says: "The derivative of a sum: dy/dx = 1 + dF/dx. One copy takes the +1, past every weight, unchanged. Where the skip is cut, there is no +1.",
   },
   {
     way: "backward",

@@ -10,6 +10,7 @@ const AXES = {
   ],
 };
 const PANELS = { train: "on its training data", val: "on text it has not seen" };
+const LEGEND_RUNS = 12; // more have no room in it; the list of runs tells their colours
 const curvesView = {};
 
 function buildCurves(root) {
@@ -189,8 +190,9 @@ function drawCurves() {
     panelLayout(layout, split, k + 1, splits.length, stacked, runs[0]);
     return panelTraces(runs, split, k + 1);
   });
-  layout.margin = { t: 30 + 22 * Math.min(4, Math.ceil(runs.length / (stacked ? 1 : 4))) };
-  layout.showlegend = runs.length <= 24;
+  layout.showlegend = runs.length <= LEGEND_RUNS;
+  const lines = layout.showlegend ? Math.min(6, Math.ceil(runs.length / (stacked ? 1 : 4))) : 0;
+  layout.margin = { t: 30 + 20 * lines };
   view.chart.draw(traces, layout);
   const norms = runs.map((run) => ({
     x: along(run, run.curves.batch),
@@ -201,7 +203,7 @@ function drawCurves() {
   }));
   view.norms.draw(norms, {
     height: 380,
-    showlegend: runs.length <= 24,
+    showlegend: layout.showlegend,
     xaxis: {
       title: { text: AXES[view.axis.input.value][0] },
       type: view.logX.input.checked ? "log" : "linear",

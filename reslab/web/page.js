@@ -1,6 +1,7 @@
 // The start of the page: theme, the choice of runs, its sections, and following runs that still train.
 
 const POLL_MS = 2000;
+const TOLD_RUNS = 4; // so few that each verdict has room at the top of the page
 const live = "live" in document.body.dataset;
 
 function drawAll() {
@@ -50,6 +51,7 @@ const chooser = {
   build(root) {
     chooser.root = root;
     chooser.list = el("ul", { class: "runs" });
+    chooser.said = [];
     const all = (on) => () => {
       page.off = new Set(on ? [] : page.data.runs.map((run) => run.folder));
       drawAll();
@@ -64,9 +66,10 @@ const chooser = {
   },
   draw() {
     const runs = page.data.runs;
-    chooser.root.hidden = runs.length < 2;
+    chooser.root.hidden = !runs.length;
     chooser.all.hidden = runs.length < 5;
     chooser.list.classList.toggle("scroll", runs.length > 16);
+    chooser.list.classList.toggle("told", runs.length <= TOLD_RUNS);
     const key = runs.map((run) => run.folder + run.label).join("\n");
     if (chooser.key !== key) {
       chooser.key = key;
@@ -80,12 +83,15 @@ const chooser = {
         ...chooser.boxes.map((box, k) => {
           box.input.dataset.run = runs[k].name;
           box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
-          return el("li", {}, box.root);
+          chooser.said[k] = el("span", { class: "soft" });
+          return el("li", {}, box.root, chooser.said[k]);
         }),
       );
     }
     chooser.boxes.forEach((box, k) => {
       box.input.checked = !page.off.has(runs[k].folder);
+      chooser.said[k].textContent =
+        runs.length > TOLD_RUNS ? "" : runs[k].verdict || runs[k].alarm || runs[k].status;
     });
   },
 };

@@ -1,5 +1,6 @@
 // Depth, autopsies, samples and the record: what sums a study up, and where its numbers come from.
 
+const OPEN_RECORDS = 8; // of more runs than this each record is folded
 const depthView = {};
 const autopsyView = {};
 const samplesView = {};
@@ -150,7 +151,8 @@ function recordOf(run) {
   parts.push(
     el("p", { class: "soft small" }, el("code", {}, run.command), el("br"), `${run.folder} · ${facts}`),
   );
-  return el("div", { class: "run", "data-run": run.name }, ...parts);
+  if (page.data.runs.length <= OPEN_RECORDS) return el("div", { "data-run": run.name }, ...parts);
+  return el("details", { "data-run": run.name }, el("summary", {}, `${run.label}: ${run.status}`), ...parts);
 }
 
 function table(rows, meanings) {
