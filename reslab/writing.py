@@ -6,7 +6,7 @@ from reslab.dataset import TokenDataset
 
 PROMPT = 16  # tokens of the validation split
 TEMPERATURE = 0.8
-TOKENS_LAYERS = 4800  # tokens x layers of a text: a token costs a pass through every layer
+TOKENS_LAYERS = 2400  # tokens x layers of a text: a token costs a pass through every layer
 LEAST = 16  # tokens
 
 

@@ -127,9 +127,9 @@ def test_accumulated_gradients_are_those_of_the_large_batch(train_config, tmp_pa
 
 @pytest.mark.parametrize("stop_at", [3, 5, 9])
 def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop_at):
-    whole = train_config(dropout=0.1)
+    whole = train_config(dropout=0.1, sample_tokens=5)
     train(whole)
-    parts = train_config(dropout=0.1, out_dir=str(tmp_path / "b"))
+    parts = replace(whole, out_dir=str(tmp_path / "b"))
     real, steps = door.train_step, []
 
     def stopping(state, config, dataset):
@@ -426,6 +426,18 @@ def test_losses_do_not_feel_the_samples(train_config, tmp_path):
     assert steps == [0, 5, 10, 12] and all(len(text) == 9 for text in texts)
     assert len(set(runs[0].series("sample/prompt")[1])) == 1
     assert not runs[1].series("sample/text")[0]
+
+
+def test_a_sample_has_draws_of_its_own(train_config):
+    config = train_config()
+    dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
+    model = GPT(replace(config.model, vocab_size=dataset.vocab_size + 500)).eval()
+    before = torch.random.get_rng_state()
+    text = writing.write(model, dataset, 30, seed=1)["sample/text"]
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert text == writing.write(model, dataset, 30, seed=1)["sample/text"]
+    assert text != writing.write(model, dataset, 30, seed=2)["sample/text"]
+    assert len(text) == 30 and set(text) <= set(dataset.tokenizer.chars)  # no id that only pads
 
 
 def test_a_run_writes_a_handful_of_samples():
