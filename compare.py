@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from reslab import configure, pictures
+from reslab import configure, pictures, sinks
 from reslab.page import write_page
 from reslab.pagedata import page_data
 from reslab.runlog import read_run, write_atomically
@@ -29,7 +29,7 @@ from reslab.serve import PORT, PageServer
 from reslab.summary import differences, results, row, table
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
-SAME_RUN = {"out_dir", "resume", "overwrite", "print_config", "device", "compile"}
+SAME_RUN = {"out_dir", "resume", "overwrite", "print_config", "device", "compile", "log"}
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json")  # of a run, what its page is made of
 SHORT = {
     "residual": "",
@@ -221,6 +221,8 @@ def main(words: list[str]) -> int:
         if code := train_grid(cells, args.jobs):
             return code
         report(args, folders)
+        if files:
+            sinks.publish_page(args.page, read_run(folders[0]).config.get("log", ""), folders[0].parent)
         if server:
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from model import GPT, GPTConfig
-from reslab import capacity, checkpoint, configure, device, probes, writing
+from reslab import capacity, checkpoint, configure, device, probes, sinks, writing
 from reslab.dataset import TokenDataset, find_folder, open_dataset
 from reslab.growth import PLACES, start_from
 from reslab.lock import only_one
@@ -65,6 +65,8 @@ class TrainConfig:
     """Windows of the fixed batch that the probes read."""
     sample_tokens: int = 200
     """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
+    log: str = ""
+    """Where else rows go: tensorboard, wandb, trackio, with commas."""
     seed: int = 1337
     """Of initial weights, order of batches, and dropout."""
     device: str = "auto"
@@ -100,11 +102,11 @@ class TrainConfig:
         batch = self.batch_size * self.gradient_accumulation_steps
         windows = {"batch_size * gradient_accumulation_steps": batch}
         windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
-        return found + capacity.faults(self.model, windows)
+        return found + capacity.faults(self.model, windows) + sinks.faults(self.log)
 
 
 # What a resumed run may change; it is logged, but for what has no part in the result.
-NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir"}
+NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir", "log"}
 FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
 FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
 FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing", "sample_tokens"}
@@ -286,7 +288,7 @@ def live(config: TrainConfig, dataset: TokenDataset, run_device: str) -> int:
         checkpoint.remove(folder / "checkpoint")
     facts = describe(state, config, dataset, run_device)
     write_config(folder, settings, facts)
-    log = RunLog(folder, saved["metrics_bytes"])
+    log = sinks.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
     changed = {
         k: v for k, v in changes(saved["config"], settings).items() if k in FREE_ON_RESUME - NOT_LOGGED
     }

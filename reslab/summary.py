@@ -21,7 +21,7 @@ COLUMNS = {
 }
 # Settings that say where and how a run is made and shown, not what it is.
 NICKNAMES = {"learning_rate": "lr"}
-NOT_THE_EXPERIMENT = {"out_dir", "resume", "overwrite", "print_config"}
+NOT_THE_EXPERIMENT = {"out_dir", "resume", "overwrite", "print_config", "log"}
 
 
 def arm(config: dict) -> str:

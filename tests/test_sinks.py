@@ -1,0 +1,243 @@
+"""Copies of a run's rows: complete, one run over all its lives, and never in the way of training."""
+
+import importlib.util
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import train as door
+from reslab import sinks
+from reslab.configure import UsageError
+from reslab.runlog import read_run
+from reslab.sinks import picture
+from train import train
+
+TIMES = {"elapsed_s", "tokens_per_s"}
+
+
+def needs(package: str):
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed")
+
+
+def rows(folder) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in read_run(Path(folder)).rows]
+
+
+class Recorder:
+    """A sink that remembers, and fails where it is told to."""
+
+    made: ClassVar[list] = []
+    fails_in = ()
+
+    def __init__(self, run):
+        self.run, self.calls = run, []
+        self._fail("init")
+        Recorder.made.append(self)
+
+    def _fail(self, where):
+        if where in Recorder.fails_in:
+            raise RuntimeError(f"no luck in {where}\nand a long story")
+
+    def write(self, step, numbers, pictures, words):
+        self.calls.append((step, numbers, pictures, words))
+        self._fail("write")
+
+    def page(self, path):
+        self.calls.append(path.read_text(encoding="utf-8")[:15])
+        self._fail("page")
+
+    def close(self):
+        self.calls.append("closed")
+        self._fail("close")
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    monkeypatch.setitem(sinks.SINKS, "recorder", Recorder)
+    monkeypatch.setattr(Recorder, "made", [])
+    monkeypatch.setattr(Recorder, "fails_in", ())
+    return Recorder
+
+
+def test_a_sink_gets_every_row_and_the_page(recorder, train_config, tmp_path):
+    assert train(train_config(log="recorder", max_iters=3, eval_interval=3)) == 0
+    (sink,) = recorder.made
+    assert sink.run.config["n_layer"] == 2 and sink.run.name == "run"
+    written = rows(tmp_path / "run")
+    assert [call[0] for call in sink.calls[:-2]] == [row["step"] for row in written]
+    for row, (_, numbers, pictures, words) in zip(written, sink.calls, strict=False):
+        for key, value in row.items():
+            if isinstance(value, list):
+                assert (numbers[f"{key}/first"], numbers[f"{key}/last"]) == (value[0], value[-1])
+                assert pictures[key].dtype == np.uint8 and pictures[key].shape[2] == 3
+            elif key != "step":
+                assert (words if isinstance(value, str) else numbers)[key] == value
+    assert sink.calls[-2:] == ["<!doctype html>", "closed"]
+
+
+def test_losses_are_bitwise_those_of_a_run_without_sinks(recorder, train_config, tmp_path):
+    train(train_config(log="recorder", max_iters=4))
+    train(train_config(max_iters=4, out_dir=str(tmp_path / "plain")))
+    assert rows(tmp_path / "run") == rows(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("where", ["init", "write", "page", "close"])
+def test_a_sink_that_fails_is_left_out_with_one_warning(
+    recorder, train_config, tmp_path, monkeypatch, capsys, where
+):
+    monkeypatch.setattr(recorder, "fails_in", (where,))
+    assert train(train_config(log="recorder", max_iters=3)) == 0
+    assert read_run(tmp_path / "run").status == "finished"
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    said = f"warning: recorder failed (RuntimeError: no luck in {where}); going on without it"
+    assert warnings == [said]
+
+
+def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeypatch):
+    config, real = train_config(log="recorder", max_iters=6, eval_interval=2), door.train_step
+
+    def crashing(state, config, dataset):
+        if state.step == 5:
+            raise RuntimeError("power cut")
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", crashing)
+    with pytest.raises(RuntimeError):
+        train(config)
+    monkeypatch.setattr(door, "train_step", real)
+    assert train(replace(config, resume=True)) == 0
+    assert train(replace(config, overwrite=True)) == 0
+    one, again, other = recorder.made
+    assert one.run.run_id == again.run.run_id != other.run.run_id
+    assert (one.run.step, again.run.step, other.run.step) == (0, 4, 0)
+    # the pictures of the second life show the probes of the first as well
+    last = [call for call in again.calls if "probe/stream_rms" in (call[2] if len(call) == 4 else ())][-1]
+    probed = [row["probe/stream_rms"] for row in rows(tmp_path / "run") if "probe/stream_rms" in row]
+    assert (last[2]["probe/stream_rms"] == picture(probed)).all()
+
+
+def test_a_picture_shows_layers_by_steps():
+    image = picture([[1e-9, 1.0], [1e-9, 1e-3], [1e-9, math.nan], [1e-9, None]])
+    assert image.shape == (256, 256, 3)
+    cells = image[64::128, 32::64]  # (layers, steps)
+    assert (cells[0] == sinks.RAMP[0]).all() and (cells[1, 0] == sinks.RAMP[-1]).all()
+    assert (cells[1, 2:] == sinks.MISSING).all()
+    assert 100 < cells[1, 1].astype(int).sum() < 500  # a thousandth is two thirds up, by its logarithm
+    assert picture([[0.0] * 600] * 2000).shape == (600, 256, 3)
+
+
+def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    words = [str(ROOT / "config/smoke.py"), f"--out_dir={tmp_path}/run", "--log=wandb,excel"]
+    with pytest.raises(UsageError) as error:
+        door.main(words)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("log=wandb: not installed; run: ") and lines[0].endswith("pip install wandb")
+    assert lines[1] == "log=excel: allowed are tensorboard, wandb, trackio, several with commas"
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_imported_unless_asked_for(train_config, monkeypatch):
+    for name in ("tensorboard", "wandb", "trackio", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it now would fail
+    assert train(train_config(max_iters=2)) == 0
+
+
+@needs("tensorboard")
+def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config, real = train_config(log="tensorboard", max_iters=6, eval_interval=2), door.train_step
+
+    def crashing(state, config, dataset):
+        if state.step == 5:
+            raise RuntimeError("power cut")
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", crashing)
+    with pytest.raises(RuntimeError):
+        train(config)
+    monkeypatch.setattr(door, "train_step", real)
+    train(replace(config, resume=True))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0, "scalars": 0})
+    events.Reload()
+    written = rows(tmp_path / "run")
+    for key in ("batch/loss", "val/loss", "probe/layers_that_learn"):
+        expected = [(row["step"], pytest.approx(row[key])) for row in written if key in row]
+        assert [(event.step, event.value) for event in events.Scalars(key)] == expected
+    assert [event.step for event in events.Images("probe/gradient_reach")][-1] == 6
+    assert events.Images("probe/gradient_reach")[-1].encoded_image_string.startswith(b"\x89PNG")
+    assert {"config/text_summary", "verdict/text_summary"} <= set(events.Tags()["tensors"])
+
+
+@needs("wandb")
+def test_wandb_offline_writes_one_run_over_two_lives(train_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = train_config(log="wandb", max_iters=2, eval_interval=2)
+    assert train(config) == 0
+    assert train(replace(config, resume=True, optim=replace(config.optim, max_iters=4))) == 0
+    run_id = json.loads((tmp_path / "run" / "sinks.json").read_text(encoding="utf-8"))["id"]
+    files = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2 and {path.stem for path in files} == {f"run-{run_id}"}
+    assert all(b"gradient_reach" in path.read_bytes() for path in files)
+
+
+@needs("trackio")
+def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
+    """In a process of its own: where trackio keeps its runs is read when it is imported."""
+    import os
+    import subprocess
+
+    config = train_config(max_iters=2)
+    words = [
+        f"--{k}={v}"
+        for k, v in {
+            "dataset": config.dataset,
+            "out_dir": config.out_dir,
+            "max_iters": 2,
+            "device": "cpu",
+            "log": "trackio",
+        }.items()
+    ]
+    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "train.py", "config/smoke.py", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    script = (
+        "import json, trackio; kept = trackio.SQLiteStorage; name, = kept.get_runs('reslab')\n"
+        "found = [name, kept.get_run_config('reslab', name), kept.get_logs('reslab', name)]\n"
+        "print(json.dumps([*found, kept.get_artifacts('reslab')], default=str))"
+    )
+    read = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    name, kept, history, artifacts = json.loads(read.stdout.splitlines()[-1])
+    assert name.startswith("run-") and kept["n_layer"] == 3
+    steps = [row["step"] for row in rows(config.out_dir) if "val/loss" in row]
+    assert [row["step"] for row in history if "val/loss" in row] == steps
+    assert any(row.get("probe/gradient_reach", {}).get("_type") == "trackio.image" for row in history)
+    assert "page-run" in str(artifacts)
+
+
+def test_the_page_that_compares_runs_is_published(recorder, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "compare.html"
+    page.write_text("<!doctype html>", encoding="utf-8")
+    sinks.publish_page(page, "recorder,tensorboard", tmp_path)
+    sinks.publish_page(page, "recorder", tmp_path)
+    assert [sink.calls for sink in recorder.made] == [["<!doctype html>", "closed"]] * 2
+    assert len({sink.run.run_id for sink in recorder.made}) == 1
+    sinks.publish_page(page, "", tmp_path)
+    assert len(recorder.made) == 2
+    monkeypatch.setattr(recorder, "fails_in", ("page",))
+    sinks.publish_page(page, "recorder", tmp_path)
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: recorder did not take {page} (RuntimeError: no luck in page)"
+    ]
