@@ -8,7 +8,6 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 128 + a signal's number: stopped and saved (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1 on Linux).
 """
 
-import hashlib
 import math
 import sys
 import time
@@ -18,11 +17,11 @@ from pathlib import Path
 import torch
 
 from model import GPT, GPTConfig
-from reslab import capacity, checkpoint, configure, device, probes, sinks, writing
+from reslab import capacity, checkpoint, configure, device, flops, probes, profiling, sinks, writing
 from reslab.dataset import TokenDataset, find_folder, open_dataset
 from reslab.growth import PLACES, start_from
 from reslab.lock import only_one
-from reslab.optimizer import OptimConfig, learning_rate, make_optimizer
+from reslab.optimizer import OptimConfig, learning_rate, make_optimizer, set_learning_rate
 from reslab.progress import Progress, Stop, resume_command
 from reslab.runlog import RunLog, changes, claim, read_run, write_config
 from reslab.trainstate import TrainState, restore, save
@@ -77,6 +76,8 @@ class TrainConfig:
     """auto (on a GPU), True or False."""
     activation_checkpointing: bool = False
     """Compute activations again on the way back instead of holding them: less memory, a third more time."""
+    profile: bool = False
+    """Trace some updates into out_dir/trace.json and print their time by kind of layer."""
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
@@ -106,7 +107,7 @@ class TrainConfig:
 
 
 # What a resumed run may change; it is logged, but for what has no part in the result.
-NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir", "log"}
+NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir", "log", "profile"}
 FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
 FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
 FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing", "sample_tokens"}
@@ -121,14 +122,13 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     run_device = next(state.model.parameters()).device
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
+    set_learning_rate(state.optimizer, lr)
     inputs, targets = dataset.batch(
         "train", state.step, config.batch_size * config.gradient_accumulation_steps
     )
     state.model.train()
     while True:
-        torch.manual_seed(_dropout_seed(config.seed, state.step))
+        torch.manual_seed(device.step_seed(config.seed, state.step))
         total = torch.zeros((), device=run_device)
         for x, y in zip(inputs.split(config.batch_size), targets.split(config.batch_size), strict=True):
             with device.autocast(str(run_device), state.dtype):
@@ -149,11 +149,6 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
         overflow = state.scaler.is_enabled() and not finite and math.isfinite(metrics["batch/loss"])
         if not overflow or state.scaler.get_scale() < 1:
             return metrics
-
-
-def _dropout_seed(seed: int, step: int) -> int:
-    """Dropout depends on the step alone, not on what was evaluated or resumed before it."""
-    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:7], "little")
 
 
 @torch.no_grad()
@@ -295,7 +290,8 @@ def live(config: TrainConfig, dataset: TokenDataset, run_device: str) -> int:
     if changed:
         log.write({"step": state.step, "changed": changed})
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    with Stop() as stop, Progress(config.optim.max_iters, state.step, tokens) as progress:
+    mfu = flops.meter(state.model, run_device)
+    with Stop() as stop, Progress(config.optim.max_iters, state.step, tokens, mfu) as progress:
         code = loop(state, config, dataset, log, progress, stop)
     log.close()
     again = resume_command(sys.argv, config.overwrite)
@@ -349,7 +345,7 @@ def diverged(state: TrainState, config: TrainConfig, dataset: TokenDataset, log:
     """
     run_device = next(state.model.parameters()).device
     total = config.batch_size * config.gradient_accumulation_steps
-    torch.manual_seed(_dropout_seed(config.seed, state.step))
+    torch.manual_seed(device.step_seed(config.seed, state.step))
     for starts in dataset.starts("train", state.step, total).reshape(-1, config.batch_size):
         x, y = dataset.windows("train", starts)
         where = probes.first_bad_layer(state.model, x.to(run_device), y.to(run_device))
@@ -368,6 +364,9 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
     run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
+    step = train_step
+    if config.profile:
+        step = profiling.traced(train_step, state.model, Path(config.out_dir), progress.say)
     while True:
         if not look(state, config, dataset, log, progress, clock):
             return diverged(state, config, dataset, log, {})
@@ -378,7 +377,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
             return 0
         watched = probes.block_matrices(state.model) if state.probed_step == state.step else None
         started = time.perf_counter()
-        metrics = train_step(state, config, dataset)
+        metrics = step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
             return diverged(state, config, dataset, log, metrics)
         device.synchronize(run_device)
@@ -388,6 +387,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         if watched:
             metrics["probe/update_ratio"] = probes.update_ratio(state.model, watched)
         if watched or state.step % config.log_interval == 0:
+            metrics |= {"mfu": progress.mfu(rate)} if progress.mfu else {}
             log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
         state.step += 1
         progress.updated(metrics["batch/loss"], rate)

@@ -2,6 +2,10 @@
 
 import statistics
 
+import torch
+
+from reslab import flops
+
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
 DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
@@ -39,8 +43,9 @@ def train_step(shape: dict, gpu: bool = False):
         tokens = shape["batch_size"] * shape["block_size"]
         for side in found["sides"].values():
             side["tokens_per_s"] = round(tokens / side["median_s"])
-            if gpu:
-                side["mfu"] = bench.mfu(shape, side["tokens_per_s"])
+            if gpu:  # of both sides by our count
+                work = found["sides"]["ours"]["flops_per_token"]
+                side["mfu"] = flops.utilization(work, side["tokens_per_s"], torch.cuda.get_device_name())
         return {"shape": shape} | found
 
     case.__doc__ = f"A training step: {shape['n_layer']} layers, {shape['n_embd']} wide."

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab import configure, device
+from reslab import configure, device, flops
 from reslab.dataset import open_dataset
 from train import TrainConfig, evaluate, make_state, train_step
 
@@ -31,7 +31,8 @@ class Ours:
         device.prepare_torch(self.device)
         self.dataset = open_dataset(self.config.dataset, self.config.model.block_size, self.config.seed)
         self.state = make_state(self.config, self.dataset.vocab_size, self.device)
-        return {"parameters": self.state.model.count_parameters(), "dtype": self.state.dtype}
+        facts = {"parameters": self.state.model.count_parameters(), "dtype": self.state.dtype}
+        return facts | {"flops_per_token": flops.per_token(self.state.model)}
 
     def step(self) -> None:
         train_step(self.state, self.config, self.dataset)

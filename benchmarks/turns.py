@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from reslab import configure
+from reslab.progress import percent
 from train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +83,7 @@ class Bench:
         found = {}
         for name, worker in workers.items():
             found[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
-            found[name]["dtype"] = facts[name]["dtype"]
+            found[name] |= {k: v for k, v in facts[name].items() if k in ("dtype", "flops_per_token")}
             worker.stop()
         return {"sides": found, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
 
@@ -105,16 +106,6 @@ class Bench:
         """Those of the settings that train.py has."""
         return {k: v for k, v in settings.items() if k in configure.leaf_fields(TrainConfig)}
 
-    def mfu(self, shape: dict, tokens_per_s: float) -> float | None:
-        """Share of the GPU's peak rate, see reslab/flops.py."""
-        import torch
-
-        from model import GPTConfig
-        from reslab import flops
-
-        config = configure.from_flat(GPTConfig, shape)
-        return flops.utilization(config, tokens_per_s, torch.cuda.get_device_name())
-
     def table(self, case: dict) -> str:
         """A case for people: sides, ratios, and the other figures as they are."""
         lines = []
@@ -122,8 +113,9 @@ class Bench:
             if "median_s" in side:
                 memory = f"{side['peak_bytes'] / 2**20:8,.0f} MiB" if "peak_bytes" in side else ""
                 rate = f"{side['tokens_per_s']:10,} tok/s" if "tokens_per_s" in side else ""
+                mfu = f"  MFU {percent(side['mfu'])}" if "mfu" in side else ""
                 spread = f"{side['median_s'] * 1e3:10.1f} ms (±{side['spread'] * 100:.0f}%)"
-                lines.append(f"    {name:28}{spread:>20}{rate}{memory}  {side.get('dtype', '')}")
+                lines.append(f"    {name:28}{spread:>20}{rate}{memory}  {side.get('dtype', '')}{mfu}")
             else:
                 lines.append(
                     f"    {name:28}{side['s']:8.1f} s, {side['step']} steps, val {side['val_loss']:.4f}"

@@ -49,6 +49,8 @@ def run(side, sides, torch, task: str, **words) -> dict:
         return {"val_loss": side.val_loss()}
     if task == "memory":
         return {"bytes": peak_bytes(side, torch)}
+    if task == "kernels":
+        return {"kernels_s": kernel_seconds(side, words["count"])}
     if task in local.TASKS:
         return local.TASKS[task](words["quick"])
     begin = time.perf_counter()
@@ -59,6 +61,16 @@ def run(side, sides, torch, task: str, **words) -> dict:
         side.sample(words["batch"], words["count"])
     sides.synchronize(side)
     return {"s": time.perf_counter() - begin}
+
+
+def kernel_seconds(side, count: int) -> float:
+    """Seconds of GPU kernels in a step, waiting left out."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        for _ in range(count):
+            side.step()
+    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6 / count
 
 
 def peak_bytes(side, torch) -> int:

@@ -1,5 +1,6 @@
 """Where and how the arithmetic runs: device, precision, compilation, chosen once per run."""
 
+import hashlib
 import sys
 from contextlib import nullcontext
 
@@ -60,6 +61,11 @@ def prepare_torch(device: str) -> None:
     if device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Dropout depends on the step alone, not on what was evaluated or resumed before it."""
+    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:7], "little")
 
 
 def autocast(device: str, dtype: str):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from reslab.muon import Muon
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -16,6 +18,8 @@ class OptimConfig:
     """Updates."""
     learning_rate: float = 1e-3
     """Peak of the schedule."""
+    muon_lr: float = 0.0
+    """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
     min_lr: float = 1e-4
     """Where the cosine ends."""
     schedule: str = "cosine"
@@ -39,6 +43,7 @@ class OptimConfig:
         for key in (
             "max_iters",
             "learning_rate",
+            "muon_lr",
             "min_lr",
             "warmup_iters",
             "weight_decay",
@@ -63,6 +68,12 @@ def learning_rate(config: OptimConfig, step: int) -> float:
         return config.learning_rate * (step + 1) / (config.warmup_iters + 1)
     progress = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
     return SCHEDULES[config.schedule](config, min(progress, 1.0))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter this learning rate; Muon's matrices may have a multiple of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_share", 1.0)
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
@@ -105,19 +116,18 @@ def _sgd(model, config):
 class MuonAdamW:
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
 
-    Muon's step is scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so one learning
-    rate serves both. Has the part of torch's Optimizer that a training loop uses.
+    Muon's steps have a peak of their own (muon_lr), or are scaled to the size of AdamW's, so that one
+    learning rate serves both. Has the part of torch's Optimizer that a training loop uses.
     """
 
     def __init__(self, model, config):
         layers = [m for m in model.blocks.modules() if isinstance(m, torch.nn.Linear)]
         inside = {layer.weight for layer in layers}
-        self.muon = torch.optim.Muon(
-            [layer.weight for layer in layers],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        own = config.muon_lr > 0
+        group = {"params": [layer.weight for layer in layers]}
+        if own and config.learning_rate:
+            group["lr_share"] = config.muon_lr / config.learning_rate
+        self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=not own)
         rest = [
             {**g, "params": [p for p in g["params"] if p not in inside]}
             for g in decay_groups(model, config.weight_decay)

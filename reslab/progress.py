@@ -13,10 +13,11 @@ class Progress:
     Args:
         total, done: updates in all, and already made.
         tokens_per_step: tokens of one update.
+        mfu: tokens per second -> share of the GPU's peak rate, None where that is unknown; left out on a CPU.
     """
 
-    def __init__(self, total: int, done: int, tokens_per_step: int):
-        self.total, self.tokens_per_step = total, tokens_per_step
+    def __init__(self, total: int, done: int, tokens_per_step: int, mfu=None):
+        self.total, self.tokens_per_step, self.mfu = total, tokens_per_step, mfu
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
         self.shown = {}
@@ -30,7 +31,11 @@ class Progress:
     def updated(self, batch_loss: float, tokens_per_s: float) -> None:
         """One update is done."""
         self.bar.update()
+        if not self.terminal:
+            return
         self.shown |= {"loss": f"{batch_loss:.3f}", "tok/s": f"{tokens_per_s:,.0f}"}
+        if self.mfu:
+            self.shown["MFU"] = percent(self.mfu(tokens_per_s))
         self.bar.set_postfix(self.shown, refresh=False)
 
     def evaluated(self, step: int, row: dict, tokens_per_s: float) -> None:
@@ -42,7 +47,9 @@ class Progress:
         )
         if tokens_per_s:
             left = (self.total - step) * self.tokens_per_step / tokens_per_s
-            line += f"   {tokens_per_s:,.0f} tok/s   {tqdm.format_interval(left)} left"
+            line += f"   {tokens_per_s:,.0f} tok/s"
+            line += f"   MFU {percent(self.mfu(tokens_per_s))}" if self.mfu else ""
+            line += f"   {tqdm.format_interval(left)} left"
         self.say(line)
 
     def say(self, line: str) -> None:
@@ -51,6 +58,11 @@ class Progress:
             self.bar.write(line)
         else:
             print(line, flush=True)
+
+
+def percent(share: float | None) -> str:
+    """A share for people, n/a where there is none."""
+    return "n/a" if share is None else f"{share:.1%}"
 
 
 class Stop:

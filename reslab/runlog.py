@@ -5,7 +5,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     train/loss, val/loss            nats per token on the fixed evaluation windows, and their _se
     val/perplexity, val/bits_per_char, val/bits_per_byte
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
-    learning_rate, tokens_per_s, elapsed_s
+    learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/probes.py
     sample/prompt, sample/text      what the model makes of the first words of the validation split
     alarm                           the one line of a stack that will not train
