@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
-OPTIONS ?=# settings for the demo's runs, e.g. make demo OPTIONS=--max_iters=50
+OPTIONS ?=# settings for the demo's runs, e.g. make demo OPTIONS="--max_iters=50 --warmup_iters=5"
 
 .PHONY: demo test setup clean
 

@@ -9,6 +9,7 @@ Letters in the shape comments:
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +67,10 @@ class GPTConfig:
             found.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
         if not 0 <= self.dropout < 1:
             found.append(f"dropout={self.dropout}: must be at least 0 and below 1")
+        if not 0 < self.norm_eps < math.inf:
+            found.append(f"norm_eps={self.norm_eps}: must be finite and above 0")
+        if not math.isfinite(self.residual_scale):
+            found.append(f"residual_scale={self.residual_scale}: must be finite")
         if self.vocab_size < 0:
             found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
         for key in ("residual", "attn_residual", "mlp_residual"):

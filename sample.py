@@ -51,9 +51,8 @@ class SampleConfig:
         if not 0 < self.top_p <= 1:
             found.append(f"top_p={self.top_p}: must be above 0 and at most 1")
         if not 0 <= self.seed < 2**63:
-            found.append(f"seed={self.seed}: must not be negative")
-        if self.device.split(":")[0] not in device.DEVICES:
-            found.append(f"device={self.device}: allowed are {', '.join(device.DEVICES)}")
+            found.append(f"seed={self.seed}: must be at least 0 and below 2**63")
+        found += device.faults(self.device)
         if not self.prompt:
             found.append("prompt: is empty; give at least one character")
         return found

@@ -19,6 +19,7 @@ import torch
 from model import GPT, GPTConfig
 from reslab import capacity, checkpoint, configure, device, flops, probes, profiling, sinks, writing
 from reslab.dataset import TokenDataset, find_folder, open_dataset
+from reslab.divergence import trace
 from reslab.growth import PLACES, start_from
 from reslab.lock import only_one
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer, set_learning_rate
@@ -89,8 +90,8 @@ class TrainConfig:
                 found.append(f"{key}={getattr(self, key)}: must be at least 1")
         if self.sample_tokens < 0:
             found.append(f"sample_tokens={self.sample_tokens}: must not be negative (0 writes none)")
-        if self.seed < 0:
-            found.append(f"seed={self.seed}: must not be negative")
+        if not 0 <= self.seed < 2**63:
+            found.append(f"seed={self.seed}: must be at least 0 and below 2**63")
         for key, names in {
             "dtype": ("auto", *device.DTYPES),
             "compile": ("auto", "True", "False"),
@@ -98,8 +99,7 @@ class TrainConfig:
         }.items():
             if getattr(self, key) not in names:
                 found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
-        if self.device.split(":")[0] not in device.DEVICES:
-            found.append(f"device={self.device}: allowed are {', '.join(device.DEVICES)}")
+        found += device.faults(self.device)
         batch = self.batch_size * self.gradient_accumulation_steps
         windows = {"batch_size * gradient_accumulation_steps": batch}
         windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
@@ -338,25 +338,10 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
 
 
 def diverged(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, seen: dict) -> int:
-    """Log where the numbers stopped being finite: the step, the first bad layer, the batch's windows.
-
-    Args:
-        seen: other keys of the row.
-    """
-    run_device = next(state.model.parameters()).device
-    total = config.batch_size * config.gradient_accumulation_steps
+    """Log the divergence, with what was seen of it already; returns the exit code."""
     torch.manual_seed(device.step_seed(config.seed, state.step))
-    for starts in dataset.starts("train", state.step, total).reshape(-1, config.batch_size):
-        x, y = dataset.windows("train", starts)
-        where = probes.first_bad_layer(state.model, x.to(run_device), y.to(run_device))
-        if where != probes.NOWHERE:
-            break
-    said = f"diverged at step {state.step}: the loss or its gradient is not finite; first bad: {where}"
-    log.write(
-        {"step": state.step}
-        | seen
-        | {"first_bad": where, "window_starts": starts.tolist(), "status": "diverged", "verdict": said}
-    )
+    parts = config.gradient_accumulation_steps
+    log.write({"step": state.step} | seen | trace(state.model, dataset, state.step, parts, config.batch_size))
     return 3
 
 

@@ -53,7 +53,7 @@ def parse(
         UsageError: unknown keys, wrong types, values that are not allowed, files that fail.
     """
     if "--help" in words or "-h" in words:
-        _tyro(cls, ["--help"], quiet=False)
+        _help(cls)
     fields = leaf_fields(cls)
     settings, faults, rest = [], [], []
     words = list(words)
@@ -186,6 +186,17 @@ def _short(value) -> str:
     """For a message: one line, not too long."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:81])
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _help(cls) -> None:
+    """Print the help and exit; without colours where NO_COLOR says so, which tyro does not ask."""
+    shown = io.StringIO()
+    plain = contextlib.redirect_stdout(shown) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
+    try:
+        with plain:
+            _tyro(cls, ["--help"], quiet=False)
+    finally:
+        print(re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()), end="")
 
 
 def _words(settings: dict[str, str]) -> list[str]:

@@ -16,6 +16,14 @@ DTYPES = {
 }
 
 
+def faults(name: str) -> list[str]:
+    """What is wrong with a device's name, on any machine."""
+    kind, colon, number = name.partition(":")
+    if kind in DEVICES and (not colon or number.isdecimal()):
+        return []
+    return [f"device={name}: allowed are {', '.join(DEVICES)}, with a number as in cuda:1"]
+
+
 def pick_device(name: str) -> str:
     """The device that `auto` means here: cuda, else mps, else cpu.
 
@@ -30,6 +38,8 @@ def pick_device(name: str) -> str:
         raise ValueError(
             f"device={name}: not available with torch {torch.__version__}; available: auto, {there}"
         )
+    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
+        raise ValueError(f"device={name}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
     return name
 
 

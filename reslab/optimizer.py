@@ -55,6 +55,8 @@ class OptimConfig:
         for key in ("beta1", "beta2"):
             if not 0 <= getattr(self, key) < 1:
                 found.append(f"{key}={getattr(self, key)}: must be at least 0 and below 1")
+        if 0 < self.max_iters < self.warmup_iters:
+            found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
         if self.optimizer not in OPTIMIZERS:
             found.append(f"optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:

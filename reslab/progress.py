@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, total: int, done: int, tokens_per_step: int, mfu=None):
         self.total, self.tokens_per_step, self.mfu = total, tokens_per_step, mfu
-        self.terminal = sys.stderr.isatty()
+        self.terminal = bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
         self.shown = {}
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from reslab.dataset import TokenDataset
+from reslab.tokenfile import TokenFile
 from train import train
 
 
@@ -110,6 +111,12 @@ def test_a_meta_of_another_shape_is_refused(here, change):
     change_meta(here, change)
     with pytest.raises(ValueError, match=r"meta\.json"):
         TokenDataset(here, 8, 0)
+
+
+@pytest.mark.parametrize("name", ["../train.bin", "/etc/passwd", "..", "", "a/../../train.bin"])
+def test_names_that_lead_out_of_the_folder_are_refused(here, name):
+    with pytest.raises(ValueError, match="which is not a file of that folder"):
+        TokenFile(here, name, "uint16", 3, "0" * 64)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "\udc80"])

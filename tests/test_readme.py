@@ -20,7 +20,8 @@ COMMANDS = [
 SHAKESPEARE = Path(
     os.environ.get("TINY_SHAKESPEARE", ROOT.parent / "shared" / "data" / "tinyshakespeare.txt")
 )
-SMALL = "--max_iters=2 --n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
+SMALL = "--max_iters=2 --warmup_iters=1 "
+SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
 
 

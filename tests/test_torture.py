@@ -1,0 +1,50 @@
+"""A little of `python -m tests.torture`, in seconds."""
+
+import os
+import sys
+
+import pytest
+from torture import commands, damage, lives
+
+needs_fork = pytest.mark.skipif(
+    not hasattr(os, "fork") or sys.platform == "darwin",
+    reason="torch in a forked process is safe on Linux only",
+)
+
+
+@needs_fork
+def test_killed_runs_equal_the_run_left_alone(dataset_folder, tmp_path):
+    seen = lives.kills(dataset_folder, tmp_path, 3, steps=12)
+    assert seen["kills"] >= 3 and seen["inside a save"] >= 2 and seen["bitwise equal"] == seen["runs"] >= 1
+
+
+@needs_fork
+def test_signals_save_within_one_update(dataset_folder, tmp_path):
+    assert lives.signals(dataset_folder, tmp_path, 3)["updates after the signal, at most"] <= 2
+
+
+@needs_fork
+def test_full_disks_keep_the_checkpoint_before(dataset_folder, tmp_path):
+    assert lives.full_disks(dataset_folder, tmp_path, 2)["former checkpoint whole"] == 2
+
+
+def test_damaged_checkpoints_are_found(tmp_path):
+    seen = damage.checkpoint_bytes(tmp_path, 60)
+    assert seen["found, named, and the one before taken"] == 60
+
+
+@needs_fork
+def test_killed_preparations_leave_whole_datasets(tmp_path):
+    assert damage.killed_preparations(tmp_path, 3)["kills"] == 3
+
+
+def test_bad_commands_are_told_in_words(tmp_path):
+    assert commands.bad_commands(tmp_path, 100)["command lines"] >= 90
+
+
+@needs_fork
+def test_nothing_grows(dataset_folder, tmp_path):
+    seen = lives.soak(dataset_folder, tmp_path, 200, 20)
+    files = seen["open files at 10% and 100%"]
+    assert files[0] == files[1]
+    assert (seen["evaluations"], seen["saves"]) == (21, 21)

@@ -1,0 +1,137 @@
+"""python -m tests.torture [--row NAME ...] [--share X] [--json FILE]
+
+Do to the programs what weeks and other people do, and print what held, row by row. The whole takes about half
+an hour of one core; --share=0.05 does a twentieth of it. A row that does not hold ends with what broke.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import datetime
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from reslab.runlog import git_commit, write_atomically
+
+from . import commands, damage, lives
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tests(*names: str):
+    """A row that has no number to make larger: tests of the suite, by name."""
+
+    def row(dataset: Path, folder: Path, share: float) -> dict:
+        words = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "-rs"]
+        files = sorted({name.split("::")[0] for name in names})
+        keys = " or ".join(name.split("::")[1] for name in names)
+        done = subprocess.run(
+            [*words, *(f"tests/{file}" for file in files), "-k", keys],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-2000:]
+        return {"tests": done.stdout.strip().splitlines()[-1].split(" in ")[0]}
+
+    return row
+
+
+def at_least(share: float, count: int) -> int:
+    return max(3, round(share * count))
+
+
+def preparations(dataset: Path, folder: Path, share: float) -> dict:
+    return damage.killed_preparations(folder, at_least(share, 100)) | damage.one_line(
+        folder, at_least(share, 100_000_000)
+    )
+
+
+ROWS = {
+    "kill -9": lambda data, at, share: lives.kills(data, at, at_least(share, 100)),
+    "signals": lambda data, at, share: lives.signals(data, at, at_least(share, 60)),
+    "disk full": lambda data, at, share: lives.full_disks(data, at, at_least(share, 40)),
+    "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),
+    "pickles and paths": tests(
+        "test_checkpoint.py::runs_no_code",
+        "test_checkpoint.py::another_shape",
+        "test_checkpoint.py::lead_nowhere",
+        "test_dataset.py::pickle",
+        "test_dataset.py::out_of_the_folder",
+    ),
+    "not finite": tests("test_train.py::not_finite", "test_train.py::divergence", "test_train.py::first_bad"),
+    "two processes": tests("test_train.py::one_process"),
+    "other data": tests(
+        "test_dataset.py::changes_under", "test_dataset.py::refused", "test_dataset.py::beyond"
+    ),
+    "resume with changes": tests("test_train.py::may_change", "test_train.py::same_data"),
+    "command lines": lambda data, at, share: commands.bad_commands(at, at_least(share, 2000)),
+    "data preparation": preparations,
+    "download": tests("test_corpus.py::download"),
+    "out of memory": tests("test_train.py::full_memory"),
+    "soak": lambda data, at, share: lives.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
+    "no network": tests("test_corpus.py::gpt2_without", "test_corpus.py::no_tiktoken"),
+    "terminals and paths": tests("test_terminal.py::test"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m tests.torture",
+    )
+    parser.add_argument("--row", action="append", choices=ROWS, metavar="NAME", help=", ".join(ROWS))
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="X", help="of the long version (default: 1)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, by row, in this file")
+    args = parser.parse_args()
+    broken = 0
+    with tempfile.TemporaryDirectory(prefix="tortured ü ") as place:  # a blank and a letter that is not ASCII
+        data = Path(place) / "data"
+        from reslab.corpus import write_dataset
+
+        text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "reslab").glob("*.py")))
+        write_dataset(data, lambda: [text[:150_000]], "char", "reslab", quiet=True)
+        for name in args.row or ROWS:
+            folder = Path(place) / name
+            folder.mkdir()
+            began = time.perf_counter()
+            try:
+                figures = ROWS[name](data, folder, args.share)
+            except Exception:
+                broken += 1
+                figures = {"BROKEN": traceback.format_exc().strip()[-3000:]}
+            figures["seconds"] = round(time.perf_counter() - began, 1)
+            print(f"{name:<20} " + ", ".join(f"{key}: {value}" for key, value in figures.items()), flush=True)
+            if args.json:
+                keep(args.json, name, figures)
+    return 1 if broken else 0
+
+
+def keep(path: Path, name: str, figures: dict) -> None:
+    """Add a row to the file; rows may be measured on different days."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept[name] = figures | {
+        "command": f"python -m tests.torture --row={name!r}",
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "git_commit": git_commit(),
+    }
+    write_atomically(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
