@@ -194,6 +194,7 @@ function plotly(plot, traces, layout) {
   const narrow = document.body.clientWidth < 600;
   const base = { l: narrow ? 46 : 62, r: narrow ? 12 : 24, t: 30, b: 46 };
   const full = {
+    width: plot.clientWidth || undefined,
     paper_bgcolor: css("--paper"),
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, color: css("--ink"), size: narrow ? 11 : 13 },
@@ -209,7 +210,7 @@ function plotly(plot, traces, layout) {
   ])) {
     full[key] = { ...axis, ...layout[key] };
   }
-  Plotly.react(plot, traces, full, { responsive: true, displayModeBar: false });
+  Plotly.react(plot, traces, full, { displayModeBar: false });
 }
 
 // What a chart shows, as a table: one line per point.

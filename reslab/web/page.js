@@ -36,10 +36,12 @@ function startTheme() {
   let before;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
+    document.documentElement.classList.add("paper"); // as wide as paper, so that charts are drawn for it
     setTheme("light");
     drawAll();
   });
   addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
     setTheme(before);
     drawAll();
   });
@@ -158,6 +160,14 @@ function start() {
   startTheme();
   drawAll();
   requestAnimationFrame(() => setTimeout(addCharts));
+  let width = innerWidth;
+  let waiting;
+  addEventListener("resize", () => {
+    if (innerWidth === width) return; // a phone's address bar comes and goes
+    width = innerWidth;
+    clearTimeout(waiting);
+    waiting = setTimeout(drawAll, 150);
+  });
   const name = page.data.title.replaceAll(/[^A-Za-z0-9]+/g, "-");
   document.getElementById("download").addEventListener("click", () => {
     save(`${name}.json`, JSON.stringify(page.data, null, 1), "application/json");

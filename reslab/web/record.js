@@ -9,7 +9,11 @@ const recordView = {};
 // Figures that Python drew, each with its name and caption.
 function ready(figure, name) {
   const drawn = chart(name);
-  const draw = () => drawn.draw(figure.data, structuredClone(figure.layout));
+  const draw = () => {
+    const layout = { ...structuredClone(figure.layout), margin: { t: 56 } };
+    for (const note of layout.annotations ?? []) note.font = { ...note.font, size: 12 };
+    drawn.draw(figure.data, layout);
+  };
   return {
     root: el("div", {}, el("h3", {}, figure.name), el("p", { class: "soft" }, figure.caption), drawn.root),
     draw,
