@@ -97,7 +97,9 @@ def rates() -> str:
         best = min(curve.values())
         shown = [f"{curve[r]:.2f}" if curve[r] > best else f"**{curve[r]:.2f}**" for r in columns]
         rows.append([f"`{arm}`, {layers} layers", *shown])
-    return markdown(["", *(f"{rate:g}" for rate in columns)], rows) + origin(kept)
+    unigram, bigram = (kept["yardsticks_nats"][line]["val"] for line in ("unigram", "bigram"))
+    said = f"\nThe unigram line is {unigram:.3f}, the bigram line {bigram:.3f}.\n"
+    return markdown(["", *(f"{rate:g}" for rate in columns)], rows) + said + origin(kept)
 
 
 def final(run: dict) -> float:
