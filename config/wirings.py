@@ -1,5 +1,5 @@
-# Question: do the published wirings train 12 layers below the bigram line? Those that start slowly, or need a
-# smaller learning rate, get twice the updates of config/study.py and two rates.
+# Question: do the published wirings train 12 layers below the bigram line? Those that start slowly, or whose norms
+# stand on the skip, get twice the updates of config/study.py, and the latter a smaller rate.
 #
 #     python compare.py config/wirings.py --jobs 2 --page runs/wirings.html
 #
@@ -23,8 +23,6 @@ eval_interval = 200
 eval_windows = 256
 
 study = {
-    "slow": {
-        "learning_rate": [1e-3, 3e-3],
-        "residual": ["post", "deepnorm", "rezero", "sandwich", "layerscale", "highway", "identity_start"],
-    },
+    "slow": {"residual": ["rezero", "sandwich", "layerscale", "highway"], "learning_rate": [3e-3]},
+    "calm": {"residual": ["post", "deepnorm", "identity_start"], "learning_rate": [1e-3]},
 }
