@@ -3,7 +3,7 @@
 #
 #     python compare.py config/wirings.py --jobs 2 --page runs/wirings.html
 #
-# pre, x0, dense, hyper, depth_scaled and completep pass already in config/study.py (300 updates).
+# The others pass already in config/study.py (300 updates).
 
 dataset = "stdlib"
 out_dir = "runs/wirings"
