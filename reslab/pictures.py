@@ -26,7 +26,7 @@ OPTIONS = [
 # File name -> what is shown of the page, after which clicks.
 PICTURES = {
     "block": ("#block .arms", "#block [data-step='7']"),
-    "reach": ("#reach .reach", None),
+    "reach": ("#reach .picture", None),
     "loss": ("#curves [data-chart='loss'] .plot", None),
     "layer-by-step": ("#maps [data-chart='layer-by-step'] .plot", None),
     "depth": ("#depth [data-chart='loss-over-depth'] .plot", None),
@@ -109,8 +109,9 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with browser(1200, 1000, scale=1.5) as driver:
+    with browser(1200, 1600, scale=1.5) as driver:  # higher than any picture, or it would be cut
         open_page(driver, page.resolve().as_uri())
+        driver.execute_script("for (const tools of document.querySelectorAll('.tools')) tools.hidden = true")
         for name, (place, click) in PICTURES.items():
             found = driver.find_elements(By.CSS_SELECTOR, place)
             if not found or not found[0].is_displayed():

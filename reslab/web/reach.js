@@ -58,8 +58,7 @@ function buildReach(root) {
       "comes from above. Space plays the training, the arrow keys step through it; point at a column for the value.",
     ),
     el("div", { class: "controls" }, view.choice.root, view.play, view.steps.root),
-    view.scale,
-    el("div", { class: "reach" }, view.columns, view.chart.root),
+    el("div", { class: "picture" }, view.scale, el("div", { class: "reach" }, view.columns, view.chart.root)),
     view.note,
   );
 }
