@@ -4,6 +4,7 @@ So a picture in a document is what the page shows, and needs no second drawing l
 asked for nothing but the file; it may be Chromium or Chrome, with its driver, from the system's packages.
 """
 
+import base64
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -105,19 +106,29 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
     Raises:
         ValueError: there is no browser.
     """
-    from selenium.webdriver.common.by import By
-
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with browser(1200, 1600, scale=1.5) as driver:  # higher than any picture, or it would be cut
+    with browser(1200, 1000, scale=1.5) as driver:
         open_page(driver, page.resolve().as_uri())
         driver.execute_script("for (const tools of document.querySelectorAll('.tools')) tools.hidden = true")
         for name, (place, click) in PICTURES.items():
-            found = driver.find_elements(By.CSS_SELECTOR, place)
-            if not found or not found[0].is_displayed():
-                continue
             if click:
-                driver.find_element(By.CSS_SELECTOR, click).click()
-            (folder / f"{name}.png").write_bytes(found[0].screenshot_as_png)
-            written.append(folder / f"{name}.png")
+                driver.execute_script("document.querySelector(arguments[0])?.click()", click)
+            if picture := _picture(driver, place):
+                (folder / f"{name}.png").write_bytes(picture)
+                written.append(folder / f"{name}.png")
     return written
+
+
+def _picture(driver, place: str) -> bytes | None:
+    """What stands at a place of the page as PNG, whole: selenium's own would end where the window does."""
+    box = driver.execute_script(
+        """const box = document.querySelector(arguments[0])?.getBoundingClientRect();
+        if (!box?.width) return null;
+        return { x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height };""",
+        place,
+    )
+    if box is None:
+        return None
+    asked = {"format": "png", "captureBeyondViewport": True, "clip": box | {"scale": 1}}
+    return base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", asked)["data"])

@@ -283,6 +283,8 @@ def test_the_pictures_are_those_of_the_page(tmp_path):
     assert [path.stem for path in written] == names
     for path in written:
         assert path.read_bytes().startswith(b"\x89PNG") and 5_000 < path.stat().st_size < 300_000
+        width, height = (int.from_bytes(path.read_bytes()[at : at + 4]) for at in (16, 20))
+        assert width > 1600 and height > 500, path  # whole, and not what a window showed of it
 
 
 def test_a_missing_browser_is_one_line(monkeypatch):
