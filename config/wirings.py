@@ -1,5 +1,5 @@
-# Question: do the published wirings train 12 layers below the bigram line? Those that start slowly get twice the
-# updates of config/study.py, and those whose norm stands on the skip a smaller rate as well.
+# Question: do the published wirings train 12 layers below the bigram line? Those that start slowly get twice
+# the updates of config/study.py, and those whose norm stands on the skip a smaller rate as well.
 #
 #     python compare.py config/wirings.py --jobs 2 --page runs/wirings.html
 #
