@@ -3,6 +3,7 @@
     python train.py config/deep.py                          48 layers with skips
     python train.py config/deep.py --residual=none --out_dir=runs/deep-none
     python train.py config/deep.py --resume                 go on after a stop
+    torchrun --nproc_per_node=8 train.py config/deep.py     the same run on 8 GPUs
 
 Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 3 the run diverged;
 128 + a signal's number: stopped and saved (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1 on Linux).
@@ -11,21 +12,34 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 import math
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from model import GPT, GPTConfig
-from reslab import capacity, checkpoint, configure, device, flops, probes, profiling, sinks, writing
+from reslab import (
+    capacity,
+    checkpoint,
+    configure,
+    device,
+    distributed,
+    flops,
+    probes,
+    profiling,
+    sinks,
+    writing,
+)
 from reslab.dataset import TokenDataset, find_folder, open_dataset
 from reslab.divergence import trace
-from reslab.growth import PLACES, start_from
+from reslab.growth import PLACES
 from reslab.lock import only_one
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer, set_learning_rate
+from reslab.outcome import exit_code, say
 from reslab.progress import Progress, Stop, resume_command
-from reslab.runlog import RunLog, changes, claim, read_run, write_config
-from reslab.trainstate import TrainState, restore, save
+from reslab.runlog import NoLog, RunLog, changes, claim, read_run, write_config
+from reslab.trainstate import TrainState, begin, describe, save
 from reslab.yardstick import verdict
 
 
@@ -123,19 +137,23 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
     set_learning_rate(state.optimizer, lr)
-    inputs, targets = dataset.batch(
-        "train", state.step, config.batch_size * config.gradient_accumulation_steps
-    )
+    ranks, forward = state.ranks, state.replica or state.model
+    size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
+    windows = config.batch_size * config.gradient_accumulation_steps
+    mine = slice(ranks.rank * size * times, (ranks.rank + 1) * size * times)
+    inputs, targets = dataset.batch("train", state.step, windows, mine)
     state.model.train()
     while True:
-        torch.manual_seed(device.step_seed(config.seed, state.step))
-        total = torch.zeros((), device=run_device)
-        for x, y in zip(inputs.split(config.batch_size), targets.split(config.batch_size), strict=True):
-            with device.autocast(str(run_device), state.dtype):
-                _, loss = state.model(x.to(run_device), y.to(run_device))
-                loss = loss / config.gradient_accumulation_steps
-            state.scaler.scale(loss).backward()
-            total += loss.detach()
+        torch.manual_seed(device.step_seed(config.seed, state.step, ranks.rank))
+        losses = []
+        for number, (x, y) in enumerate(zip(inputs.split(size), targets.split(size), strict=True), 1):
+            with distributed.accumulating(forward) if number < times else nullcontext():
+                with device.autocast(str(run_device), state.dtype):
+                    _, loss = forward(x.to(run_device), y.to(run_device))
+                    loss = loss / times
+                state.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        total = ranks.sum(torch.stack(losses).sum()) / ranks.world
         state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
         loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait of a step
@@ -158,15 +176,15 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
     state.model.eval()
     row = {}
     for split in ("train", "val"):
-        losses = []
-        for starts in torch.from_numpy(dataset.eval_starts(split, config.eval_windows)).split(
-            config.batch_size
-        ):
-            x, y = dataset.windows(split, starts.numpy())
+        starts = torch.from_numpy(dataset.eval_starts(split, config.eval_windows))
+        losses = torch.zeros(len(starts), dtype=torch.float64)
+        for mine in state.ranks.part(len(starts)).split(config.batch_size):
+            x, y = dataset.windows(split, starts[mine.clamp(max=len(starts) - 1)].numpy())
             with device.autocast(str(run_device), state.dtype):
                 each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)
-            losses.append(each.mean(dim=1).cpu().double())
-        losses = torch.cat(losses)
+            there = mine < len(starts)
+            losses[mine[there]] = each.mean(dim=1).cpu().double()[there]
+        losses = state.ranks.sum(losses)  # each window is zero on all ranks but one
         row[f"{split}/loss"] = losses.mean().item()
         row[f"{split}/loss_se"] = (losses.std() / len(losses) ** 0.5).item() if len(losses) > 1 else 0.0
     counts = dataset.meta["splits"]["val"]
@@ -177,19 +195,23 @@ def evaluate(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> d
 
 def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress) -> None:
     """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
+    state.probed_step = state.step
+    if not state.ranks.first:
+        return
     run_device = next(state.model.parameters()).device
     x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
     seen = probes.snapshot(state.model, x.to(run_device), y.to(run_device))
     row = probes.measure(seen)
     log.write({"step": state.step} | row)
-    state.probed_step = state.step
     if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
         progress.say(f"step {state.step}: {line}")
         log.write({"step": state.step, "alarm": line})
         state.alarmed = True
 
 
-def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainState:
+def make_state(
+    config: TrainConfig, vocab_size: int, run_device: str, ranks: distributed.Ranks = distributed.ALONE
+) -> TrainState:
     """A fresh model and optimizer, at step 0."""
     shape = config.model
     if 0 < shape.vocab_size < vocab_size:
@@ -201,30 +223,8 @@ def make_state(config: TrainConfig, vocab_size: int, run_device: str) -> TrainSt
     if dtype == "float64":
         model = model.double()
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
-    return TrainState(model, make_optimizer(model, config.optim), scaler, dtype)
-
-
-def wiring(residual) -> dict:
-    """How a sublayer is joined to the stream: what its class says, and the constant weight of x, if any."""
-    skip = residual.skip if residual.stream == "x" else None
-    return {"equation": type(residual).__doc__.splitlines()[0], "skip": skip}
-
-
-def describe(state: TrainState, config: TrainConfig, dataset: TokenDataset, run_device: str) -> dict:
-    """What config.json holds beside the settings."""
-    on_gpu = run_device.startswith("cuda")
-    return {
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
-        "dtype": state.dtype,
-        "threads": torch.get_num_threads(),
-        "parameters": state.model.count_parameters(),
-        "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
-        "yardsticks_nats": dataset.yardsticks(config.eval_windows),
-        "wiring": {
-            kind: wiring(getattr(state.model.blocks[0], f"{kind}_residual")) for kind in ("attn", "mlp")
-        },
-    }
+    replica = distributed.replicate(model, ranks, run_device)
+    return TrainState(model, make_optimizer(model, config.optim), scaler, dtype, ranks, replica)
 
 
 def train(config: TrainConfig) -> int:
@@ -234,27 +234,35 @@ def train(config: TrainConfig) -> int:
         ValueError: what the config asks for can't be done here; nothing was written.
         MachineError: the disk or the memory is full.
     """
-    folder = Path(config.out_dir)
+    folder, ranks = Path(config.out_dir), distributed.launched()
 
-    def may_use():
+    def may_use(config):
         claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
 
-    run_device, *_ = configure.collect(
-        lambda: device.pick_device(config.device), may_use, lambda: find_folder(config.dataset)
-    )
+    with distributed.heard_once(ranks.local == 0):  # machines may differ
+        run_device, *_ = configure.collect(
+            lambda: distributed.own_device(device.pick_device(config.device), ranks),
+            lambda: distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world),
+            lambda: may_use(config) if not distributed.by_torchrun() else distributed.check_restarts(),
+            lambda: find_folder(config.dataset),
+        )
     device.prepare_torch(run_device)
-    dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
-    with only_one(folder, "training here"):
-        may_use()  # as it is now that nobody else can change it
-        if (
-            config.resume
-            and (ended := read_run(folder)).status != "unfinished"
-            and ended.last("step") >= config.optim.max_iters
-        ):
-            print(f"{folder}: {ended.status} already. {ended.last('verdict')}")
-            return 0
+    with distributed.joined(ranks, run_device) as ranks, ExitStack() as held:
+        dataset = ranks.machine_by_machine(
+            lambda: open_dataset(config.dataset, config.model.block_size, config.seed)
+        )
+
+        if ranks.restarts and ranks.by_first((folder / "config.json").exists):
+            config = replace(config, resume=True, overwrite=False)
+
+        def take() -> int | None:
+            held.enter_context(only_one(folder, "training here"))
+            may_use(config)  # as it is now that nobody else can change it
+            return exit_code(folder, config.optim.max_iters, ranks.restarts) if config.resume else None
+
+        code = ranks.by_first(take)
         try:
-            return live(config, dataset, run_device)
+            return live(config, dataset, run_device, ranks) if code is None else code
         except (RuntimeError, MemoryError) as error:
             if not capacity.ran_out(error):
                 raise
@@ -264,44 +272,34 @@ def train(config: TrainConfig) -> int:
             ) from None
 
 
-def live(config: TrainConfig, dataset: TokenDataset, run_device: str) -> int:
+def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: distributed.Ranks) -> int:
     """One life of a run, from its start or its checkpoint to its end or a stop; returns the exit code."""
     folder, settings = Path(config.out_dir), configure.flat(config)
-    state = make_state(config, dataset.vocab_size, run_device)
     last = folder / "checkpoint" / "last"
-    found = checkpoint.find(last) if config.resume else None
-    if not found and config.init_from != "scratch":
-        tokenizer = dataset.tokenizer.to_json()
-        print(
-            start_from(Path(config.init_from), state.model, state.optimizer, config.grow_at, tokenizer),
-            flush=True,
-        )
-    saved = restore(state, found, dataset) if found else {"metrics_bytes": 0, "config": settings}
-    if found:
-        checkpoint.settle(last, found)
-    if config.overwrite:
-        checkpoint.remove(folder / "checkpoint")
-    facts = describe(state, config, dataset, run_device)
-    write_config(folder, settings, facts)
-    log = sinks.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
+    found = ranks.by_first(lambda: checkpoint.find(last)) if config.resume else None
+    state = ranks.together(lambda: make_state(config, dataset.vocab_size, run_device, ranks))
+    saved = ranks.together(lambda: begin(state, config, dataset, found))
+    log = NoLog()
+    if ranks.first:
+        if found:
+            checkpoint.settle(last, found)
+        if config.overwrite:
+            checkpoint.remove(folder / "checkpoint")
+        write_config(folder, settings, describe(state, config, dataset, run_device))
+        log = sinks.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
     changed = {
         k: v for k, v in changes(saved["config"], settings).items() if k in FREE_ON_RESUME - NOT_LOGGED
     }
     if changed:
         log.write({"step": state.step, "changed": changed})
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    mfu = flops.meter(state.model, run_device)
-    with Stop() as stop, Progress(config.optim.max_iters, state.step, tokens, mfu) as progress:
+    mfu = flops.meter(state.model, run_device, ranks.world)
+    shown = Progress(config.optim.max_iters, state.step, tokens, mfu, ranks.first)
+    with Stop() as stop, shown as progress:
         code = loop(state, config, dataset, log, progress, stop)
     log.close()
-    again = resume_command(sys.argv, config.overwrite)
-    if code > 128:
-        print(f"stopped after step {state.step}, saved; go on with: {again}")
-    else:
-        print(f"{folder}: {read_run(folder).last('verdict')}")
-    if code == 3 and (good := checkpoint.find(last)):
-        step = checkpoint.load_state(good)["step"]
-        print(f"step {step} is saved; try from there with: {again} --learning_rate=...")
+    if ranks.first:
+        say(code, folder, state.step, resume_command(sys.argv, config.overwrite, ranks.command()))
     return code
 
 
@@ -316,7 +314,8 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     if evaluates:
         row = evaluate(state, config, dataset)
         finite = math.isfinite(row["train/loss"] + row["val/loss"])
-        if finite and config.sample_tokens and writing.due(state.step // config.eval_interval, ends):
+        writes = config.sample_tokens and writing.due(state.step // config.eval_interval, ends)
+        if finite and writes and state.ranks.first:
             row |= writing.write(state.model, dataset, config.sample_tokens, config.seed)
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
@@ -339,6 +338,8 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
 
 def diverged(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, seen: dict) -> int:
     """Log the divergence, with what was seen of it already; returns the exit code."""
+    if not state.ranks.first:
+        return 3
     torch.manual_seed(device.step_seed(config.seed, state.step))
     parts = config.gradient_accumulation_steps
     log.write({"step": state.step} | seen | trace(state.model, dataset, state.step, parts, config.batch_size))
@@ -350,17 +351,19 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     step = train_step
-    if config.profile:
+    if config.profile and state.ranks.first:
         step = profiling.traced(train_step, state.model, Path(config.out_dir), progress.say)
     while True:
         if not look(state, config, dataset, log, progress, clock):
             return diverged(state, config, dataset, log, {})
         if state.step >= config.optim.max_iters:
-            run = read_run(Path(config.out_dir))
-            said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
-            log.write({"step": state.step, "status": "finished", "verdict": said})
+            if state.ranks.first:
+                run = read_run(Path(config.out_dir))
+                said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
+                log.write({"step": state.step, "status": "finished", "verdict": said})
             return 0
-        watched = probes.block_matrices(state.model) if state.probed_step == state.step else None
+        watches = state.ranks.first and state.probed_step == state.step
+        watched = probes.block_matrices(state.model) if watches else None
         started = time.perf_counter()
         metrics = step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
@@ -376,17 +379,21 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
             log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
         state.step += 1
         progress.updated(metrics["batch/loss"], rate)
-        if stop.asked:
+        if asked := state.ranks.largest(stop.asked):
             save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
-            return 128 + stop.asked
+            return 128 + asked
 
 
 def main(words: list[str]) -> int:
-    config, _ = configure.parse(TrainConfig, words, leave_out=("study",))  # compare.py reads that
-    if config.print_config:
-        print("\n".join(f"{key} = {value!r}" for key, value in configure.flat(config).items()))
-        return 0
-    return train(config)
+    try:
+        with distributed.heard_once(distributed.launched().first):  # all read the same words
+            config, _ = configure.parse(TrainConfig, words, leave_out=("study",))  # compare.py reads that
+            if config.print_config:
+                print("\n".join(f"{key} = {value!r}" for key, value in configure.flat(config).items()))
+                return 0
+        return train(config)
+    except distributed.ToldElsewhere:
+        return 2
 
 
 if __name__ == "__main__":

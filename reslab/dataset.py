@@ -44,12 +44,14 @@ class TokenDataset:
             self.files[split] = files
             self.ids[split] = files[0].ids if len(files) == 1 else TokenStream([file.ids for file in files])
 
-    def batch(self, split: str, step: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets (batch_size, block_size) of one update, int64.
+    def batch(
+        self, split: str, step: int, batch_size: int, part: slice = slice(None)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets (batch_size, block_size) of one update, int64; of them the rows in part.
 
         Depends on (seed, split, step) alone: whatever else a run does, it sees the same tokens.
         """
-        return self.windows(split, self.starts(split, step, batch_size))
+        return self.windows(split, self.starts(split, step, batch_size)[part])
 
     def starts(self, split: str, step: int, batch_size: int) -> np.ndarray:
         """Where the windows of that batch begin, in tokens of the split: (batch_size,)."""

@@ -73,9 +73,10 @@ def prepare_torch(device: str) -> None:
         torch.backends.cudnn.allow_tf32 = True
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Dropout depends on the step alone, not on what was evaluated or resumed before it."""
-    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:7], "little")
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Dropout depends on these alone, not on what was evaluated or resumed before it."""
+    name = f"dropout {seed} {step}" + (f" {rank}" if rank else "")
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")
 
 
 def autocast(device: str, dtype: str):

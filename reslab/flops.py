@@ -48,9 +48,9 @@ def utilization(flops_per_token: int, tokens_per_s: float, device_name: str) -> 
     return round(flops_per_token * tokens_per_s / most, 4) if most else None
 
 
-def meter(model, device: str):
-    """tokens per second -> MFU, on a GPU; None on a CPU, whose peak nobody states."""
+def meter(model, device: str, ranks: int = 1):
+    """tokens per second of all ranks -> MFU, on GPUs; None on a CPU, whose peak nobody states."""
     if not device.startswith("cuda"):
         return None
     name, work = torch.cuda.get_device_name(device), per_token(model)
-    return lambda tokens_per_s: utilization(work, tokens_per_s, name)
+    return lambda tokens_per_s: utilization(work, tokens_per_s / ranks, name)

@@ -20,10 +20,15 @@ def run_checkpointed(blocks, stream):
     k = sqrt(L / HEAVY) makes the sum smallest (Chen et al. 2016, arXiv 1604.06174). Gradients are the
     same bit for bit.
     """
-    size = max(1, round(math.sqrt(len(blocks) / HEAVY)))
+    size = segment_size(len(blocks))
     for begin in range(0, len(blocks), size):
         stream = checkpoint(_run, blocks[begin : begin + size], stream, use_reentrant=False)
     return stream
+
+
+def segment_size(blocks: int) -> int:
+    """How many blocks of a stack are computed again at once."""
+    return max(1, round(math.sqrt(blocks / HEAVY)))
 
 
 def _run(blocks, stream):

@@ -14,11 +14,12 @@ class Progress:
         total, done: updates in all, and already made.
         tokens_per_step: tokens of one update.
         mfu: tokens per second -> share of the GPU's peak rate, None where that is unknown; left out on a CPU.
+        speaks: whether anything is shown.
     """
 
-    def __init__(self, total: int, done: int, tokens_per_step: int, mfu=None):
-        self.total, self.tokens_per_step, self.mfu = total, tokens_per_step, mfu
-        self.terminal = bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
+    def __init__(self, total: int, done: int, tokens_per_step: int, mfu=None, speaks: bool = True):
+        self.total, self.tokens_per_step, self.mfu, self.speaks = total, tokens_per_step, mfu, speaks
+        self.terminal = speaks and bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
         self.shown = {}
 
@@ -56,7 +57,7 @@ class Progress:
         """Print a line without breaking the bar."""
         if self.terminal:
             self.bar.write(line)
-        else:
+        elif self.speaks:
             print(line, flush=True)
 
 
@@ -89,14 +90,15 @@ class Stop:
             signal.signal(number, handler)
 
 
-def resume_command(words: list[str], overwrites: bool) -> str:
+def resume_command(words: list[str], overwrites: bool, launcher: list[str]) -> str:
     """What to type to go on with a run.
 
     Args:
-        words: the command line that started it, without the word python.
+        words: the command line that started it, without what launched it.
         overwrites: whether its settings say --overwrite.
+        launcher: what comes before that.
     """
     kept = [word for word in words if word.partition("=")[0] not in ("--resume", "--overwrite")]
     if overwrites and "--overwrite" not in "".join(words):  # a config file says it
         kept.append("--overwrite=False")
-    return shlex.join(["python", *kept, "--resume"])
+    return shlex.join([*launcher, *kept, "--resume"])

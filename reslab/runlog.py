@@ -74,6 +74,19 @@ class RunLog:
         self._file.close()
 
 
+class NoLog:
+    """The RunLog of a rank that does not write."""
+
+    def write(self, row: dict) -> None:
+        pass
+
+    def size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
 def _finite(value):
     if isinstance(value, list):
         return [_finite(one) for one in value]

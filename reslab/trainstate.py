@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from reslab import checkpoint
+from reslab import checkpoint, configure
 from reslab.dataset import TokenDataset
+from reslab.distributed import ALONE, Ranks
+from reslab.growth import start_from
 from reslab.runlog import RunLog
 
 # What of a TrainState goes into state.json as it is.
@@ -23,6 +25,10 @@ class TrainState:
     scaler: torch.amp.GradScaler
     dtype: str = "float32"
     """Precision of the matrix products."""
+    ranks: Ranks = ALONE
+    """This process among those that train the model."""
+    replica: torch.nn.Module | None = None
+    """The model in DDP's wrapper, where there are several ranks; it shares the model's weights."""
     step: int = 0
     """Updates done."""
     evaluated_step: int = -1
@@ -38,14 +44,44 @@ class TrainState:
     """Whether the run has said that its stack will not train."""
 
 
+def wiring(residual) -> dict:
+    """How a sublayer is joined to the stream: what its class says, and the constant weight of x, if any."""
+    skip = residual.skip if residual.stream == "x" else None
+    return {"equation": type(residual).__doc__.splitlines()[0], "skip": skip}
+
+
+def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) -> dict:
+    """What config.json holds beside the settings.
+
+    Args:
+        config: a TrainConfig.
+    """
+    on_gpu = run_device.startswith("cuda")
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
+        "dtype": state.dtype,
+        "threads": torch.get_num_threads(),
+        "ranks": state.ranks.world,
+        "parameters": state.model.count_parameters(),
+        "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
+        "yardsticks_nats": dataset.yardsticks(config.eval_windows),
+        "wiring": {
+            kind: wiring(getattr(state.model.blocks[0], f"{kind}_residual")) for kind in ("attn", "mlp")
+        },
+    }
+
+
 def save(
     state: TrainState, folder: Path, config: dict, dataset: TokenDataset, log: RunLog, best: bool
 ) -> None:
-    """Write checkpoint/last of a run directory, and checkpoint/best when it is.
+    """Write checkpoint/last of a run directory, and checkpoint/best when it is; the first rank does.
 
     Args:
         config: every setting of the run, flat.
     """
+    if not state.ranks.first:
+        return
     last = folder / "checkpoint" / "last"
     facts = {key: getattr(state, key) for key in SAVED}
     facts |= {
@@ -60,6 +96,21 @@ def save(
     checkpoint.save(last, state.model, optimizer, facts)
     if best:
         checkpoint.copy(last, last.with_name("best"))
+
+
+def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) -> dict:
+    """Give a fresh state what it starts from; returns state.json of the checkpoint `found`, or of none.
+
+    Args:
+        config: a TrainConfig.
+    """
+    if found:
+        return restore(state, found, dataset)
+    if config.init_from != "scratch":
+        tokenizer = dataset.tokenizer.to_json()
+        source = Path(config.init_from)
+        print(start_from(source, state.model, state.optimizer, config.grow_at, tokenizer), flush=True)
+    return {"metrics_bytes": 0, "config": configure.flat(config)}
 
 
 def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:

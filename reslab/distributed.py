@@ -1,0 +1,266 @@
+"""One model on many processes: who this one is, and what all of them agree on.
+
+torchrun starts the processes, one for each GPU, and tells each its rank. Started without it, a program is
+rank 0 of 1, and everything here gives back what it was given.
+"""
+
+import os
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+
+
+class ToldElsewhere(ValueError):
+    """A fault that another rank prints."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train one model."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    """Its number on this machine, and that of its GPU."""
+    restarts: int = 0
+    """How often torchrun has started all ranks again after one had died; once joined, the most that any
+    machine has counted."""
+    joined: bool = False
+    """Whether the ranks are connected; all that follows needs that when there are several."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that prints and writes."""
+        return self.rank == 0
+
+    def part(self, count: int) -> torch.Tensor:
+        """Which of `count` things are this rank's; as many on every rank, so numbers from count on pad."""
+        return torch.arange(self.rank, -(-count // self.world) * self.world, self.world)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all ranks, in its place."""
+        if self.joined:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def largest(self, number: int) -> int:
+        """The largest of a whole number over all ranks: whether any saw a signal, and which."""
+        found = torch.tensor(number)
+        if self.joined:
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def wait(self) -> None:
+        """Go on when all ranks are here."""
+        self.largest(0)
+
+    def together(self, job):
+        """What job() returns; when it raises ValueError on any rank, all ranks raise one.
+
+        Raises:
+            ValueError: on rank 0, with the first rank's message; on the others ToldElsewhere.
+        """
+        answer, fault = None, None
+        try:
+            answer = job()
+        except ValueError as error:
+            fault = str(error) or type(error).__name__
+        self._raise_first(self._gather(fault))
+        return answer
+
+    def by_first(self, job):
+        """What job() returns on rank 0, which alone runs it, on all ranks; its ValueError too."""
+        answer = self.together(lambda: job() if self.first else None)
+        if self.joined:
+            held = [answer]
+            dist.broadcast_object_list(held, src=0)
+            answer = held[0]
+        return answer
+
+    def machine_by_machine(self, job):
+        """What job() returns on each rank, run first by one rank of each machine: it prepares files that
+        the others then find."""
+        answer = self.together(lambda: job() if self.local == 0 else None)
+        return self.together(lambda: answer if self.local == 0 else job())
+
+    def command(self) -> list[str]:
+        """How this process was started, up to the program's name."""
+        if not self.joined:
+            return ["python"]
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        return ["torchrun", f"--nproc_per_node={here}" if here == self.world else "..."]
+
+    def _gather(self, value) -> list:
+        held = [value] * self.world
+        if self.joined:
+            dist.all_gather_object(held, value)
+        return held
+
+    def _raise_first(self, faults: list[str | None]) -> None:
+        for rank, fault in enumerate(faults):
+            if fault is not None:
+                where = f"rank {rank}: " if rank else ""
+                raise ValueError(where + fault) if self.first else ToldElsewhere(where + fault)
+
+
+ALONE = Ranks()
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return all(name in os.environ for name in LAUNCHER)
+
+
+def launched() -> Ranks:
+    """This process as torchrun started it, not connected yet; rank 0 of 1 without torchrun."""
+    if not by_torchrun():
+        return Ranks()
+    rank, world, local = (int(os.environ[name]) for name in LAUNCHER[:3])
+    return Ranks(rank, world, local, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+
+
+@contextmanager
+def heard_once(speaks: bool):
+    """Inside, several ranks do the same, and one of them is heard.
+
+    Args:
+        speaks: whether this one is.
+
+    Raises:
+        ToldElsewhere: a ValueError on one that is not.
+    """
+    if speaks:
+        yield
+        return
+    with _silence() as nothing, redirect_stderr(nothing):
+        try:
+            yield
+        except ValueError as error:
+            raise ToldElsewhere(str(error)) from None
+
+
+@contextmanager
+def _silence():
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        yield nothing
+
+
+def own_device(name: str, ranks: Ranks) -> str:
+    """The device of this rank: each has a GPU of its own.
+
+    Args:
+        name: the device of a single process, as device.pick_device() gives it.
+
+    Raises:
+        ValueError: several ranks can't share that device, or there are fewer GPUs than ranks.
+    """
+    if ranks.world == 1 or name == "cpu":
+        return name
+    if name != "cuda":
+        raise ValueError(f"device={name}: several ranks train on cuda, a GPU each, or on cpu")
+    there, wanted = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if wanted > there:
+        raise ValueError(
+            f"device=cuda: {there} GPUs on this machine for {wanted} ranks; use --nproc_per_node={there}"
+        )
+    return f"cuda:{ranks.local}"
+
+
+@contextmanager
+def joined(ranks: Ranks, run_device: str):
+    """Connect the ranks: NCCL between GPUs, gloo between CPUs and for what is agreed on. Inside, only the
+    first rank's print() is heard.
+
+    Yields:
+        the ranks, connected; as they were when torchrun did not start this process.
+
+    Raises:
+        SystemExit: another rank died; torchrun ends this one too, or starts all again.
+    """
+    if not by_torchrun():
+        yield ranks
+        return
+    if run_device.startswith("cuda"):
+        torch.cuda.set_device(run_device)
+    try:
+        backend = "cpu:gloo,cuda:nccl" if run_device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, store=_store(ranks), rank=ranks.rank, world_size=ranks.world)
+        ranks = replace(ranks, joined=True)
+        with nullcontext() if ranks.first else _silence():
+            yield replace(ranks, restarts=ranks.largest(ranks.restarts))
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        reason = str(error).splitlines()[0].partition("] ")[2] or str(error).splitlines()[0]
+        raise SystemExit(f"error: rank {ranks.rank}: another rank is gone ({reason:.200})") from None
+    except ValueError:
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def _store(ranks: Ranks) -> dist.Store:
+    """Where the ranks find each other's addresses.
+
+    torchrun keeps one store over all restarts, so a rank can find the address of one that is dead (PyTorch
+    issue 167288): each restart gets names of its own. Several machines count restarts apart: see below.
+    """
+    store, _, _ = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"start {ranks.restarts}", store) if _machines() == 1 else store
+
+
+def check_restarts() -> None:
+    """Raises ValueError where torchrun's restarts would mix up the addresses of dead and living ranks."""
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if (
+        by_torchrun()
+        and _machines() > 1
+        and shared
+        and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    ):
+        raise ValueError(
+            "--max_restarts on several machines: torchrun would hand the addresses of dead ranks on; set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on all machines"
+        )
+
+
+def _machines() -> int:
+    return int(os.environ.get("GROUP_WORLD_SIZE", 1))
+
+
+def share(batch_size: int, accumulation: int, world: int) -> tuple[int, int]:
+    """How a rank takes its part of an update: (windows at once, times).
+
+    All ranks together read batch_size * accumulation windows, as one process does: first the
+    accumulation is divided among them, then the batch.
+
+    Raises:
+        ValueError: that can't be divided evenly.
+    """
+    for fewer in (n for n in range(min(accumulation, world), 0, -1) if accumulation % n == world % n == 0):
+        if batch_size % (world // fewer) == 0:
+            return batch_size // (world // fewer), accumulation // fewer
+    raise ValueError(
+        f"gradient_accumulation_steps={accumulation}, batch_size={batch_size}: {world} ranks can't take "
+        f"equal parts; make either one divisible by {world}"
+    )
+
+
+def replicate(model: torch.nn.Module, ranks: Ranks, run_device: str) -> torch.nn.Module | None:
+    """The model in DDP's wrapper (Li et al. 2020, arXiv 2006.15704): each rank has the whole of it, and
+    gradients are averaged while they are computed. None when there is one rank."""
+    if ranks.world == 1:
+        return None
+    devices = [ranks.local] if run_device.startswith("cuda") else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def accumulating(forward: torch.nn.Module):
+    """Context of a backward pass that another one follows: gradients are not exchanged yet."""
+    return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()

@@ -1,0 +1,36 @@
+"""How a run ended: its exit code, and the last lines that a person reads."""
+
+from pathlib import Path
+
+from reslab import checkpoint
+from reslab.runlog import read_run
+
+
+def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
+    """What a run that has nothing left to do ends with again, None when there is something left.
+
+    Args:
+        restarts: how often torchrun has started it again by itself.
+    """
+    run = read_run(folder)
+    if run.status == "unfinished":
+        return None
+    if run.last("step") >= max_iters:
+        print(f"{folder}: {run.status} already. {run.last('verdict')}")
+        return 0
+    return 3 if restarts and run.status == "diverged" else None  # it would diverge again
+
+
+def say(code: int, folder: Path, step: int, again: str) -> None:
+    """Print the verdict of a run, or how to go on with it.
+
+    Args:
+        again: the command that resumes it.
+    """
+    if code > 128:
+        print(f"stopped after step {step}, saved; go on with: {again}")
+    else:
+        print(f"{folder}: {read_run(folder).last('verdict')}")
+    if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
+        step = checkpoint.load_state(good)["step"]
+        print(f"step {step} is saved; try from there with: {again} --learning_rate=...")
