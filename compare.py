@@ -77,8 +77,8 @@ def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str], lis
     places = args.places + [word for word in others if not word.startswith("--")]
     if not places:
         parser.error("give run directories, or a config file")
-    if args.seeds < 1 or args.jobs < 1:
-        parser.error("--seeds and --jobs must be at least 1")
+    if not (1 <= args.seeds <= 10_000 and 1 <= args.jobs <= 10_000):
+        parser.error("--seeds and --jobs must be at least 1 and at most 10000")
     return args, places, settings
 
 

@@ -111,7 +111,7 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
             if name not in sums:
                 return f"{folder / SUMS}: damaged (no checksum of {name})"
             if (found := _sha256(folder / name)) != sums[name]:
-                return f"{folder / name}: damaged (its sha256 is {found}, {SUMS} says {sums[name]})"
+                return f"{folder / name}: damaged (its sha256 is {found}, {SUMS} says {sums[name][:64]!r})"
     except OSError as error:
         return f"{error.filename}: damaged ({error.strerror})"
     except UnicodeDecodeError:

@@ -299,10 +299,10 @@ def test_divergence_is_a_result(train_config):
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient", "weights"])
+@pytest.mark.parametrize("what", ["loss", "gradient", "weights", "a token"])
 def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, monkeypatch, what):
     """In the second of two accumulated batches: its windows are named, and the update does not happen."""
-    config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4)
+    config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4, tie_weights=False)
     real, before, calls = door.train_step, {}, []
 
     def poisoned(model, inputs, targets=None):
@@ -314,7 +314,13 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     def at_step_5(state, config, dataset):
         if state.step == 5:
             calls.append(dataset.batch("train", 5, 8)[0][4:])
-            if what == "weights":
+            if what == "a token":  # one that the first part does not have
+                first, second = (
+                    set(part.flatten().tolist()) for part in dataset.batch("train", 5, 8)[0].split(4)
+                )
+                with torch.no_grad():
+                    state.model.wte.weight[min(second - first)] = math.nan
+            elif what == "weights":
                 with torch.no_grad():
                     state.model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
             else:
@@ -326,12 +332,14 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     monkeypatch.setattr(door, "train_step", at_step_5)
     assert train(config) == 3
     model = before.pop("model")
-    assert all(p.equal(before[name]) or what == "weights" for name, p in model.named_parameters())
+    assert all(torch.equal(p.nan_to_num(), before[n].nan_to_num()) for n, p in model.named_parameters())
     last = rows(config)[-1]
     assert last["step"] == 5 and last["status"] == "diverged"
     starts = TokenDataset(Path(config.dataset), 16, config.seed).starts("train", 5, 8).tolist()
     if what == "weights":
         assert last["first_bad"] == "block 1, forward" and last["window_starts"] == starts[:4]
+    if what == "a token":
+        assert last["first_bad"] == "block 0, forward" and last["window_starts"] == starts[4:]
     saved = Path(config.out_dir) / "checkpoint" / "last"
     assert checkpoint.find(saved) == saved and checkpoint.load_state(saved)["step"] == 4
 

@@ -1,5 +1,7 @@
 """Checkpoints with flipped and missing bytes, and datasets whose preparation is killed."""
 
+import contextlib
+import io
 import os
 import random
 import signal
@@ -34,8 +36,10 @@ def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:
         width = draw.choice([1, 1, 8, 4096])
         noise = bytes(b ^ draw.randrange(1, 256) for b in whole[place : place + width])
         path.write_bytes(draw.choice([whole[:place] + noise + whole[place + width :], whole[:place]]))
-        found = checkpoint.find(last)
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            found = checkpoint.find(last)
         assert found == folder / "last.previous", (path, place)
+        assert f"{last}/" in said.getvalue() and f"taking {found} instead" in said.getvalue()
         checkpoint.load_model(found, blank)
         assert all(torch.equal(value, expected[name]) for name, value in blank.state_dict().items())
         fell_back += 1
