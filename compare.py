@@ -3,6 +3,7 @@
     python compare.py runs/deep runs/deep-none
     python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --lrs 3e-4,1e-3 --seeds 2
     python compare.py config/study.py --jobs 2
+    python compare.py config/study.py --ray local              or the address of a cluster
     python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
 With a config it first trains the grid of arms x depths x learning rates x seeds: each run has its own
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from reslab import configure, pictures, sinks
+from reslab import cluster, configure, pictures, sinks
 from reslab.page import write_page
 from reslab.pagedata import page_data
 from reslab.runlog import read_run, write_atomically
@@ -54,6 +55,7 @@ def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str], lis
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs at once, on a share of the cores each"
     )
+    cluster.add_options(parser)
     page = Path("compare.html")
     parser.add_argument("--page", type=Path, default=page, metavar="FILE", help="(default: %(default)s)")
     parser.add_argument(
@@ -178,6 +180,17 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
     return next((code for code in codes if code not in (0, 3)), 0)
 
 
+def train_cells(args: argparse.Namespace, cells: list[tuple[Path, list[str]]]) -> int:
+    """Train the missing cells, on Ray where that is asked for and there; see train_grid."""
+    lack = args.ray and cluster.missing()
+    if lack:
+        print(f"--ray={args.ray}: {lack}; training on this machine alone", flush=True)
+    if lack or not args.ray or not cells:
+        return train_grid(cells, args.jobs)
+    script = Path(__file__).resolve().parent / "train.py"
+    return cluster.train_on_ray(cells, script, args.ray, args.cpus_per_run, args.gpus_per_run)
+
+
 def title_of(folders: list[Path]) -> str:
     return f"{len(folders)} runs of {folders[0].parent}" if len(folders) > 1 else str(folders[0])
 
@@ -213,12 +226,14 @@ def main(words: list[str]) -> int:
     cells = plan(args, places, settings) if files else []
     folders = [folder for folder, _ in cells] or [Path(place) for place in places]
     if not files:
-        if settings or args.arms or args.depths or args.lrs:
-            raise configure.UsageError("settings, --arms, --depths and --lrs need a config file to train")
+        if settings or args.arms or args.depths or args.lrs or args.ray:
+            raise configure.UsageError(
+                "settings, --arms, --depths, --lrs and --ray need a config file to train"
+            )
         for folder in folders:
             read_run(folder)  # a wrong path is told at once
     with served(args, folders) as server:
-        if code := train_grid(cells, args.jobs):
+        if code := train_cells(args, cells):
             return code
         report(args, folders)
         if files:
