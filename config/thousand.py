@@ -2,11 +2,11 @@
 #
 #     python compare.py config/thousand.py --arms pre,none --jobs 2 --page runs/thousand.html
 #
-# A thousand layers are 2000 branches that all move at once. With AdamW at 3e-3 each moves every channel by that much,
-# their sum drowns the embeddings (std 0.02) within one update, and the stack learns no more than the plain one: val
-# 3.182 after 200 updates (results/thousand-adamw.json). So the blocks move little, by Muon with a small rate of its
-# own, while the embeddings move as they do elsewhere; and there are no biases, which would all push one way. Both
-# arms alike.
+# A thousand layers are 2000 branches that all move at once. With AdamW at 3e-3 each moves every channel by
+# that much, their sum drowns the embeddings (std 0.02) within one update, and the stack learns no more than
+# the plain one: val 3.182 after 200 updates (results/thousand-adamw.json). So the blocks move little, by
+# Muon with a small rate of its own, while the embeddings move as they do elsewhere; and there are no
+# biases, which would all push one way. Both arms alike.
 #
 # Narrow and short, so that two CPU cores can do it; give it width and time on a GPU:
 # --n_embd=256 --n_head=4 --block_size=256 --batch_size=32 --max_iters=5000
