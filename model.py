@@ -1,14 +1,14 @@
 """The GPT: token and position embeddings, n_layer blocks of attention and MLP, a linear head.
 
-The model is GPT-2's (learned positions, LayerNorm, GELU, tied head). What differs from other GPTs
-is one thing: how a block joins its branches to the stream is a module of its own, chosen by name
-(`residual="pre"`, `"none"`, ...) from reslab/residual.py.
+The model is GPT-2's (learned positions, LayerNorm, GELU, tied head); norm="rmsnorm", mlp="swiglu",
+pos="rope", bias=False and n_kv_head make it Llama's. What differs from other GPTs is one thing: how a
+block joins its branches to the stream is a module of its own, chosen by name (`residual="pre"`,
+`"none"`, ...) from reslab/residual.py.
 
 Letters in the shape comments:
     B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H), V vocabulary
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +19,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from reslab.attention import attend
+from reslab.inits import INITS, generator_of
 from reslab.kvcache import KVCache, context_start
 from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
-from reslab.residual import WIRINGS, layer_norm, orthogonal
+from reslab.residual import NORMS, WIRINGS, make_norm
+from reslab.rotary import rotate, rotations
+from reslab.sampling import pick_token
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,16 @@ class GPTConfig:
     """Share of activations dropped while training."""
     bias: bool = True
     """Biases in linear layers and layer norms."""
+    norm: str = "layernorm"
+    """N of the wirings and before the head: layernorm or rmsnorm."""
+    mlp: str = "gelu"
+    """Inside of the MLP: gelu (GPT-2's, by tanh), gelu_erf (nanoGPT's), relu2 or swiglu."""
+    pos: str = "learned"
+    """How a token knows its place: learned (embeddings) or rope (rotated queries and keys)."""
+    qk_norm: bool = False
+    """Normalise each head's queries and keys."""
+    n_kv_head: int = 0
+    """Heads of keys and values, shared by groups of queries; divides n_head, 0 is n_head."""
     tie_weights: bool = True
     """The head uses the token embedding's matrix."""
     residual: str = "pre"
@@ -55,7 +68,12 @@ class GPTConfig:
     init: str = "wiring"
     """Starting weights of the blocks: wiring (each its own), unscaled, scaled, fan_in or orthogonal."""
     norm_eps: float = 1e-5
-    """What a layer norm adds to the variance."""
+    """What a norm adds to the variance or the mean square."""
+
+    @property
+    def mlp_width(self) -> int:
+        """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
+        return max(8, 8 * round(self.n_embd / 3)) if self.mlp == "swiglu" else 4 * self.n_embd
 
     def faults(self) -> list[str]:
         """What no model can be built from, one line per fault."""
@@ -73,6 +91,20 @@ class GPTConfig:
             found.append(f"residual_scale={self.residual_scale}: must be finite")
         if self.vocab_size < 0:
             found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
+        kv_heads = self.n_kv_head or self.n_head
+        if kv_heads < 1 or self.n_head % kv_heads:
+            found.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
+        if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
+            width = self.n_embd // self.n_head
+            found.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
+        for key, names in {
+            "norm": NORMS,
+            "mlp": ACTIVATIONS,
+            "pos": ("learned", "rope"),
+            "init": INITS,
+        }.items():
+            if getattr(self, key) not in names:
+                found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
         for key in ("residual", "attn_residual", "mlp_residual"):
             name = getattr(self, key)
             if name not in WIRINGS and (name or key == "residual"):
@@ -92,25 +124,54 @@ class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token sees itself and what came before.
 
     (B, T, C) -> (B, T, C). With mixes_identity the attention matrix A becomes a I + b A, a and b
-    learned for each head. With a cache, x holds the tokens that the cache has not seen.
+    learned for each head. Its modern variants, all off in GPT-2:
+
+        n_kv_head    H / n_kv_head queries share a key and a value (Ainslie et al. 2023, arXiv 2305.13245)
+        qk_norm      q, k -> RMSNorm(q), RMSNorm(k), a gain per channel of a head (Qwen3, arXiv 2505.09388)
+        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (reslab/rotary.py)
     """
 
     def __init__(self, config: GPTConfig, mixes_identity: bool = False):
         super().__init__()
         self.a = nn.Parameter(torch.ones(config.n_head)) if mixes_identity else None
         self.b = nn.Parameter(torch.zeros(config.n_head)) if mixes_identity else None
-        self.n_head = config.n_head
+        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head or config.n_head
         self.dropout = config.dropout
-        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        D = config.n_embd // config.n_head
+        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * D, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        turns = rotations(config.block_size, D) if config.pos == "rope" else None  # (T, D / 2)
+        self.register_buffer("turns", turns, persistent=False)
+
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """The matrices of Q (C, C), K and V (n_kv_head D, C)."""
+        D = self.c_proj.in_features // self.n_head
+        return self.c_attn.weight.split(
+            [D * heads for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
+        )
+
+    def qkv(self, x: torch.Tensor, seen: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (B, H, T, D), keys and values (B, n_kv_head, T, D) of x (B, T, C), which `seen` tokens
+        come before."""
+        B, T, C = x.shape
+        heads = self.c_attn(x).view(B, T, -1, C // self.n_head).transpose(1, 2)
+        q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.turns is not None:
+            turns = self.turns[seen : seen + T]
+            q, k = rotate(q, turns), rotate(k, turns)
+        return q, k, v
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         B, T, C = x.shape
-        q, k, v = (
-            self.c_attn(x).view(B, T, 3 * self.n_head, -1).transpose(1, 2).chunk(3, dim=1)
-        )  # (B, H, T, D)
-        dropout = self.dropout if self.training else 0.0
+        q, k, v = self.qkv(x, 0 if cache is None else cache.length)
         keys, values = (k, v) if cache is None else cache.extend(k, v)
+        shared = self.n_head // self.n_kv_head
+        if shared > 1:
+            keys, values, v = (heads.repeat_interleave(shared, dim=1) for heads in (keys, values, v))
+        dropout = self.dropout if self.training else 0.0
         causal = T > 1  # one token alone sees all others; several come only when there are none before them
         y = attend(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
@@ -120,19 +181,29 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with a GELU between them, for each token alone.
+    """Two linear layers with a nonlinearity between them, for each token alone.
 
-    (B, T, C) -> (B, T, C), four times as wide inside.
+    (B, T, C) -> (B, T, C), four times as wide inside:
+
+        gelu, gelu_erf    W2 GELU(W1 x)             the tanh form of GPT-2, or the exact one
+        relu2             W2 ReLU(W1 x)^2           (So et al. 2021, Primer, arXiv 2109.08668)
+        swiglu            W2 (SiLU(G x) * (W1 x))   (Shazeer 2020, arXiv 2002.05202), 8/3 times as wide
     """
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.dropout = config.dropout
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout, self.act = config.dropout, ACTIVATIONS[config.mlp]
+        self.gated = config.mlp == "swiglu"
+        width = config.mlp_width
+        self.c_fc = nn.Linear(config.n_embd, 2 * width if self.gated else width, bias=config.bias)
+        self.c_proj = nn.Linear(width, config.n_embd, bias=config.bias)
+
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """The matrices of the gate, where there is one, and W1, each (width, C)."""
+        return self.c_fc.weight.split(self.c_proj.in_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, 4C)
+        x = self.act(self.c_fc(x))  # (B, T, width)
         return F.dropout(self.c_proj(x), self.dropout, self.training)  # (B, T, C)
 
 
@@ -179,10 +250,10 @@ class GPT(nn.Module):
             raise ValueError("; ".join(faults))
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         final_norm = self.blocks[-1].mlp_residual.final_norm
-        self.ln_f = layer_norm(config) if final_norm else nn.Identity()
+        self.ln_f = make_norm(config) if final_norm else nn.Identity()
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.activation_checkpointing = False
         self.init_weights(seed)
@@ -203,7 +274,7 @@ class GPT(nn.Module):
         with torch.no_grad():
             for module_name, module in self.named_modules():
                 if isinstance(module, nn.Linear | nn.Embedding):
-                    generator = _generator(f"{seed} {module_name}.weight")
+                    generator = generator_of(f"{seed} {module_name}.weight")
                     module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * std)
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
@@ -232,11 +303,7 @@ class GPT(nn.Module):
             caches: one for each block, where earlier tokens are remembered; idx holds the new ones.
         """
         seen = caches[0].length if caches else 0
-        T = idx.shape[1]
-        if seen + T > self.config.block_size:
-            raise ValueError(f"sequence of {seen + T} tokens: block_size is {self.config.block_size}")
-        x = self.wte(idx) + self.wpe.weight[seen : seen + T]  # (B, T, C)
-        x = F.dropout(x, self.config.dropout, self.training)
+        x = F.dropout(self.embed(idx, seen), self.config.dropout, self.training)  # (B, T, C)
         stream = self.blocks[0].attn_residual.open(x)
         if self.activation_checkpointing and self.training:
             stream = run_checkpointed(self.blocks, stream)
@@ -244,6 +311,14 @@ class GPT(nn.Module):
             for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
                 stream = block(stream) if cache is None else block(stream, cache)
         return self.blocks[-1].mlp_residual.close(stream)
+
+    def embed(self, idx: torch.Tensor, seen: int = 0) -> torch.Tensor:
+        """Token ids (B, T), which `seen` tokens come before, to the first x (B, T, C)."""
+        end = seen + idx.shape[1]
+        if end > self.config.block_size:
+            raise ValueError(f"sequence of {end} tokens: block_size is {self.config.block_size}")
+        x = self.wte(idx)
+        return x if self.wpe is None else x + self.wpe.weight[seen:end]
 
     def head(self, x: torch.Tensor, targets: torch.Tensor | None = None):
         """From the last x (B, T, C) to logits (B, T, V) and the loss.
@@ -305,60 +380,14 @@ class GPT(nn.Module):
             yield token
 
 
-def pick_token(logits, temperature=1.0, top_k=None, top_p=None, generator=None) -> torch.Tensor:
-    """Draw one id per row from logits (B, V) -> (B,)."""
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    logits = logits / temperature
-    if top_k is not None and top_k < logits.shape[-1]:
-        kth = logits.topk(top_k).values[:, -1:]  # (B, 1)
-        logits = logits.masked_fill(logits < kth, -torch.inf)
-    if top_p is not None and top_p < 1:
-        ordered, order = logits.sort(descending=True)
-        probs = ordered.softmax(dim=-1)
-        # A token stays when those before it hold less than top_p, so the first one always stays.
-        ordered = ordered.masked_fill(probs.cumsum(dim=-1) - probs >= top_p, -torch.inf)
-        logits = torch.full_like(logits, -torch.inf).scatter(1, order, ordered)
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+def _swiglu(x: torch.Tensor) -> torch.Tensor:
+    gate, value = x.chunk(2, dim=-1)
+    return F.silu(gate) * value
 
 
-def _init_wiring(config, residual, branch, std):
-    """What the wiring's paper says."""
-    residual.init(branch)
-
-
-def _init_unscaled(config, residual, branch, std):
-    """All matrices alike, std 0.02."""
-
-
-def _init_scaled(config, residual, branch, std):
-    """GPT-2's: output projections divided by sqrt(2L)."""
-    branch.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
-
-
-def _init_fan_in(config, residual, branch, std):
-    """std 1 / sqrt(inputs) for every matrix (LeCun et al. 1998): a linear stack keeps its variance."""
-    for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
-        layer.weight.mul_(layer.in_features**-0.5 / std)
-
-
-def _init_orthogonal(config, residual, branch, std):
-    """Every matrix orthogonal (Saxe et al. 2014, arXiv 1312.6120); Q, K and V apart."""
-    for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
-        for part in layer.weight.split(layer.in_features) if layer.out_features % 3 == 0 else [layer.weight]:
-            part.copy_(orthogonal(part))
-
-
-def _generator(name: str) -> torch.Generator:
-    """A random stream of its own for each name, on the CPU, so all devices start alike."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-
-INITS = {
-    "wiring": _init_wiring,
-    "unscaled": _init_unscaled,
-    "scaled": _init_scaled,
-    "fan_in": _init_fan_in,
-    "orthogonal": _init_orthogonal,
+ACTIVATIONS = {
+    "gelu": partial(F.gelu, approximate="tanh"),
+    "gelu_erf": F.gelu,
+    "relu2": lambda x: F.relu(x).square(),
+    "swiglu": _swiglu,
 }

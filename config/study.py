@@ -48,4 +48,12 @@ study = {
     "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
     "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
     "control": {"residual": ["identity_start"], "learning_rate": [1e-3]},
+    "llama-style": {
+        "residual": ["pre", "none"],
+        "norm": ["rmsnorm"],
+        "mlp": ["swiglu"],
+        "pos": ["rope"],
+        "n_kv_head": [1],
+        "bias": [False],
+    },
 }

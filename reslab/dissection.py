@@ -177,7 +177,7 @@ def path_lengths(model, inputs, targets) -> dict:
             f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
         )
     sublayers = []
-    x = (model.wte(inputs) + model.wpe.weight[: inputs.shape[1]]).detach()
+    x = model.embed(inputs).detach()
     first = x
     with torch.no_grad():
         for block in model.blocks:

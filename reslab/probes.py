@@ -183,13 +183,13 @@ def kind_gradients(kind: str):
     """A probe: the gradient norm of one kind of matrix in each block (L)."""
 
     def probe(seen: Snapshot) -> list[float]:
-        width = seen.model.config.n_embd
         norms = []
-        for layer in range(len(seen.model.blocks)):
+        for layer, block in enumerate(seen.model.blocks):
             attention = seen.gradients[f"blocks.{layer}.attn.c_attn.weight"]
+            values = len(attention) - len(block.attn.parts()[-1])  # where the rows of V begin
             gradient = {
-                "qk": lambda attention=attention: attention[: 2 * width],
-                "v": lambda attention=attention: attention[2 * width :],
+                "qk": lambda attention=attention, values=values: attention[:values],
+                "v": lambda attention=attention, values=values: attention[values:],
                 "o": lambda layer=layer: seen.gradients[f"blocks.{layer}.attn.c_proj.weight"],
                 "w1": lambda layer=layer: seen.gradients[f"blocks.{layer}.mlp.c_fc.weight"],
                 "w2": lambda layer=layer: seen.gradients[f"blocks.{layer}.mlp.c_proj.weight"],
@@ -247,10 +247,10 @@ def attention_entropy(seen: Snapshot) -> list[float]:
     """Mean entropy of the attention rows, relative to uniform attention over what a row may see (L)."""
     found = []
     for block, x in zip(seen.model.blocks, seen.normed, strict=True):
-        B, T, _ = x.shape
+        T = x.shape[1]
         with torch.no_grad():
-            qkv = block.attn.c_attn(x).view(B, T, 3 * block.attn.n_head, -1).transpose(1, 2)
-            q, k, _ = qkv.chunk(3, dim=1)  # (B, H, T, D)
+            q, k, _ = block.attn.qkv(x)
+            k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)  # (B, H, T, D)
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
             future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
             probs = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
@@ -276,14 +276,14 @@ def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     return found
 
 
-def layers_that_learn(rows: dict[str, list[float]], width: int) -> int:
+def layers_that_learn(rows: dict[str, list[float]], count: int) -> int:
     """How many blocks are alive: they tell tokens apart, and their Q and K get a gradient.
 
     A block counts when the diversity of the stream it reads is at least DIVERSITY_FLOOR, and the root
-    mean square of its Q/K gradient (2 width^2 numbers) at least GRADIENT_FLOOR.
+    mean square of its Q/K gradient (count numbers) at least GRADIENT_FLOOR.
     """
     return sum(
-        diversity >= DIVERSITY_FLOOR and gradient / math.sqrt(2 * width**2) >= GRADIENT_FLOOR
+        diversity >= DIVERSITY_FLOOR and gradient / math.sqrt(count) >= GRADIENT_FLOOR
         for diversity, gradient in zip(rows["token_diversity"], rows["qk_gradient"], strict=False)
     )
 
@@ -292,7 +292,8 @@ def measure(seen: Snapshot) -> dict:
     """All PROBES of a snapshot, as a row's keys."""
     values = {name: probe(seen) for name, probe in PROBES.items()}
     row = {f"probe/{name}": value for name, value in values.items()}
-    return row | {"probe/layers_that_learn": layers_that_learn(values, seen.model.config.n_embd)}
+    q, k, _ = seen.model.blocks[0].attn.parts()
+    return row | {"probe/layers_that_learn": layers_that_learn(values, q.numel() + k.numel())}
 
 
 def alarm(row: dict) -> str | None:

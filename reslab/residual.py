@@ -7,7 +7,7 @@ stream becomes once the branch has spoken, and that one line is all that this la
     none      F(N(x))              the same block, its skip stripped
     ...       and the repairs and rivals that were published since
 
-N is the layer norm that the wiring owns. A wiring is one class; add it to WIRINGS at the end of
+N is the norm that the wiring owns. A wiring is one class; add it to WIRINGS at the end of
 this file and the command line, the help, the tests and the tables know it.
 """
 
@@ -16,10 +16,12 @@ import math
 import torch
 from torch import nn
 
+from reslab.inits import orthogonal
 
-def layer_norm(config) -> nn.LayerNorm:
-    """N of the equations: mean 0 and variance 1 over the channels, then a learned gain (and bias)."""
-    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+def make_norm(config) -> nn.Module:
+    """N of the equations, over the channels, with a learned gain: see NORMS."""
+    return NORMS[config.norm](config)
 
 
 class Residual(nn.Module):
@@ -48,7 +50,7 @@ class Residual(nn.Module):
 
     def __init__(self, config, depth: int):
         super().__init__()
-        self.norm = layer_norm(config)
+        self.norm = make_norm(config)
 
     def open(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -155,7 +157,7 @@ class Sandwich(Residual):
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        self.norm_out = layer_norm(config)
+        self.norm_out = make_norm(config)
 
     def forward(self, x, branch):
         return x + self.norm_out(branch(self.norm(x)))
@@ -196,10 +198,7 @@ class DeepNorm(Residual):
 
     def init(self, branch):
         branch.c_proj.weight.mul_(self.beta)
-        if hasattr(branch, "c_fc"):
-            branch.c_fc.weight.mul_(self.beta)
-        else:
-            branch.c_attn.weight.chunk(3)[2].mul_(self.beta)  # V
+        branch.parts()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
 
 
 class DepthScaled(Residual):
@@ -399,20 +398,22 @@ class IdentityStart(Plain):
 
     def init(self, branch):
         branch.c_proj.weight.copy_(orthogonal(branch.c_proj.weight))
-        if hasattr(branch, "c_fc"):
-            branch.c_fc.weight.copy_(orthogonal(branch.c_fc.weight))
-        else:
-            q, _, v = branch.c_attn.weight.chunk(3)
-            q.zero_()
-            v.copy_(orthogonal(v))
+        *others, value = branch.parts()  # Q, K and V, or W1 and perhaps a gate
+        value.copy_(orthogonal(value))
+        if len(others) == 2:
+            others[0].zero_()
+        elif others:
+            others[0].copy_(orthogonal(others[0]))
 
 
-def orthogonal(draw: torch.Tensor) -> torch.Tensor:
-    """A matrix with orthonormal rows or columns, a function of the same random draw."""
-    tall = draw.shape[0] >= draw.shape[1]
-    q, r = torch.linalg.qr(draw if tall else draw.T)
-    q = q * r.diagonal().sign()  # else the signs would be qr's and not the draw's
-    return q if tall else q.T
+def _layer_norm(config):
+    """N(x) = g (x - mean x) / sqrt(var x + eps) + b (Ba et al. 2016, arXiv 1607.06450)."""
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
+def _rms_norm(config):
+    """N(x) = g x / sqrt(mean x^2 + eps) (Zhang & Sennrich 2019, arXiv 1910.07467); it has no bias."""
+    return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
 
 
 WIRINGS = {
@@ -434,3 +435,5 @@ WIRINGS = {
     "silent": Silent,
     "identity_start": IdentityStart,
 }
+
+NORMS = {"layernorm": _layer_norm, "rmsnorm": _rms_norm}

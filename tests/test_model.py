@@ -5,9 +5,10 @@ import torch
 from conftest import tiny_config, tiny_model
 from torch import nn
 
-from model import GPT, pick_token
+from model import GPT
 from reslab.kvcache import KVCache, context_start
 from reslab.residual import WIRINGS
+from reslab.sampling import pick_token
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))

@@ -1,0 +1,59 @@
+"""Starting weights of a block's branches: what its wiring says, or one rule for all wirings.
+
+Every rule gets matrices drawn normal with std 0.02 and changes them in place, so that two arms stay
+functions of the same random draws.
+"""
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+def generator_of(name: str) -> torch.Generator:
+    """A random stream of its own for each name, on the CPU, so all devices start alike."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def orthogonal(draw: torch.Tensor) -> torch.Tensor:
+    """A matrix with orthonormal rows or columns, a function of the same random draw."""
+    tall = draw.shape[0] >= draw.shape[1]
+    q, r = torch.linalg.qr(draw if tall else draw.T)
+    q = q * r.diagonal().sign()  # else the signs would be qr's and not the draw's
+    return q if tall else q.T
+
+
+def _wiring(config, residual, branch, std):
+    """What the wiring's paper says."""
+    residual.init(branch)
+
+
+def _unscaled(config, residual, branch, std):
+    """All matrices alike, std 0.02."""
+
+
+def _scaled(config, residual, branch, std):
+    """GPT-2's: output projections divided by sqrt(2L)."""
+    branch.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
+
+
+def _fan_in(config, residual, branch, std):
+    """std 1 / sqrt(inputs) for every matrix (LeCun et al. 1998): a linear stack keeps its variance."""
+    for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
+        layer.weight.mul_(layer.in_features**-0.5 / std)
+
+
+def _orthogonal(config, residual, branch, std):
+    """Every matrix orthogonal (Saxe et al. 2014, arXiv 1312.6120); Q, K and V apart."""
+    for matrix in (*branch.parts(), branch.c_proj.weight):
+        matrix.copy_(orthogonal(matrix))
+
+
+INITS = {
+    "wiring": _wiring,
+    "unscaled": _unscaled,
+    "scaled": _scaled,
+    "fan_in": _fan_in,
+    "orthogonal": _orthogonal,
+}
