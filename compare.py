@@ -101,6 +101,7 @@ def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> lis
     Raises:
         ValueError: a cell can't be trained, or its directory holds a run with other settings.
     """
+    from reslab.pretrained import settle_run
     from train import TrainConfig  # here, so that comparing runs starts without torch
 
     def parse(words):
@@ -121,7 +122,7 @@ def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> lis
             ]
             wanted = parse(line)
             if (folder / "config.json").exists():
-                _check_same(folder, configure.flat(wanted))
+                _check_same(folder, configure.flat(settle_run(wanted)))
             cells[folder] = line
     return list(cells.items())
 

@@ -26,6 +26,7 @@ from reslab import (
     device,
     distributed,
     flops,
+    pretrained,
     probes,
     profiling,
     sinks,
@@ -54,7 +55,8 @@ class TrainConfig:
     out_dir: str = "runs/out"
     """The run directory."""
     init_from: str = "scratch"
-    """scratch, or a run directory: start from its weights, grown to n_layer by silent blocks."""
+    """scratch; a run directory: start from its weights, grown to n_layer by silent blocks; gpt2, gpt2-medium,
+    gpt2-large, gpt2-xl; a folder of transformers; or a ckpt.pt of nanoGPT."""
     grow_at: str = "end"
     """Where silent blocks go: end, middle or between."""
     resume: bool = False
@@ -234,6 +236,7 @@ def train(config: TrainConfig) -> int:
         ValueError: what the config asks for can't be done here; nothing was written.
         MachineError: the disk or the memory is full.
     """
+    config = pretrained.settle_run(config)
     folder, ranks = Path(config.out_dir), distributed.launched()
 
     def may_use(config):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from reslab import checkpoint, configure
+from reslab import checkpoint, configure, pretrained
 from reslab.optimizer import decay_groups
 from reslab.residual import WIRINGS
 
@@ -38,11 +38,15 @@ def _between(old, new):
     return blocks
 
 
-def start_from(folder: Path, model: torch.nn.Module, optimizer, where: str, tokenizer: dict) -> str:
+def start_from(source: str, model: torch.nn.Module, optimizer, where: str, tokenizer: dict) -> str:
     """Give model the weights, and optimizer the memory, of a run that may have fewer blocks.
 
+    At the same depth the wiring may change where both have the same weights: `none` strips the skips of a
+    trained model.
+
     Args:
-        folder: a run directory.
+        source: a run directory, or a model of another program (see reslab/pretrained.py), which has
+            neither memory nor fewer blocks.
         model: the new, fresh model.
         where: end, middle or between: where the silent blocks go.
         tokenizer: of the data that the new run will read, as JSON.
@@ -53,40 +57,53 @@ def start_from(folder: Path, model: torch.nn.Module, optimizer, where: str, toke
     Raises:
         ValueError: there is no checkpoint, the shapes or tokenizers differ, or the wiring can't grow.
     """
+    if pretrained.is_foreign(source):
+        return pretrained.fill(source, model, tokenizer)
+    folder = Path(source)
     found = checkpoint.find(folder / "checkpoint" / "last")
     if found is None:
-        raise ValueError(f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep")
+        raise ValueError(
+            f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep, a folder of "
+            f"transformers, a ckpt.pt of nanoGPT, or one of {', '.join(pretrained.GPT2_SIZES)}"
+        )
     saved = checkpoint.load_state(found)
     with checkpoint.reading(found):
         before = configure.from_flat(type(model.config), saved["config"])
-    _check(folder, before, model.config)
     if saved["tokenizer"] != tokenizer:
         raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
     old = type(model)(before)
+    _check(folder, old, model)
     checkpoint.load_model(found, old)
     place = placement(before.n_layer, model.config.n_layer, where)
     pairs = _pair_parameters(old, model, place)
     with torch.no_grad():
         for theirs, ours in pairs:
-            ours.copy_(theirs)
-        for block, source in zip(model.blocks, place, strict=True):
-            if source is None:
+            ours.copy_(_first_rows(theirs, ours))
+        for block, old_block in zip(model.blocks, place, strict=True):
+            if old_block is None:
                 _silence(block)
     memory = _carry(checkpoint.load_optimizer(found)["optimizer"], old, optimizer, pairs)
-    grown = sum(source is None for source in place)
+    grown = sum(block is None for block in place)
+    rewired = "" if before.residual == model.config.residual else f", residual={model.config.residual} now"
     return (
         f"started from {folder}: {before.n_layer} blocks carried over, {grown} silent ones inserted "
-        f"({where}); {memory}"
+        f"({where}){rewired}; {memory}"
     )
 
 
-def _check(folder: Path, before, now) -> None:
-    """Only depth may differ, and only where a block can be silent."""
+def _check(folder: Path, old, new) -> None:
+    """Only depth may differ, and only where a block can be silent; or the wiring, at the same depth."""
+    before, now = old.config, new.config
     was, wanted = configure.flat(before), configure.flat(now)
+    free = {"n_layer", "dropout", "init"}
+    if now.block_size < before.block_size:
+        free.add("block_size")
+    if now.n_layer == before.n_layer and _rows(old) == _rows(new):
+        free |= {"residual", "attn_residual", "mlp_residual", "residual_scale"}
     faults = [
         f"{key}={wanted[key]}: the model in {folder} has {was[key]}, and only n_layer can grow"
         for key in was
-        if key not in ("n_layer", "dropout", "init") and was[key] != wanted[key]
+        if key not in free and was[key] != wanted[key]
     ]
     if now.n_layer < before.n_layer:
         faults.append(f"n_layer={now.n_layer}: the model in {folder} has {before.n_layer} layers already")
@@ -100,6 +117,16 @@ def _check(folder: Path, before, now) -> None:
             )
     if faults:
         raise ValueError("\n".join(dict.fromkeys(faults)))
+
+
+def _rows(model) -> dict:
+    """What a parameter's rows look like; how many places there are is left out."""
+    return {name: p.shape for name, p in model.named_parameters() if name != "wpe.weight"}
+
+
+def _first_rows(theirs, ours) -> torch.Tensor:
+    """As many rows of a tensor as ours has: a shorter context has fewer places."""
+    return (theirs[: len(ours)] if theirs.dim() else theirs).clone().to(ours.device)
 
 
 def _pair_parameters(old, new, place):
@@ -136,7 +163,7 @@ def _carry(saved: dict, old, optimizer, pairs) -> str:
         memory = saved["state"].get(index.get(id(ours.get(id(parameter))), -1))
         if memory:
             optimizer.state[parameter] = {
-                key: value.clone().to(parameter.device) if torch.is_tensor(value) else value
+                key: _first_rows(value, parameter) if torch.is_tensor(value) else value
                 for key, value in memory.items()
             }
             count += 1

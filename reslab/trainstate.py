@@ -108,8 +108,9 @@ def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) 
         return restore(state, found, dataset)
     if config.init_from != "scratch":
         tokenizer = dataset.tokenizer.to_json()
-        source = Path(config.init_from)
-        print(start_from(source, state.model, state.optimizer, config.grow_at, tokenizer), flush=True)
+        print(
+            start_from(config.init_from, state.model, state.optimizer, config.grow_at, tokenizer), flush=True
+        )
     return {"metrics_bytes": 0, "config": configure.flat(config)}
 
 

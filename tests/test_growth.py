@@ -41,7 +41,7 @@ def test_a_grown_model_says_the_same_and_wakes(train_config, tmp_path, wiring, w
     checkpoint.load_model(tmp_path / "run" / "checkpoint" / "last", small)
     config = train_config(residual=wiring, n_layer=5, warmup_iters=0)
     state = make_state(config, dataset.vocab_size, "cpu")
-    said = start_from(tmp_path / "run", state.model, state.optimizer, where, dataset.tokenizer.to_json())
+    said = start_from(str(tmp_path / "run"), state.model, state.optimizer, where, dataset.tokenizer.to_json())
     assert "2 blocks carried over, 3 silent ones inserted" in said
     assert torch.equal(state.model(ids)[0], small(ids)[0])
     if wiring == "silent":
@@ -61,7 +61,7 @@ def test_the_optimizer_remembers(train_config, tmp_path):
     memory = make_optimizer(old, short.optim)
     memory.load_state_dict(checkpoint.load_optimizer(tmp_path / "run" / "checkpoint" / "last")["optimizer"])
     state = make_state(train_config(n_layer=4), dataset.vocab_size, "cpu")
-    start_from(tmp_path / "run", state.model, state.optimizer, "between", dataset.tokenizer.to_json())
+    start_from(str(tmp_path / "run"), state.model, state.optimizer, "between", dataset.tokenizer.to_json())
     for theirs, ours in (
         (old.wte, state.model.wte),
         (old.blocks[1].mlp.c_fc, state.model.blocks[2].mlp.c_fc),

@@ -1,0 +1,14 @@
+# Question: that of config/eval_gpt2.py, for the 36 layers of GPT-2 large (774M, a download of 3.2 GB).
+#
+#     python train.py config/eval_gpt2_large.py
+
+dataset = "shakespeare"
+out_dir = "runs/gpt2-large"
+
+init_from = "gpt2-large"
+block_size = 1024
+
+batch_size = 1
+max_iters = 0
+eval_windows = 32
+probe_windows = 1

@@ -1,0 +1,14 @@
+# Question: that of config/eval_gpt2.py, for the 24 layers of GPT-2 medium (355M, a download of 1.5 GB).
+#
+#     python train.py config/eval_gpt2_medium.py
+
+dataset = "shakespeare"
+out_dir = "runs/gpt2-medium"
+
+init_from = "gpt2-medium"
+block_size = 1024
+
+batch_size = 1
+max_iters = 0
+eval_windows = 32
+probe_windows = 1

@@ -1,0 +1,14 @@
+# Question: that of config/eval_gpt2.py, for the 48 layers of GPT-2 xl (1.6B, a download of 6.4 GB).
+#
+#     python train.py config/eval_gpt2_xl.py
+
+dataset = "shakespeare"
+out_dir = "runs/gpt2-xl"
+
+init_from = "gpt2-xl"
+block_size = 1024
+
+batch_size = 1
+max_iters = 0
+eval_windows = 32
+probe_windows = 1

@@ -1,0 +1,68 @@
+"""Our tokenizers as a tokenizer.json of Hugging Face's tokenizers, id for id.
+
+Bytes and byte pairs become a byte-level BPE, whose files spell each byte as a printable character;
+characters become a list of words of one character. Nothing is added: no start token, no blank in front.
+"""
+
+import itertools
+
+from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+def to_tokenizers(tokenizer):
+    """A tokenizers.Tokenizer with the same ids.
+
+    Raises:
+        ValueError: a kind that can't be written so.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    if isinstance(tokenizer, CharTokenizer):
+        # Without a word for unknown characters encoding one is an error, as it is here.
+        made = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
+        made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        made.decoder = decoders.Fuse()
+        return made
+    if isinstance(tokenizer, ByteTokenizer):
+        ranks = {bytes([i]): i for i in range(256)}
+    elif isinstance(tokenizer, BPETokenizer):
+        ranks = tokenizer.ranks
+    else:
+        raise ValueError(f"{type(tokenizer).__name__}: tokenizers has nothing that cuts text this way")
+    letters = _letters()
+    spelled = {token: "".join(letters[byte] for byte in token) for token in ranks}
+    merges = [tuple(spelled[part] for part in pair) for pair in merges_of(ranks)]
+    made = Tokenizer(models.BPE({spelled[token]: rank for token, rank in ranks.items()}, merges))
+    cuts_words = isinstance(tokenizer, BPETokenizer)  # by GPT-2's pattern, which ByteLevel has built in
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cuts_words)
+    made.decoder = decoders.ByteLevel()
+    return made
+
+
+def merges_of(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
+    """The pairs whose merging gave each token, in the order they were learned.
+
+    tiktoken keeps tokens alone. The pair behind one is what its bytes have become when all merges that
+    were learned before it are done.
+    """
+    merges = []
+    for token in sorted(ranks, key=ranks.get):
+        parts = [bytes([byte]) for byte in token]
+        while len(parts) > 2:
+            joined = [ranks.get(a + b, len(ranks)) for a, b in itertools.pairwise(parts)]
+            at = min(range(len(joined)), key=joined.__getitem__)
+            if joined[at] >= ranks[token]:
+                break
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        if len(parts) == 2:
+            merges.append((parts[0], parts[1]))
+    return merges
+
+
+def _letters() -> list[str]:
+    """A printable character for each byte (Radford et al. 2019): itself, or one from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

@@ -1,0 +1,368 @@
+"""GPT-2 in and out: the same function both ways, or a refusal with its reason. Nothing is downloaded."""
+
+import base64
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from torch import nn
+
+import autopsy
+import export
+from compare import plan, read_arguments
+from model import GPT, GPTConfig
+from reslab import pretrained
+from reslab.corpus import write_dataset
+from reslab.hf_tokenizer import to_tokenizers
+from reslab.runlog import read_run
+from reslab.tokenizer import ByteTokenizer, CharTokenizer, train_bpe
+from sample import load
+from train import main as door
+from train import train
+
+transformers = pytest.importorskip("transformers")
+MERGES = ROOT.parent / "shared" / "data" / "tiktoken_cache"
+TEXT = "def f(x):\n    return x + F(x)  # naïve ñ 漢字 🙂\r\n\t'tis  1234  \x00 we'll see\n" * 3
+SHAPE = {"n_positions": 32, "n_layer": 2, "n_head": 2, "n_embd": 16, "bos_token_id": 0, "eos_token_id": 0}
+
+
+def random_gpt2(folder: Path, **changes):
+    """A GPT-2 of transformers with weights far from zero, saved to a folder."""
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**SHAPE | changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return model
+
+
+def imported(source: Path, tokenizer: dict, **changes) -> GPT:
+    model = GPT(pretrained.settle(GPTConfig(**changes), str(source)))
+    pretrained.fill(str(source), model, tokenizer)
+    return model.eval()
+
+
+def apart(ours, theirs, size: int) -> float:
+    ids = torch.randint(size, (2, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return (ours(ids)[0] - theirs(ids).logits).abs().max().item()
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+    ],
+)
+def test_every_size_has_the_published_shape(name, count, monkeypatch):
+    """Same names and shapes as transformers' model of that size, without holding a weight."""
+    shape = pretrained.settle(GPTConfig(), name)
+    monkeypatch.setattr(GPT, "init_weights", lambda self, seed: None)
+    with torch.device("meta"):
+        ours = GPT(replace(shape, block_size=1024))
+        config = transformers.GPT2Config(n_layer=shape.n_layer, n_head=shape.n_head, n_embd=shape.n_embd)
+        theirs = dict(transformers.GPT2LMHeadModel(config).named_parameters())
+    assert ours.count_parameters() == count == sum(p.numel() for p in theirs.values())
+    for name, parameter in ours.named_parameters():
+        (there,) = pretrained.their_names("gpt2", name)
+        assert sorted(parameter.shape) == sorted(theirs.pop(there).shape)
+    assert not theirs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"activation_function": "gelu"}, {"tie_word_embeddings": False}, {"layer_norm_epsilon": 1e-2}],
+)
+def test_a_gpt2_of_transformers_becomes_ours(tmp_path, changes):
+    theirs = random_gpt2(tmp_path / "m", vocab_size=256, **changes)
+    assert apart(imported(tmp_path / "m", {"kind": "byte"}), theirs, 256) < 1e-5
+
+
+def test_old_weights_without_safetensors_load_and_run_nothing(tmp_path):
+    theirs = random_gpt2(tmp_path / "m", vocab_size=256)
+    (tmp_path / "m" / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "m" / "pytorch_model.bin")
+    assert apart(imported(tmp_path / "m", {"kind": "byte"}), theirs, 256) < 1e-5
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"transformer.wte.weight": Evil()}, tmp_path / "m" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"init_from=.*: can't be loaded"):
+        imported(tmp_path / "m", {"kind": "byte"})
+    torch.save({"model": Evil(), "model_args": {}}, tmp_path / "ckpt.pt")
+    with pytest.raises(ValueError, match="not a checkpoint of nanoGPT that loads without running code"):
+        pretrained.read_settings(str(tmp_path / "ckpt.pt"))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_checkpoint_of_nanogpt_becomes_ours(tmp_path, bias):
+    """Its names are GPT-2's, its matrices are not transposed, its GELU is the exact one."""
+    source = GPT(tiny_config(vocab_size=50_304, mlp="gelu_erf", bias=bias)).eval()
+    state = {}
+    for name, parameter in source.named_parameters():
+        (there,) = pretrained.their_names("nanogpt", name)
+        state[f"_orig_mod.{there}"] = parameter.detach() + 0.1
+    args = {
+        key: getattr(source.config, key)
+        for key in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    }
+    saved = {"model": state, "model_args": args | {"bias": bias, "dropout": 0.0}, "iter_num": 5}
+    saved |= {"best_val_loss": torch.tensor(1.0), "config": {"dataset": "x"}, "optimizer": {}}
+    torch.save(saved, tmp_path / "ckpt.pt")
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(0.1)
+    tokens = [base64.b64encode(bytes([byte])).decode() for byte in range(256)]
+    ours = imported(tmp_path / "ckpt.pt", {"kind": "bpe", "name": "gpt2", "pattern": "x", "tokens": tokens})
+    ids = torch.randint(19, (2, 8))
+    assert torch.equal(ours(ids)[0], source(ids)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"activation_function": "relu"}, "activation_function=relu; this model knows only"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
+        ({"n_inner": 48}, "n_inner=48; this model knows only 64"),
+    ],
+)
+def test_a_gpt2_that_ours_can_not_be_is_refused(tmp_path, changes, reason):
+    random_gpt2(tmp_path / "m", vocab_size=256, **changes)
+    with pytest.raises(ValueError, match=reason):
+        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+
+
+def test_settings_that_contradict_the_weights_are_named(tmp_path):
+    random_gpt2(tmp_path / "m", vocab_size=256)
+    with pytest.raises(
+        ValueError, match=r"(?s)n_layer=4: .* has 2.*n_embd=32: .* has 16; leave it out.*max_iters=0"
+    ):
+        pretrained.settle(GPTConfig(n_embd=32, n_layer=4), str(tmp_path / "m"))
+    with pytest.raises(ValueError, match=r"block_size=64: .* has learned 32 positions, and no more"):
+        pretrained.settle(GPTConfig(block_size=64), str(tmp_path / "m"))
+    assert imported(tmp_path / "m", {"kind": "byte"}, block_size=8).wpe.weight.shape == (8, 16)
+    (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match="model_type=bert; known are gpt2, llama, qwen3"):
+        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+
+
+def test_another_tokenizer_is_refused(tmp_path):
+    random_gpt2(tmp_path / "m", vocab_size=300)
+    with pytest.raises(
+        ValueError, match="its weights know a vocabulary of 300, the dataset's tokenizer is byte"
+    ):
+        imported(tmp_path / "m", {"kind": "byte"})
+    with pytest.raises(
+        ValueError, match=r"its weights know GPT-2's tokens .* the dataset's tokenizer is byte"
+    ):
+        pretrained._check_tokenizer("gpt2", {"kind": "byte"}, 50_257)
+    mine, other = CharTokenizer("abc"), CharTokenizer("abd")
+    transformers.PreTrainedTokenizerFast(tokenizer_object=to_tokenizers(mine)).save_pretrained(tmp_path / "m")
+    pretrained._check_tokenizer(str(tmp_path / "m"), mine.to_json(), 3)
+    with pytest.raises(
+        ValueError, match=r"its weights know the tokenizer in .*, the dataset's tokenizer is char"
+    ):
+        pretrained._check_tokenizer(str(tmp_path / "m"), other.to_json(), 3)
+
+
+def test_without_transformers_one_line_says_what_to_install(monkeypatch, tmp_path):
+    random_gpt2(tmp_path / "m", vocab_size=256)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ValueError, match=r"transformers is not installed.*pip install 'transformers>=5'"):
+        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+
+
+@pytest.fixture
+def byte_dataset(tmp_path):
+    folder = tmp_path / "bytes"
+    write_dataset(folder, lambda: [TEXT * 40], "byte", "a test", quiet=True)
+    return str(folder)
+
+
+def start(train_config, byte_dataset, tmp_path, **changes):
+    """The settings of a run of no update from a folder of transformers: the shape is left out."""
+    config = train_config(dataset=byte_dataset, init_from=str(tmp_path / "m"), max_iters=0, **changes)
+    return replace(config, model=replace(GPTConfig(), residual=config.model.residual, block_size=16))
+
+
+def test_an_imported_model_is_a_run_like_any_other(train_config, byte_dataset, tmp_path):
+    """Its skips come off, it goes on the table, it grows, it trains on and resumes."""
+    theirs = random_gpt2(tmp_path / "m", vocab_size=256)
+    whole = start(train_config, byte_dataset, tmp_path)
+    assert train(whole) == 0
+    run = read_run(tmp_path / "run")
+    assert run.config["n_embd"] == 16 and run.config["init_from"] == whole.init_from
+    ours, _, _ = load(tmp_path / "run")
+    ids = torch.randint(256, (2, 16))
+    assert (ours(ids)[0] - theirs(ids).logits).abs().max() < 1e-5
+    assert autopsy.main([str(tmp_path / "run"), "--windows=4", "--tokens=2"]) == 0
+    report = json.loads((tmp_path / "run" / "autopsy.json").read_text(encoding="utf-8"))
+    assert len(report["lesions"]["block"]) == 2 and report["paths"]["error"] < 1e-9
+
+    stripped = start(train_config, byte_dataset, tmp_path, residual="none", out_dir=str(tmp_path / "none"))
+    assert train(stripped) == 0
+    plain, _, _ = load(tmp_path / "none")
+    assert plain.config.residual == "none"
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters(), strict=True))
+    assert (plain(ids)[0] - ours(ids)[0]).abs().max() > 0.01
+
+    longer = replace(whole, optim=replace(whole.optim, max_iters=2), resume=True)
+    assert train(longer) == 0 and read_run(tmp_path / "run").last("step") == 2
+    grown = train_config(
+        dataset=byte_dataset,
+        vocab_size=256,
+        n_layer=4,
+        max_iters=0,
+        init_from=str(tmp_path / "run"),
+        out_dir=str(tmp_path / "g"),
+    )
+    assert train(grown) == 0
+    reached = read_run(tmp_path / "run").last("val/loss")
+    assert read_run(tmp_path / "g").last("val/loss") == pytest.approx(reached, abs=1e-6)
+
+
+def test_our_own_trained_skips_come_off_too(train_config, tmp_path):
+    train(train_config(max_iters=3))
+    settings = {"init_from": str(tmp_path / "run"), "max_iters": 0, "out_dir": str(tmp_path / "none")}
+    train(train_config(residual="none", block_size=8, **settings))
+    plain, _, state = load(tmp_path / "none")
+    pre, _, _ = load(tmp_path / "run" / "checkpoint" / "last")
+    assert state["config"]["residual"] == "none" and plain.wpe.weight.shape == (8, 16)
+    assert torch.equal(plain.blocks[1].mlp.c_fc.weight, pre.blocks[1].mlp.c_fc.weight)
+    with pytest.raises(ValueError, match=r"residual=post: the model in .* has pre"):
+        train(train_config(residual="post", **settings | {"out_dir": str(tmp_path / "post")}))
+
+
+@pytest.mark.parametrize("wiring", ["post", "rezero", "layerscale", "identity_start"])
+def test_a_wiring_without_a_place_for_the_weights_is_refused(tmp_path, wiring):
+    random_gpt2(tmp_path / "m", vocab_size=256)
+    with pytest.raises(
+        ValueError, match=f"residual={wiring}, {wiring}: .* its weights fit residual=pre, none"
+    ):
+        imported(tmp_path / "m", {"kind": "byte"}, residual=wiring)
+
+
+def test_compare_knows_the_cells_of_an_imported_model(train_config, byte_dataset, tmp_path):
+    random_gpt2(tmp_path / "m", vocab_size=256)
+    config = tmp_path / "c.py"
+    config.write_text(
+        f"dataset = {byte_dataset!r}\ninit_from = {str(tmp_path / 'm')!r}\n"
+        f"out_dir = {str(tmp_path / 'grid')!r}\n"
+        "block_size = 16\nmax_iters = 0\neval_windows = 4\nprobe_windows = 2\ndevice = 'cpu'\n"
+    )
+    args, places, settings = read_arguments([str(config), "--arms=pre,none"])
+    cells = plan(args, places, settings)
+    for _, words in cells:
+        assert door(words) == 0
+    assert plan(args, places, settings) == cells  # finished cells are the same runs, not others
+    losses = [read_run(folder).last("val/loss") for folder, _ in cells]
+    assert losses[0] != losses[1]
+
+
+MODELS = {
+    "gpt2": ({}, "gpt2"),
+    "gpt2 without biases, head apart": ({"bias": False, "tie_weights": False}, "gpt2"),
+    "gpt2 with squared ReLU": ({"mlp": "relu2"}, "gpt2"),
+    "llama": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False}, "llama"),
+    "llama with biases": (
+        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_kv_head": 1, "tie_weights": False},
+        "llama",
+    ),
+    "qwen3": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False, "qk_norm": True}, "qwen3"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
+    changes, kind = MODELS[name]
+    torch.manual_seed(0)
+    ours = GPT(tiny_config(vocab_size=256, block_size=32, **changes)).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    assert export.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
+    assert theirs.config.model_type == kind and apart(ours, theirs, 256) < 1e-5
+    assert apart(imported(tmp_path / "m", {"kind": "byte"}), theirs, 256) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"residual": "none"}, r"attn_residual=none: transformers has no model .*: y = F\(N\(x\)\)"),
+        ({"mlp_residual": "none"}, "mlp_residual=none"),
+        (
+            {"norm": "rmsnorm"},
+            "norm=rmsnorm, mlp=gelu, pos=learned: GPT-2 has layernorm.*no model here has this mix",
+        ),
+        ({"qk_norm": True}, "qk_norm=True, n_kv_head=0: GPT-2 has neither"),
+        ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "qk_norm": True}, "Qwen3 has no biases"),
+    ],
+)
+def test_what_transformers_can_not_express_is_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        pretrained.to_transformers(GPT(tiny_config(**changes)))
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
+    tokenizer = {
+        "char": lambda: CharTokenizer(TEXT),
+        "byte": ByteTokenizer,
+        "bpe": lambda: train_bpe([TEXT], 300),
+    }[kind]()
+    model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
+    export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
+    assert theirs.decode(theirs(TEXT).input_ids) == TEXT
+    if kind == "char":
+        with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
+            theirs("Ω")
+
+
+@pytest.mark.skipif(
+    not MERGES.exists() and "TIKTOKEN_CACHE_DIR" not in os.environ, reason="needs GPT-2's merges"
+)
+def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
+    from reslab.tokenizer import GPT2Tokenizer
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
+    made = export.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
+    assert made(TEXT).input_ids == GPT2Tokenizer().encode(TEXT).tolist()
+    assert made.convert_tokens_to_ids("<|endoftext|>") == made.eos_token_id == 50_256 and len(made) == 50_257
+
+
+def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path, capsys, monkeypatch):
+    train(train_config(max_iters=2))
+    folder = tmp_path / "out"
+    words = [str(tmp_path / "run"), str(folder)]
+    assert export.main(words) == 0
+    assert "as gpt2" in capsys.readouterr().out
+    made = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="exists, and nothing is replaced unasked; give --overwrite"):
+        export.main(words)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            nn.Module, "load_state_dict", lambda *a, **k: (_ for _ in ()).throw(ValueError("broken"))
+        )
+        with pytest.raises(ValueError):
+            export.main([*words, "--overwrite"])
+    assert (folder / "model.safetensors").read_bytes() == made
+    assert export.main([*words, "--overwrite"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="it holds no exported model; choose another DIR"):
+        export.main([words[0], str(tmp_path / "mine"), "--overwrite"])
