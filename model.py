@@ -21,8 +21,9 @@ from torch import nn
 from reslab.attention import attend
 from reslab.inits import INITS, generator_of
 from reslab.kvcache import KVCache, context_start
+from reslab.layers import ACTIVATIONS, NORMS, make_norm
 from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
-from reslab.residual import NORMS, WIRINGS, make_norm
+from reslab.residual import WIRINGS
 from reslab.rotary import rotate, rotations
 from reslab.sampling import pick_token
 
@@ -378,16 +379,3 @@ class GPT(nn.Module):
             token = pick_token(logits.float(), temperature, top_k, top_p, generator)
             idx = torch.cat([idx, token[:, None]], dim=1)
             yield token
-
-
-def _swiglu(x: torch.Tensor) -> torch.Tensor:
-    gate, value = x.chunk(2, dim=-1)
-    return F.silu(gate) * value
-
-
-ACTIVATIONS = {
-    "gelu": partial(F.gelu, approximate="tanh"),
-    "gelu_erf": F.gelu,
-    "relu2": lambda x: F.relu(x).square(),
-    "swiglu": _swiglu,
-}

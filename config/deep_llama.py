@@ -7,7 +7,7 @@
 # Vary it: --qk_norm, --mlp=relu2, --init=orthogonal, --learning_rate=3e-3.
 
 dataset = "stdlib"
-out_dir = "runs/deep-llama"
+out_dir = "runs/deep_llama"
 
 norm = "rmsnorm"
 mlp = "swiglu"

@@ -3,7 +3,7 @@
 #     python train.py config/eval_gpt2_large.py
 
 dataset = "shakespeare"
-out_dir = "runs/gpt2-large"
+out_dir = "runs/eval_gpt2_large"
 
 init_from = "gpt2-large"
 block_size = 1024

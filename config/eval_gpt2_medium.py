@@ -3,7 +3,7 @@
 #     python train.py config/eval_gpt2_medium.py
 
 dataset = "shakespeare"
-out_dir = "runs/gpt2-medium"
+out_dir = "runs/eval_gpt2_medium"
 
 init_from = "gpt2-medium"
 block_size = 1024

@@ -3,7 +3,7 @@
 #     python train.py config/eval_gpt2_xl.py
 
 dataset = "shakespeare"
-out_dir = "runs/gpt2-xl"
+out_dir = "runs/eval_gpt2_xl"
 
 init_from = "gpt2-xl"
 block_size = 1024

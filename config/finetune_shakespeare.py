@@ -10,7 +10,7 @@
 # The best checkpoint by validation loss is kept. Not measured here: the weights need a download.
 
 dataset = "shakespeare"
-out_dir = "runs/finetune-shakespeare"
+out_dir = "runs/finetune_shakespeare"
 
 init_from = "gpt2-xl"
 block_size = 1024

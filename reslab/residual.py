@@ -17,11 +17,7 @@ import torch
 from torch import nn
 
 from reslab.inits import orthogonal
-
-
-def make_norm(config) -> nn.Module:
-    """N of the equations, over the channels, with a learned gain: see NORMS."""
-    return NORMS[config.norm](config)
+from reslab.layers import make_norm
 
 
 class Residual(nn.Module):
@@ -406,16 +402,6 @@ class IdentityStart(Plain):
             others[0].copy_(orthogonal(others[0]))
 
 
-def _layer_norm(config):
-    """N(x) = g (x - mean x) / sqrt(var x + eps) + b (Ba et al. 2016, arXiv 1607.06450)."""
-    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
-
-
-def _rms_norm(config):
-    """N(x) = g x / sqrt(mean x^2 + eps) (Zhang & Sennrich 2019, arXiv 1910.07467); it has no bias."""
-    return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
-
-
 WIRINGS = {
     "pre": PreNorm,
     "none": Plain,
@@ -435,5 +421,3 @@ WIRINGS = {
     "silent": Silent,
     "identity_start": IdentityStart,
 }
-
-NORMS = {"layernorm": _layer_norm, "rmsnorm": _rms_norm}

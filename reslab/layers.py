@@ -1,0 +1,36 @@
+"""Norms and nonlinearities: the small functions that a model's settings choose by name."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def make_norm(config) -> nn.Module:
+    """N of the equations, over the channels, with a learned gain: see NORMS."""
+    return NORMS[config.norm](config)
+
+
+def _layer_norm(config):
+    """N(x) = g (x - mean x) / sqrt(var x + eps) + b (Ba et al. 2016, arXiv 1607.06450)."""
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
+def _rms_norm(config):
+    """N(x) = g x / sqrt(mean x^2 + eps) (Zhang & Sennrich 2019, arXiv 1910.07467); it has no bias."""
+    return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
+
+
+def _swiglu(x: torch.Tensor) -> torch.Tensor:
+    gate, value = x.chunk(2, dim=-1)
+    return F.silu(gate) * value
+
+
+NORMS = {"layernorm": _layer_norm, "rmsnorm": _rms_norm}
+ACTIVATIONS = {
+    "gelu": partial(F.gelu, approximate="tanh"),
+    "gelu_erf": F.gelu,
+    "relu2": lambda x: F.relu(x).square(),
+    "swiglu": _swiglu,
+}
