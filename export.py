@@ -55,7 +55,9 @@ def write(folder: Path, model, tokenizer) -> float:
         raise ValueError(f"the logits of what was written differ by {apart:.1e}; nothing was kept")
     text = tokenizer.decode_bytes(idx.flatten().tolist()).decode("utf-8", "replace")
     text = text.replace("\N{REPLACEMENT CHARACTER}", "")
-    their_ids = package.AutoTokenizer.from_pretrained(folder, local_files_only=True)(text).input_ids
+    their_ids = package.AutoTokenizer.from_pretrained(folder, local_files_only=True)(
+        text, verbose=False
+    ).input_ids
     if their_ids != tokenizer.encode(text).tolist():
         raise ValueError("the tokenizer that was written gives other ids; nothing was kept")
     return apart

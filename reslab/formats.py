@@ -59,8 +59,8 @@ def architecture(config) -> str:
     for key in ("attn_residual", "mlp_residual"):
         name = getattr(config, key) or config.residual
         if name != "pre":
-            equation = WIRINGS[name].__doc__.splitlines()[0]
-            faults.append(f"{key}={name}: transformers has no model whose skips are wired as in: {equation}")
+            equation = WIRINGS[name].__doc__.splitlines()[0].rstrip(".")
+            faults.append(f"{key}={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: {equation}")
     modern = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope"}
     is_modern = [getattr(config, key) == value for key, value in modern.items()]
     has = ", ".join(f"{key}={getattr(config, key)}" for key in modern)

@@ -301,7 +301,10 @@ def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"residual": "none"}, r"attn_residual=none: transformers has no model .*: y = F\(N\(x\)\)"),
+        (
+            {"residual": "none"},
+            r"attn_residual=none: GPT-2 .* x \+ F\(N\(x\)\), this wiring: y = F\(N\(x\)\)",
+        ),
         ({"mlp_residual": "none"}, "mlp_residual=none"),
         (
             {"norm": "rmsnorm"},
