@@ -57,21 +57,23 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
 
 
 def copy(source: Path, folder: Path) -> None:
-    """Make folder the same checkpoint as source, sharing its files where the disk can."""
+    """Make folder the same checkpoint as source, sharing its files where the disk can.
+
+    Raises:
+        MachineError: it can't be written; the one that was there stays.
+    """
     temporary = _sibling(folder, ".tmp")
-    _discard(temporary)
     try:
-        shutil.copytree(source, temporary, copy_function=os.link)
-    except (OSError, shutil.Error):
         _discard(temporary)
         try:
+            shutil.copytree(source, temporary, copy_function=os.link)
+        except (OSError, shutil.Error):
+            _discard(temporary)
             shutil.copytree(source, temporary)
-        except (OSError, shutil.Error) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise MachineError(
-                f"{folder}: can't be saved ({error}); what was saved before is whole"
-            ) from None
-    _swap(temporary, folder, keep=False)
+        _swap(temporary, folder, keep=False)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise MachineError(f"{folder}: can't be saved ({error}); what was saved before is whole") from None
 
 
 def find(*folders: Path, needs: tuple[str, ...] = RESUMED) -> Path | None:
@@ -120,12 +122,17 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
 
 
 def settle(folder: Path, found: Path) -> None:
-    """Go on from what find() found: when that is the one before folder, it takes folder's place."""
+    """Go on from what find() found: when that is the one before folder, it takes folder's place.
+
+    A life may have ended after it saved its best state and before it copied it to best: that is done now.
+    """
     if found != folder:
         _discard(_sibling(folder, ".damaged"))
         if folder.exists():
             folder.rename(_sibling(folder, ".damaged"))
         found.rename(folder)
+    if load_state(folder).get("best"):
+        copy(folder, folder.with_name("best"))
 
 
 def remove(folder: Path) -> None:

@@ -85,6 +85,7 @@ def save(
     last = folder / "checkpoint" / "last"
     facts = {key: getattr(state, key) for key in SAVED}
     facts |= {
+        "best": best,
         "best_val_loss": state.best_val_loss if math.isfinite(state.best_val_loss) else None,
         "metrics_bytes": log.size(),
         "config": config | {"vocab_size": state.model.config.vocab_size},

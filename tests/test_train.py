@@ -170,6 +170,25 @@ def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path, monkeypatch):
     assert rows(parts) == rows(whole)
 
 
+def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
+    whole, parts = train_config(max_iters=10), train_config(max_iters=10, out_dir=str(tmp_path / "b"))
+    train(whole)
+    real, copies = checkpoint.copy, []
+
+    def killed(source, folder):
+        copies.append(folder)
+        if len(copies) == 3:
+            raise SystemExit("kill -9")
+        real(source, folder)
+
+    monkeypatch.setattr(checkpoint, "copy", killed)
+    with pytest.raises(SystemExit):
+        train(parts)
+    train(replace(parts, resume=True))
+    best = [Path(c.out_dir) / "checkpoint" / "best" / "model.safetensors" for c in (whole, parts)]
+    assert best[0].read_bytes() == best[1].read_bytes()
+
+
 def test_best_is_the_best(train_config):
     config = train_config(
         learning_rate=1.0, eval_interval=1, schedule="constant", grad_clip=0.0, warmup_iters=0

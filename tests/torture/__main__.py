@@ -32,7 +32,7 @@ def tests(*names: str):
     """A row that has no number to make larger: tests of the suite, by name."""
 
     def row(dataset: Path, folder: Path, share: float) -> dict:
-        words = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "-rs"]
+        words = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
         files = sorted({name.split("::")[0] for name in names})
         keys = " or ".join(name.split("::")[1] for name in names)
         done = subprocess.run(

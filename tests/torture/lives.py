@@ -83,10 +83,10 @@ class Life:
         return self.output.read_text(encoding="utf-8")
 
 
-def record(folder: Path) -> tuple[list[dict], bytes]:
-    """What must be the same, bit for bit: rows without the clock, and the final weights."""
+def record(folder: Path) -> tuple[list[dict], bytes, bytes]:
+    """What must be the same, bit for bit: rows without the clock, the final weights and the best."""
     rows = [{k: v for k, v in row.items() if k not in CLOCK} for row in read_run(folder).rows]
-    return rows, (folder / "checkpoint" / "last" / "model.safetensors").read_bytes()
+    return rows, *((folder / "checkpoint" / n / "model.safetensors").read_bytes() for n in ("last", "best"))
 
 
 def kills(dataset: Path, folder: Path, count: int, steps: int = 40, seed: int = 0) -> dict:
