@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,9 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, by row, in this file")
     args = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that what is mounted goes
     broken = 0
     with tempfile.TemporaryDirectory(prefix="tortured ü ") as place:  # a blank and a letter that is not ASCII
         data = Path(place) / "data"
