@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
 from reslab import checkpoint, configure, corpus, device, memory, probes
 from reslab.dataset import open_dataset
@@ -132,4 +133,4 @@ def loss(quick: bool) -> dict:
     return {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": found}
 
 
-TASKS = {"data": data, "checkpoint": save, "probe": probe, "loss": loss}
+TASKS = {"kernels": kernels, "data": data, "checkpoint": save, "probe": probe, "loss": loss}

@@ -49,7 +49,7 @@ def run(side, sides, torch, task: str, **words) -> dict:
         return {"val_loss": side.val_loss()}
     if task == "memory":
         return {"bytes": peak_bytes(side, torch)}
-    if task == "kernels":
+    if task == "kernel_seconds":
         return {"kernels_s": kernel_seconds(side, words["count"])}
     if task in local.TASKS:
         return local.TASKS[task](words["quick"])

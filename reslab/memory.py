@@ -63,7 +63,10 @@ def linear_cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.T
     x, targets = x.flatten(0, -2), targets.flatten()
     whole_digits = not torch.is_autocast_enabled(x.device.type) and x.dtype != torch.bfloat16
     if whole_digits and hasattr(F, "linear_cross_entropy"):
-        options = torch.nn.LinearCrossEntropyOptions()
+        # Its own choice of chunks is a few tokens each, and every chunk writes the whole gradient of weight.
+        options = torch.nn.LinearCrossEntropyOptions(
+            batch_chunk_size=_chunk_size(weight), chunking_method=None
+        )
         return F.linear_cross_entropy(x, weight, targets, options=options)
     losses = [
         checkpoint(_chunk_loss, x[rows], weight, targets[rows], use_reentrant=False)
@@ -89,5 +92,9 @@ def _chunk_loss(x, weight, targets):
 
 def _chunks(count: int, weight: torch.Tensor) -> list[slice]:
     """Slices of `count` tokens, each with at most CHUNK bytes of logits."""
-    size = max(1, CHUNK // (4 * weight.shape[0]))
+    size = _chunk_size(weight)
     return [slice(begin, begin + size) for begin in range(0, count, size)]
+
+
+def _chunk_size(weight: torch.Tensor) -> int:
+    return max(1, CHUNK // (4 * weight.shape[0]))

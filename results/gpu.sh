@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures what needs a GPU, and keeps the figures here as JSON: about an hour on one H200.
 #
-#     bash results/gpu.sh
+#     bash results/gpu.sh                          everything
+#     NANOGPT=../nanoGPT bash results/gpu.sh speed    the speed cases alone, one call, under ten minutes
 #
 # Needs a network or prepared data for tiny Shakespeare. Runs that are finished are kept.
 set -euo pipefail
@@ -10,6 +11,11 @@ python=.venv/bin/python
 [ -x "$python" ] || python=python
 
 [ -f data/shakespeare_char/meta.json ] || "$python" data/shakespeare_char/prepare.py
+
+# Speed first: every GPU case against nanoGPT's checkout where NANOGPT names one, under ten minutes.
+"$python" bench.py ${NANOGPT:+--peer "nanogpt=$NANOGPT"} --only gpt2,48L384,1000L,shakespeare,loss,depth,sample-1
+[ "${1:-}" = speed ] && exit 0
+
 [ -f data/shakespeare/meta.json ] || "$python" data/shakespeare/prepare.py
 
 "$python" compare.py config/shakespeare_char.py --json results/shakespeare_char.json --page runs/shakespeare_char.html
