@@ -3,9 +3,10 @@
 #
 #     python compare.py config/wirings.py --jobs 2 --page runs/wirings.html
 #
-# The others pass already in config/study.py (300 updates). Expected (results/wirings.json): five of these seven pass.
-# sandwich ends 0.18 nats above the line: its branches start at rms 1 beside embeddings of std 0.02. identity_start
-# ends 0.29 above and is still falling: with W_Q = 0 and b = 0 it learns to mix tokens slowly.
+# The others pass already in config/study.py (300 updates). Expected (results/wirings.json): five of these
+# seven pass. sandwich ends 0.18 nats above the line: its branches start at rms 1 beside embeddings of std
+# 0.02. identity_start ends 0.29 above and is still falling: with W_Q = 0 and b = 0 it learns to mix tokens
+# slowly.
 
 dataset = "stdlib"
 out_dir = "runs/wirings"
