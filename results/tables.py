@@ -232,6 +232,7 @@ TABLES = {
     "laptop": lambda: pair("laptop"),
     "deep": lambda: pair("deep"),
     "thousand": lambda: pair("thousand"),
+    "llama": lambda: pair("study-llama"),
     "reach": reach,
     "rates": rates,
     "seeds": seeds,
