@@ -204,6 +204,7 @@ def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
             "dataset": config.dataset,
             "out_dir": config.out_dir,
             "max_iters": 2,
+            "warmup_iters": 1,
             "device": "cpu",
             "log": "trackio",
         }.items()
