@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -39,6 +40,7 @@ from reslab.lock import only_one
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer, set_learning_rate
 from reslab.outcome import exit_code, say
 from reslab.progress import Progress, Stop, resume_command
+from reslab.residual import WIRINGS
 from reslab.runlog import NoLog, RunLog, changes, claim, read_run, write_config
 from reslab.trainstate import TrainState, begin, describe, save
 from reslab.yardstick import verdict
@@ -95,6 +97,8 @@ class TrainConfig:
     """Compute activations again on the way back instead of holding them: less memory, a third more time."""
     profile: bool = False
     """Trace some updates into out_dir/trace.json and print their time by kind of layer."""
+
+    CHOICES: ClassVar[str] = f"residual is one of {', '.join(WIRINGS)}; see reslab/residual.py.\n"
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""

@@ -196,7 +196,7 @@ def _help(cls) -> None:
         with plain:
             _tyro(cls, ["--help"], quiet=False)
     finally:
-        print(re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()), end="")
+        print(re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()) + getattr(cls, "CHOICES", ""), end="")
 
 
 def _words(settings: dict[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from conftest import ROOT, run_python
 
 import compare
 import train
+from reslab.residual import WIRINGS
 
 TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]
 TINY += ["--warmup_iters=2", "--eval_interval=4", "--log_interval=1", "--device=cpu"]
@@ -211,3 +212,4 @@ def test_every_cell_of_a_study_can_be_trained(name):
 def test_the_help_names_every_wiring_and_setting():
     shown = run_python("train.py", "--help").stdout
     assert all(f"--{key} " in shown for key in ("n_layer", "residual", "learning_rate", "resume"))
+    assert all(name in shown.splitlines()[-1] for name in WIRINGS)
