@@ -6,7 +6,7 @@ characters become a list of words of one character. Nothing is added: no start t
 
 import itertools
 
-from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer
+from reslab.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -27,16 +27,17 @@ def to_tokenizers(tokenizer):
         return made
     if isinstance(tokenizer, ByteTokenizer):
         ranks = {bytes([i]): i for i in range(256)}
-    elif isinstance(tokenizer, BPETokenizer):
+    elif isinstance(tokenizer, BPETokenizer) and tokenizer.pattern == GPT2_PATTERN:
         ranks = tokenizer.ranks
     else:
-        raise ValueError(f"{type(tokenizer).__name__}: tokenizers has nothing that cuts text this way")
+        name = getattr(tokenizer, "name", type(tokenizer).__name__)
+        raise ValueError(f"tokenizer={name}: only characters, bytes and words cut as GPT-2 does are written")
     letters = _letters()
     spelled = {token: "".join(letters[byte] for byte in token) for token in ranks}
     merges = [tuple(spelled[part] for part in pair) for pair in merges_of(ranks)]
     made = Tokenizer(models.BPE({spelled[token]: rank for token, rank in ranks.items()}, merges))
-    cuts_words = isinstance(tokenizer, BPETokenizer)  # by GPT-2's pattern, which ByteLevel has built in
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cuts_words)
+    # Words are cut by GPT-2's pattern, which is built in; single bytes don't mind.
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     made.decoder = decoders.ByteLevel()
     return made
 

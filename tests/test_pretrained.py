@@ -20,7 +20,7 @@ from reslab import pretrained
 from reslab.corpus import write_dataset
 from reslab.hf_tokenizer import to_tokenizers
 from reslab.runlog import read_run
-from reslab.tokenizer import ByteTokenizer, CharTokenizer, train_bpe
+from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
 from sample import load
 from train import main as door
 from train import train
@@ -334,6 +334,12 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
     if kind == "char":
         with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
             theirs("Ω")
+
+
+def test_words_cut_by_another_pattern_are_refused():
+    other = BPETokenizer("mine", r"\w+|\W", {bytes([byte]): byte for byte in range(256)})
+    with pytest.raises(ValueError, match="tokenizer=mine: only characters, bytes and words cut as GPT-2"):
+        to_tokenizers(other)
 
 
 @pytest.mark.skipif(
