@@ -80,6 +80,60 @@ def visible(stream) -> torch.Tensor:
     return x.mean(dim=0) if x.dim() == 4 else x
 
 
+class _Watch:
+    """Hooks on a model that keep what one forward pass shows, until remove()."""
+
+    def __init__(self, model):
+        self.streams, self.branches, self.normed = [], [], []
+        self.middles, self.entries = [], {}  # streams between attention and MLP; sublayer -> x as F reads it
+        self.sublayers = [pair for block in model.blocks for pair in _sublayers(block)]
+        self.handles = []
+        for block in model.blocks:
+            self._before(block, lambda x: self.streams.append(newest(x)))
+            self._before(block.attn, lambda x: self.normed.append(x.detach()))
+            self._before(block.mlp_residual, lambda x: self.middles.append(newest(x)))
+        for sublayer, (residual, branch) in enumerate(self.sublayers):
+            self._before(residual, self._arrive)
+            self.handles.append(branch.register_forward_hook(self._leave))
+            if residual.stream == "x" and residual.skip is not None:
+                self._enter(sublayer, residual.norm if hasattr(residual, "norm") else branch)
+        last = model.blocks[-1].register_forward_hook(lambda _, args, out: self.streams.append(newest(out)))
+        self.handles.append(last)
+
+    def _before(self, module, look) -> None:
+        self.handles.append(module.register_forward_pre_hook(lambda _, args: look(args[0])))
+
+    def _arrive(self, stream) -> None:
+        self.x = visible(stream)
+
+    def _leave(self, module, args, output) -> None:
+        self.branches.append((_readable(self.x.detach()), _readable(output.detach())))
+
+    def _enter(self, sublayer: int, first) -> None:
+        """Give what a branch reads a node of its own: what comes back to it has passed the branch alone."""
+
+        def alias(module, args):
+            self.entries[sublayer] = args[0].view_as(args[0])
+            return (self.entries[sublayer],)
+
+        self.handles.append(first.register_forward_pre_hook(alias))
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def crossings(self, reached, between, back) -> list[Crossing | None]:
+        """From dL/dh of the streams, of those between, and of the entries: one Crossing per sublayer."""
+        arrivals = [g for pair in zip(reached, [*between, None], strict=True) for g in pair]
+        came_back = dict(zip(self.entries, back, strict=True))
+        return [
+            Crossing(residual.skip, arrivals[k + 1], came_back.get(k), arrivals[k])
+            if residual.stream == "x"
+            else None
+            for k, (residual, _) in enumerate(self.sublayers)
+        ]
+
+
 def snapshot(model, inputs, targets) -> Snapshot:
     """Run one batch through the model and look.
 
@@ -87,76 +141,28 @@ def snapshot(model, inputs, targets) -> Snapshot:
         model: the uncompiled GPT; its mode and its gradients are left as they were.
         inputs, targets: token ids (B, T) on its device.
     """
-    streams, branches, normed, carried = [], [], [], {}
-    middles, entries = [], {}  # the streams between attention and MLP; sublayer -> x as its branch reads it
-    sublayers = [pair for block in model.blocks for pair in _sublayers(block)]
-
-    def keep(stream):
-        streams.append(newest(stream))
-
-    def before_block(module, args):
-        keep(args[0])
-
-    def before_residual(module, args):
-        carried["x"] = visible(args[0])
-
-    def before_mlp(module, args):
-        middles.append(newest(args[0]))
-
-    def entering(sublayer):
-        def alias(module, args):
-            # The same numbers as a node of their own: what comes back to it has passed the branch alone.
-            entries[sublayer] = args[0].view_as(args[0])
-            return (entries[sublayer],)
-
-        return alias
-
-    def after_branch(module, args, output):
-        branches.append((_readable(carried["x"].detach()), _readable(output.detach())))
-
-    def before_attention(module, args):
-        normed.append(args[0].detach())
-
     training = model.training
     model.eval()
-    handles = []
+    watch = _Watch(model)
     try:
-        for block in model.blocks:
-            handles.append(block.register_forward_pre_hook(before_block))
-            handles.append(block.attn.register_forward_pre_hook(before_attention))
-            handles.append(block.mlp_residual.register_forward_pre_hook(before_mlp))
-        for sublayer, (residual, branch) in enumerate(sublayers):
-            handles.append(residual.register_forward_pre_hook(before_residual))
-            handles.append(branch.register_forward_hook(after_branch))
-            if residual.stream == "x" and residual.skip is not None:
-                first = residual.norm if hasattr(residual, "norm") else branch
-                handles.append(first.register_forward_pre_hook(entering(sublayer)))
-        handles.append(model.blocks[-1].register_forward_hook(lambda module, args, output: keep(output)))
         with torch.enable_grad(), uncompiled():
             _, loss = model(inputs, targets)
             names, parameters = zip(*model.named_parameters(), strict=True)
-            wanted = [*parameters, *streams, *middles, *entries.values()]
+            groups = [parameters, watch.streams, watch.middles, watch.entries.values()]
+            wanted = [tensor for group in groups for tensor in group]
             found = torch.autograd.grad(loss, wanted, allow_unused=True)
     finally:
-        for handle in handles:
-            handle.remove()
+        watch.remove()
         model.train(training)
-    found = [_readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, found, strict=True)]
-    gradients = dict(zip(names, found, strict=False))
-    found = found[len(names) :]
+    whole = (torch.zeros_like(x) if g is None else g for x, g in zip(wanted, found, strict=True))
+    found = map(_readable, whole)
+    gradients, reached, between, back = ([next(found) for _ in group] for group in groups)
     # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
-    reached = [g.sum(dim=0) if g.dim() == 4 else g for g in found[: len(streams)]]
-    between, back = found[len(streams) : len(streams) + len(middles)], found[len(streams) + len(middles) :]
-    arrivals = [g for pair in zip(reached, [*between, None], strict=True) for g in pair]
-    came_back = dict(zip(entries, back, strict=True))
-    crossings = [
-        Crossing(residual.skip, arrivals[k + 1], came_back.get(k), arrivals[k])
-        if residual.stream == "x"
-        else None
-        for k, (residual, _) in enumerate(sublayers)
-    ]
-    seen = [_readable(visible(stream.detach())) for stream in streams]
-    return Snapshot(seen, reached, branches, normed, crossings, gradients, model)
+    reached = [g.sum(dim=0) if g.dim() == 4 else g for g in reached]
+    seen = [_readable(visible(stream.detach())) for stream in watch.streams]
+    crossings = watch.crossings(reached, between, back)
+    named = dict(zip(names, gradients, strict=True))
+    return Snapshot(seen, reached, watch.branches, watch.normed, crossings, named, model)
 
 
 def gradient_reach(seen: Snapshot) -> list[float]:
