@@ -5,10 +5,10 @@
 #     python train.py config/shakespeare_char_cpu.py
 #     python train.py config/shakespeare_char_cpu.py --max_iters=2000   # 1.599 (one seed)
 #
-# Expected: val 1.837 (three seeds, 1.826 to 1.855). How it was chosen, one seed each, linear to zero: Muon at 0.02
-# beside AdamW at 4e-3 gave 1.864, at 8e-3 1.856; with 500 updates 1.904 and 1.913 (two other seeds); AdamW
-# alone at 5e-3 gave 1.970 with 800, and 1.753 with all 2000. `python bench.py --peer nanogpt=PATH --only val`
-# trains three seeds, against nanoGPT's clock; docs/speed.md has the state of it.
+# Expected: val 1.837 (three seeds, 1.826 to 1.855). How it was chosen, one seed each, linear to zero: Muon
+# at 0.02 beside AdamW at 4e-3 gave 1.864, at 8e-3 1.856; with 500 updates 1.904 and 1.913 (two other
+# seeds); AdamW alone at 5e-3 gave 1.970 with 800, and 1.753 with all 2000. `python bench.py --peer
+# nanogpt=PATH --only val` trains three seeds, against nanoGPT's clock; docs/speed.md has the state of it.
 
 dataset = "shakespeare_char"
 out_dir = "runs/shakespeare_char_cpu"
