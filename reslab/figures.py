@@ -96,7 +96,7 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
                 label = f"{name}, {n} layers"
                 figure.add_trace(_with_spread(rates, [at[rate] for rate in rates], label, line))
     _yardstick_lines(figure, group[0])
-    figure.update_xaxes(title="learning rate", type="log")
+    figure.update_xaxes(title="learning rate", type="log", exponentformat="power")
     figure.update_yaxes(title="final validation loss, nats per token")
     return figure.update_layout(height=480)
 
