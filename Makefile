@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 OPTIONS ?=# settings for the demo's runs, e.g. make demo OPTIONS="--max_iters=50 --warmup_iters=5"
 
-.PHONY: demo test setup clean
+.PHONY: demo test test-slow setup clean
 
 demo: setup
 	$(RUN) compare.py config/laptop.py --arms pre,none $(OPTIONS) --page runs/laptop.html
@@ -16,6 +16,9 @@ test: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest
+
+test-slow: setup
+	$(RUN) -m pytest -m slow
 
 setup: .venv/installed
 

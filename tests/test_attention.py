@@ -43,6 +43,7 @@ def test_dropped_weights_are_as_many_as_asked_for():
     assert y.mean() == pytest.approx(1, abs=0.02) and y.std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wiring", ["pre", "deepnorm", "hyper", "depth_scaled", "dense"])
 def test_a_region_is_compiled_once_for_all_layers(wiring, monkeypatch):
     graphs = []

@@ -14,7 +14,7 @@ from reslab.pictures import browser, missing, open_page, write_pictures
 from reslab.runlog import read_run
 from reslab.serve import PageServer
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
 NETWORK = re.compile(r"^(https?|wss?|ftp):")
 
 

@@ -22,10 +22,13 @@ from reslab.configure import flat
 from reslab.runlog import read_run
 from train import train
 
-pytestmark = pytest.mark.skipif(
-    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
-    reason="this build of torch has no gloo, which connects CPUs",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
+        reason="this build of torch has no gloo, which connects CPUs",
+    ),
+]
 
 
 def _serve(rank: int, pipe) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
 NOTEBOOK = ROOT / "docs" / "lesson.ipynb"
 
 

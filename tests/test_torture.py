@@ -28,6 +28,9 @@ def test_full_disks_keep_the_checkpoint_before(dataset_folder, tmp_path):
     assert lives.full_disks(dataset_folder, tmp_path, 2)["former checkpoint whole"] == 2
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_damaged_checkpoints_are_found(tmp_path):
     seen = damage.checkpoint_bytes(tmp_path, 60)
     assert seen["found, named, and the one before taken"] == 60
