@@ -6,6 +6,7 @@ import sys
 import pytest
 from torture import commands, damage, lives
 
+pytestmark = pytest.mark.slow
 needs_fork = pytest.mark.skipif(
     not hasattr(os, "fork") or sys.platform == "darwin",
     reason="torch in a forked process is safe on Linux only",
@@ -26,9 +27,6 @@ def test_signals_save_within_one_update(dataset_folder, tmp_path):
 @needs_fork
 def test_full_disks_keep_the_checkpoint_before(dataset_folder, tmp_path):
     assert lives.full_disks(dataset_folder, tmp_path, 2)["former checkpoint whole"] == 2
-
-
-pytestmark = pytest.mark.slow
 
 
 def test_damaged_checkpoints_are_found(tmp_path):
