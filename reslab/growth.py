@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from reslab import checkpoint, configure, pretrained
-from reslab.optimizer import decay_groups
+from reslab.optimizer import OptimConfig, make_optimizer
 from reslab.residual import WIRINGS
 
 
@@ -82,7 +82,8 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
         for block, old_block in zip(model.blocks, place, strict=True):
             if old_block is None:
                 _silence(block)
-    memory = _carry(checkpoint.load_optimizer(found)["optimizer"], old, optimizer, pairs)
+    trained_with = configure.from_flat(OptimConfig, saved["config"])
+    memory = _carry(checkpoint.load_optimizer(found)["optimizer"], trained_with, old, optimizer, pairs)
     grown = sum(block is None for block in place)
     rewired = "" if before.residual == model.config.residual else f", residual={model.config.residual} now"
     return (
@@ -151,23 +152,33 @@ def _silence(block) -> None:
                 branch.c_proj.bias.zero_()
 
 
-def _carry(saved: dict, old, optimizer, pairs) -> str:
-    """Copy what AdamW or SGD remembers of each carried parameter."""
-    if not isinstance(optimizer, torch.optim.Optimizer) or "param_groups" not in saved:
-        return "the optimizer starts afresh"
-    order = [p for group in optimizer.param_groups for p in group["params"]]
-    ours = {id(new): theirs for theirs, new in pairs}
-    index = {id(p): number for number, p in enumerate(p for g in decay_groups(old, 0.0) for p in g["params"])}
+def _carry(saved: dict, config: OptimConfig, old, optimizer, pairs) -> str:
+    """Copy what the old optimizer remembers of each carried parameter, when the new one is of its kind.
+
+    Args:
+        saved: the old optimizer's state; config: of the old optimizer.
+    """
+    before = make_optimizer(old, config)
+    if type(before) is not type(optimizer):
+        return "the optimizer, another one, starts afresh"
+    before.load_state_dict(saved)
+    remembered = {parameter: memory for part in _parts(before) for parameter, memory in part.state.items()}
+    theirs = {new: parameter for parameter, new in pairs}
+    order = [(part, p) for part in _parts(optimizer) for group in part.param_groups for p in group["params"]]
     count = 0
-    for parameter in order:
-        memory = saved["state"].get(index.get(id(ours.get(id(parameter))), -1))
-        if memory:
-            optimizer.state[parameter] = {
+    for part, parameter in order:
+        if memory := remembered.get(theirs.get(parameter)):
+            part.state[parameter] = {
                 key: _first_rows(value, parameter) if torch.is_tensor(value) else value
                 for key, value in memory.items()
             }
             count += 1
     return f"the optimizer remembers {count} of {len(order)} parameters"
+
+
+def _parts(optimizer) -> list[torch.optim.Optimizer]:
+    """Muon comes with an AdamW of its own."""
+    return getattr(optimizer, "parts", [optimizer])
 
 
 PLACES = {"end": _end, "middle": _middle, "between": _between}

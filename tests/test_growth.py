@@ -72,6 +72,25 @@ def test_the_optimizer_remembers(train_config, tmp_path):
     assert state.model.blocks[1].mlp.c_fc.weight not in state.optimizer.state
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_other_optimizers_remember_too(train_config, tmp_path, optimizer):
+    short = train_config(max_iters=4, n_layer=2, optimizer=optimizer)
+    train(short)
+    dataset = open_dataset(short.dataset, 16, 1)
+    state = make_state(train_config(n_layer=4, optimizer=optimizer), dataset.vocab_size, "cpu")
+    saved = checkpoint.load_optimizer(tmp_path / "run" / "checkpoint" / "last")["optimizer"]
+    kept = (saved["muon"] if optimizer == "muon" else saved)["state"]
+    said = start_from(tmp_path / "run", state.model, state.optimizer, "end", dataset.tokenizer.to_json())
+    inner = state.optimizer.muon if optimizer == "muon" else state.optimizer
+    first = state.model.blocks[0].attn.c_attn.weight
+    buffer = inner.state[first]["momentum_buffer"]
+    assert any(torch.equal(buffer, one["momentum_buffer"]) for one in kept.values())
+    assert "the optimizer remembers" in said and "0 of" not in said
+    other = make_state(train_config(n_layer=4, optimizer="adamw"), dataset.vocab_size, "cpu")
+    said = start_from(tmp_path / "run", other.model, other.optimizer, "end", dataset.tokenizer.to_json())
+    assert "the optimizer, another one, starts afresh" in said
+
+
 def test_a_grown_run_starts_at_the_loss_that_was_reached(train_config, tmp_path):
     train(train_config(max_iters=6, n_layer=2))
     reached = read_run(tmp_path / "run").last("val/loss")
