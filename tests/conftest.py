@@ -89,3 +89,8 @@ def run_python(*words, cwd: Path = ROOT, code: int = 0, **options) -> subprocess
     assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def pytest_collection_modifyitems(items):
+    """The README's commands take longest, one after the other: they begin first, beside everything else."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
