@@ -3,7 +3,7 @@
     python train.py config/deep.py                          48 layers with skips
     python train.py config/deep.py --residual=none --out_dir=runs/deep-none
     python train.py config/deep.py --resume                 go on after a stop
-    torchrun --nproc_per_node=8 train.py config/deep.py     the same run on 8 GPUs
+    torchrun --nproc_per_node=8 train.py config/deep.py     the same run on 8 GPUs, see docs/scale.md
 
 Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 3 the run diverged;
 128 + a signal's number: stopped and saved (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1 on Linux).
@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from contextlib import ExitStack, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,26 +21,15 @@ from typing import ClassVar
 import torch
 
 from model import GPT, GPTConfig
-from reslab import (
-    capacity,
-    checkpoint,
-    configure,
-    device,
-    distributed,
-    flops,
-    pretrained,
-    probes,
-    profiling,
-    sinks,
-    writing,
-)
+from reslab import capacity, checkpoint, configure, device, distributed, pretrained, probes, sinks, writing
 from reslab.dataset import TokenDataset, find_folder, open_dataset
-from reslab.divergence import trace
 from reslab.evaluation import evaluate
+from reslab.flops import meter
 from reslab.growth import PLACES
 from reslab.lock import only_one
 from reslab.optimizer import OptimConfig, learning_rate, make_optimizer, set_learning_rate
-from reslab.outcome import exit_code, say
+from reslab.outcome import diverged, exit_code, say
+from reslab.profiling import traced
 from reslab.progress import Progress, Stop, resume_command
 from reslab.residual import WIRINGS
 from reslab.runlog import NoLog, RunLog, changes, claim, read_run, write_config
@@ -94,6 +84,8 @@ class TrainConfig:
     """auto (bfloat16 where it is faster), float32, bfloat16, float16, of the matrix products; or float64."""
     compile: str = "auto"
     """auto (on a GPU), True or False."""
+    shard: str = "none"
+    """How a model is on several GPUs (torchrun): none (a whole one on each, DDP) or fsdp (a part on each)."""
     activation_checkpointing: bool = False
     """Compute activations again on the way back instead of holding them: less memory, a third more time."""
     profile: bool = False
@@ -117,10 +109,13 @@ class TrainConfig:
             "dtype": ("auto", *device.DTYPES),
             "compile": ("auto", "True", "False"),
             "grow_at": PLACES,
+            "shard": ("none", "fsdp"),
         }.items():
             if getattr(self, key) not in names:
                 found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
         found += device.faults(self.device)
+        if self.shard == "fsdp" and self.optim.optimizer == "muon":
+            found.append("shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd")
         batch = self.batch_size * self.gradient_accumulation_steps
         windows = {"batch_size * gradient_accumulation_steps": batch}
         windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
@@ -163,6 +158,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
         total = ranks.sum(torch.stack(losses).sum()) / ranks.world
         state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
+        norm = norm.full_tensor() if state.sharded else norm
         loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait of a step
         metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])
@@ -179,12 +175,12 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
 def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress) -> None:
     """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
     state.probed_step = state.step
-    if not state.ranks.first:
-        return
-    run_device = next(state.model.parameters()).device
-    x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
-    seen = probes.snapshot(state.model, x.to(run_device), y.to(run_device))
-    row = probes.measure(seen)
+    with state.whole() as model:
+        if not state.ranks.first:
+            return
+        run_device = next(model.parameters()).device
+        x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
+        row = probes.measure(probes.snapshot(model, x.to(run_device), y.to(run_device)))
     log.write({"step": state.step} | row)
     if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
         progress.say(f"step {state.step}: {line}")
@@ -199,15 +195,23 @@ def make_state(
     shape = config.model
     if 0 < shape.vocab_size < vocab_size:
         raise ValueError(f"vocab_size={shape.vocab_size}: must be 0, or at least the dataset's {vocab_size}")
-    model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed).to(run_device)
+    model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed)
     model.activation_checkpointing = config.activation_checkpointing
-    device.compile_model(model, config.compile, run_device)
     dtype = device.pick_dtype(config.dtype, run_device, shape.n_embd)
     if dtype == "float64":
         model = model.double()
+    sharded = config.shard == "fsdp"
+    copy = deepcopy(model).eval() if sharded and ranks.first else None
+    model = model if sharded else model.to(run_device)
+    device.compile_model(model, config.compile, run_device)
+    if sharded:
+        from reslab import shard  # here, because it takes a second to import
+
+        shard.split(model, run_device)
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
-    replica = distributed.replicate(model, ranks, run_device)
-    return TrainState(model, make_optimizer(model, config.optim), scaler, dtype, ranks, replica)
+    replica = None if sharded else distributed.replicate(model, ranks, run_device)
+    optimizer = make_optimizer(model, config.optim)
+    return TrainState(model, optimizer, scaler, dtype, ranks, replica, sharded, copy)
 
 
 def train(config: TrainConfig) -> int:
@@ -227,7 +231,8 @@ def train(config: TrainConfig) -> int:
         run_device, *_ = configure.collect(
             lambda: distributed.own_device(device.pick_device(config.device), ranks),
             lambda: distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world),
-            lambda: may_use(config) if not distributed.by_torchrun() else distributed.check_restarts(),
+            lambda: distributed.check_launch(config.shard),
+            lambda: None if distributed.by_torchrun() else may_use(config),
             lambda: find_folder(config.dataset),
         )
     device.prepare_torch(run_device)
@@ -277,7 +282,7 @@ def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: dis
     if changed:
         log.write({"step": state.step, "changed": changed})
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    mfu = flops.meter(state.model, run_device, ranks.world)
+    mfu = meter(state.model, run_device, ranks.world)
     shown = Progress(config.optim.max_iters, state.step, tokens, mfu, ranks.first)
     with Stop() as stop, shown as progress:
         code = loop(state, config, dataset, log, progress, stop)
@@ -299,8 +304,9 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         row = evaluate(state, config, dataset)
         finite = math.isfinite(row["train/loss"] + row["val/loss"])
         writes = config.sample_tokens and writing.due(state.step // config.eval_interval, ends)
-        if finite and writes and state.ranks.first:
-            row |= writing.write(state.model, dataset, config.sample_tokens, config.seed)
+        if finite and writes:
+            with state.whole() as model:
+                row |= writing.write(model, dataset, config.sample_tokens, config.seed) if model else {}
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
         done = state.step * progress.tokens_per_step
@@ -320,23 +326,13 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     return True
 
 
-def diverged(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, seen: dict) -> int:
-    """Log the divergence, with what was seen of it already; returns the exit code."""
-    if not state.ranks.first:
-        return 3
-    torch.manual_seed(device.step_seed(config.seed, state.step))
-    parts = config.gradient_accumulation_steps
-    log.write({"step": state.step} | seen | trace(state.model, dataset, state.step, parts, config.batch_size))
-    return 3
-
-
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
     """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
     run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     step = train_step
     if config.profile and state.ranks.first:
-        step = profiling.traced(train_step, state.model, Path(config.out_dir), progress.say)
+        step = traced(train_step, state.model, Path(config.out_dir), progress.say)
     while True:
         if not look(state, config, dataset, log, progress, clock):
             return diverged(state, config, dataset, log, {})
@@ -346,8 +342,10 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
                 said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
                 log.write({"step": state.step, "status": "finished", "verdict": said})
             return 0
-        watches = state.ranks.first and state.probed_step == state.step
-        watched = probes.block_matrices(state.model) if watches else None
+        watches, watched = state.probed_step == state.step, None
+        if watches:
+            with state.whole() as model:
+                watched = probes.block_matrices(model) if model else None
         started = time.perf_counter()
         metrics = step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
@@ -356,9 +354,10 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         state.train_s += time.perf_counter() - started
         state.elapsed_s = time.perf_counter() - clock
         rate = (state.step + 1) * progress.tokens_per_step / state.train_s
-        if watched:
-            metrics["probe/update_ratio"] = probes.update_ratio(state.model, watched)
-        if watched or state.step % config.log_interval == 0:
+        if watches:
+            with state.whole() as model:
+                metrics["probe/update_ratio"] = probes.update_ratio(model, watched) if model else None
+        if watches or state.step % config.log_interval == 0:
             metrics |= {"mfu": progress.mfu(rate)} if progress.mfu else {}
             log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
         state.step += 1

@@ -1,6 +1,6 @@
 """What a GPT needs on each of n ranks, worked out: bytes held, bytes sent.
 
-    python -m reslab.budget                                          shapes from 124M to 7B, 12 to 1000 layers
+    python -m reslab.budget                                          the table of docs/scale.md
     python -m reslab.budget --n_layer=48 --n_embd=1600 --ranks=16    one shape
 
 For the default block (wiring `pre`, GELU, no dropout) and AdamW; P parameters, C wide, L layers, V tokens

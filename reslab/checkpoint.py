@@ -4,6 +4,7 @@
     optimizer.safetensors    the optimizer's and the gradient scaler's state, what is no tensor as JSON
     state.json               step, config, tokenizer and whatever else a resumed run or a sampler needs
     SHA256SUMS               of the three, as `sha256sum` writes it
+    shards/                  of a model that is cut over many ranks, see reslab/shard.py
 
 A new checkpoint is written beside the old one, flushed to the disk, and renamed; the old one stays
 as <name>.previous, to fall back to.
@@ -28,16 +29,21 @@ SAMPLED = ("state.json", "model.safetensors")  # what writing text needs
 RESUMED = (*SAMPLED, "optimizer.safetensors")
 
 
-def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dict) -> None:
+def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dict, more=None) -> None:
     """Write a checkpoint; at any instant folder, or folder.previous, is a whole one.
+
+    Args:
+        more: is given the unfinished folder, to write more into it.
 
     Raises:
         MachineError: it can't be written; the one that was there stays.
     """
-    temporary = _sibling(folder, ".tmp")
+    temporary = unfinished(folder)
     try:
         _discard(temporary)
         temporary.mkdir(parents=True)
+        if more:
+            more(temporary)
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary / "model.safetensors")
         tensors = {}
         rest = json.dumps(_take_apart(optimizer_state, "", tensors))
@@ -46,7 +52,7 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         (temporary / "state.json").write_text(text, encoding="utf-8")
         sums = [f"{_sha256(temporary / name)}  {name}\n" for name in RESUMED]
         (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
-        for path in (*temporary.iterdir(), temporary):
+        for path in (*temporary.rglob("*"), temporary):
             _flush(path)
         _swap(temporary, folder, keep=True)
     except (OSError, SafetensorError) as error:
@@ -54,6 +60,11 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
             _discard(temporary)
         reason = getattr(error, "strerror", None) or str(error)
         raise MachineError(f"{folder}: can't be saved ({reason}); what was saved before is whole") from None
+
+
+def unfinished(folder: Path) -> Path:
+    """Where save() writes until all is there."""
+    return _sibling(folder, ".tmp")
 
 
 def copy(source: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ torchrun starts the processes, one for each GPU, and tells each its rank. Starte
 rank 0 of 1, and everything here gives back what it was given.
 """
 
+import inspect
 import os
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -205,7 +206,7 @@ def joined(ranks: Ranks, run_device: str):
     dist.destroy_process_group()
 
 
-def _store(ranks: Ranks) -> dist.Store:
+def _store(ranks: Ranks) -> "dist.Store":
     """Where the ranks find each other's addresses.
 
     torchrun keeps one store over all restarts, so a rank can find the address of one that is dead (PyTorch
@@ -215,8 +216,11 @@ def _store(ranks: Ranks) -> dist.Store:
     return dist.PrefixStore(f"start {ranks.restarts}", store) if _machines() == 1 else store
 
 
-def check_restarts() -> None:
-    """Raises ValueError where torchrun's restarts would mix up the addresses of dead and living ranks."""
+def check_launch(shard: str) -> None:
+    """Raises ValueError where a model is to be cut and torchrun has not started this process, and where
+    torchrun's restarts would mix up the addresses of dead and living ranks."""
+    if shard != "none" and not by_torchrun():
+        raise ValueError(f"shard={shard}: start it with torchrun --nproc_per_node=N train.py ...")
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if (
         by_torchrun()
@@ -258,7 +262,9 @@ def replicate(model: torch.nn.Module, ranks: Ranks, run_device: str) -> torch.nn
     if ranks.world == 1:
         return None
     devices = [ranks.local] if run_device.startswith("cuda") else None
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+    accepts = inspect.signature(DistributedDataParallel).parameters  # buffers are constants: no need to send
+    still = "forward_sync_buffers" if "forward_sync_buffers" in accepts else "broadcast_buffers"
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{still: False})
 
 
 def accumulating(forward: torch.nn.Module):

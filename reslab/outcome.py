@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from reslab import checkpoint
+import torch
+
+from reslab import checkpoint, device
+from reslab.divergence import trace
 from reslab.runlog import read_run
 
 
@@ -19,6 +22,21 @@ def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
         print(f"{folder}: {run.status} already. {run.last('verdict')}")
         return 0
     return 3 if restarts and run.status == "diverged" else None  # it would diverge again
+
+
+def diverged(state, config, dataset, log, seen: dict) -> int:
+    """Log the divergence, with what was seen of it already; returns the exit code.
+
+    Args:
+        state, config: a TrainState and a TrainConfig.
+    """
+    parts = config.gradient_accumulation_steps
+    with state.whole() as model:
+        if state.ranks.first:
+            torch.manual_seed(device.step_seed(config.seed, state.step))
+            found = trace(model, dataset, state.step, parts, config.batch_size)
+            log.write({"step": state.step} | seen | found)
+    return 3
 
 
 def say(code: int, folder: Path, step: int, again: str) -> None:

@@ -1,7 +1,9 @@
 """What changes while a run trains, into a checkpoint and back."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,6 +31,10 @@ class TrainState:
     """This process among those that train the model."""
     replica: torch.nn.Module | None = None
     """The model in DDP's wrapper, where there are several ranks; it shares the model's weights."""
+    sharded: bool = False
+    """Whether each rank has a part of the model only."""
+    copy: torch.nn.Module | None = None
+    """Of a sharded model, on the first rank alone, the one that whole() fills."""
     step: int = 0
     """Updates done."""
     evaluated_step: int = -1
@@ -42,6 +48,24 @@ class TrainState:
     """The step that was last probed."""
     alarmed: bool = False
     """Whether the run has said that its stack will not train."""
+
+    @contextmanager
+    def whole(self):
+        """The model as one process has it; of a sharded one a copy, and None on all ranks but the first.
+        All ranks come here together."""
+        if not self.sharded:
+            yield self.model
+            return
+        from reslab import shard
+
+        shard.gather(self.model, self.copy)
+        if self.copy is None:
+            yield None
+            return
+        try:
+            yield self.copy.to(next(self.model.parameters()).device)
+        finally:
+            self.copy.to("cpu")
 
 
 def wiring(residual) -> dict:
@@ -80,9 +104,21 @@ def save(
     Args:
         config: every setting of the run, flat.
     """
-    if not state.ranks.first:
-        return
     last = folder / "checkpoint" / "last"
+    with state.whole() as model:
+        if not state.ranks.first:
+            if state.sharded:
+                write_shards(state, checkpoint.unfinished(last))
+            return
+        write(state, last, model, config, dataset, log, best)
+    if best:
+        checkpoint.copy(last, last.with_name("best"))
+
+
+def write(
+    state: TrainState, last: Path, model, config: dict, dataset: TokenDataset, log: RunLog, best: bool
+) -> None:
+    """The first rank's part of save()."""
     facts = {key: getattr(state, key) for key in SAVED}
     facts |= {
         "best": best,
@@ -93,10 +129,18 @@ def save(
         "dataset": dataset.meta["source"],
         "dataset_sha256": dataset.meta["splits"]["train"]["sha256"],
     }
-    optimizer = {"optimizer": state.optimizer.state_dict(), "scaler": state.scaler.state_dict()}
-    checkpoint.save(last, state.model, optimizer, facts)
-    if best:
-        checkpoint.copy(last, last.with_name("best"))
+    memory = {} if state.sharded else state.optimizer.state_dict()
+    optimizer = {"optimizer": memory, "scaler": state.scaler.state_dict()}
+    more = partial(write_shards, state) if state.sharded else None
+    checkpoint.save(last, model, optimizer, facts, more)
+
+
+def write_shards(state: TrainState, folder: Path) -> None:
+    """Add shards/ to a checkpoint that is being written; all ranks come here together."""
+    from reslab import shard
+
+    state.ranks.wait()  # until the first has made the folder
+    shard.write(folder / "shards", state.model, state.optimizer)
 
 
 def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) -> dict:
@@ -109,9 +153,14 @@ def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) 
         return restore(state, found, dataset)
     if config.init_from != "scratch":
         tokenizer = dataset.tokenizer.to_json()
-        print(
-            start_from(config.init_from, state.model, state.optimizer, config.grow_at, tokenizer), flush=True
-        )
+        optimizer = None if state.sharded else state.optimizer
+        with state.whole() as model:
+            if model is not None:
+                print(start_from(config.init_from, model, optimizer, config.grow_at, tokenizer), flush=True)
+            if state.sharded:
+                from reslab import shard
+
+                shard.scatter(model, state.model)
     return {"metrics_bytes": 0, "config": configure.flat(config)}
 
 
@@ -124,9 +173,14 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
     saved = checkpoint.load_state(folder)
     with checkpoint.reading(folder):
         check_data(folder, saved, dataset)
-        checkpoint.load_model(folder, state.model)
         loaded = checkpoint.load_optimizer(folder)
-        state.optimizer.load_state_dict(loaded["optimizer"])
+        if state.sharded:
+            from reslab import shard
+
+            shard.read(folder / "shards", state.model, state.optimizer)
+        else:
+            checkpoint.load_model(folder, state.model)
+            state.optimizer.load_state_dict(loaded["optimizer"])
         state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:
             setattr(state, key, saved[key])

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -19,7 +21,9 @@ from test_train import rows
 import train as door
 from reslab import device, distributed
 from reslab.configure import flat
+from reslab.residual import WIRINGS
 from reslab.runlog import read_run
+from sample import load
 from train import train
 
 pytestmark = [
@@ -181,6 +185,104 @@ def test_ranks_take_equal_parts_of_an_update(batch_size, accumulation, world, ex
     assert (size, times) == expected and size * times * world == batch_size * accumulation
 
 
+def test_a_model_cut_over_two_ranks_learns_as_on_one(train_config, tmp_path, pair):
+    parts = {"batch_size": 4, "gradient_accumulation_steps": 2, "eval_windows": 7, "dtype": "float64"}
+    one = train_config(**parts, max_iters=6)
+    two = replace(one, out_dir=str(tmp_path / "two"), shard="fsdp", activation_checkpointing=True)
+    assert train(one) == 0
+    assert pair(train, two) == [0, 0]
+    near(one, two, within=1e-10)
+    for kind in ("last", "best"):  # rank 0 gathers what other programs read
+        model, other = (load(Path(config.out_dir) / "checkpoint" / kind)[0] for config in (one, two))
+        for a, b in zip(model.parameters(), other.parameters(), strict=True):
+            assert (a - b).abs().max() < 1e-6
+
+
+def overflowing(config) -> int:
+    """Train, with a scale of float16's gradients that is far too large at the start."""
+    scaler = partial(torch.amp.GradScaler, init_scale=2.0**30)
+    with mock.patch.object(torch.amp, "GradScaler", scaler):
+        return train(config)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_agreed_on(train_config, tmp_path, pair, dtype):
+    """In float16 the first batch is tried again and again until all ranks have shrunk their scale."""
+    one = train_config(dtype=dtype, max_iters=3, probes=False)
+    assert overflowing(one) == 0
+    for shard in ("none", "fsdp"):
+        two = replace(one, out_dir=str(tmp_path / shard), shard=shard)
+        assert pair(overflowing, two) == [0, 0]
+        near(one, two, within=0.02)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """As torchrun --nproc_per_node=1 starts a process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in (settings | {"MASTER_PORT": str(free.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+
+
+def test_a_cut_run_is_resumed_by_any_number_of_ranks(train_config, tmp_path, pair, alone):
+    whole = train_config(shard="fsdp", dtype="float64")
+    assert pair(train, whole) == [0, 0]
+    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    assert pair(stopped, parts, 1, 4) == [128 + signal.SIGTERM] * 2
+    assert stopped(replace(parts, resume=True), 0, 8) == 128 + signal.SIGTERM
+    assert pair(train, replace(parts, resume=True)) == [0, 0]
+    near(whole, parts, within=1e-10)
+
+
+def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pair):
+    whole = train_config(shard="fsdp", dropout=0.2)
+    assert pair(train, whole) == [0, 0]
+    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    assert pair(stopped, parts, 0, 7) == [128 + signal.SIGTERM] * 2
+    assert pair(train, replace(parts, resume=True)) == [0, 0]
+    assert rows(parts) == rows(whole)
+
+
+def cut(config) -> dict:
+    """Wiring -> why it can't be cut, or the share of the numbers that this rank holds."""
+    found = {}
+    with distributed.joined(distributed.launched(), "cpu") as ranks:
+        for name in WIRINGS:
+            shape = replace(config.model, residual=name, vocab_size=19)
+            try:
+                state = door.make_state(replace(config, model=shape), 19, "cpu", ranks)
+            except ValueError as error:
+                found[name] = str(error)
+                continue
+            ids = torch.arange(32).view(2, 16) % 19
+            with state.whole() as model:
+                loss = state.model(ids, ids)[1]
+                loss.backward()
+                if ranks.first:
+                    assert torch.equal(model(ids, ids)[1], loss)
+            held = sum(p.grad.to_local().numel() for p in state.model.parameters())
+            found[name] = held / state.model.count_parameters()
+    return found
+
+
+def test_every_wiring_is_cut_or_refused(train_config, pair):
+    one, other = pair(cut, train_config(shard="fsdp"))
+    assert isinstance(one, dict), one
+    for name, share in one.items():
+        if name in ("rezero", "x0", "attention_residual"):
+            assert share.startswith("shard=fsdp: this wiring") and other[name] == share
+        else:
+            assert share + other[name] == pytest.approx(1) and share < 0.52, name
+
+
+def test_what_cant_be_cut_is_refused(train_config):
+    with pytest.raises(ValueError, match="shard=fsdp: start it with torchrun"):
+        train(train_config(shard="fsdp"))
+    assert "muon needs whole matrices" in train_config(shard="fsdp", optimizer="muon").faults()[0]
+
+
 DYING = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
@@ -207,7 +309,7 @@ def test_torchrun_starts_a_run_again_whose_rank_was_killed(train_config, tmp_pat
     words = [f"--{key}={value}" for key, value in flat(parts).items() if value != ""]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["--max_restarts=1", "--monitor_interval=0.1", str(tmp_path / "dying.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert rows(parts) == rows(whole)

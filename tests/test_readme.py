@@ -44,6 +44,10 @@ def clone(tmp_path_factory):
     for name in ("python", "python3"):
         (bin_folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         (bin_folder / name).chmod(0o755)
+    (bin_folder / "torchrun").write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n'
+    )
+    (bin_folder / "torchrun").chmod(0o755)
     (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
     (folder / ".venv" / "installed").touch()
     return folder
@@ -60,7 +64,7 @@ def shrunk(command: str) -> str:
         return f"{command} --windows=4 --tokens=2"
     if re.match(r"python (train|compare)\.py config/", command) and "--resume" not in command:
         return f"{command} {SMALLER if '--depths' not in command else SMALL}"
-    if "config/smoke.py --resume" in command:
+    if "config/smoke.py --resume" in command or command.startswith("torchrun"):
         return f"{command} {SMALLER}"
     return command.replace("sample.py", "sample.py --max_new_tokens=20")
 

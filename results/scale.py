@@ -1,0 +1,88 @@
+r"""Measures what docs/scale.md works out: memory and speed of a rank, for a shape.
+
+    torchrun --nproc_per_node=8 results/scale.py --n_layer=48 --n_embd=1600 --n_head=25 --shard=fsdp
+    MALLOC_MMAP_THRESHOLD_=65536 torchrun --nproc_per_node=2 results/scale.py --n_layer=12 --n_embd=512 \
+        --n_head=8 --block_size=128 --batch_size=2 --dtype=float32 --device=cpu --shard=fsdp
+
+All settings of train.py are taken. Trains ten updates on the standard library's text, without probes and
+evaluations, and prints what a rank holds at most beside what reslab/budget.py says. On a CPU that is the
+memory of the process; the variable makes the C library give freed memory back, else its heap keeps holes.
+"""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+import reslab.shard  # noqa: F401  (so that what importing it takes is not counted)
+import train as door
+from reslab import budget, configure, distributed
+
+UPDATES = 10
+
+
+def peak_bytes(run_device: str) -> int:
+    """The most memory that this process has held: on its GPU, or as the system counts it."""
+    if run_device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main(words: list[str]) -> int:
+    config, _ = configure.parse(door.TrainConfig, words)
+    ranks = distributed.launched()
+    run_device = distributed.own_device(door.device.pick_device(config.device), ranks)
+    before = peak_bytes(run_device) if run_device == "cpu" else 0
+    real, peaks = door.train_step, []
+
+    def measured(state, *rest):
+        answer = real(state, *rest)
+        peaks.append(peak_bytes(run_device) - before)
+        return answer
+
+    door.train_step = measured
+    folder = Path(tempfile.gettempdir()) / f"scale-{os.environ.get('MASTER_PORT', os.getpid())}"
+    optim = replace(config.optim, max_iters=UPDATES, warmup_iters=0)
+    settings = {"eval_interval": UPDATES, "eval_windows": ranks.world, "log_interval": 1, "sample_tokens": 0}
+    config = replace(config, optim=optim, out_dir=str(folder), probes=False, overwrite=True, **settings)
+    code = door.train(config)
+    if ranks.first:
+        report(config, ranks, run_device, door.read_run(folder).last("tokens_per_s"))
+        shutil.rmtree(folder)
+    print(f"measured: rank {ranks.rank} held {max(peaks) / 1e6:,.0f} MB at most", flush=True)
+    return code
+
+
+def report(config, ranks, run_device: str, rate: float) -> None:
+    """Print what was worked out, and the speed."""
+    size, _ = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
+    model, shards = config.model, config.shard == "fsdp"
+    dataset = door.open_dataset(config.dataset, model.block_size, 0)
+    shape = budget.Shape(
+        model.n_layer,
+        model.n_embd,
+        model.n_head,
+        model.vocab_size or dataset.vocab_size,
+        model.block_size,
+        size,
+    )
+    half = door.device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
+    state = budget.state_bytes(shape, ranks.world, shards)
+    activations = budget.activation_bytes(shape, half, config.activation_checkpointing)
+    logits = budget.logit_bytes(shape)
+    parts = {"state": state, "activations": activations, "logits": logits}
+    sizes = " + ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts.items())
+    print(f"{shape.parameters / 1e6:,.1f}M parameters, {ranks.world} ranks, {run_device}, {config.shard}")
+    print(f"worked out: {sizes} = {sum(parts.values()) / 1e6:,.0f} MB")
+    print(f"measured: {rate:,.0f} tokens/s of all ranks", flush=True)
+
+
+if __name__ == "__main__":
+    configure.run_door(main)
