@@ -3,8 +3,8 @@
     model.safetensors        the weights
     optimizer.safetensors    the optimizer's and the gradient scaler's state, what is no tensor as JSON
     state.json               step, config, tokenizer and whatever else a resumed run or a sampler needs
-    SHA256SUMS               of the three, as `sha256sum` writes it
     shards/                  of a model that is cut over many ranks, see reslab/shard.py
+    SHA256SUMS               of every file, as `sha256sum` writes it
 
 A new checkpoint is written beside the old one, flushed to the disk, and renamed; the old one stays
 as <name>.previous, to fall back to.
@@ -50,7 +50,9 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         save_file(tensors, temporary / "optimizer.safetensors", metadata={"rest": rest})
         text = json.dumps(state, ensure_ascii=False, indent=1)
         (temporary / "state.json").write_text(text, encoding="utf-8")
-        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in RESUMED]
+        parts = sorted(path.relative_to(temporary).as_posix() for path in temporary.glob("shards/*"))
+        # RESUMED comes last: whatever is cut off the list, one of them is missing
+        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (*parts, *RESUMED)]
         (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
         for path in (*temporary.rglob("*"), temporary):
             _flush(path)
@@ -93,7 +95,7 @@ def find(*folders: Path, needs: tuple[str, ...] = RESUMED) -> Path | None:
     A damaged one that is passed over is named on stderr.
 
     Args:
-        needs: files that have to be there, with the right checksum.
+        needs: files that have to be there, with the right checksum; RESUMED stands for all that were written.
 
     Raises:
         ValueError: there are checkpoints, and all of them are damaged.
@@ -120,7 +122,7 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         if end:
             return f"{folder / SUMS}: damaged (its last line is cut)"
-        for name in needs:
+        for name in dict.fromkeys((*needs, *sums)) if needs == RESUMED else needs:
             if name not in sums:
                 return f"{folder / SUMS}: damaged (no checksum of {name})"
             if (found := _sha256(folder / name)) != sums[name]:
@@ -129,6 +131,8 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
         return f"{error.filename}: damaged ({error.strerror})"
     except UnicodeDecodeError:
         return f"{folder / SUMS}: damaged (not text)"
+    except ValueError as error:  # a zero byte in a name
+        return f"{folder / SUMS}: damaged ({error})"
     return None
 
 

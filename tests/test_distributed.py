@@ -19,7 +19,7 @@ from conftest import ROOT
 from test_train import rows
 
 import train as door
-from reslab import device, distributed
+from reslab import checkpoint, device, distributed
 from reslab.configure import flat
 from reslab.residual import WIRINGS
 from reslab.runlog import read_run
@@ -236,12 +236,22 @@ def test_a_cut_run_is_resumed_by_any_number_of_ranks(train_config, tmp_path, pai
     near(whole, parts, within=1e-10)
 
 
-def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pair):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pair, damaged):
+    """Where one rank's part has a wrong bit, from the checkpoint before."""
     whole = train_config(shard="fsdp", dropout=0.2)
     assert pair(train, whole) == [0, 0]
     parts = replace(whole, out_dir=str(tmp_path / "parts"))
     assert pair(stopped, parts, 0, 7) == [128 + signal.SIGTERM] * 2
+    last = Path(parts.out_dir) / "checkpoint" / "last"
+    if damaged:
+        part = sorted((last / "shards").glob("*.safetensors"))[-1]
+        content = bytearray(part.read_bytes())
+        content[-5] ^= 1
+        part.write_bytes(content)
+        assert checkpoint.damage(last).startswith(f"{part}: damaged")
     assert pair(train, replace(parts, resume=True)) == [0, 0]
+    assert last.with_name("last.damaged").exists() == damaged
     assert rows(parts) == rows(whole)
 
 
