@@ -157,10 +157,10 @@ def signals(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
         os.kill(life.pid, sent)
         assert life.wait() == 128 + sent, life.said()
         state = checkpoint.load_state(checkpoint.find(run / "checkpoint" / "last"))
-        most, lives = max(most, state["step"] - at), lives + 1
+        most, lives = max(most, state["step"] - 1 - at), lives + 1
         assert "saved; go on with: python train.py --n_layer=2" in life.said()
         assert life.said().rstrip().endswith("--resume")
-    return {"signals": lives, "updates after the signal, at most": most}
+    return {"signals": lives, "updates begun after the signal, at most": most}
 
 
 def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
