@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,15 +121,15 @@ def main() -> int:
             figures["seconds"] = round(time.perf_counter() - began, 1)
             print(f"{name:<20} " + ", ".join(f"{key}: {value}" for key, value in figures.items()), flush=True)
             if args.json:
-                keep(args.json, name, figures)
+                keep(args.json, name, args.share, figures)
     return 1 if broken else 0
 
 
-def keep(path: Path, name: str, figures: dict) -> None:
+def keep(path: Path, name: str, share: float, figures: dict) -> None:
     """Add a row to the file; rows may be measured on different days."""
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept[name] = figures | {
-        "command": f"python -m tests.torture --row={name!r}",
+        "command": shlex.join(["python", "-m", "tests.torture", f"--row={name}", f"--share={share:g}"]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
