@@ -20,15 +20,14 @@ class CharTokenizer:
         self.chars = "".join(sorted(set(chars)))
         self.vocab_size = len(self.chars)
         points = np.array([ord(c) for c in self.chars], dtype=np.int64)
-        self._id_of = np.full(int(points.max(initial=0)) + 1, -1, dtype=np.int64)
+        self._id_of = np.full(int(points.max(initial=0)) + 2, -1, dtype=np.int64)  # the last: all beyond
         self._id_of[points] = np.arange(self.vocab_size)
 
     def encode(self, text: str) -> np.ndarray:
         """Ids (n,), int64. Raises ValueError naming the first character that has none."""
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.int64)
-        known = points < len(self._id_of)
-        ids = np.where(known, self._id_of[np.where(known, points, 0)], -1)
-        if (ids < 0).any():
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        ids = self._id_of.take(points, mode="clip")
+        if ids.min(initial=0) < 0:
             at = int(np.argmax(ids < 0))
             raise ValueError(
                 f"character {text[at]!r} at position {at} is not among the {self.vocab_size} that this "

@@ -13,7 +13,7 @@ import numpy as np
 DENSE_LIMIT = 4096  # largest vocabulary whose V x V table of pairs is kept whole (128 MiB)
 FIT_TOKENS = 100_000_000  # first training tokens that are counted
 SPARSE_TOKENS = 10_000_000  # the same for pairs of a larger vocabulary
-CHUNK = 1 << 22  # tokens looked at in one go, so memory does not grow with the corpus
+CHUNK = 1 << 19  # tokens looked at in one go, so memory does not grow with the corpus
 
 
 class Yardsticks:
@@ -29,7 +29,7 @@ class Yardsticks:
     def __init__(self, train: np.ndarray, vocab_size: int):
         train = train[:FIT_TOKENS]
         counts = np.zeros(vocab_size)
-        for chunk in _chunks(train):
+        for chunk in _Pieces(train, overlap=0):
             counts += np.bincount(chunk, minlength=vocab_size)
         self.vocab_size = vocab_size
         self.unigram = (counts + 1) / (counts.sum() + vocab_size)
@@ -39,87 +39,107 @@ class Yardsticks:
         """Cross-entropies in nats per token, over all tokens of some pieces that have one before them.
 
         Args:
-            splits: split -> pieces of token ids (n,).
+            splits: split -> pieces of token ids (n,), int64.
 
         Returns:
             {"uniform": x, "unigram": {split: x}, "bigram": {split: x}}
         """
-        return {
-            "uniform": math.log(self.vocab_size),
-            "unigram": {
-                s: _mean(-np.log(self.unigram[p[1:]]) for p in pieces) for s, pieces in splits.items()
-            },
-            "bigram": {
-                s: _mean(-np.log(self.pairs.probability(p, self.unigram)) for p in pieces)
-                for s, pieces in splits.items()
-            },
-        }
+        found = {"uniform": math.log(self.vocab_size), "unigram": {}, "bigram": {}}
+        for split, pieces in splits.items():
+            pairs = (_count_pairs(piece, self.vocab_size) for piece in pieces)
+            found["unigram"][split], found["bigram"][split] = self._mean(pairs)
+        return found
+
+    def read_fitted(self) -> tuple[float, float]:
+        """Unigram and bigram cross-entropy on what was counted."""
+        return self._mean([self.pairs.counted()])
+
+    def _mean(self, pairs) -> tuple[float, float]:
+        """Each different pair is looked up once, and weighs as often as it occurs."""
+        unigram, bigram, total = 0.0, 0.0, 0
+        for keys, seen in pairs:
+            second = self.unigram[keys % self.vocab_size]
+            unigram -= float(seen @ np.log(second))
+            bigram -= float(seen @ np.log(self.pairs.probability(keys, second)))
+            total += int(seen.sum())
+        return (unigram / total, bigram / total) if total else (math.nan, math.nan)
 
 
 def yardsticks(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict:
     """The cross-entropies of both whole splits, fitted on train: see Yardsticks.read."""
     fitted = Yardsticks(train, vocab_size)
-    return fitted.read({"train": _Pieces(train), "val": _Pieces(val)})
-
-
-class _Pieces:
-    """A long array as pieces that overlap by one, as often as one asks for them."""
-
-    def __init__(self, ids):
-        self.ids = ids
-
-    def __iter__(self):
-        return _chunks(self.ids, overlap=1)
+    if len(train) > fitted.pairs.limit:
+        return fitted.read({"train": _Pieces(train), "val": _Pieces(val)})
+    found = fitted.read({"train": [], "val": _Pieces(val)})
+    found["unigram"]["train"], found["bigram"]["train"] = fitted.read_fitted()
+    return found
 
 
 class _DensePairs:
     """Counts of all pairs in one V x V table."""
 
-    def __init__(self, train, vocab_size):
-        self.counts = np.zeros(vocab_size * vocab_size, dtype=np.int64)
-        for chunk in _chunks(train, overlap=1):
-            pairs = chunk[:-1] * vocab_size + chunk[1:]
-            if vocab_size <= 512:  # cheaper for a small table; the other way needs no table per chunk
-                self.counts += np.bincount(pairs, minlength=len(self.counts))
-            else:
-                keys, seen = np.unique(pairs, return_counts=True)
-                self.counts[keys] += seen
-        self.counts = self.counts.reshape(vocab_size, vocab_size)
-        self.firsts = self.counts.sum(axis=1)
+    limit = FIT_TOKENS
 
-    def probability(self, ids, unigram):
-        a, b = ids[:-1], ids[1:]
-        return (self.counts[a, b] + unigram[b]) / (self.firsts[a] + 1)
+    def __init__(self, train, vocab_size):
+        self.vocab_size = vocab_size
+        self.counts = np.zeros(vocab_size * vocab_size, dtype=np.int64)
+        for piece in _Pieces(train):
+            keys, seen = _count_pairs(piece, vocab_size)
+            self.counts[keys] += seen
+        self.firsts = self.counts.reshape(vocab_size, vocab_size).sum(axis=1)
+
+    def counted(self):
+        """All pairs a V + b that were seen, and how often."""
+        keys = np.flatnonzero(self.counts)
+        return keys, self.counts[keys]
+
+    def probability(self, keys, second):
+        """p(b | a) of pairs a V + b, given p(b)."""
+        return (self.counts[keys] + second) / (self.firsts[keys // self.vocab_size] + 1)
 
 
 class _SparsePairs:
     """Counts of the pairs that occur, for vocabularies whose table would not fit."""
 
+    limit = SPARSE_TOKENS
+
     def __init__(self, train, vocab_size):
         self.vocab_size = vocab_size
-        ids = train[:SPARSE_TOKENS].astype(np.int64)
-        self.keys, self.counts = np.unique(ids[:-1] * vocab_size + ids[1:], return_counts=True)
+        ids = train[: self.limit].astype(np.int64)
+        self.keys, self.counts = _count_pairs(ids, vocab_size)
         self.firsts = np.bincount(ids[:-1], minlength=vocab_size)
 
-    def probability(self, ids, unigram):
-        a, b = ids[:-1], ids[1:]
-        key = a * self.vocab_size + b
-        at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
-        seen = np.where(self.keys[at] == key, self.counts[at], 0)
-        return (seen + unigram[b]) / (self.firsts[a] + 1)
+    def counted(self):
+        """All pairs a V + b that were seen, and how often."""
+        return self.keys, self.counts
+
+    def probability(self, keys, second):
+        """p(b | a) of pairs a V + b, given p(b)."""
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        seen = np.where(self.keys[at] == keys, self.counts[at], 0)
+        return (seen + second) / (self.firsts[keys // self.vocab_size] + 1)
 
 
-def _chunks(ids, overlap=0):
-    """Pieces of ids as int64, each starting with the last `overlap` ids of the one before."""
-    for start in range(0, max(len(ids) - overlap, 0), CHUNK):
-        yield np.asarray(ids[start : start + CHUNK + overlap]).astype(np.int64)
+def _count_pairs(ids, vocab_size) -> tuple[np.ndarray, np.ndarray]:
+    """The different pairs a V + b of neighbours, ascending, and how often each occurs."""
+    pairs = ids[:-1] * vocab_size + ids[1:]
+    if vocab_size * vocab_size > 4 * len(pairs):  # sorting them costs less than counting what is not there
+        return np.unique(pairs, return_counts=True)
+    counts = np.bincount(pairs, minlength=vocab_size * vocab_size)
+    keys = np.flatnonzero(counts)
+    return keys, counts[keys]
 
 
-def _mean(pieces) -> float:
-    total, count = 0.0, 0
-    for piece in pieces:
-        total, count = total + float(piece.sum()), count + len(piece)
-    return total / count if count else math.nan
+class _Pieces:
+    """A long array as int64 pieces, each starting with the last `overlap` ids of the one before, as often
+    as one asks for them."""
+
+    def __init__(self, ids, overlap=1):
+        self.ids, self.overlap = ids, overlap
+
+    def __iter__(self):
+        for start in range(0, max(len(self.ids) - self.overlap, 0), CHUNK):
+            yield np.asarray(self.ids[start : start + CHUNK + self.overlap]).astype(np.int64)
 
 
 def verdict(train_loss: float, val_loss: float, lines: dict, tolerance: float = 0.05) -> str:

@@ -250,6 +250,10 @@ def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
     assert lines["bigram"]["val"] == pytest.approx(-(math.log(twelve) + math.log(twenty)) / 2)
     random = np.random.default_rng(0).integers(0, 40, 5000).astype(np.uint16)
     dense = yardsticks(random[:4000], random[4000:], 40)
+    monkeypatch.setattr(yardstick._DensePairs, "limit", 3999)  # of a longer split: read anew, in pieces
+    again = yardsticks(random[:4000], random[4000:], 40)
+    assert again["bigram"] == pytest.approx(dense["bigram"])
+    assert again["unigram"] == pytest.approx(dense["unigram"])
     monkeypatch.setattr(yardstick, "DENSE_LIMIT", 10)
     monkeypatch.setattr(yardstick, "CHUNK", 700)
     sparse = yardsticks(random[:4000], random[4000:], 40)
