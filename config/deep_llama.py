@@ -3,6 +3,8 @@
 #
 #     python compare.py config/deep_llama.py --arms pre,none
 #
+# Expected (results/deep_llama.json): pre ends 0.69 nats below the bigram line; none on the unigram line, on
+# its training data too. So yes. Four minutes on two CPU cores, the arms side by side (--jobs 2).
 # Depth, width, batches and rates are those of config/laptop.py, which asks the same of GPT-2's blocks.
 # Vary it: --qk_norm, --mlp=relu2, --init=orthogonal, --learning_rate=3e-3.
 

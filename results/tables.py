@@ -233,6 +233,7 @@ TABLES = {
     "deep": lambda: pair("deep"),
     "thousand": lambda: pair("thousand"),
     "llama": lambda: pair("study-llama"),
+    "deepllama": lambda: pair("deep_llama"),
     "reach": reach,
     "rates": rates,
     "seeds": seeds,
