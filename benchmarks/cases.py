@@ -9,7 +9,7 @@ from reslab import flops
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
 DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
-NARROW = {"n_head": 2, "n_embd": 64, "block_size": 64, "batch_size": 8}
+NARROW = {"n_head": 2, "n_embd": 64, "block_size": 64, "batch_size": 16}  # as config/laptop.py
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
 DEEP_GPU = {"n_layer": 48, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64}
 THOUSAND = {"n_layer": 1000, "n_head": 4, "n_embd": 256, "block_size": 256, "batch_size": 8}
@@ -71,7 +71,7 @@ def first_step(bench) -> dict:
     found = {"sides": bench.fresh(sides, "first_step", rounds=1 if bench.quick else 3)}
     if not bench.quick:
         deep = {str(L): ("ours", DEEP | {"n_layer": L, "compile": "True"}) for L in (12, 96)}
-        found["compiled_by_depth"] = bench.fresh(deep, "first_step", rounds=1)
+        found["compiled_by_depth"] = bench.fresh(deep, "first_step", rounds=2, cold=True)
         pair = [found["compiled_by_depth"][str(L)]["median_s"] for L in (96, 12)]
         found["compiled_96_over_12"] = round(pair[0] / pair[1], 2)
     return found
@@ -85,17 +85,22 @@ def depth(bench) -> dict:
         rows = []
         for L in depths:
             worker = bench.start("ours")
-            worker.ask("build", settings=NARROW | words | {"n_layer": L})
+            facts = worker.ask("build", settings=NARROW | words | {"n_layer": L})
             worker.ask("steps", count=1)
             steps = max(2, 100 // L)
             rows.append([L, worker.ask("steps", count=steps)["s"] / steps, worker.ask("memory")["bytes"]])
             worker.stop()
+        state = 16 * facts["parameters"] / L  # a weight, its gradient and AdamW's two averages, float32
         found[name] = {"layers_s_bytes": rows} | {
             key: line([row[0] for row in rows], [row[column] for row in rows])
             for key, column in (("seconds", 1), ("bytes", 2))
         }
-    slopes = [found[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain")]
-    return found | {"memory_slope_ratio": round(slopes[0] / slopes[1], 3)}
+    few, all_kept = (found[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain"))
+    return found | {
+        "state_bytes_per_layer": round(state),
+        "memory_slope_ratio": round(few / all_kept, 3),
+        "without_the_state": round((few - state) / (all_kept - state), 3),
+    }
 
 
 def line(xs: list, ys: list) -> dict:
@@ -109,9 +114,11 @@ def sampling(batch: int):
     """A case: seconds to write 200 tokens."""
 
     def case(bench) -> dict:
-        sides = {"ours": ("ours", MIDDLE | {"dtype": "float32"} | bench.known(NANO))}
+        ours = MIDDLE | bench.known(NANO)
+        sides = {"ours": ("ours", ours), "ours float32": ("ours", ours | {"dtype": "float32"})}
         if bench.peer:
-            sides["nanogpt"] = ("nanogpt", MIDDLE | {"dtype": "float32", "compile": "False"})
+            for dtype in ("float32", "bfloat16"):
+                sides[f"nanogpt {dtype}"] = ("nanogpt", MIDDLE | {"dtype": dtype, "compile": "False"})
         found = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
         return {"shape": MIDDLE, "tokens": 200, "batch": batch} | found
 

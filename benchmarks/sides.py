@@ -40,8 +40,9 @@ class Ours:
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
-        for _ in self.state.model.eval().generate(idx, count):
-            pass
+        with device.autocast(self.device, self.state.dtype):
+            for _ in self.state.model.eval().generate(idx, count):
+                pass
 
     def val_loss(self) -> float:
         return evaluate(self.state, self.config, self.dataset)["val/loss"]
@@ -107,7 +108,8 @@ class NanoGPT:
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
-        self.model.eval().generate(idx, count)
+        with self.context:
+            self.model.eval().generate(idx, count)
 
     @torch.no_grad()
     def val_loss(self) -> float:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,12 +20,19 @@ ROOT = Path(__file__).resolve().parents[1]
 class Worker:
     """A side in a process of its own. `ask` raises ValueError with the side's own words when it fails."""
 
-    def __init__(self, words: list[str]):
+    def __init__(self, words: list[str], **environment):
         self.name, self.started = words[0], time.time()
         command = [sys.executable, "-m", "benchmarks.worker", *words]
-        pipe = subprocess.PIPE
+        pipe, environment = subprocess.PIPE, os.environ | environment
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+            command,
+            cwd=ROOT,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            env=environment,
         )
 
     def ask(self, task: str, **words) -> dict:
@@ -54,8 +63,8 @@ class Bench:
         shakespeare = ROOT / "data" / "shakespeare_char" / "meta.json"
         self.dataset = "shakespeare_char" if shakespeare.exists() else "stdlib"
 
-    def start(self, side: str) -> Worker:
-        return Worker([side] + ([str(self.peer)] if side == "nanogpt" else []))
+    def start(self, side: str, **environment) -> Worker:
+        return Worker([side] + ([str(self.peer)] if side == "nanogpt" else []), **environment)
 
     def in_turns(self, sides: dict, task: str, warm: int, seconds: float, batch: int = 1, tokens: int = 0):
         """Seconds per step (or per text) of each side, in turns; each turn takes about `seconds`.
@@ -87,15 +96,16 @@ class Bench:
             worker.stop()
         return {"sides": found, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
 
-    def fresh(self, sides: dict, task: str, rounds: int) -> dict:
-        """Seconds of one task, each time in a new process, in turns."""
+    def fresh(self, sides: dict, task: str, rounds: int, cold: bool = False) -> dict:
+        """Seconds of one task, each time in a new process, in turns; cold: nothing compiled is there yet."""
         turns = {name: [] for name in sides}
         for _ in range(rounds):
             for name, (side, settings) in sides.items():
-                worker = self.start(side)
-                settings = {"dataset": self.dataset} | settings
-                turns[name].append(worker.ask(task, settings=settings, started=worker.started)["s"])
-                worker.stop()
+                with tempfile.TemporaryDirectory() as cache:
+                    worker = self.start(side, **({"TORCHINDUCTOR_CACHE_DIR": cache} if cold else {}))
+                    settings = {"dataset": self.dataset} | settings
+                    turns[name].append(worker.ask(task, settings=settings, started=worker.started)["s"])
+                    worker.stop()
         return {name: summary(seconds) for name, seconds in turns.items()}
 
     def config(self, path: str) -> dict:

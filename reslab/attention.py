@@ -11,20 +11,22 @@ SHORT = 512  # tokens up to which scores (T, T) are cheap to hold
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, dropout: float) -> torch.Tensor:
     """Attention of queries (B, H, T, D) over keys and values (B, H, S, D): (B, H, T, D).
 
-    torch's kernel, but for one case: on a CPU in bfloat16 its backward pass takes two to five times as
-    long as the plain products of matrices, so short sequences take those (docs/speed.md).
+    torch's kernel, but on a CPU in bfloat16 (docs/speed.md). There its backward pass takes two to five times
+    as long as the plain products of matrices, so short sequences take those; and without a backward pass
+    it is slower than in float32, which keys and values that are remembered come in.
 
     Args:
         causal: query t sees the keys up to t; S is T then.
         dropout: share of the attention weights that is dropped.
     """
-    if causal and _in_bfloat16_on_cpu(q) and q.shape[-2] <= SHORT:
-        return _by_products(q, k, v, dropout)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        if not q.requires_grad:
+            with torch.autocast("cpu", enabled=False):
+                q, k, v = q.float(), k.float(), v.float()
+                return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
+        if causal and q.shape[-2] <= SHORT:
+            return _by_products(q, k, v, dropout)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
-
-
-def _in_bfloat16_on_cpu(q: torch.Tensor) -> bool:
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad
 
 
 def _by_products(q, k, v, dropout):

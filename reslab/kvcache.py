@@ -11,7 +11,7 @@ HOP_SHARE = 4  # a full context drops the oldest quarter
 
 
 class KVCache:
-    """Keys and values of one attention layer, for up to `size` tokens."""
+    """Keys and values of one attention layer, for up to `size` tokens; on a CPU in float32, see attend()."""
 
     def __init__(self, size: int):
         self.size, self.length = size, 0
@@ -24,7 +24,8 @@ class KVCache:
         """
         B, H, T, D = k.shape
         if self.keys is None:
-            self.keys, self.values = k.new_empty(B, H, self.size, D), v.new_empty(B, H, self.size, D)
+            dtype = torch.float32 if k.device.type == "cpu" and k.dtype == torch.bfloat16 else k.dtype
+            self.keys, self.values = (x.new_empty(B, H, self.size, D, dtype=dtype) for x in (k, v))
         begin, self.length = self.length, self.length + T
         self.keys[:, :, begin : self.length] = k
         self.values[:, :, begin : self.length] = v

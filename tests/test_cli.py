@@ -62,6 +62,8 @@ def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     assert run_python(*words, "--num_samples=2", cwd=tmp_path).stdout.count(one) == 1
     greedy = [run_python(*words, "--temperature=0", f"--seed={s}", cwd=tmp_path).stdout for s in (1, 2)]
     assert greedy[0] == greedy[1]
+    assert len(run_python(*words, "--dtype=bfloat16", cwd=tmp_path).stdout) == len(one)
+    assert "dtype=int8: allowed are auto" in run_python(*words, "--dtype=int8", cwd=tmp_path, code=2).stderr
 
 
 def test_an_autopsy_prints_and_draws(trained, tmp_path):

@@ -301,6 +301,17 @@ def test_greedy_text_is_that_of_whole_passes(wiring):
     assert torch.equal(ids[:, 3:], torch.stack(list(model.generate(IDS[:, :3], 20, top_k=1)), dim=1))
 
 
+def test_remembered_keys_and_values_in_bfloat16():
+    """They are kept in float32 on a CPU, and one token at a time sees what a whole pass sees."""
+    model = tiny_model().float().eval()
+    caches = [KVCache(8) for _ in model.blocks]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        parts = [model.trunk(IDS[:, begin:end], caches) for begin, end in ((0, 6), (6, 7), (7, 8))]
+        whole = model.trunk(IDS[:, :8])
+    assert caches[0].keys.dtype == torch.float32
+    assert (torch.cat(parts, dim=1) - whole).abs().max() < 0.02 * whole.abs().max()
+
+
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_remembered_keys_and_values_give_the_same_stream(wiring):
     model = tiny_model(residual=wiring)
