@@ -1,5 +1,5 @@
 # Question: what does nanoGPT's own recipe for CPUs give? Its model, its 2000 updates, its schedule; for
-# comparison with config/shakespeare_char_cpu.py, which trains the same model faster.
+# comparison with config/shakespeare_char_cpu.py, which trains a model of the same size faster.
 #
 #     python data/shakespeare_char/prepare.py
 #     python train.py config/nanogpt_shakespeare_char_cpu.py
