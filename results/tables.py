@@ -11,7 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PAGES = ("README.md", "docs/residuals.md", "docs/reliability.md")
+PAGES = ("README.md", "docs/residuals.md", "docs/reliability.md", "docs/speed.md")
+BENCH = "bench-amd-epyc-2-cores"  # the machine whose figures docs/speed.md shows
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 ARMS = {"pre": "with skips (`pre`)", "none": "without (`none`)"}
 
@@ -218,6 +219,95 @@ def _plain(value) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def beside() -> str:
+    """Ours beside nanoGPT, as it comes on a CPU (float32) and in the fastest of its settings."""
+    cases = load(BENCH)["cases"]
+    rows = []
+    for name in ("step-4L128", "step-6L384", "step-48L128", "sample-1", "sample-8"):
+        sides = cases[name]["sides"]
+        theirs = {side: kept["median_s"] for side, kept in sides.items() if side.startswith("nanogpt")}
+        best = min(theirs, key=theirs.get)
+        ratio = {side: f"{cases[name]['ratios'][f'ours against {side}']['median']:.2f}x" for side in theirs}
+        rows.append(
+            [
+                f"`{name}`",
+                f"{sides['ours']['median_s'] * 1e3:,.0f} ms",
+                f"{theirs['nanogpt float32'] * 1e3:,.0f} ms",
+                ratio["nanogpt float32"],
+                ratio.get("nanogpt compiled float32", ""),
+                f"{ratio[best]} ({best.removeprefix('nanogpt ')})",
+            ]
+        )
+    sides = cases["val"]["sides"]
+    theirs, ours = sides["nanogpt"], [kept for name, kept in sides.items() if name != "nanogpt"]
+    took = sum(kept["s"] for kept in ours) / len(ours)
+    rows.append(
+        ["`val`, all training", f"{took:.1f} s", f"{theirs['s']:.1f} s", f"{theirs['s'] / took:.2f}x", "", ""]
+    )
+    losses = ", ".join(f"{kept['val_loss']:.3f}" for kept in ours)
+    head = ["case", "ours", "nanoGPT, float32", "ratio", "to its compiled float32", "to its fastest"]
+    said = f"\n`val`: nanoGPT ends at {theirs['val_loss']:.3f}, ours, three seeds, at {losses}.\n"
+    return markdown(head, rows) + said + measured(cases)
+
+
+def scaling() -> str:
+    """Figures of ours that need no peer."""
+    cases = load(BENCH)["cases"]
+    none, first, depth, data = (cases[name] for name in ("none-pre", "first-step", "depth", "data"))
+    fresh, aged = none["none_over_pre"].values()
+    compiled = first["compiled_by_depth"]
+    starts = {side: kept["median_s"] for side, kept in first["sides"].items()}
+    plain, state = depth["plain"]["bytes"]["per_layer"] / 1e6, depth["state_bytes_per_layer"] / 1e6
+    rows = [
+        ["step of `none` over that of `pre`, 48 layers, fresh", f"{fresh:.2f}"],
+        ["the same after 300 updates", f"{aged:.2f}"],
+        [
+            "from start to the end of the first step",
+            f"{starts['ours']:.1f} s (nanoGPT {starts['nanogpt']:.1f} s)",
+        ],
+        [
+            "the same, compiled, caches empty, 12 and 96 layers",
+            f"{compiled['12']['median_s']:.1f} s, {compiled['96']['median_s']:.1f} s",
+        ],
+        [
+            "memory of a layer, 12 to 1000 layers, 64 wide, 1024 tokens",
+            f"{plain:.2f} MB, of them {state:.2f} weights, gradients and AdamW",
+        ],
+        [
+            "with `--activation_checkpointing`",
+            f"{depth['memory_slope_ratio']:.0%} of that; of the activations {depth['without_the_state']:.0%}",
+        ],
+        ["seconds of a layer and step", f"{depth['plain']['seconds']['per_layer'] * 1e3:.1f} ms"],
+    ]
+    for name in ("bpe:1024", "char", "byte"):
+        kept = data[name]
+        many = next(value for key, value in kept.items() if key.endswith("cores"))
+        rows.append(
+            [
+                f"data preparation, `{name}`: bare tokenizer, prepared on one core, on two",
+                f"{kept['bare_MB_per_s']:.1f}, {kept['written_MB_per_s_1_core']:.1f}, {many:.1f} MB/s",
+            ]
+        )
+    rows.append(
+        [
+            "a checkpoint of the 6-layer model",
+            f"{cases['checkpoint']['MB']:.0f} MB in {cases['checkpoint']['save_s']:.2f} s",
+        ]
+    )
+    rows.append(["probes, share of the demo", f"{cases['probe']['share_of_run']:.1%}"])
+    return markdown(["", "measured"], rows) + measured(cases)
+
+
+def measured(cases: dict) -> str:
+    """Where the bench's figures come from, as the line under a table."""
+    facts = [case["facts"] for case in cases.values()]
+    days = sorted({fact["date"][:10] for fact in facts})
+    machine = f"{facts[0]['cpu']}, {facts[0]['threads']} threads, {', '.join(facts[0]['cpu_bfloat16'])}"
+    return (
+        f"\n`python bench.py --peer nanogpt=PATH`, {', '.join(days)}, {machine}, torch {facts[0]['torch']}\n"
+    )
+
+
 def char() -> str:
     """Tiny Shakespeare on a CPU: the fast recipe with three seeds, and all of nanoGPT's 2000 updates."""
     fast, long = load("shakespeare_char_cpu"), load("shakespeare_char_cpu_2000")
@@ -229,6 +319,8 @@ def char() -> str:
 
 
 TABLES = {
+    "beside": beside,
+    "scaling": scaling,
     "laptop": lambda: pair("laptop"),
     "deep": lambda: pair("deep"),
     "thousand": lambda: pair("thousand"),
