@@ -4,9 +4,9 @@ python results/tables.py            rewrite what stands between <!-- table NAME 
 python results/tables.py --check    change nothing; exit code 1 when a page and the results differ
 """
 
+import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -412,16 +412,20 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    stale = []
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check, stale = parser.parse_args().check, []
     for name in PAGES:
         page = ROOT / name
         before = page.read_text(encoding="utf-8")
         after = fill(before)
         if after != before:
             stale.append(name)
-            if "--check" not in sys.argv[1:]:
+            if not check:
                 page.write_text(after, encoding="utf-8")
-    if "--check" in sys.argv[1:] and stale:
+    if check and stale:
         raise SystemExit(f"{', '.join(stale)}: not what results/ says; run: python results/tables.py")
 
 
