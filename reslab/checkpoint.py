@@ -39,7 +39,7 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         MachineError: it can't be written; the one that was there stays.
     """
     temporary = unfinished(folder)
-    try:
+    with saving(folder):
         _discard(temporary)
         temporary.mkdir(parents=True)
         if more:
@@ -57,9 +57,16 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         for path in (*temporary.rglob("*"), temporary):
             _flush(path)
         _swap(temporary, folder, keep=True)
+
+
+@contextlib.contextmanager
+def saving(folder: Path):
+    """Inside, what can't be written is a MachineError, and nothing is left of what was begun."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
-            _discard(temporary)
+            _discard(unfinished(folder))
         reason = getattr(error, "strerror", None) or str(error)
         raise MachineError(f"{folder}: can't be saved ({reason}); what was saved before is whole") from None
 
@@ -75,8 +82,8 @@ def copy(source: Path, folder: Path) -> None:
     Raises:
         MachineError: it can't be written; the one that was there stays.
     """
-    temporary = _sibling(folder, ".tmp")
-    try:
+    temporary = unfinished(folder)
+    with saving(folder):
         _discard(temporary)
         try:
             shutil.copytree(source, temporary, copy_function=os.link)
@@ -84,9 +91,6 @@ def copy(source: Path, folder: Path) -> None:
             _discard(temporary)
             shutil.copytree(source, temporary)
         _swap(temporary, folder, keep=False)
-    except (OSError, shutil.Error) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise MachineError(f"{folder}: can't be saved ({error}); what was saved before is whole") from None
 
 
 def find(*folders: Path, needs: tuple[str, ...] = RESUMED) -> Path | None:

@@ -5,6 +5,7 @@ just before it runs and dropped after it; gradients are averaged and cut as each
 Parameters are gathered in float32, so the arithmetic is that of one process.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -61,11 +62,16 @@ def scatter(whole: torch.nn.Module | None, model: torch.nn.Module) -> None:
 
 
 def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Each rank writes its part of weights and optimizer state: safetensors, a file each."""
-    dcp.save(
-        _tensors(model, optimizer),
-        storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
-    )
+    """Each rank writes its part of weights and optimizer state: safetensors, a file each.
+
+    Raises:
+        OSError: on all ranks, when one of them can't write.
+    """
+    with _one_error():
+        dcp.save(
+            _tensors(model, optimizer),
+            storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+        )
 
 
 def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -83,10 +89,22 @@ def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
                 like = names[name]
                 same = found.size == like.shape
                 optimizer.state[like][kind] = torch.zeros_like(like) if same else torch.zeros(found.size)
-        dcp.load(_tensors(model, optimizer), storage_reader=reader)
+        with _one_error():
+            dcp.load(_tensors(model, optimizer), storage_reader=reader)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ValueError(f"{folder}: can't be loaded ({reason})") from None
+
+
+@contextmanager
+def _one_error():
+    """All ranks hear of a failure by an error that is no Exception and holds those of the ranks that failed;
+    outside it is an OSError."""
+    try:
+        yield
+    except dcp.CheckpointException as error:
+        cause, _ = next(iter(error.failures.values()))
+        raise cause if isinstance(cause, OSError) else OSError(f"{type(cause).__name__}: {cause}") from None
 
 
 def _tensors(model, optimizer) -> dict[str, torch.Tensor]:

@@ -108,7 +108,8 @@ def save(
     with state.whole() as model:
         if not state.ranks.first:
             if state.sharded:
-                write_shards(state, checkpoint.unfinished(last))
+                with checkpoint.saving(last):
+                    write_shards(state, checkpoint.unfinished(last))
             return
         write(state, last, model, config, dataset, log, best)
     if best:

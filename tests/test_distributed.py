@@ -1,6 +1,7 @@
 """One model on two processes: the same numbers as on one, and one voice."""
 
 import contextlib
+import errno
 import io
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from conftest import ROOT
 from test_train import rows
 
 import train as door
-from reslab import checkpoint, device, distributed
+from reslab import checkpoint, device, distributed, shard
 from reslab.configure import flat
 from reslab.residual import WIRINGS
 from reslab.runlog import read_run
@@ -210,8 +211,8 @@ def test_half_precision_is_agreed_on(train_config, tmp_path, pair, dtype):
     """In float16 the first batch is tried again and again until all ranks have shrunk their scale."""
     one = train_config(dtype=dtype, max_iters=3, probes=False)
     assert overflowing(one) == 0
-    for shard in ("none", "fsdp"):
-        two = replace(one, out_dir=str(tmp_path / shard), shard=shard)
+    for kind in ("none", "fsdp"):
+        two = replace(one, out_dir=str(tmp_path / kind), shard=kind)
         assert pair(overflowing, two) == [0, 0]
         near(one, two, within=0.02)
 
@@ -253,6 +254,32 @@ def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pa
     assert pair(train, replace(parts, resume=True)) == [0, 0]
     assert last.with_name("last.damaged").exists() == damaged
     assert rows(parts) == rows(whole)
+
+
+def full(config, rank: int) -> int:
+    """Train, and let one rank's disk be full at its second save."""
+    real, saves = shard.HuggingFaceStorageWriter.write_data, []
+
+    def write_data(*words):
+        saves.append(1)
+        if len(saves) == 2 and int(os.environ["RANK"]) == rank:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*words)
+
+    try:
+        with mock.patch.object(shard.HuggingFaceStorageWriter, "write_data", write_data):
+            return train(config)
+    finally:  # these processes live on
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_full_disk_of_one_rank_ends_all_and_leaves_the_checkpoint(train_config, pair, rank):
+    config = train_config(shard="fsdp")
+    for said in pair(full, config, rank):
+        assert "can't be saved (No space left on device)" in str(said)
+    last = Path(config.out_dir) / "checkpoint" / "last"
+    assert checkpoint.damage(last) is None and not checkpoint.unfinished(last).exists()
 
 
 def cut(config) -> dict:
