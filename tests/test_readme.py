@@ -23,6 +23,11 @@ SHAKESPEARE = Path(
 SMALL = "--max_iters=2 --warmup_iters=1 "
 SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
+LONG = re.compile(r"torchrun|runs/cut|--depths|config/(study|thousand|deep_llama)\.py")  # grids, many ranks
+
+
+def marked(command: str):
+    return pytest.param(command, marks=pytest.mark.slow) if LONG.search(command) else command
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def test_the_readme_has_commands():
     assert COMMANDS[:2] == ["make demo", "make test"] and len(COMMANDS) > 15
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "make test"])  # that is who runs this
+@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if c != "make test"])  # that runs this
 def test_a_command_of_the_readme(command, clone):
     needs_shakespeare = "data/shakespeare" in command or "config/shakespeare" in command
     if needs_shakespeare:
