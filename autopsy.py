@@ -1,53 +1,30 @@
-"""A finished model on the table: lesions, logit lens, perturbation, Jacobians, path lengths.
-
-    python autopsy.py runs/deep
-
-Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory.
-"""
+"""A finished model on the table: lesions, logit lens, perturbation, Jacobians, path lengths."""
 
 import copy
 import json
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
-from reslab import configure, device, dissection
-from reslab.dataset import open_dataset
-from reslab.page import write_autopsy
+from reslab.run import config as configure
+from reslab.run.options import AutopsyConfig
 from reslab.runlog import Run, read_run, write_atomically
 from reslab.summary import table
-from reslab.trainstate import check_data
-from sample import load
 
+HELP = """
+    python autopsy.py runs/deep
 
-@dataclass(frozen=True)
-class AutopsyConfig:
-    """Look into a trained model: python autopsy.py RUN [--key=value ...], RUN a run directory."""
+Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory.
 
-    windows: int = 64
-    """Validation windows for lesions and lens; more give smaller standard errors."""
-    tokens: int = 4
-    """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
-    draws: int = 3
-    """Random sets of blocks for each number of removed blocks."""
-    json: str = ""
-    """Also write what is printed, with its origin, to this JSON file."""
-
-    def faults(self) -> list[str]:
-        """What can't be done, one line per fault."""
-        least = {"windows": 2, "tokens": 1, "draws": 1}
-        return [
-            f"{key}={getattr(self, key)}: must be at least {number}"
-            for key, number in least.items()
-            if getattr(self, key) < number
-        ]
+Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+"""
 
 
 def examine(model, dataset, config: AutopsyConfig) -> dict:
     """Everything dissection.py knows, as one report of plain numbers."""
+    from tqdm import tqdm
+
+    from reslab import dissection
+
     x, y = dataset.windows("val", dataset.eval_starts("val", config.windows))
     few = slice(0, 4)
     report: dict = {"layers": len(model.blocks)}
@@ -131,8 +108,16 @@ def kept(run: Run, report: dict) -> str:
 
 
 def main(words: list[str]) -> int:
-    config, places = configure.parse(AutopsyConfig, words, takes_files=False)
-    folder = Path(places[0])
+    config, (place,), _ = configure.parse(AutopsyConfig, words, HELP)
+    import torch  # here, so that help and faults come before it
+
+    from reslab import device
+    from reslab.dataset import open_dataset
+    from reslab.page import write_autopsy
+    from reslab.training.load import load
+    from reslab.trainstate import check_data
+
+    folder = Path(place)
     run = read_run(folder)
     device.prepare_torch("cpu")
     model, _, state = load(folder)
@@ -147,7 +132,7 @@ def main(words: list[str]) -> int:
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
     print(f"\npage: {(folder / 'autopsy.html').resolve()}")
     if config.json:
-        write_atomically(Path(config.json), kept(run, report))
+        write_atomically(config.json, kept(run, report))
     return 0
 
 

@@ -1,82 +1,35 @@
-"""A run as a folder of Hugging Face's transformers: GPT-2, or Llama and Qwen3 where the model is one.
+"""A run as a folder of Hugging Face's transformers: GPT-2, or Llama and Qwen3 where the model is one."""
 
+import os
+import shutil
+from pathlib import Path
+
+from reslab.run import config as configure
+from reslab.run.options import ExportConfig
+
+HELP = """
     python export.py runs/shakespeare exported
     python -c "from transformers import pipeline; print(pipeline('text-generation', 'exported')('To be'))"
 
 The folder is loaded again and compared with the run before it gets its name. The way back is
 `python train.py ... --init_from=exported`.
+
+Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
 """
-
-import argparse
-import os
-import shutil
-from pathlib import Path
-
-import torch
-
-from reslab import configure, pretrained
-from reslab.hf_tokenizer import END_OF_TEXT, to_tokenizers
-from sample import load
-
-TOLERANCE = 1e-5  # of the logits, relative to the largest
-
-
-def make_tokenizer(tokenizer, model):
-    """The run's tokenizer for transformers."""
-    made = pretrained.transformers().PreTrainedTokenizerFast(
-        tokenizer_object=to_tokenizers(tokenizer),
-        model_max_length=model.config.block_size,
-        clean_up_tokenization_spaces=False,
-    )
-    if getattr(tokenizer, "name", "") == "gpt2":
-        made.add_special_tokens({"eos_token": END_OF_TEXT, "bos_token": END_OF_TEXT})
-    return made
-
-
-def write(folder: Path, model, tokenizer) -> float:
-    """Write all files, read them again, and return how far the logits of both are apart.
-
-    Raises:
-        ValueError: transformers has no such model, or what was written is not the same model.
-    """
-    theirs, their_tokenizer = pretrained.to_transformers(model), make_tokenizer(tokenizer, model)
-    theirs.config.bos_token_id = theirs.generation_config.bos_token_id = their_tokenizer.bos_token_id
-    theirs.config.eos_token_id = theirs.generation_config.eos_token_id = their_tokenizer.eos_token_id
-    theirs.save_pretrained(folder)
-    their_tokenizer.save_pretrained(folder)
-    package = pretrained.transformers()
-    again = package.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
-    T = min(model.config.block_size, 64)
-    idx = torch.randint(tokenizer.vocab_size, (2, T), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours = model(idx)[0]
-        apart = (ours - again(idx).logits).abs().max().item()
-    if not apart <= TOLERANCE * max(1.0, ours.abs().max().item()):
-        raise ValueError(f"the logits of what was written differ by {apart:.1e}; nothing was kept")
-    text = tokenizer.decode_bytes(idx.flatten().tolist()).decode("utf-8", "replace")
-    text = text.replace("\N{REPLACEMENT CHARACTER}", "")
-    their_ids = package.AutoTokenizer.from_pretrained(folder, local_files_only=True)(
-        text, verbose=False
-    ).input_ids
-    if their_ids != tokenizer.encode(text).tolist():
-        raise ValueError("the tokenizer that was written gives other ids; nothing was kept")
-    return apart
 
 
 def main(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("run", metavar="RUN", help="a run directory, or a checkpoint")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that DIR holds already")
-    args = parser.parse_args(words)
-    folder = args.folder
+    config, (run, place), _ = configure.parse(ExportConfig, words, HELP)
+    from reslab import pretrained  # here, so that help and faults come before torch
+    from reslab.exporting import write
+    from reslab.training.load import load
+
+    folder = Path(place)
     is_model = pretrained.is_foreign(str(folder))
-    if folder.exists() and not (args.overwrite and is_model):
+    if folder.exists() and not (config.overwrite and is_model):
         advice = "give --overwrite or" if is_model else "it holds no exported model;"
         raise ValueError(f"{folder}: exists, and nothing is replaced unasked; {advice} choose another DIR")
-    model, tokenizer, state = load(Path(args.run))
+    model, tokenizer, state = load(Path(run))
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
     try:
@@ -88,7 +41,7 @@ def main(words: list[str]) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     print(
-        f"{folder}: step {state['step']} of {args.run} as {pretrained.architecture(model.config)}, "
+        f"{folder}: step {state['step']} of {run} as {pretrained.architecture(model.config)}, "
         f"{model.count_parameters():,} parameters; loaded again, its logits differ by {apart:.0e} at most"
     )
     return 0

@@ -9,9 +9,7 @@ Letters in the shape comments:
     B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H), V vocabulary
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -21,104 +19,23 @@ from torch import nn
 from reslab.attention import attend
 from reslab.inits import INITS, generator_of
 from reslab.kvcache import KVCache, context_start
-from reslab.layers import ACTIVATIONS, NORMS, make_norm
+from reslab.layers import ACTIVATIONS, make_norm
 from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
 from reslab.residual import WIRINGS
 from reslab.rotary import rotate, rotations
+from reslab.run.settings import GPTConfig
 from reslab.sampling import pick_token
 
 
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of a model. Field names are nanoGPT's."""
-
-    block_size: int = 256
-    """Longest context, in tokens."""
-    vocab_size: int = 0
-    """Number of token ids; 0 takes the dataset's, a larger number pads it."""
-    n_layer: int = 12
-    """Number of blocks; each holds one attention and one MLP sublayer."""
-    n_head: int = 6
-    """Attention heads; divides n_embd."""
-    n_embd: int = 384
-    """Width of the stream."""
-    dropout: float = 0.0
-    """Share of activations dropped while training."""
-    bias: bool = True
-    """Biases in linear layers and layer norms."""
-    norm: str = "layernorm"
-    """N of the wirings and before the head: layernorm or rmsnorm."""
-    mlp: str = "gelu"
-    """Inside of the MLP: gelu (GPT-2's, by tanh), gelu_erf (nanoGPT's), relu2 or swiglu."""
-    pos: str = "learned"
-    """How a token knows its place: learned (embeddings) or rope (rotated queries and keys)."""
-    qk_norm: bool = False
-    """Normalise each head's queries and keys."""
-    n_kv_head: int = 0
-    """Heads of keys and values, shared by groups of queries; divides n_head, 0 is n_head."""
-    tie_weights: bool = True
-    """The head uses the token embedding's matrix."""
-    residual: str = "pre"
-    """Wiring of every sublayer: a name from reslab/residual.py; `none` strips the skips."""
-    attn_residual: str = ""
-    """Wiring of the attention sublayers only; empty takes `residual`."""
-    mlp_residual: str = ""
-    """Wiring of the MLP sublayers only; empty takes `residual`."""
-    residual_scale: float = 0.5
-    """lambda of the wiring `scaled`."""
-    init: str = "wiring"
-    """Starting weights of the blocks: wiring (each its own), unscaled, scaled, fan_in or orthogonal."""
-    norm_eps: float = 1e-5
-    """What a norm adds to the variance or the mean square."""
-
-    @property
-    def mlp_width(self) -> int:
-        """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
-        return max(8, 8 * round(self.n_embd / 3)) if self.mlp == "swiglu" else 4 * self.n_embd
-
-    def faults(self) -> list[str]:
-        """What no model can be built from, one line per fault."""
-        found = []
-        for key in ("block_size", "n_layer", "n_head", "n_embd"):
-            if getattr(self, key) < 1:
-                found.append(f"{key}={getattr(self, key)}: must be at least 1")
-        if self.n_head >= 1 and self.n_embd % self.n_head:
-            found.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
-        if not 0 <= self.dropout < 1:
-            found.append(f"dropout={self.dropout}: must be at least 0 and below 1")
-        if not 0 < self.norm_eps < math.inf:
-            found.append(f"norm_eps={self.norm_eps}: must be finite and above 0")
-        if not math.isfinite(self.residual_scale):
-            found.append(f"residual_scale={self.residual_scale}: must be finite")
-        if self.vocab_size < 0:
-            found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
-        kv_heads = self.n_kv_head or self.n_head
-        if kv_heads < 1 or self.n_head % kv_heads:
-            found.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
-        if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
-            width = self.n_embd // self.n_head
-            found.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
-        for key, names in {
-            "norm": NORMS,
-            "mlp": ACTIVATIONS,
-            "pos": ("learned", "rope"),
-            "init": INITS,
-        }.items():
-            if getattr(self, key) not in names:
-                found.append(f"{key}={getattr(self, key)}: allowed are {', '.join(names)}")
-        for key in ("residual", "attn_residual", "mlp_residual"):
-            name = getattr(self, key)
-            if name not in WIRINGS and (name or key == "residual"):
-                found.append(f"{key}={name}: allowed are {', '.join(WIRINGS)}")
-        kinds = {
-            kind: WIRINGS.get(getattr(self, f"{kind}_residual") or self.residual) for kind in ("attn", "mlp")
-        }
-        if None not in kinds.values() and kinds["attn"].stream != kinds["mlp"].stream:
-            found.append(
-                f"attn_residual and mlp_residual: one carries {kinds['attn'].stream}, the other "
-                f"{kinds['mlp'].stream}; they must carry the same"
-            )
-        return found
+def check_wirings(config: GPTConfig) -> None:
+    """Raises ValueError when the two kinds of sublayers don't carry the same stream."""
+    names = {kind: config.wiring(kind) for kind in ("attn", "mlp")}
+    carried = [WIRINGS[name].stream for name in names.values()]
+    if carried[0] != carried[1]:
+        raise ValueError(
+            f"attn_residual={names['attn']} carries {carried[0]}, mlp_residual={names['mlp']} carries "
+            f"{carried[1]}; they must carry the same"
+        )
 
 
 class CausalSelfAttention(nn.Module):
@@ -221,8 +138,7 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, layer: int):
         super().__init__()
-        attn_wiring = WIRINGS[config.attn_residual or config.residual]
-        mlp_wiring = WIRINGS[config.mlp_residual or config.residual]
+        attn_wiring, mlp_wiring = (WIRINGS[config.wiring(kind)] for kind in ("attn", "mlp"))
         self.attn_residual = attn_wiring(config, 2 * layer)
         self.attn = CausalSelfAttention(config, attn_wiring.mixes_identity)
         self.mlp_residual = mlp_wiring(config, 2 * layer + 1)
@@ -249,6 +165,7 @@ class GPT(nn.Module):
         faults = config.faults() + (["vocab_size=0: must be set"] if config.vocab_size == 0 else [])
         if faults:
             raise ValueError("; ".join(faults))
+        check_wirings(config)
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None

@@ -1,93 +1,24 @@
-"""Write text with a trained model. The checkpoint alone suffices: no dataset, no network.
-
-python sample.py runs/deep --prompt "def "
-python sample.py runs/deep --prompt FILE:start.txt --temperature 0.8 --top_k 50 --num_samples 3
-python sample.py runs/deep --temperature 0               the likeliest token each time
-"""
+"""Write text with a trained model. The checkpoint alone suffices: no dataset, no network."""
 
 import codecs
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from reslab.run import config as configure
+from reslab.run.options import SampleConfig
 
-from model import GPT, GPTConfig
-from reslab import checkpoint, configure, device
-from reslab.tokenizer import tokenizer_from_json
+HELP = """
+    python sample.py runs/deep --prompt "def "
+    python sample.py runs/deep --prompt FILE:start.txt --temperature 0.8 --top_k 50 --num_samples 3
+    python sample.py runs/deep --temperature 0               the likeliest token each time
 
-
-@dataclass(frozen=True)
-class SampleConfig:
-    """Sample from a run: python sample.py RUN [--key=value ...], RUN a run directory or a checkpoint."""
-
-    prompt: str = "\n"
-    """What to continue; FILE:path reads it from a file."""
-    num_samples: int = 1
-    """How many texts."""
-    max_new_tokens: int = 500
-    """Length of each, in tokens."""
-    temperature: float = 0.8
-    """Below 1 is surer, above 1 is wilder, 0 always takes the likeliest token."""
-    top_k: int = 0
-    """Choose among this many likeliest tokens; 0 among all."""
-    top_p: float = 1.0
-    """Choose among the likeliest tokens that together hold this probability."""
-    seed: int = 1337
-    """The same seed writes the same text."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
-    dtype: str = "auto"
-    """auto (bfloat16 where it is faster), float32, bfloat16 or float16, of the matrix products."""
-
-    def faults(self) -> list[str]:
-        """What can't be sampled, one line per fault."""
-        found = []
-        for key in ("num_samples", "max_new_tokens"):
-            if getattr(self, key) < 1:
-                found.append(f"{key}={getattr(self, key)}: must be at least 1")
-        if not 0 <= self.temperature < math.inf:
-            found.append(f"temperature={self.temperature}: must be finite and not negative")
-        if self.top_k < 0:
-            found.append(f"top_k={self.top_k}: must not be negative")
-        if not 0 < self.top_p <= 1:
-            found.append(f"top_p={self.top_p}: must be above 0 and at most 1")
-        if not 0 <= self.seed < 2**63:
-            found.append(f"seed={self.seed}: must be at least 0 and below 2**63")
-        found += device.faults(self.device)
-        if self.dtype not in (allowed := ("auto", "float32", "bfloat16", "float16")):
-            found.append(f"dtype={self.dtype}: allowed are {', '.join(allowed)}")
-        if not self.prompt:
-            found.append("prompt: is empty; give at least one character")
-        return found
-
-
-def load(folder: Path, run_device: str = "cpu"):
-    """The model of a run and its tokenizer.
-
-    Args:
-        folder: a run directory, whose best checkpoint is taken, or a checkpoint.
-
-    Returns:
-        model in eval mode, tokenizer, and the checkpoint's state.
-
-    Raises:
-        ValueError: there is no checkpoint, or it is damaged.
-    """
-    places = (folder, folder / "checkpoint" / "best", folder / "checkpoint" / "last")
-    found = checkpoint.find(*places, needs=checkpoint.SAMPLED)
-    if found is None:
-        raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
-    state = checkpoint.load_state(found)
-    with checkpoint.reading(found):
-        model = GPT(configure.from_flat(GPTConfig, state["config"]))
-        tokenizer = tokenizer_from_json(state["tokenizer"])
-    checkpoint.load_model(found, model)
-    return model.to(run_device).eval(), tokenizer, state
+Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+"""
 
 
 def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show) -> None:
     """Generate one text, handing each piece to show() as soon as its characters are whole."""
+    import torch
+
     generator = torch.Generator(model.wte.weight.device).manual_seed(config.seed + sample)
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     top_k = config.top_k or None
@@ -106,12 +37,17 @@ def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show)
 
 
 def main(words: list[str]) -> int:
-    config, places = configure.parse(SampleConfig, words, takes_files=False)
+    config, (run,), _ = configure.parse(SampleConfig, words, HELP)
+    import torch  # here, so that help and faults come before it
+
+    from reslab import device
+    from reslab.training.load import load
+
     run_device = device.pick_device(config.device)
-    model, tokenizer, _ = load(Path(places[0]), run_device)
+    model, tokenizer, _ = load(Path(run), run_device)
     prompt = config.prompt
     if prompt.startswith("FILE:"):
-        path = Path(prompt.removeprefix("FILE:"))
+        path = Path(prompt.removeprefix("FILE:")).expanduser()
         try:
             prompt = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:

@@ -11,10 +11,13 @@ import torch
 
 from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
-from reslab import checkpoint, configure, corpus, device, memory, probes
+from reslab import checkpoint, corpus, device, memory, probes
 from reslab.dataset import open_dataset
+from reslab.run.configfile import read_config_file
+from reslab.run.fields import from_flat
+from reslab.run.settings import TrainConfig
 from reslab.tokenizer import make_tokenizer
-from train import TrainConfig, make_state, train_step
+from reslab.training.step import make_state, train_step
 
 
 def seconds(function, turns: int = 3) -> float:
@@ -63,7 +66,7 @@ def data(quick: bool) -> dict:
 
 def small_run(**settings):
     """State, config and dataset of a run on the default corpus."""
-    config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)
+    config = from_flat(TrainConfig, OURS_DEFAULTS | settings)
     run_device = device.pick_device("auto")
     device.prepare_torch(run_device)
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
@@ -86,7 +89,7 @@ def save(quick: bool) -> dict:
 def probe(quick: bool) -> dict:
     """Update and probe in turns, and the share of the run that the probes take at the config's cadence."""
     root = Path(__file__).resolve().parents[1]
-    settings = configure.read_config_file(str(root / "config" / "laptop.py"))
+    settings = read_config_file(str(root / "config" / "laptop.py"))
     state, config, dataset = small_run(**settings)
     run_device = str(next(state.model.parameters()).device)
     windows = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))

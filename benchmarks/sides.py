@@ -15,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab import configure, device, flops
+from reslab import device, flops
 from reslab.dataset import open_dataset
-from train import TrainConfig, evaluate, make_state, train_step
+from reslab.evaluation import evaluate
+from reslab.run.fields import from_flat
+from reslab.run.settings import TrainConfig
+from reslab.training.step import make_state, train_step
 
 OURS_DEFAULTS = {"bias": False, "probes": False, "warmup_iters": 0}
 
@@ -26,7 +29,7 @@ class Ours:
     """This repository. Settings are those of train.py."""
 
     def build(self, settings: dict) -> dict:
-        self.config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)
+        self.config = from_flat(TrainConfig, OURS_DEFAULTS | settings)
         self.device = device.pick_device(self.config.device)
         device.prepare_torch(self.device)
         self.dataset = open_dataset(self.config.dataset, self.config.model.block_size, self.config.seed)
@@ -58,7 +61,7 @@ class NanoGPT:
         spec.loader.exec_module(self.code)
 
     def build(self, settings: dict) -> dict:
-        self.config = configure.from_flat(TrainConfig, OURS_DEFAULTS | settings)  # the same defaults
+        self.config = from_flat(TrainConfig, OURS_DEFAULTS | settings)  # the same defaults
         shape, optim = self.config.model, self.config.optim
         self.device = device.pick_device(self.config.device)
         if self.device.startswith("cuda"):

@@ -10,9 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from reslab import configure
 from reslab.progress import percent
-from train import TrainConfig
+from reslab.run.configfile import read_config_file
+from reslab.run.fields import settings as known_settings
+from reslab.run.settings import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,11 +111,11 @@ class Bench:
 
     def config(self, path: str) -> dict:
         """The settings of a config file."""
-        return configure.read_config_file(str(ROOT / path))
+        return read_config_file(str(ROOT / path))
 
     def known(self, settings: dict) -> dict:
         """Those of the settings that train.py has."""
-        return {k: v for k, v in settings.items() if k in configure.leaf_fields(TrainConfig)}
+        return {k: v for k, v in settings.items() if k in known_settings(TrainConfig)}
 
     def table(self, case: dict) -> str:
         """A case for people: sides, ratios, and the other figures as they are."""

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from reslab.configure import MachineError
+from reslab.run.config import MachineError
 
 SUMS = "SHA256SUMS"
 SAMPLED = ("state.json", "model.safetensors")  # what writing text needs

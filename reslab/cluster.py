@@ -5,7 +5,6 @@ node is lost. Ray then starts the run again elsewhere, and it resumes from its c
 need the same file system under the same path: for the run directories, the data, and this code.
 """
 
-import argparse
 import contextlib
 import importlib
 import importlib.util
@@ -16,34 +15,10 @@ import socket
 import sys
 from pathlib import Path
 
-from reslab import configure
+from reslab.run.config import run_door
 from reslab.runlog import read_run
 
 RETRIES = 20  # how often a run may lose its node
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What compare.py takes for a cluster."""
-
-    def cores(text: str) -> int:
-        if int(text) < 1:
-            raise argparse.ArgumentTypeError("must be at least 1")
-        return int(text)
-
-    def share(text: str) -> float:
-        if not 0 <= float(text) <= 1:
-            raise argparse.ArgumentTypeError("a run trains on one GPU, or on a part of one: 0 to 1")
-        return float(text)
-
-    add = parser.add_argument
-    add("--ray", metavar="ADDRESS", help="train on a Ray cluster: local, auto, or HOST:PORT")
-    add("--cpus_per_run", type=cores, default=1, metavar="N", help="with --ray: cores (default: 1)")
-    add(
-        "--gpus_per_run",
-        type=share,
-        metavar="X",
-        help="with --ray: GPUs, or a part of one (default: 1 if any)",
-    )
 
 
 def missing() -> str | None:
@@ -168,7 +143,7 @@ def train_in_worker(script: str, cwd: str, folder: str, words: list[str], thread
     heard = io.StringIO()
     with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
         try:
-            configure.run_door(importlib.import_module(Path(script).stem).main)
+            run_door(importlib.import_module(Path(script).stem).main)
         except SystemExit as end:
             code = end.code
     last = (heard.getvalue().strip().splitlines() or [""])[-1].removeprefix(f"{folder}: ")

@@ -7,21 +7,12 @@ from contextlib import nullcontext
 import torch
 
 WIDE = 128  # from this n_embd on bfloat16 pays on a CPU that has it, see docs/speed.md
-DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "float64": torch.float64,
 }
-
-
-def faults(name: str) -> list[str]:
-    """What is wrong with a device's name, on any machine."""
-    kind, colon, number = name.partition(":")
-    if kind in DEVICES and (not colon or number.isdecimal()):
-        return []
-    return [f"device={name}: allowed are {', '.join(DEVICES)}, with a number as in cuda:1"]
 
 
 def pick_device(name: str) -> str:

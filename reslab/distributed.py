@@ -6,19 +6,14 @@ rank 0 of 1, and everything here gives back what it was given.
 
 import inspect
 import os
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
-
-
-class ToldElsewhere(ValueError):
-    """A fault that another rank prints."""
+from reslab.run.launch import LAUNCHER, ToldElsewhere, by_torchrun, silence
 
 
 @dataclass(frozen=True)
@@ -113,43 +108,12 @@ class Ranks:
 ALONE = Ranks()
 
 
-def by_torchrun() -> bool:
-    """Whether torchrun has started this process."""
-    return all(name in os.environ for name in LAUNCHER)
-
-
 def launched() -> Ranks:
     """This process as torchrun started it, not connected yet; rank 0 of 1 without torchrun."""
     if not by_torchrun():
         return Ranks()
     rank, world, local = (int(os.environ[name]) for name in LAUNCHER[:3])
     return Ranks(rank, world, local, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
-
-
-@contextmanager
-def heard_once(speaks: bool):
-    """Inside, several ranks do the same, and one of them is heard.
-
-    Args:
-        speaks: whether this one is.
-
-    Raises:
-        ToldElsewhere: a ValueError on one that is not.
-    """
-    if speaks:
-        yield
-        return
-    with _silence() as nothing, redirect_stderr(nothing):
-        try:
-            yield
-        except ValueError as error:
-            raise ToldElsewhere(str(error)) from None
-
-
-@contextmanager
-def _silence():
-    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
-        yield nothing
 
 
 def own_device(name: str, ranks: Ranks) -> str:
@@ -193,7 +157,7 @@ def joined(ranks: Ranks, run_device: str):
         backend = "cpu:gloo,cuda:nccl" if run_device.startswith("cuda") else "gloo"
         dist.init_process_group(backend, store=_store(ranks), rank=ranks.rank, world_size=ranks.world)
         ranks = replace(ranks, joined=True)
-        with nullcontext() if ranks.first else _silence():
+        with nullcontext() if ranks.first else silence():
             yield replace(ranks, restarts=ranks.largest(ranks.restarts))
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():

@@ -8,6 +8,8 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from reslab.run.fields import with_role
+from reslab.run.settings import TrainConfig
 from reslab.runlog import Run
 from reslab.summary import arm, lines
 
@@ -15,8 +17,9 @@ from reslab.summary import arm, lines
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
 PERTURBATION_CELLS = 128  # longest side of the drawn map
-# What the curves over depth, learning rate and seed may differ in.
-VARIED = {"residual", "n_layer", "learning_rate", "seed", "out_dir", "resume", "overwrite", "print_config"}
+# What the runs of a curve may differ in: what is drawn, and what is no part of the experiment.
+AXES = frozenset({"residual", "n_layer", "learning_rate", "seed"})
+VARIED = AXES | with_role(TrainConfig, "place", "machine", "measuring")
 
 
 def depth(runs: list[Run]) -> go.Figure | None:

@@ -56,11 +56,13 @@ def is_transposed(kind: str, name: str) -> bool:
 def architecture(config) -> str:
     """The architecture of transformers that computes what a GPTConfig says."""
     faults = []
-    for key in ("attn_residual", "mlp_residual"):
-        name = getattr(config, key) or config.residual
+    for kind in ("attn", "mlp"):
+        name = config.wiring(kind)
         if name != "pre":
             equation = WIRINGS[name].__doc__.splitlines()[0].rstrip(".")
-            faults.append(f"{key}={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: {equation}")
+            faults.append(
+                f"{kind}_residual={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: {equation}"
+            )
     modern = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope"}
     is_modern = [getattr(config, key) == value for key, value in modern.items()]
     has = ", ".join(f"{key}={getattr(config, key)}" for key in modern)

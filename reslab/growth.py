@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
-from reslab import checkpoint, configure, pretrained
-from reslab.optimizer import OptimConfig, make_optimizer
+from reslab import checkpoint, pretrained
+from reslab.optimizer import make_optimizer
 from reslab.residual import WIRINGS
+from reslab.run.fields import flat, from_flat, with_part
+from reslab.run.settings import GPTConfig, OptimConfig
 
 
 def placement(old: int, new: int, where: str) -> list[int | None]:
@@ -68,7 +70,7 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
         )
     saved = checkpoint.load_state(found)
     with checkpoint.reading(found):
-        before = configure.from_flat(type(model.config), saved["config"])
+        before = from_flat(GPTConfig, saved["config"])
     if saved["tokenizer"] != tokenizer:
         raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
     old = type(model)(before)
@@ -82,7 +84,7 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
         for block, old_block in zip(model.blocks, place, strict=True):
             if old_block is None:
                 _silence(block)
-    trained_with = configure.from_flat(OptimConfig, saved["config"])
+    trained_with = from_flat(OptimConfig, saved["config"])
     memory = _carry(checkpoint.load_optimizer(found)["optimizer"], trained_with, old, optimizer, pairs)
     grown = sum(block is None for block in place)
     rewired = "" if before.residual == model.config.residual else f", residual={model.config.residual} now"
@@ -95,26 +97,26 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
 def _check(folder: Path, old, new) -> None:
     """Only depth may differ, and only where a block can be silent; or the wiring, at the same depth."""
     before, now = old.config, new.config
-    was, wanted = configure.flat(before), configure.flat(now)
-    free = {"n_layer", "dropout", "init"}
+    was, wanted = flat(before), flat(now)
+    fixed = with_part(GPTConfig, "weights") - {"n_layer"}
     if now.block_size < before.block_size:
-        free.add("block_size")
-    if now.n_layer == before.n_layer and _rows(old) == _rows(new):
-        free |= {"residual", "attn_residual", "mlp_residual", "residual_scale"}
+        fixed -= {"block_size"}
+    if now.n_layer != before.n_layer or _rows(old) != _rows(new):
+        fixed |= with_part(GPTConfig, "wiring")
     faults = [
         f"{key}={wanted[key]}: the model in {folder} has {was[key]}, and only n_layer can grow"
         for key in was
-        if key not in free and was[key] != wanted[key]
+        if key in fixed and was[key] != wanted[key]
     ]
     if now.n_layer < before.n_layer:
         faults.append(f"n_layer={now.n_layer}: the model in {folder} has {before.n_layer} layers already")
-    for kind in ("attn_residual", "mlp_residual"):
-        name = getattr(now, kind) or now.residual
+    for kind in ("attn", "mlp"):
+        name = now.wiring(kind)
         if now.n_layer > before.n_layer and not WIRINGS[name].has_identity:
             able = ", ".join(n for n, wiring in WIRINGS.items() if wiring.has_identity)
             faults.append(
-                f"{kind}={name}: can't grow, because a silent block of this wiring does not give back x, "
-                f"or its constants depend on the depth; these can: {able}"
+                f"{kind}_residual={name}: can't grow, because a silent block of this wiring does not give "
+                f"back x, or its constants depend on the depth; these can: {able}"
             )
     if faults:
         raise ValueError("\n".join(dict.fromkeys(faults)))

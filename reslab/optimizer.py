@@ -1,67 +1,11 @@
 """The optimizer and its learning rate, a pure function of the step."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from reslab.muon import Muon
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How weights follow gradients. Field names are nanoGPT's."""
-
-    optimizer: str = "adamw"
-    """adamw, sgd (momentum beta1) or muon (AdamW for what is not a matrix of a block)."""
-    max_iters: int = 2000
-    """Updates."""
-    learning_rate: float = 1e-3
-    """Peak of the schedule."""
-    muon_lr: float = 0.0
-    """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
-    min_lr: float = 1e-4
-    """Where the cosine ends."""
-    schedule: str = "cosine"
-    """cosine (to min_lr), linear (to zero) or constant, after the warmup."""
-    warmup_iters: int = 100
-    """Updates in which the learning rate rises from near zero to its peak."""
-    weight_decay: float = 0.1
-    """Of matrices; vectors have none."""
-    beta1: float = 0.9
-    """AdamW's memory of gradients."""
-    beta2: float = 0.99
-    """AdamW's memory of squared gradients."""
-    adam_eps: float = 1e-8
-    """What AdamW adds to the root of the squared gradients."""
-    grad_clip: float = 1.0
-    """Largest norm of the gradient; 0 does not clip."""
-
-    def faults(self) -> list[str]:
-        """What can't be run, one line per fault."""
-        found = []
-        for key in (
-            "max_iters",
-            "learning_rate",
-            "muon_lr",
-            "min_lr",
-            "warmup_iters",
-            "weight_decay",
-            "grad_clip",
-            "adam_eps",
-        ):
-            if not 0 <= getattr(self, key) < math.inf:
-                found.append(f"{key}={getattr(self, key)}: must be finite and not negative")
-        for key in ("beta1", "beta2"):
-            if not 0 <= getattr(self, key) < 1:
-                found.append(f"{key}={getattr(self, key)}: must be at least 0 and below 1")
-        if 0 < self.max_iters < self.warmup_iters:
-            found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
-        if self.optimizer not in OPTIMIZERS:
-            found.append(f"optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
-        if self.schedule not in SCHEDULES:
-            found.append(f"schedule={self.schedule}: allowed are {', '.join(SCHEDULES)}")
-        return found
+from reslab.run.settings import OptimConfig
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:

@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 
 from reslab.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.run.fields import with_role
+from reslab.run.settings import TrainConfig
 from reslab.runlog import Run
-from reslab.summary import COLUMNS, arm, differences, labels, lines, row
+from reslab.summary import COLUMNS, arm, differences, labels, lines, row, wiring_names
 
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
 CURVE_POINTS = 2000  # of one curve
@@ -19,7 +21,7 @@ PAGE_POINTS = 40_000  # of all curves together
 PROBE_NUMBERS = 300_000  # of all probes together
 LEFT_OUT = ("probe/gradient_reach",)  # gradient_norm over its last value
 # What a run may differ in and still be the same experiment with another seed.
-ONE_EXPERIMENT = {"seed", "out_dir", "resume", "overwrite", "print_config", "device", "compile"}
+ONE_EXPERIMENT = with_role(TrainConfig, "place", "machine", "measuring") | {"seed"}
 
 
 def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
@@ -197,8 +199,7 @@ def _missing(run: Run) -> list[str]:
 def _wiring_by_name(config: dict) -> dict:
     """For runs that did not record it: what their name says about the skip."""
     skips = {"pre": 1.0, "none": 0.0}
-    names = {kind: config.get(f"{kind}_residual") or config["residual"] for kind in ("attn", "mlp")}
-    return {kind: {"equation": "", "skip": skips.get(name)} for kind, name in names.items()}
+    return {kind: {"equation": "", "skip": skips.get(name)} for kind, name in wiring_names(config).items()}
 
 
 def _name_groups(entries: list[dict], runs: list[Run]) -> None:

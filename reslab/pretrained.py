@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from reslab.formats import FORMATS, architecture, gpt2_settings, is_transposed, their_names
+from reslab.run.fields import with_part
+from reslab.run.settings import GPTConfig
 from reslab.runlog import read_run
 from reslab.tokenizer import tokenizer_from_json
 
@@ -44,7 +46,7 @@ def is_foreign(source: str) -> bool:
     return config.is_file() and "model_type" in _json(config)
 
 
-def settle(shape, source: str, run: Path | None = None):
+def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
     """The GPTConfig `shape` with the settings that the weights of `source` dictate, if it is foreign.
 
     Wiring, dropout and a smaller block_size stay the run's own.
@@ -57,12 +59,12 @@ def settle(shape, source: str, run: Path | None = None):
     """
     if run and (run / "config.json").is_file() and not (is_own(source) or source == "scratch"):
         config = read_run(run).config
-        found = {key: config[key] for key in gpt2_settings(0, 0, 0, 0, 0)}
+        found = {key: config[key] for key in with_part(GPTConfig, "weights")}
     elif is_foreign(source):
         found = read_settings(source)
     else:
         return shape
-    default = type(shape)()
+    default = GPTConfig()
     longest = found.pop("block_size")
     faults = [
         f"{key}={given}: {source} has {value}; leave it out"
@@ -165,7 +167,7 @@ def fill(source: str, model, tokenizer: dict) -> str:
 def _no_place(source: str, model, reason: str) -> str:
     c = model.config
     return (
-        f"residual={c.attn_residual or c.residual}, {c.mlp_residual or c.residual}: {source} is a pre-norm "
+        f"residual={c.wiring('attn')}, {c.wiring('mlp')}: {source} is a pre-norm "
         f"model and {reason}; its weights fit residual=pre, none, scaled"
     )
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reslab.configure import MachineError
+from reslab.run.config import MachineError
 
 
 class RunLog:

@@ -14,8 +14,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from reslab.page import html
 from reslab.pagedata import to_json
 
-PORT = 8000
-
 
 class PageServer:
     """Serves a page and its data from a thread of its own until close().

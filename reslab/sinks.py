@@ -6,7 +6,6 @@ its first and last value and a picture of layers by steps, words become text, an
 page becomes an artifact where a sink knows artifacts.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reslab.run.settings import tracker_names
 from reslab.runlog import RunLog, read_run, write_atomically
 
 PICTURE = 256  # pixels that a picture's height and width come near to, unless it has more layers
@@ -217,23 +217,6 @@ def picture(columns: list[list[float]]) -> np.ndarray:
     return colours.round().astype(np.uint8).repeat(repeat[0], axis=0).repeat(repeat[1], axis=1)
 
 
-def faults(log: str) -> list[str]:
-    """What is wrong with a setting of --log, one line per fault."""
-    found = []
-    for name in _names(log):
-        if name not in SINKS:
-            found.append(f"log={name}: allowed are {', '.join(SINKS)}, several with commas")
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:  # a folder of that name has no origin
-            found.append(f"log={name}: not installed; run: {sys.executable} -m pip install {name}")
-    return found
-
-
-def _names(log: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in log.split(",") if name.strip()))
-
-
 def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -> RunLog | Copies:
     """A run's log, with copies to the sinks that --log names.
 
@@ -244,13 +227,13 @@ def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -
         step: where this life begins.
     """
     runlog = RunLog(folder, keep_bytes)
-    if not _names(log):
+    if not tracker_names(log):
         return runlog
     if not keep_bytes:
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     run = Identity(folder, _run_id(folder, keep_bytes > 0), config, step)
     rows = read_run(folder).rows if keep_bytes else []
-    return Copies(runlog, _names(log), run, rows)
+    return Copies(runlog, tracker_names(log), run, rows)
 
 
 def _run_id(folder: Path, goes_on: bool) -> str:
@@ -268,7 +251,7 @@ def _run_id(folder: Path, goes_on: bool) -> str:
 
 def publish_page(path: Path, log: str, folder: Path) -> None:
     """Hand the page that compares the runs of a folder to the sinks that know artifacts."""
-    for name in set(_names(log)) - {"tensorboard"}:
+    for name in set(tracker_names(log)) - {"tensorboard"}:
         try:
             sink = SINKS[name](Identity(folder, _run_id(folder, True), {}))
             sink.page(path)

@@ -2,6 +2,8 @@
 
 import json
 
+from reslab.run.fields import from_flat, with_role
+from reslab.run.settings import GPTConfig, TrainConfig
 from reslab.runlog import Run
 
 COLUMNS = {
@@ -19,14 +21,19 @@ COLUMNS = {
     "tok/s": "training tokens per second",
     "status": "finished, diverged or unfinished",
 }
-# Settings that say where and how a run is made and shown, not what it is.
 NICKNAMES = {"learning_rate": "lr"}
-NOT_THE_EXPERIMENT = {"out_dir", "resume", "overwrite", "print_config", "log"}
+FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
+
+
+def wiring_names(config: dict) -> dict[str, str]:
+    """The wiring of the two kinds of sublayers, from every setting of a run, flat."""
+    shape = from_flat(GPTConfig, config)
+    return {kind: shape.wiring(kind) for kind in ("attn", "mlp")}
 
 
 def arm(config: dict) -> str:
     """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
-    kinds = {kind: config.get(f"{kind}_residual") or config["residual"] for kind in ("attn", "mlp")}
+    kinds = wiring_names(config)
     if kinds["attn"] == kinds["mlp"]:
         scale = f" {config['residual_scale']:g}" if kinds["attn"] == "scaled" else ""
         return kinds["attn"] + scale
@@ -36,11 +43,10 @@ def arm(config: dict) -> str:
 def labels(runs: list[Run]) -> list[str]:
     """A short name for each run, different for different runs."""
     names = [f"{arm(run.config)}, {run.config['n_layer']} layers" for run in runs]
+    hidden = with_role(TrainConfig, "place") | {"seed"}
     for name in {name for name in names if names.count(name) > 1}:
         same = [k for k, one in enumerate(names) if one == name]
-        known = [
-            {k: v for k, v in runs[k].config.items() if k not in {*NOT_THE_EXPERIMENT, "seed"}} for k in same
-        ]
+        known = [{k: v for k, v in runs[k].config.items() if k not in hidden} for k in same]
         varied = [key for key in known[0] if len({str(config.get(key)) for config in known}) > 1]
         for k, config in zip(same, known, strict=True):
             names[k] += "".join(f", {NICKNAMES.get(key, key)} {config.get(key)}" for key in varied)
@@ -144,14 +150,13 @@ def table(rows: list[dict[str, str]]) -> str:
 
 def differences(runs: list[Run]) -> list[dict[str, str]]:
     """The settings in which the runs differ, one row each, a column per run."""
-    keys = sorted({key for run in runs for key in run.config} - NOT_THE_EXPERIMENT)
-    facts = ("torch", "git_commit", "device", "machine")
+    keys = {key for run in runs for key in run.config} - with_role(TrainConfig, "place")
     columns = [run.folder.name for run in runs]
     if len(set(columns)) < len(columns):
         columns = [str(run.folder) for run in runs]
     found = []
-    for key in keys + list(facts):
-        values = [str(run.config.get(key, run.facts.get(key))) for run in runs]
+    for key in [*sorted(keys - set(FACTS)), *FACTS]:
+        values = [str((run.facts if key in FACTS else run.config).get(key)) for run in runs]
         if len(set(values)) > 1:
             found.append({"setting": key} | dict(zip(columns, values, strict=True)))
     return found

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from reslab import checkpoint, configure
+from reslab import checkpoint
 from reslab.dataset import TokenDataset
 from reslab.distributed import ALONE, Ranks
 from reslab.growth import start_from
+from reslab.run.fields import flat
 from reslab.runlog import RunLog
 
 # What of a TrainState goes into state.json as it is.
@@ -162,7 +163,7 @@ def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) 
                 from reslab import shard
 
                 shard.scatter(model, state.model)
-    return {"metrics_bytes": 0, "config": configure.flat(config)}
+    return {"metrics_bytes": 0, "config": flat(config)}
 
 
 def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:

@@ -22,8 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 import reslab.shard  # noqa: F401  (so that what importing it takes is not counted)
-import train as door
-from reslab import budget, configure, distributed
+from reslab import budget, device, distributed
+from reslab.dataset import open_dataset
+from reslab.run import config as configure
+from reslab.run.settings import TrainConfig
+from reslab.runlog import read_run
+from reslab.training import loop
 
 UPDATES = 10
 
@@ -36,25 +40,25 @@ def peak_bytes(run_device: str) -> int:
 
 
 def main(words: list[str]) -> int:
-    config, _ = configure.parse(door.TrainConfig, words)
+    config = configure.parse(TrainConfig, words).config
     ranks = distributed.launched()
-    run_device = distributed.own_device(door.device.pick_device(config.device), ranks)
+    run_device = distributed.own_device(device.pick_device(config.device), ranks)
     before = peak_bytes(run_device) if run_device == "cpu" else 0
-    real, peaks = door.train_step, []
+    real, peaks = loop.train_step, []
 
     def measured(state, *rest):
         answer = real(state, *rest)
         peaks.append(peak_bytes(run_device) - before)
         return answer
 
-    door.train_step = measured
+    loop.train_step = measured
     folder = Path(tempfile.gettempdir()) / f"scale-{os.environ.get('MASTER_PORT', os.getpid())}"
     optim = replace(config.optim, max_iters=UPDATES, warmup_iters=0)
     settings = {"eval_interval": UPDATES, "eval_windows": ranks.world, "log_interval": 1, "sample_tokens": 0}
     config = replace(config, optim=optim, out_dir=str(folder), probes=False, overwrite=True, **settings)
-    code = door.train(config)
+    code = loop.train(config)
     if ranks.first:
-        report(config, ranks, run_device, door.read_run(folder).last("tokens_per_s"))
+        report(config, ranks, run_device, read_run(folder).last("tokens_per_s"))
         shutil.rmtree(folder)
     print(f"measured: rank {ranks.rank} held {max(peaks) / 1e6:,.0f} MB at most", flush=True)
     return code
@@ -64,7 +68,7 @@ def report(config, ranks, run_device: str, rate: float) -> None:
     """Print what was worked out, and the speed."""
     size, _ = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
     model, shards = config.model, config.shard == "fsdp"
-    dataset = door.open_dataset(config.dataset, model.block_size, 0)
+    dataset = open_dataset(config.dataset, model.block_size, 0)
     shape = budget.Shape(
         model.n_layer,
         model.n_embd,
@@ -73,7 +77,7 @@ def report(config, ranks, run_device: str, rate: float) -> None:
         model.block_size,
         size,
     )
-    half = door.device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
+    half = device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
     state = budget.state_bytes(shape, ranks.world, shards)
     activations = budget.activation_bytes(shape, half, config.activation_checkpointing)
     logits = budget.logit_bytes(shape)

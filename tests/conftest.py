@@ -13,9 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from model import GPT, GPTConfig
+from model import GPT
 from reslab.corpus import write_dataset
-from train import TrainConfig
+from reslab.run.fields import from_flat
+from reslab.run.settings import GPTConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,8 +51,6 @@ def train_config(dataset_folder, tmp_path):
     """Makes the config of a run of seconds."""
 
     def make(**changes) -> TrainConfig:
-        from reslab.configure import from_flat
-
         settings = {
             "block_size": 16,
             "n_layer": 2,
@@ -69,9 +68,7 @@ def train_config(dataset_folder, tmp_path):
             "device": "cpu",
         }
         settings |= changes
-        parts = {"model": from_flat(GPTConfig, settings)}
-        optim = TrainConfig.__dataclass_fields__["optim"].default_factory
-        return from_flat(TrainConfig, settings | parts | {"optim": from_flat(optim, settings)})
+        return from_flat(TrainConfig, settings)
 
     return make
 

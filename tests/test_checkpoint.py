@@ -12,8 +12,8 @@ from conftest import tiny_config
 import sample
 from model import GPT
 from reslab import checkpoint
-from reslab.configure import MachineError
 from reslab.optimizer import OptimConfig, make_optimizer
+from reslab.run.config import MachineError
 
 
 def saved(folder: Path, step: int, seed: int = 0) -> GPT:

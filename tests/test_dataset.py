@@ -10,7 +10,7 @@ import torch
 
 from reslab.dataset import TokenDataset
 from reslab.tokenfile import TokenFile
-from train import train
+from reslab.training.loop import train
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_id_beyond_the_vocabulary_is_told_with_its_position(here):
 @pytest.mark.parametrize("how", ["cut", "overwritten", "replaced", "deleted"])
 def test_a_file_that_changes_under_a_run_ends_it(here, train_config, monkeypatch, how):
     """By the next batch, and never by SIGBUS or by other tokens."""
-    import train as door
+    from reslab.training import loop as door
 
     real, path = door.train_step, here / "train.bin"
 

@@ -19,13 +19,14 @@ import torch
 from conftest import ROOT
 from test_train import rows
 
-import train as door
 from reslab import checkpoint, device, distributed, shard
-from reslab.configure import flat
 from reslab.residual import WIRINGS
+from reslab.run.fields import flat
 from reslab.runlog import read_run
-from sample import load
-from train import train
+from reslab.training import loop as door
+from reslab.training.load import load
+from reslab.training.loop import train
+from train import main
 
 pytestmark = [
     pytest.mark.slow,
@@ -142,7 +143,7 @@ def heard(words: list[str]) -> tuple[int, str]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            code = door.main(words)
+            code = main(words)
         except ValueError as error:
             code = f"error: {error}"
     return code, said.getvalue()
@@ -323,7 +324,9 @@ def test_what_cant_be_cut_is_refused(train_config):
 DYING = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-import train as door
+from reslab.run.config import run_door
+from reslab.training import loop as door
+from train import main
 
 real = door.train_step
 
@@ -333,7 +336,7 @@ def dying(state, *rest):
     return real(state, *rest)
 
 door.train_step = dying
-door.configure.run_door(door.main)
+run_door(main)
 """
 
 

@@ -211,10 +211,10 @@ def test_shards_are_opened_without_being_read(inputs, tmp_path, monkeypatch):
 
 
 def test_a_model_trains_on_shards(inputs, tmp_path, train_config):
-    import train
+    from reslab.training.loop import train
 
     prepare(tmp_path / "shards", source(inputs), PLAN, quiet=True)
-    assert train.train(train_config(dataset=str(tmp_path / "shards"), max_iters=3)) == 0
+    assert train(train_config(dataset=str(tmp_path / "shards"), max_iters=3)) == 0
 
 
 @pytest.mark.skipif(not (CACHE.exists() or "TIKTOKEN_CACHE_DIR" in os.environ), reason="needs GPT-2's merges")

@@ -13,7 +13,8 @@ from reslab.growth import PLACES, placement, start_from
 from reslab.optimizer import make_optimizer
 from reslab.residual import WIRINGS
 from reslab.runlog import read_run
-from train import make_state, train, train_step
+from reslab.training.loop import train
+from reslab.training.step import make_state, train_step
 
 GROWING = [name for name, wiring in WIRINGS.items() if wiring.has_identity]
 

@@ -14,16 +14,17 @@ from torch import nn
 
 import autopsy
 import export
-from compare import plan, read_arguments
+from compare import read_arguments
 from model import GPT, GPTConfig
-from reslab import pretrained
+from reslab import exporting, pretrained
 from reslab.corpus import write_dataset
 from reslab.hf_tokenizer import to_tokenizers
 from reslab.runlog import read_run
 from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
-from sample import load
+from reslab.training.grid import plan
+from reslab.training.load import load
+from reslab.training.loop import train
 from train import main as door
-from train import train
 
 transformers = pytest.importorskip("transformers")
 MERGES = ROOT.parent / "shared" / "data" / "tiktoken_cache"
@@ -292,7 +293,7 @@ def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    assert export.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
+    assert exporting.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
     assert theirs.config.model_type == kind and apart(ours, theirs, 256) < 1e-5
     assert apart(imported(tmp_path / "m", {"kind": "byte"}), theirs, 256) < 1e-5
@@ -327,7 +328,7 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
         "bpe": lambda: train_bpe([TEXT], 300),
     }[kind]()
     model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
-    export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
+    exporting.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
     assert theirs.decode(theirs(TEXT).input_ids) == TEXT
@@ -349,7 +350,7 @@ def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
     from reslab.tokenizer import GPT2Tokenizer
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
-    made = export.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
+    made = exporting.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
     assert made(TEXT).input_ids == GPT2Tokenizer().encode(TEXT).tolist()
     assert made.convert_tokens_to_ids("<|endoftext|>") == made.eos_token_id == 50_256 and len(made) == 50_257
 

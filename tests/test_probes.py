@@ -11,7 +11,7 @@ from model import GPT
 from reslab.probes import PROBES, alarm, block_matrices, due, measure, snapshot, update_ratio
 from reslab.residual import WIRINGS
 from reslab.runlog import read_run
-from train import train
+from reslab.training.loop import train
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(2))

@@ -12,7 +12,7 @@ from model import GPT
 from reslab import flops
 from reslab.progress import percent
 from reslab.runlog import read_run
-from train import train
+from reslab.training.loop import train
 
 
 def test_flops_are_those_that_torch_counts():

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import train as door
 from reslab import sinks
-from reslab.configure import UsageError
+from reslab.run.config import UsageError
 from reslab.runlog import read_run
 from reslab.sinks import picture
-from train import train
+from reslab.training import loop as door
+from reslab.training.loop import train
+from train import main
 
 TIMES = {"elapsed_s", "tokens_per_s"}
 
@@ -138,7 +139,7 @@ def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     words = [str(ROOT / "config/smoke.py"), f"--out_dir={tmp_path}/run", "--log=wandb,excel"]
     with pytest.raises(UsageError) as error:
-        door.main(words)
+        main(words)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("log=wandb: not installed; run: ") and lines[0].endswith("pip install wandb")
     assert lines[1] == "log=excel: allowed are tensorboard, wandb, trackio, several with commas"

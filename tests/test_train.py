@@ -17,16 +17,17 @@ import pytest
 import torch
 from conftest import ROOT, tiny_config
 
-import train as door
 from model import GPT
 from reslab import checkpoint, device, writing
-from reslab.configure import MachineError
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
 from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
 from reslab.probes import first_bad_layer
+from reslab.run.config import MachineError
 from reslab.runlog import RunLog, read_run
-from train import make_state, train, train_step
+from reslab.training import loop as door
+from reslab.training.loop import train
+from reslab.training.step import make_state, train_step
 
 TIMES = {"elapsed_s", "tokens_per_s"}
 

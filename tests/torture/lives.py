@@ -14,9 +14,11 @@ import threading
 import time
 from pathlib import Path
 
-import train as door
-from reslab import checkpoint, configure
+import train
+from reslab import checkpoint
+from reslab.run.config import run_door
 from reslab.runlog import read_run
+from reslab.training import loop as door
 
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}
 SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_windows=8 --device=cpu --warmup_iters=2"
@@ -41,7 +43,7 @@ class Life:
             sys.argv = ["train.py", *words]
             self._watch()
             before(self)
-            configure.run_door(lambda _: door.main(words))
+            run_door(lambda _: train.main(words))
         except SystemExit as end:
             code = end.code
         finally:

@@ -1,0 +1,230 @@
+"""Command lines: config files of plain assignments, then --key=value, into one frozen dataclass.
+
+The grammar is nanoGPT's: `python train.py config/deep.py --residual=none --n_layer=24`. Later words
+win. Every fault of a command line is told at once, one line each, and nothing is run.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from reslab.run.configfile import UsageError, read_config_file
+from reslab.run.fields import Config, Setting, expand, flat, settings, short
+
+# What a value must be, by its type; a Literal names its choices instead.
+MUST_BE = {int: "a whole number", float: "a number", bool: "True or False"}
+
+
+class MachineError(Exception):
+    """The machine can't go on, whatever was typed: its disk or its memory is full. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class Positionals:
+    """The words of a command line that are not settings.
+
+    Args:
+        usage: how the help names them.
+        configs: whether a word that ends in .py is a config file.
+        count: how many other words there are; None for any number.
+    """
+
+    usage: str
+    configs: bool = False
+    count: int | None = 0
+
+    def faults(self, words: list[str]) -> list[str]:
+        """What is wrong with the words that are no config files."""
+        if self.count is None or len(words) == self.count:
+            return []
+        if self.count:
+            return [f"{len(words)} of {self.count} given; give {self.usage} [--key=value ...]"]
+        what = "neither a config file (*.py) nor --key=value" if self.configs else "not a --key=value"
+        return [f"{short(word)}: {what}" for word in words]
+
+
+class Given(NamedTuple):
+    """One setting as it was typed."""
+
+    key: str
+    text: str
+    file: str = ""
+    """The config file that it is from; empty on the command line."""
+
+    def __str__(self) -> str:
+        where = f"{self.file}: " if self.file else "--"
+        return f"{where}{short(self.key)}={short(self.text)}"
+
+
+class Parsed(NamedTuple):
+    """A command line that can be run."""
+
+    config: Config
+    places: list[str]
+    """Config files, run directories: the words that are not settings."""
+    words: dict[str, str]
+    """The settings of the command line itself, without those of config files."""
+
+
+def parse(cls: type[Config], words: list[str], text: str = "", leave_out: tuple[str, ...] = ()) -> Parsed:
+    """Read a command line; --help and --print_config print and end the program.
+
+    Args:
+        cls: a dataclass with POSITIONALS, whose fields may be dataclasses; their fields are keys without a
+            prefix. Its faults() method lists what is not allowed.
+        words: the command line without the program's name. `--key=value`, `--key value`, and for a
+            boolean just `--key`.
+        text: what the help says after the settings: examples, exit codes.
+        leave_out: names in config files that another program reads.
+
+    Raises:
+        UsageError: unknown keys, wrong types, values that are not allowed, files that fail.
+        SystemExit: with code 0, after --help or --print_config.
+    """
+    if "--help" in words or "-h" in words:
+        _help(cls, text)
+        raise SystemExit(0)
+    known = settings(cls)
+    given, places = _split(words, known)
+    files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
+    faults = cls.POSITIONALS.faults([word for word in places if word not in files])
+    read = []
+    for file in files:
+        try:
+            read += _read_file(file, known, leave_out)
+        except UsageError as error:
+            faults.append(str(error))
+    final = {setting.key: setting for setting in [*read, *given]}
+    by_setting = {key: _fault(cls, known, setting) for key, setting in final.items()}
+    faults += filter(None, by_setting.values())
+    config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
+    # What speaks of a setting that could not be read speaks of its default, which nobody asked for.
+    unread = {key for key, fault in by_setting.items() if fault}
+    faults += [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
+    if faults:
+        raise UsageError("\n".join(dict.fromkeys(faults)))
+    if flat(config).get("print_config"):
+        print("\n".join(f"{key} = {value!r}" for key, value in flat(config).items()))
+        raise SystemExit(0)
+    return Parsed(config, [expand(place) for place in places], {one.key: one.text for one in given})
+
+
+def _split(words: list[str], known: dict[str, Setting]) -> tuple[list[Given], list[str]]:
+    """The settings of a command line, and its other words."""
+    given, places, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            places.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        is_flag = key in known and known[key].kind is bool
+        if not equals and is_flag and words[:1] not in (["True"], ["False"]):
+            value = "True"
+        elif not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else ""
+        given.append(Given(key, expand(value) if key in known and known[key].is_path else value))
+    return given, places
+
+
+def _read_file(file: str, known: dict[str, Setting], leave_out: tuple[str, ...]) -> list[Given]:
+    """The settings of a config file. What it imports or defines, functions and classes, is its own."""
+    found = []
+    for key, value in read_config_file(expand(file)).items():
+        if key in leave_out or (callable(value) and key not in known):
+            continue
+        text = hex(value) if isinstance(value, int) and value.bit_length() > 64 else str(value)
+        found.append(Given(key, expand(text) if key in known and known[key].is_path else text, file))
+    return found
+
+
+def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
+    """What is wrong with one setting, if anything."""
+    if given.key not in known:
+        near = difflib.get_close_matches(given.key[:80], known, 1)
+        return f"{given}: no such setting" + (f"; did you mean --{near[0]}?" if near else "; see --help")
+    setting = known[given.key]
+    one = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
+    try:
+        value = getattr(_convert(one, {setting.name: given.text}), setting.name)
+    except SystemExit:
+        if setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]+)", given.text):
+            return f"{given}: must be below 2**63"  # more digits than Python converts
+        if setting.choices:
+            return f"{given}: allowed are {', '.join(filter(None, setting.choices))}"
+        return f"{given}: must be {MUST_BE[setting.kind]}"
+    fault = setting.fault(value)
+    return f"{given}: {fault}" if fault else None
+
+
+def _convert(cls: type[Config], texts: dict[str, str]) -> Config:
+    """Let tyro convert settings by their types; its own messages are dropped.
+
+    Raises:
+        SystemExit: a text does not fit.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        return _tyro(cls, [f"--{key}={text}" for key, text in texts.items()])
+
+
+def _tyro(cls: type[Config], words: list[str], **options) -> Config:
+    import tyro  # here, because whoever raises a UsageError imports this module
+
+    marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
+    return tyro.cli(marked, args=words, use_underscores=True, **options)
+
+
+def _help(cls: type, text: str) -> None:
+    """Print the help; without colours where NO_COLOR says so, which tyro does not ask."""
+    shown = io.StringIO()
+    plain = contextlib.redirect_stdout(shown) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
+    program = f"{Path(sys.argv[0]).name} {cls.POSITIONALS.usage}".strip()
+    with plain, contextlib.suppress(SystemExit):
+        _tyro(cls, ["--help"], prog=program)
+    print(re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()) + text, end="")
+
+
+def collect(*checks) -> list:
+    """What the checks return; the faults of all of them are raised together.
+
+    Raises:
+        UsageError: at least one raised ValueError.
+    """
+    answers, faults = [], []
+    for check in checks:
+        try:
+            answers.append(check())
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return answers
+
+
+def run_door(main) -> None:
+    """Call a program's main(words); a user's error is one line per fault on stderr and exit code 2."""
+    try:
+        code = main(sys.argv[1:])
+    except ValueError as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        code = 2
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)

@@ -1,0 +1,200 @@
+"""What a setting is: a field of a dataclass whose annotation holds its role, its type and its bounds.
+
+    n_layer: Weights[Count] = 12        its help is the docstring under it
+
+The role is the outer word. What a resumed run may change, what makes two runs one experiment and what a
+figure may vary over is derived from it with `with_role`, so no other list of setting names is kept.
+
+    role         decides                               a resumed run     part of the experiment
+    place        where a run is kept and shown         may change it     no
+    machine      how the arithmetic is carried out     may change it     no
+    measuring    when and what is measured             may change it     no
+    schedule     how the updates to come are made      may change it     yes
+    experiment   everything else                       keeps it          yes
+"""
+
+import ast
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+T = TypeVar("T")
+Config = TypeVar("Config")
+
+ROOT = Path(__file__).resolve().parents[2]
+INT_LIMIT = 2**63  # of every whole number: what a tensor's index can be
+
+
+@dataclass(frozen=True)
+class Role:
+    """Why a setting exists; see the table above.
+
+    Args:
+        part: of a model's settings, `weights` where other weights don't fit once it changes, and `wiring`
+            where it says how a branch joins the stream.
+    """
+
+    name: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Bounds of a value: whether they hold, and how a message names them after `key=value: must be`."""
+
+    holds: Callable[[Any], bool]
+    bounds: str
+
+
+@dataclass(frozen=True)
+class IsPath:
+    """Marks text that may be a path, so that a leading ~ is expanded."""
+
+
+Place = Annotated[T, Role("place")]
+Machine = Annotated[T, Role("machine")]
+Measuring = Annotated[T, Role("measuring")]
+Schedule = Annotated[T, Role("schedule")]
+Experiment = Annotated[T, Role("experiment")]
+Weights = Annotated[T, Role("experiment", "weights")]
+Wiring = Annotated[T, Role("experiment", "wiring")]
+
+PathText = Annotated[str, IsPath()]
+Count = Annotated[int, Check(lambda n: n >= 1, "at least 1")]
+Whole = Annotated[int, Check(lambda n: n >= 0, "at least 0")]
+Seed = Annotated[int, Check(lambda n: 0 <= n < INT_LIMIT, "at least 0 and below 2**63")]
+Number = Annotated[float, Check(math.isfinite, "finite")]
+Amount = Annotated[float, Check(lambda x: 0 <= x < math.inf, "finite and not negative")]
+Positive = Annotated[float, Check(lambda x: 0 < x < math.inf, "finite and above 0")]
+Share = Annotated[float, Check(lambda x: 0 <= x < 1, "at least 0 and below 1")]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field, its annotation taken apart."""
+
+    name: str
+    annotation: Any
+    kind: Any
+    """int, float, bool, str, Path, or a Literal; of an optional setting, what it is when it is given."""
+    role: Role
+    checks: tuple[Check, ...]
+    is_path: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    def fault(self, value) -> str | None:
+        """What a value of the right type should have been, as a message ends; None where it is allowed."""
+        if value is None:
+            return None
+        if self.choices and value not in self.choices:
+            return f"allowed are {', '.join(filter(None, self.choices))}"
+        if self.kind is int and abs(value) >= INT_LIMIT:
+            return "must be below 2**63"
+        return next((f"must be {check.bounds}" for check in self.checks if not check.holds(value)), None)
+
+
+@cache
+def settings(cls: type) -> dict[str, Setting]:
+    """All settings of a dataclass, nested dataclasses opened; a key has no prefix.
+
+    Raises:
+        TypeError: a field has no role.
+    """
+    found = {}
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(field.type):
+            found |= settings(field.type)
+            continue
+        kind, *marks = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+        role = next((mark for mark in marks if isinstance(mark, Role)), None)
+        if role is None:
+            raise TypeError(f"{cls.__name__}.{field.name}: needs a role, such as Experiment[{kind}]")
+        if get_origin(kind) in (Union, UnionType):  # X | None
+            kind = get_args(kind)[0]
+        if get_origin(kind) is Annotated:
+            kind, *inner = get_args(kind)
+            marks += inner
+        checks = tuple(mark for mark in marks if isinstance(mark, Check))
+        is_path = kind is Path or any(isinstance(mark, IsPath) for mark in marks)
+        found[field.name] = Setting(field.name, field.type, kind, role, checks, is_path)
+    return found
+
+
+def with_role(cls: type, *roles: str) -> frozenset[str]:
+    """Names of the settings that have one of these roles."""
+    return frozenset(name for name, setting in settings(cls).items() if setting.role.name in roles)
+
+
+def with_part(cls: type, part: str) -> frozenset[str]:
+    """Names of a model's settings that are `weights` or `wiring`."""
+    return frozenset(name for name, setting in settings(cls).items() if setting.role.part == part)
+
+
+def keys_of(path: str, name: str) -> tuple[str, ...]:
+    """The keys of a dict literal, read from the source of a module, which may be slow to import.
+
+    So a choice is listed once, in the dict that holds it; the help and the messages know it without torch.
+
+    Args:
+        path: of the module, from the repository's root.
+        name: of the dict, assigned at the top level with plain strings as keys.
+    """
+    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [name]:
+            return tuple(ast.literal_eval(key) for key in node.value.keys)
+    raise LookupError(f"{path}: no dict {name} at its top level")
+
+
+def value_faults(config) -> list[str]:
+    """What the annotations of a config's own fields don't allow, one line per fault."""
+    own = [field.name for field in dataclasses.fields(config) if not dataclasses.is_dataclass(field.type)]
+    values = {name: getattr(config, name) for name in own}
+    faults = {name: settings(type(config))[name].fault(value) for name, value in values.items()}
+    return [f"{name}={short(values[name])}: {fault}" for name, fault in faults.items() if fault]
+
+
+def flat(config) -> dict:
+    """Key -> value of a config, nested dataclasses opened; paths as text."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= flat(value)
+        else:
+            found[field.name] = str(value) if isinstance(value, Path) else value
+    return found
+
+
+def from_flat(cls: type[Config], values: dict) -> Config:
+    """The config that flat() took apart; keys of another version are left out."""
+    arguments = {}
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(field.type):
+            arguments[field.name] = from_flat(field.type, values)
+        elif field.name in values:
+            arguments[field.name] = values[field.name]
+    return cls(**arguments)
+
+
+def expand(path: str) -> str:
+    """A path as the user's shell would have it: ~ is the home folder."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  (keeps runs/x/ as it is)
+
+
+def short(value) -> str:
+    """For a message: one line, not too long."""
+    try:
+        text = str(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = hex(value)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:81])
+    return text if len(text) <= 80 else f"{text[:77]}..."

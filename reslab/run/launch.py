@@ -1,0 +1,47 @@
+"""How this process was started, by torchrun or by hand, and which of several is heard. No torch."""
+
+import os
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+
+
+class ToldElsewhere(ValueError):
+    """A fault that another rank prints."""
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return all(name in os.environ for name in LAUNCHER)
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun started; 0 without it."""
+    return int(os.environ["RANK"]) if by_torchrun() else 0
+
+
+@contextmanager
+def heard_once(speaks: bool):
+    """Inside, several ranks do the same, and one of them is heard.
+
+    Args:
+        speaks: whether this one is.
+
+    Raises:
+        ToldElsewhere: a ValueError on one that is not.
+    """
+    if speaks:
+        yield
+        return
+    with silence() as nothing, redirect_stderr(nothing):
+        try:
+            yield
+        except ValueError as error:
+            raise ToldElsewhere(str(error)) from None
+
+
+@contextmanager
+def silence():
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        yield nothing

@@ -1,0 +1,162 @@
+"""What the other doors are told: sample.py, autopsy.py, compare.py, export.py, bench.py. No torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from reslab.run.config import Positionals
+from reslab.run.fields import (
+    Amount,
+    Check,
+    Count,
+    Experiment,
+    Machine,
+    Measuring,
+    Place,
+    Seed,
+    Whole,
+    keys_of,
+    value_faults,
+)
+from reslab.run.settings import DeviceName, TrainConfig
+
+Few = Annotated[int, Check(lambda n: 1 <= n <= 10_000, "at least 1 and at most 10000")]
+PartOfOne = Annotated[float, Check(lambda x: 0 <= x <= 1, "at least 0 and at most 1")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all of them take."""
+
+    POSITIONALS: ClassVar = Positionals("RUN", count=1)
+
+    print_config: Place[bool] = False
+    """Print every setting and stop."""
+
+    def faults(self) -> list[str]:
+        """What can't be done, one line per fault."""
+        return value_faults(self)
+
+
+@dataclass(frozen=True)
+class SampleConfig(Options):
+    """Sample from a run: RUN is a run directory or a checkpoint."""
+
+    prompt: Experiment[str] = "\n"
+    """What to continue; FILE:path reads it from a file."""
+    num_samples: Measuring[Count] = 1
+    """How many texts."""
+    max_new_tokens: Measuring[Count] = 500
+    """Length of each, in tokens."""
+    temperature: Experiment[Amount] = 0.8
+    """Below 1 is surer, above 1 is wilder, 0 always takes the likeliest token."""
+    top_k: Experiment[Whole] = 0
+    """Choose among this many likeliest tokens; 0 among all."""
+    top_p: Experiment[Annotated[float, Check(lambda p: 0 < p <= 1, "above 0 and at most 1")]] = 1.0
+    """Choose among the likeliest tokens that together hold this probability."""
+    seed: Experiment[Seed] = 1337
+    """The same seed writes the same text."""
+    device: Machine[DeviceName] = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    dtype: Machine[Literal["auto", "float32", "bfloat16", "float16"]] = "auto"
+    """Of the matrix products; auto is bfloat16 where it is faster."""
+
+    def faults(self) -> list[str]:
+        """What can't be sampled, one line per fault."""
+        return value_faults(self) + ([] if self.prompt else ["prompt: is empty; give at least one character"])
+
+
+@dataclass(frozen=True)
+class AutopsyConfig(Options):
+    """Look into a trained model: RUN is a run directory."""
+
+    windows: Measuring[Annotated[int, Check(lambda n: n >= 2, "at least 2")]] = 64
+    """Validation windows for lesions and lens; more give smaller standard errors."""
+    tokens: Measuring[Count] = 4
+    """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
+    draws: Measuring[Count] = 3
+    """Random sets of blocks for each number of removed blocks."""
+    json: Place[Path | None] = None
+    """Also write what is printed, with its origin, to this JSON file."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(Options):
+    """Write RUN, a run directory or a checkpoint, to DIR as a model of transformers."""
+
+    POSITIONALS: ClassVar = Positionals("RUN DIR", count=2)
+
+    overwrite: Place[bool] = False
+    """Replace a model that DIR holds already."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare runs. Give run directories, or config files whose grid is trained first."""
+
+    POSITIONALS: ClassVar = Positionals("RUN ... | CONFIG.py ...", configs=True, count=None)
+
+    arms: Experiment[str] = ""
+    """Wirings, e.g. pre,none; empty takes the config's."""
+    depths: Experiment[str] = ""
+    """Numbers of layers, e.g. 4,12,24; empty takes the config's."""
+    lrs: Experiment[str] = ""
+    """Learning rates, e.g. 3e-4,1e-3; empty takes the config's."""
+    seeds: Experiment[Few] = 1
+    """Seeds per cell."""
+    jobs: Machine[Few] = 1
+    """Runs at once, on a share of the cores each."""
+    ray: Machine[str] = ""
+    """Train on a Ray cluster: local, auto, or HOST:PORT."""
+    cpus_per_run: Machine[Count] = 1
+    """With --ray: cores."""
+    gpus_per_run: Machine[PartOfOne | None] = None
+    """With --ray: a GPU or a part of one, 0 to 1; None is 1 where there are any."""
+    page: Place[Path] = Path("compare.html")
+    """The page to write."""
+    json: Place[Path | None] = None
+    """Also write the table with its origin, as JSON."""
+    png: Place[Path | None] = None
+    """Also write the page's pictures into this folder, as PNG."""
+    serve: Place[bool] = False
+    """Show the page while the runs train, on this machine alone."""
+    port: Place[Annotated[int, Check(lambda n: 0 <= n < 2**16, "at least 0 and below 65536")]] = 8000
+    """Of --serve; 0 takes a free one."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def faults(self) -> list[str]:
+        """What can't be done, one line per fault."""
+        return value_faults(self) + self.train.faults()
+
+
+@dataclass(frozen=True)
+class BenchConfig(Options):
+    """Measure speed, side by side with a peer's checkout."""
+
+    POSITIONALS: ClassVar = Positionals("", count=0)
+
+    peer: Place[str] = ""
+    """A checkout to run beside ours, as nanogpt=PATH."""
+    only: Measuring[str] = ""
+    """Run these cases only, with commas."""
+    list: Place[bool] = False
+    """Print the cases and stop."""
+    quick: Measuring[bool] = False
+    """Fewer turns and smaller cases."""
+    out: Place[Path | None] = None
+    """Where the result goes; results/bench-MACHINE.json when left out."""
+
+    def faults(self) -> "list[str]":
+        """What can't be measured, one line per fault."""
+        cases, name, path = keys_of("benchmarks/cases.py", "CASES"), *self.peer.partition("=")[::2]
+        found = value_faults(self)
+        found += [
+            f"--only={case}: no such case; there are {', '.join(cases)}"
+            for case in filter(None, self.only.split(","))
+            if case not in cases
+        ]
+        if self.peer and (name != "nanogpt" or not path):
+            found.append(f"--peer={self.peer}: must be nanogpt=PATH")
+        elif self.peer and not (Path(path).expanduser() / "model.py").is_file():
+            found.append(f"--peer={self.peer}: no model.py in {path}; give a checkout of nanoGPT")
+        return found

@@ -1,0 +1,241 @@
+"""Every setting of a training: its default, its help, its type and its role, each said once. No torch."""
+
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from reslab.run import capacity
+from reslab.run.config import Positionals
+from reslab.run.fields import (
+    Amount,
+    Check,
+    Count,
+    Experiment,
+    Machine,
+    Measuring,
+    Number,
+    PathText,
+    Place,
+    Positive,
+    Schedule,
+    Seed,
+    Share,
+    Weights,
+    Whole,
+    Wiring,
+    keys_of,
+    value_faults,
+)
+
+# What a setting may be, from the dict that holds it.
+WiringName = Literal[*keys_of("reslab/residual.py", "WIRINGS")]
+WiringOrSame = Literal["", *keys_of("reslab/residual.py", "WIRINGS")]
+NormName = Literal[*keys_of("reslab/layers.py", "NORMS")]
+ActivationName = Literal[*keys_of("reslab/layers.py", "ACTIVATIONS")]
+InitName = Literal[*keys_of("reslab/inits.py", "INITS")]
+OptimizerName = Literal[*keys_of("reslab/optimizer.py", "OPTIMIZERS")]
+ScheduleName = Literal[*keys_of("reslab/optimizer.py", "SCHEDULES")]
+GrowthPlace = Literal[*keys_of("reslab/growth.py", "PLACES")]
+Precision = Literal["auto", *keys_of("reslab/device.py", "DTYPES")]
+TRACKERS = keys_of("reslab/sinks.py", "SINKS")
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def is_device(name: str) -> bool:
+    """Whether a device has this name on some machine."""
+    kind, colon, number = name.partition(":")
+    return kind in DEVICES and (not colon or (number.isdecimal() and len(number) < 5))
+
+
+DeviceName = Annotated[str, Check(is_device, f"{', '.join(DEVICES)}, with a number as in cuda:1")]
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model. Field names are nanoGPT's."""
+
+    block_size: Weights[Count] = 256
+    """Longest context, in tokens."""
+    vocab_size: Weights[Whole] = 0
+    """Number of token ids; 0 takes the dataset's, a larger number pads it."""
+    n_layer: Weights[Count] = 12
+    """Number of blocks; each holds one attention and one MLP sublayer."""
+    n_head: Weights[Count] = 6
+    """Attention heads; divides n_embd."""
+    n_embd: Weights[Count] = 384
+    """Width of the stream."""
+    dropout: Experiment[Share] = 0.0
+    """Share of activations dropped while training."""
+    bias: Weights[bool] = True
+    """Biases in linear layers and layer norms."""
+    norm: Weights[NormName] = "layernorm"
+    """N of the wirings and before the head."""
+    mlp: Weights[ActivationName] = "gelu"
+    """Inside of the MLP; gelu is GPT-2's (by tanh), gelu_erf nanoGPT's."""
+    pos: Weights[Literal["learned", "rope"]] = "learned"
+    """How a token knows its place: learned embeddings, or rotated queries and keys."""
+    qk_norm: Weights[bool] = False
+    """Normalise each head's queries and keys."""
+    n_kv_head: Weights[Whole] = 0
+    """Heads of keys and values, shared by groups of queries; divides n_head, 0 is n_head."""
+    tie_weights: Weights[bool] = True
+    """The head uses the token embedding's matrix."""
+    residual: Wiring[WiringName] = "pre"
+    """Wiring of every sublayer, a class of reslab/residual.py; `none` strips the skips."""
+    attn_residual: Wiring[WiringOrSame] = ""
+    """Wiring of the attention sublayers only; empty takes `residual`."""
+    mlp_residual: Wiring[WiringOrSame] = ""
+    """Wiring of the MLP sublayers only; empty takes `residual`."""
+    residual_scale: Wiring[Number] = 0.5
+    """lambda of the wiring `scaled`."""
+    init: Experiment[InitName] = "wiring"
+    """Starting weights of the blocks; `wiring` leaves them to each wiring."""
+    norm_eps: Weights[Positive] = 1e-5
+    """What a norm adds to the variance or the mean square."""
+
+    @property
+    def mlp_width(self) -> int:
+        """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
+        return max(8, 8 * round(self.n_embd / 3)) if self.mlp == "swiglu" else 4 * self.n_embd
+
+    def wiring(self, kind: Literal["attn", "mlp"]) -> str:
+        """The name of the wiring that sublayers of a kind have."""
+        return (self.attn_residual if kind == "attn" else self.mlp_residual) or self.residual
+
+    def faults(self) -> list[str]:
+        """What no model can be built from, one line per fault."""
+        found = value_faults(self)
+        if self.n_head >= 1 and self.n_embd % self.n_head:
+            found.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
+        kv_heads = self.n_kv_head or self.n_head
+        if kv_heads >= 1 and self.n_head % kv_heads:
+            found.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
+        if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
+            width = self.n_embd // self.n_head
+            found.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
+        return found
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How weights follow gradients. Field names are nanoGPT's."""
+
+    optimizer: Experiment[OptimizerName] = "adamw"
+    """adamw, sgd (momentum beta1) or muon (AdamW for what is not a matrix of a block)."""
+    max_iters: Schedule[Whole] = 2000
+    """Updates."""
+    learning_rate: Schedule[Amount] = 1e-3
+    """Peak of the schedule."""
+    muon_lr: Experiment[Amount] = 0.0
+    """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
+    min_lr: Schedule[Amount] = 1e-4
+    """Where the cosine ends."""
+    schedule: Schedule[ScheduleName] = "cosine"
+    """cosine (to min_lr), linear (to zero) or constant, after the warmup."""
+    warmup_iters: Schedule[Whole] = 100
+    """Updates in which the learning rate rises from near zero to its peak."""
+    weight_decay: Experiment[Amount] = 0.1
+    """Of matrices; vectors have none."""
+    beta1: Experiment[Share] = 0.9
+    """AdamW's memory of gradients."""
+    beta2: Experiment[Share] = 0.99
+    """AdamW's memory of squared gradients."""
+    adam_eps: Experiment[Amount] = 1e-8
+    """What AdamW adds to the root of the squared gradients."""
+    grad_clip: Experiment[Amount] = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+
+    def faults(self) -> list[str]:
+        """What can't be run, one line per fault."""
+        found = value_faults(self)
+        if 0 < self.max_iters < self.warmup_iters:
+            found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
+        return found
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. Give config files (plain assignments), then --key=value; later words win."""
+
+    POSITIONALS: ClassVar = Positionals("[CONFIG.py ...]", configs=True)
+
+    model: GPTConfig = field(default_factory=GPTConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    dataset: Experiment[PathText] = "stdlib"
+    """A name under data/, or the path of a folder that a prepare.py wrote."""
+    out_dir: Place[PathText] = "runs/out"
+    """The run directory."""
+    init_from: Experiment[PathText] = "scratch"
+    """scratch; a run directory: start from its weights, grown to n_layer by silent blocks; gpt2, gpt2-medium,
+    gpt2-large, gpt2-xl; a folder of transformers; or a ckpt.pt of nanoGPT."""
+    grow_at: Experiment[GrowthPlace] = "end"
+    """Where silent blocks go."""
+    resume: Place[bool] = False
+    """Go on with the run in out_dir."""
+    overwrite: Place[bool] = False
+    """Delete the run in out_dir first."""
+    print_config: Place[bool] = False
+    """Print every setting and stop."""
+    batch_size: Experiment[Count] = 12
+    """Windows that go through the model at once."""
+    gradient_accumulation_steps: Experiment[Count] = 1
+    """Batches per update; the gradient is that of one batch as large as all."""
+    eval_interval: Measuring[Count] = 100
+    """Updates between evaluations; a checkpoint is saved at each."""
+    eval_windows: Experiment[Count] = 256  # losses on other windows are other numbers
+    """Windows of each split that an evaluation reads, always the same ones."""
+    log_interval: Measuring[Count] = 10
+    """Updates between rows of the batch loss."""
+    probes: Measuring[bool] = True
+    """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
+    probe_windows: Experiment[Count] = 8
+    """Windows of the fixed batch that the probes read."""
+    sample_tokens: Measuring[Whole] = 200
+    """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
+    log: Place[str] = ""
+    """Where else rows go: tensorboard, wandb, trackio, with commas."""
+    seed: Experiment[Seed] = 1337
+    """Of initial weights, order of batches, and dropout."""
+    device: Machine[DeviceName] = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    dtype: Schedule[Precision] = "auto"  # of the updates to come; the weights stay float32, but for float64
+    """Of the matrix products; auto is bfloat16 where it is faster. float64 is of the weights too."""
+    compile: Machine[Literal["auto", "True", "False"]] = "auto"
+    """auto compiles on a GPU."""
+    shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
+    """How a model is on several GPUs (torchrun): none (a whole one on each, DDP) or fsdp (a part on each)."""
+    activation_checkpointing: Machine[bool] = False
+    """Compute activations again on the way back instead of holding them: less memory, a third more time."""
+    profile: Place[bool] = False
+    """Trace some updates into out_dir/trace.json and print their time by kind of layer."""
+
+    def faults(self) -> list[str]:
+        """What can't be run, one line per fault."""
+        found = self.model.faults() + self.optim.faults() + value_faults(self)
+        if self.shard == "fsdp" and self.optim.optimizer == "muon":
+            found.append("shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd")
+        batch = self.batch_size * self.gradient_accumulation_steps
+        windows = {"batch_size * gradient_accumulation_steps": batch}
+        windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
+        memory = [] if found else capacity.faults(self.model, windows)
+        return found + memory + tracker_faults(self.log)
+
+
+def tracker_names(log: str) -> list[str]:
+    """The trackers that --log names."""
+    return list(dict.fromkeys(name.strip() for name in log.split(",") if name.strip()))
+
+
+def tracker_faults(log: str) -> list[str]:
+    """What is wrong with a setting of --log, one line per fault."""
+    found = []
+    for name in tracker_names(log):
+        if name not in TRACKERS:
+            found.append(f"log={name}: allowed are {', '.join(TRACKERS)}, several with commas")
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # a folder of that name has no origin
+            found.append(f"log={name}: not installed; run: {sys.executable} -m pip install {name}")
+    return found

@@ -1,0 +1,1 @@
+"""What trains a model: one step, the loop around it, and grids of runs."""

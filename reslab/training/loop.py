@@ -1,0 +1,184 @@
+"""A run from its first step, or its checkpoint, to its end or a stop."""
+
+import math
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from model import check_wirings
+from reslab import checkpoint, device, distributed, pretrained, probes, sinks, writing
+from reslab.dataset import TokenDataset, find_folder, open_dataset
+from reslab.evaluation import evaluate
+from reslab.flops import meter
+from reslab.lock import only_one
+from reslab.outcome import diverged, exit_code, say
+from reslab.profiling import traced
+from reslab.progress import Progress, Stop, resume_command
+from reslab.run import capacity, launch
+from reslab.run import config as configure
+from reslab.run.fields import with_role
+from reslab.run.settings import TrainConfig
+from reslab.runlog import NoLog, RunLog, changes, claim, read_run, write_config
+from reslab.training.step import make_state, probe, train_step
+from reslab.trainstate import TrainState, begin, describe, save
+from reslab.yardstick import verdict
+
+# What a resumed run may change; it is logged, but for what has no part in the result.
+NOT_LOGGED = with_role(TrainConfig, "place")
+FREE_ON_RESUME = with_role(TrainConfig, "place", "machine", "measuring", "schedule")
+
+
+def train(config: TrainConfig) -> int:
+    """Run, or go on with, one training; returns the exit code.
+
+    Raises:
+        ValueError: what the config asks for can't be done here; nothing was written.
+        MachineError: the disk or the memory is full.
+    """
+    config = pretrained.settle_run(config)
+    folder, ranks = Path(config.out_dir), distributed.launched()
+
+    def may_use(config):
+        claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
+
+    with launch.heard_once(ranks.local == 0):  # machines may differ
+        run_device, *_ = configure.collect(
+            lambda: distributed.own_device(device.pick_device(config.device), ranks),
+            lambda: distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world),
+            lambda: distributed.check_launch(config.shard),
+            lambda: None if distributed.by_torchrun() else may_use(config),
+            lambda: find_folder(config.dataset),
+            lambda: check_wirings(config.model),
+        )
+    device.prepare_torch(run_device)
+    with distributed.joined(ranks, run_device) as ranks, ExitStack() as held:
+        dataset = ranks.machine_by_machine(
+            lambda: open_dataset(config.dataset, config.model.block_size, config.seed)
+        )
+
+        if ranks.restarts and ranks.by_first((folder / "config.json").exists):
+            config = replace(config, resume=True, overwrite=False)
+
+        def take() -> int | None:
+            held.enter_context(only_one(folder, "training here"))
+            may_use(config)  # as it is now that nobody else can change it
+            return exit_code(folder, config.optim.max_iters, ranks.restarts) if config.resume else None
+
+        code = ranks.by_first(take)
+        try:
+            return live(config, dataset, run_device, ranks) if code is None else code
+        except (RuntimeError, MemoryError) as error:
+            if not capacity.ran_out(error):
+                raise
+            advice = capacity.advice(config.batch_size, config.gradient_accumulation_steps)
+            raise configure.MachineError(
+                f"{run_device}: out of memory; {advice}. What was saved before is whole"
+            ) from None
+
+
+def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: distributed.Ranks) -> int:
+    """One life of a run, from its start or its checkpoint to its end or a stop; returns the exit code."""
+    folder, settings = Path(config.out_dir), configure.flat(config)
+    last = folder / "checkpoint" / "last"
+    found = ranks.by_first(lambda: checkpoint.find(last)) if config.resume else None
+    state = ranks.together(lambda: make_state(config, dataset.vocab_size, run_device, ranks))
+    saved = ranks.together(lambda: begin(state, config, dataset, found))
+    log = NoLog()
+    if ranks.first:
+        if found:
+            checkpoint.settle(last, found)
+        if config.overwrite:
+            checkpoint.remove(folder / "checkpoint")
+        write_config(folder, settings, describe(state, config, dataset, run_device))
+        log = sinks.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
+    changed = {
+        k: v for k, v in changes(saved["config"], settings).items() if k in FREE_ON_RESUME - NOT_LOGGED
+    }
+    if changed:
+        log.write({"step": state.step, "changed": changed})
+    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
+    mfu = meter(state.model, run_device, ranks.world)
+    shown = Progress(config.optim.max_iters, state.step, tokens, mfu, ranks.first)
+    with Stop() as stop, shown as progress:
+        code = loop(state, config, dataset, log, progress, stop)
+    log.close()
+    if ranks.first:
+        say(code, folder, state.step, resume_command(sys.argv, config.overwrite, ranks.command()))
+    return code
+
+
+def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, clock) -> bool:
+    """Evaluate, probe and save, each where the step asks for it and it is not done yet.
+
+    Returns:
+        whether the losses are finite; if not, nothing is saved over what was good.
+    """
+    ends = state.step >= config.optim.max_iters
+    evaluates = state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0)
+    if evaluates:
+        row = evaluate(state, config, dataset)
+        finite = math.isfinite(row["train/loss"] + row["val/loss"])
+        writes = config.sample_tokens and writing.due(state.step // config.eval_interval, ends)
+        if finite and writes:
+            with state.whole() as model:
+                row |= writing.write(model, dataset, config.sample_tokens, config.seed) if model else {}
+        state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
+        log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
+        done = state.step * progress.tokens_per_step
+        progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
+        if not finite:
+            return False
+    if (
+        config.probes
+        and state.probed_step != state.step
+        and probes.due(state.step, config.eval_interval, ends)
+    ):
+        probe(state, config, dataset, log, progress)
+    if evaluates:
+        best = row["val/loss"] < state.best_val_loss
+        state.best_val_loss = min(row["val/loss"], state.best_val_loss)
+        save(state, Path(config.out_dir), configure.flat(config), dataset, log, best)
+    return True
+
+
+def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
+    """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
+    run_device = str(next(state.model.parameters()).device)
+    clock = time.perf_counter() - state.elapsed_s
+    step = train_step
+    if config.profile and state.ranks.first:
+        step = traced(train_step, state.model, Path(config.out_dir), progress.say)
+    while True:
+        if not look(state, config, dataset, log, progress, clock):
+            return diverged(state, config, dataset, log, {})
+        if state.step >= config.optim.max_iters:
+            if state.ranks.first:
+                run = read_run(Path(config.out_dir))
+                said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
+                log.write({"step": state.step, "status": "finished", "verdict": said})
+            return 0
+        watches, watched = state.probed_step == state.step, None
+        if watches:
+            with state.whole() as model:
+                watched = probes.block_matrices(model) if model else None
+        started = time.perf_counter()
+        metrics = step(state, config, dataset)
+        if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
+            return diverged(state, config, dataset, log, metrics)
+        device.synchronize(run_device)
+        state.train_s += time.perf_counter() - started
+        state.elapsed_s = time.perf_counter() - clock
+        rate = (state.step + 1) * progress.tokens_per_step / state.train_s
+        if watches:
+            with state.whole() as model:
+                metrics["probe/update_ratio"] = probes.update_ratio(model, watched) if model else None
+        if watches or state.step % config.log_interval == 0:
+            metrics |= {"mfu": progress.mfu(rate)} if progress.mfu else {}
+            log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
+        state.step += 1
+        progress.updated(metrics["batch/loss"], rate)
+        if asked := state.ranks.largest(stop.asked):
+            save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
+            return 128 + asked
