@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import Config, Setting, expand, flat, settings, short
-
-# What a value must be, by its type; a Literal names its choices instead.
-MUST_BE = {int: "a whole number", float: "a number", bool: "True or False"}
+from reslab.run.fields import INT_LIMIT, Config, Setting, expand, flat, settings, short
 
 
 class MachineError(Exception):
@@ -155,11 +152,9 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
     try:
         value = getattr(_convert(one, {setting.name: given.text}), setting.name)
     except SystemExit:
-        if setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]+)", given.text):
-            return f"{given}: must be below 2**63"  # more digits than Python converts
-        if setting.choices:
-            return f"{given}: allowed are {', '.join(filter(None, setting.choices))}"
-        return f"{given}: must be {MUST_BE[setting.kind]}"
+        if not (setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]{16,})", given.text)):
+            return f"{given}: {setting.must_be}"
+        value = -INT_LIMIT if given.text.startswith("-") else INT_LIMIT  # more digits than Python converts
     fault = setting.fault(value)
     return f"{given}: {fault}" if fault else None
 

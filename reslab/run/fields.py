@@ -29,6 +29,7 @@ Config = TypeVar("Config")
 
 ROOT = Path(__file__).resolve().parents[2]
 INT_LIMIT = 2**63  # of every whole number: what a tensor's index can be
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text", Path: "a path"}
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,23 @@ class Setting:
     def choices(self) -> tuple[str, ...]:
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
+    @property
+    def must_be(self) -> str:
+        """What values are, as a message ends: the choices, or the type."""
+        if self.choices:
+            return f"allowed are {', '.join(filter(None, self.choices))}"
+        return f"must be {TYPE_NAMES[self.kind]}"
+
     def fault(self, value) -> str | None:
-        """What a value of the right type should have been, as a message ends; None where it is allowed."""
+        """What is wrong with a value of the right type, as a message ends; None where it is allowed."""
         if value is None:
             return None
         if self.choices and value not in self.choices:
-            return f"allowed are {', '.join(filter(None, self.choices))}"
-        if self.kind is int and abs(value) >= INT_LIMIT:
-            return "must be below 2**63"
-        return next((f"must be {check.bounds}" for check in self.checks if not check.holds(value)), None)
+            return self.must_be
+        broken = next((check for check in self.checks if not check.holds(value)), None)
+        if broken:
+            return f"must be {broken.bounds}"
+        return "must be below 2**63" if self.kind is int and abs(value) >= INT_LIMIT else None
 
 
 @cache
