@@ -125,7 +125,7 @@ class TrainConfig:
 # What a resumed run may change; it is logged, but for what has no part in the result.
 NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir", "log", "profile"}
 FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
-FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
+FREE_ON_RESUME |= {"max_iters", "learning_rate", "block_lr", "muon_lr", "min_lr", "schedule", "warmup_iters"}
 FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing", "sample_tokens"}
 
 
@@ -138,7 +138,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     run_device = next(state.model.parameters()).device
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
-    set_learning_rate(state.optimizer, lr)
+    set_learning_rate(state.optimizer, config.optim, lr)
     ranks, forward = state.ranks, state.replica or state.model
     size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
     windows = config.batch_size * config.gradient_accumulation_steps

@@ -18,6 +18,8 @@ class OptimConfig:
     """Updates."""
     learning_rate: float = 1e-3
     """Peak of the schedule."""
+    block_lr: float = 0.0
+    """Peak for what is inside the blocks, with adamw and sgd; 0 takes learning_rate."""
     muon_lr: float = 0.0
     """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
     min_lr: float = 1e-4
@@ -43,6 +45,7 @@ class OptimConfig:
         for key in (
             "max_iters",
             "learning_rate",
+            "block_lr",
             "muon_lr",
             "min_lr",
             "warmup_iters",
@@ -57,6 +60,11 @@ class OptimConfig:
                 found.append(f"{key}={getattr(self, key)}: must be at least 0 and below 1")
         if 0 < self.max_iters < self.warmup_iters:
             found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
+        if self.optimizer == "muon" and self.block_lr:
+            found.append(f"block_lr={self.block_lr}: is for adamw and sgd; muon's matrices take muon_lr")
+        for key in ("block_lr", "muon_lr"):
+            if getattr(self, key) > 0 and self.learning_rate == 0:
+                found.append(f"{key}={getattr(self, key)}: follows the schedule of learning_rate, which is 0")
         if self.optimizer not in OPTIMIZERS:
             found.append(f"optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
         if self.schedule not in SCHEDULES:
@@ -72,10 +80,18 @@ def learning_rate(config: OptimConfig, step: int) -> float:
     return SCHEDULES[config.schedule](config, min(progress, 1.0))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter this learning rate; Muon's matrices may have a multiple of it."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, lr: float) -> None:
+    """Give every parameter the rate of now.
+
+    Args:
+        config: where a group of parameters has a peak of its own (block_lr, muon_lr), its rate is that
+            multiple of lr. Read from here and not from the optimizer's state, so that a resumed run may
+            change one peak without the other.
+        lr: what the schedule of learning_rate says now.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_share", 1.0)
+        peak = getattr(config, group["peak"])
+        group["lr"] = lr * peak / config.learning_rate if peak else lr
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
@@ -87,13 +103,22 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.O
     return OPTIMIZERS[config.optimizer](model, config)
 
 
-def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """All parameters in the order that a checkpoint keeps: those that decay, then those that don't."""
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """All parameters in the order that a checkpoint keeps: outside of the blocks and inside, of each those
+    that decay and those that don't; `peak` names the setting of OptimConfig that is their learning rate."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
+    inside = set(model.blocks.parameters())
     return [
-        {"params": [p for p in model.parameters() if p in matrices], "weight_decay": weight_decay},
-        {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
+        {
+            "params": [
+                p for p in model.parameters() if (p in inside) == within and (p in matrices) == decays
+            ],
+            "weight_decay": weight_decay if decays else 0.0,
+            "peak": "block_lr" if within else "learning_rate",
+        }
+        for within in (False, True)
+        for decays in (True, False)
     ]
 
 
@@ -101,7 +126,7 @@ def _adamw(model, config):
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(
-        decay_groups(model, config.weight_decay),
+        parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
         betas=betas,
         eps=config.adam_eps,
@@ -111,7 +136,7 @@ def _adamw(model, config):
 
 def _sgd(model, config):
     return torch.optim.SGD(
-        decay_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
+        parameter_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
     )
 
 
@@ -119,20 +144,24 @@ class MuonAdamW:
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
 
     Muon's steps have a peak of their own (muon_lr), or are scaled to the size of AdamW's, so that one
-    learning rate serves both. Has the part of torch's Optimizer that a training loop uses.
+    learning rate serves both. Q, K and V are stored as one matrix and made orthogonal apart, and so are an
+    MLP's gate and W1: together, the part with the smallest gradient would hardly move. Has the part of
+    torch's Optimizer that a training loop uses.
     """
 
     def __init__(self, model, config):
         layers = [m for m in model.blocks.modules() if isinstance(m, torch.nn.Linear)]
         inside = {layer.weight for layer in layers}
-        own = config.muon_lr > 0
-        group = {"params": [layer.weight for layer in layers]}
-        if own and config.learning_rate:
-            group["lr_share"] = config.muon_lr / config.learning_rate
-        self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=not own)
+        rows = {}
+        for block in model.blocks:
+            for layer, branch in ((block.attn.c_attn, block.attn), (block.mlp.c_fc, block.mlp)):
+                rows[layer.weight] = [len(part) for part in branch.parts()]
+        group = {"params": [layer.weight for layer in layers], "peak": "muon_lr"}
+        match = config.muon_lr == 0
+        self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=match, rows=rows)
         rest = [
             {**g, "params": [p for p in g["params"] if p not in inside]}
-            for g in decay_groups(model, config.weight_decay)
+            for g in parameter_groups(model, config.weight_decay)
         ]
         betas = (config.beta1, config.beta2)
         self.adamw = torch.optim.AdamW(
