@@ -67,7 +67,10 @@ class GPTConfig:
     residual_scale: float = 0.5
     """lambda of the wiring `scaled`."""
     init: str = "wiring"
-    """Starting weights of the blocks: wiring (each its own), unscaled, scaled, fan_in or orthogonal."""
+    """Starting weights of the blocks: wiring (each its own), unscaled, scaled, fan_in, orthogonal, or self
+    (a token attends to itself)."""
+    init_qk_scale: float = 3.0
+    """c of init self: W_Q = W_K = c times an orthogonal matrix."""
     norm_eps: float = 1e-5
     """What a norm adds to the variance or the mean square."""
 
@@ -90,6 +93,8 @@ class GPTConfig:
             found.append(f"norm_eps={self.norm_eps}: must be finite and above 0")
         if not math.isfinite(self.residual_scale):
             found.append(f"residual_scale={self.residual_scale}: must be finite")
+        if not 0 < self.init_qk_scale < math.inf:
+            found.append(f"init_qk_scale={self.init_qk_scale}: must be finite and above 0")
         if self.vocab_size < 0:
             found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
         kv_heads = self.n_kv_head or self.n_head

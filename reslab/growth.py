@@ -96,7 +96,7 @@ def _check(folder: Path, old, new) -> None:
     """Only depth may differ, and only where a block can be silent; or the wiring, at the same depth."""
     before, now = old.config, new.config
     was, wanted = configure.flat(before), configure.flat(now)
-    free = {"n_layer", "dropout", "init"}
+    free = {"n_layer", "dropout", "init", "init_qk_scale"}
     if now.block_size < before.block_size:
         free.add("block_size")
     if now.n_layer == before.n_layer and _rows(old) == _rows(new):
