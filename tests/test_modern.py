@@ -207,6 +207,8 @@ def test_paths_and_lesions_of_a_modern_model(wiring):
     model = tiny_model(residual=wiring, **MODERN)
     report = dissection.path_lengths(model, IDS[:1], TARGETS[:1])
     assert report["error"] < 1e-10 * max(1.0, report["total"])
+    reached = snapshot(model, IDS[:1], TARGETS[:1]).stream_gradients[0].norm().item()
+    assert report["total"] == pytest.approx(reached, rel=1e-9)  # of the model as it is run
     shorter = tiny_model(residual=wiring, **MODERN)
     del shorter.blocks[1]
     found = dissection.lesions(model, IDS, TARGETS)["block"][1]["delta"]
@@ -265,7 +267,7 @@ def test_init_self_makes_a_token_see_itself(changes):
     scores = (q @ k.mT) / q.shape[-1] ** 0.5  # (B, H, T, T)
     assert (scores.argmax(-1) == torch.arange(32)).all()
     weights = scores.masked_fill(torch.ones(32, 32).triu(1).bool(), -torch.inf).softmax(-1)
-    assert weights.diagonal(dim1=2, dim2=3).mean() > 0.9
+    assert weights.diagonal(dim1=2, dim2=3).mean() > 0.99
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
