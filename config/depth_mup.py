@@ -1,5 +1,5 @@
-# Question: is depth free? With skips and the blocks' share scaled by sqrt(4 / L) (wiring depth_mup), one recipe
-# serves 2, 6 and 24 layers, and more layers learn more; `pre` gains little past 6, and `none` nothing at all.
+# Question: does one recipe serve 2, 6 and 24 layers? `pre` and `none`, and the wiring depth_mup, which scales
+# branches by sqrt(4 / L) and starts them at 0.
 #
 #     python compare.py config/depth_mup.py --json results/depth_mup.json --page runs/depth_mup.html
 #

@@ -1,4 +1,4 @@
-# Question: can a plain stack of 12 layers be trained after all, with nothing but another start and slow blocks?
+# Question: can a plain stack of 12 layers be trained after all, by nothing but another start and slow blocks?
 #
 #     python compare.py config/rescue.py --json results/rescue.json --page runs/rescue.html
 #
