@@ -161,7 +161,7 @@ def block_jacobian(block, x) -> torch.Tensor:
 
 
 def path_lengths(model, inputs, targets) -> dict:
-    """dL/dx_0 split by how many branches the gradient has passed (Veit et al. 2016).
+    """dL/dx_0, x_0 what block 0 reads, split by how many branches the gradient has passed (Veit et al. 2016).
 
     A sublayer y = s x + F(x), s its wiring's `skip`, sends a gradient g on as s g, which passes nothing,
     plus J_F^T g, which passes one more branch. Carried down through all 2L sublayers this gives 2L + 1
@@ -177,7 +177,7 @@ def path_lengths(model, inputs, targets) -> dict:
             f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
         )
     sublayers = []
-    x = model.embed(inputs).detach()
+    x = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
     first = x
     with torch.no_grad():
         for block in model.blocks:

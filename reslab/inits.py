@@ -50,10 +50,30 @@ def _orthogonal(config, residual, branch, std):
         matrix.copy_(orthogonal(matrix))
 
 
+def _self(config, residual, branch, std):
+    """Each token attends to itself: W_Q = W_K = c times one orthogonal matrix, all others orthogonal.
+
+    A query's product with its own key is then c^2 |P x|^2, P a projection on the D channels of a head, and
+    with other keys the product of two vectors that have nothing in common. Heads that share a key share its
+    matrix. With qk_norm, which would divide c away, the gains of both norms carry it. Close to mimetic
+    starts (Trockman & Kolter 2023, arXiv 2305.09828); c is init_qk_scale.
+    """
+    _orthogonal(config, residual, branch, std)
+    if not hasattr(branch, "n_kv_head"):
+        return  # an MLP
+    query, key, _ = branch.parts()
+    heads = key.unflatten(0, (branch.n_kv_head, -1))  # (n_kv_head, D, C)
+    query.copy_(heads.repeat_interleave(branch.n_head // branch.n_kv_head, dim=0).flatten(0, 1))
+    scaled = (branch.q_norm.weight, branch.k_norm.weight) if config.qk_norm else (query, key)
+    for tensor in scaled:
+        tensor.mul_(config.init_qk_scale)
+
+
 INITS = {
     "wiring": _wiring,
     "unscaled": _unscaled,
     "scaled": _scaled,
     "fan_in": _fan_in,
     "orthogonal": _orthogonal,
+    "self": _self,
 }

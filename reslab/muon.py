@@ -20,30 +20,47 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: matrices.
+        rows: of a parameter that holds several matrices, one below the other, how many rows each has; they
+            are made orthogonal apart. The norm of their steps together is that of one matrix of all rows.
         match_adamw: scale the step to the size of AdamW's, 0.2 sqrt(max(rows, columns)) (Liu et al. 2025,
             arXiv 2502.16982); if not, sqrt(max(1, rows / columns)) as in Jordan et al.
     """
 
     def __init__(
-        self, params, lr: float, weight_decay: float, momentum: float = 0.95, match_adamw: bool = False
+        self,
+        params,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+        match_adamw: bool = False,
+        rows: dict[torch.Tensor, list[int]] | None = None,
     ):
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "match_adamw": match_adamw}
-        super().__init__(params, defaults)
+        self.match_adamw, self.rows = match_adamw, rows or {}
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            alike = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    alike[parameter.shape].append(parameter)
-            for shape, parameters in alike.items():
-                updates = orthogonal(torch.stack(self._momentum(parameters, group["momentum"])))
-                rows, columns = shape
-                matched = 0.2 * math.sqrt(max(rows, columns))
-                scale = matched if group["match_adamw"] else math.sqrt(max(1, rows / columns))
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, list(updates.unbind()), alpha=-group["lr"] * scale)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            directions = self._momentum(parameters, group["momentum"])
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            alike = defaultdict(list)  # shape -> pairs (matrix, its direction)
+            for parameter, direction in zip(parameters, directions, strict=True):
+                rows = self.rows.get(parameter, [len(parameter)])
+                for pair in zip(parameter.split(rows), direction.split(rows), strict=True):
+                    alike[pair[0].shape].append(pair)
+            for shape, pairs in alike.items():
+                matrices, directions = map(list, zip(*pairs, strict=True))
+                updates = orthogonal(torch.stack(directions)).unbind()
+                torch._foreach_add_(matrices, list(updates), alpha=-group["lr"] * self._scale(*shape))
+
+    def _scale(self, rows: int, columns: int) -> float:
+        """What a step of this shape is multiplied by, see match_adamw."""
+        if self.match_adamw:
+            return 0.2 * math.sqrt(max(rows, columns))
+        return math.sqrt(max(1, rows / columns))
 
     def _momentum(self, parameters, momentum: float) -> list[torch.Tensor]:
         """Take the gradients into the memory; returns the direction of the next step."""

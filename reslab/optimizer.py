@@ -16,10 +16,18 @@ def learning_rate(config: OptimConfig, step: int) -> float:
     return SCHEDULES[config.schedule](config, min(progress, 1.0))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter this learning rate; Muon's matrices may have a multiple of it."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, lr: float) -> None:
+    """Give every parameter the rate of now.
+
+    Args:
+        config: where a group of parameters has a peak of its own (block_lr, muon_lr), its rate is that
+            multiple of lr. Read from here and not from the optimizer's state, so that a resumed run may
+            change one peak without the other.
+        lr: what the schedule of learning_rate says now.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_share", 1.0)
+        peak = getattr(config, group["peak"])
+        group["lr"] = lr * peak / config.learning_rate if peak else lr
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
@@ -31,13 +39,22 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.O
     return OPTIMIZERS[config.optimizer](model, config)
 
 
-def decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """All parameters in the order that a checkpoint keeps: those that decay, then those that don't."""
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """All parameters in the order that a checkpoint keeps: outside of the blocks and inside, of each those
+    that decay and those that don't; `peak` names the setting of OptimConfig that is their learning rate."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
+    inside = set(model.blocks.parameters())
     return [
-        {"params": [p for p in model.parameters() if p in matrices], "weight_decay": weight_decay},
-        {"params": [p for p in model.parameters() if p not in matrices], "weight_decay": 0.0},
+        {
+            "params": [
+                p for p in model.parameters() if (p in inside) == within and (p in matrices) == decays
+            ],
+            "weight_decay": weight_decay if decays else 0.0,
+            "peak": "block_lr" if within else "learning_rate",
+        }
+        for within in (False, True)
+        for decays in (True, False)
     ]
 
 
@@ -45,7 +62,7 @@ def _adamw(model, config):
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     betas = (config.beta1, config.beta2)
     return torch.optim.AdamW(
-        decay_groups(model, config.weight_decay),
+        parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
         betas=betas,
         eps=config.adam_eps,
@@ -55,7 +72,7 @@ def _adamw(model, config):
 
 def _sgd(model, config):
     return torch.optim.SGD(
-        decay_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
+        parameter_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
     )
 
 
@@ -63,20 +80,24 @@ class MuonAdamW:
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
 
     Muon's steps have a peak of their own (muon_lr), or are scaled to the size of AdamW's, so that one
-    learning rate serves both. Has the part of torch's Optimizer that a training loop uses.
+    learning rate serves both. Q, K and V are stored as one matrix and made orthogonal apart, and so are an
+    MLP's gate and W1: together, the part with the smallest gradient would hardly move. Has the part of
+    torch's Optimizer that a training loop uses.
     """
 
     def __init__(self, model, config):
         layers = [m for m in model.blocks.modules() if isinstance(m, torch.nn.Linear)]
         inside = {layer.weight for layer in layers}
-        own = config.muon_lr > 0
-        group = {"params": [layer.weight for layer in layers]}
-        if own and config.learning_rate:
-            group["lr_share"] = config.muon_lr / config.learning_rate
-        self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=not own)
+        rows = {}
+        for block in model.blocks:
+            for layer, branch in ((block.attn.c_attn, block.attn), (block.mlp.c_fc, block.mlp)):
+                rows[layer.weight] = [len(part) for part in branch.parts()]
+        group = {"params": [layer.weight for layer in layers], "peak": "muon_lr"}
+        match = config.muon_lr == 0
+        self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=match, rows=rows)
         rest = [
             {**g, "params": [p for p in g["params"] if p not in inside]}
-            for g in decay_groups(model, config.weight_decay)
+            for g in parameter_groups(model, config.weight_decay)
         ]
         betas = (config.beta1, config.beta2)
         self.adamw = torch.optim.AdamW(

@@ -20,6 +20,20 @@ from reslab.inits import orthogonal
 from reslab.layers import make_norm
 
 
+def rms_one(x: torch.Tensor) -> torch.Tensor:
+    """x (B, T, C) with each token's rms at 1; no gain, so nothing is learned here."""
+    return nn.functional.rms_norm(x, x.shape[-1:])
+
+
+def no_autocast(x: torch.Tensor) -> torch.autocast:
+    """A context in which products of matrices keep the precision of what they are given.
+
+    A gate or a mixing matrix belongs here: bfloat16 has 8 bits, so 1 - g loses what is below 1/256 of it,
+    once in every sublayer.
+    """
+    return torch.autocast(x.device.type, enabled=False)
+
+
 class Residual(nn.Module):
     """What all wirings share: one branch of one block in, one stream out.
 
@@ -64,10 +78,11 @@ class Residual(nn.Module):
 class PreNorm(Residual):
     """y = x + F(N(x)), pre-norm (Radford et al. 2019, GPT-2; Xiong et al. 2020, arXiv 2002.04745).
 
-    dy/dx = I + dF/dx. Over L blocks the product of (I + J_k) contains the term I, a path that no
-    weight touches, so the gradient of the last block reaches the first one whole. Each of the 2L
-    branches adds variance to the stream; GPT-2 starts the output projections at std / sqrt(2L) so
-    that their sum does not grow with depth.
+    dy/dx = I + dF/dx. Over L blocks the product of (I + J_k), multiplied out, is a sum over all paths, and
+    one of them, I, passes no branch. The others may outgrow it, or cancel it (F = -x gives 0); while branches
+    are small beside the stream, most of the gradient has passed few of them. Each of the 2L branches adds
+    variance to the stream; GPT-2 starts the output projections at std / sqrt(2L) so that their sum does not
+    grow with depth.
     """
 
     def __init__(self, config, depth):
@@ -82,11 +97,12 @@ class PreNorm(Residual):
 
 
 class Plain(Residual):
-    """y = F(N(x)): the block of `pre` with its skip stripped, and nothing else changed.
+    """y = F(N(x)): the block of `pre`, its skip stripped.
 
     dy/dx = dF/dx. The gradient at layer 0 is the product of all J_k: every path goes through every
     branch. The output projections start at the full std: GPT-2's 1 / sqrt(2L) belongs to a sum of
-    branches, and here it would shrink the only signal there is.
+    branches, and here it would shrink the only signal there is. So two things differ from `pre`, the skip
+    and this start; with init="unscaled" on both the skip alone does.
     """
 
     has_identity = False
@@ -101,12 +117,16 @@ class PostNorm(Residual):
 
     dy/dx = J_N (I + dF/dx): there is a skip, but a norm stands on it, and every block multiplies the
     gradient by that norm's Jacobian. Trains shallow, and deeper with a warmup (Xiong et al. 2020).
-    Its last block ends in a norm, so the head adds none.
+    Its last block ends in a norm, so the head adds none. Embeddings enter at rms 1, where the paper
+    multiplies them by sqrt(C): at rms 0.03 the first block would hear its branch and hardly its input.
     """
 
     has_identity = False
     skip = None  # not a constant weight
     final_norm = False
+
+    def open(self, x):
+        return rms_one(x)
 
     def forward(self, x, branch):
         return self.norm(x + branch(x))
@@ -130,10 +150,11 @@ class Scaled(PreNorm):
 
 
 class ReZero(Residual):
-    """y = x + a F(x), a = 0 at the start, no norm (Bachlechner et al. 2020, arXiv 2003.04887).
+    """y = x + a F(x), a = 0 at the start, no norm in a block (Bachlechner et al. 2020, arXiv 2003.04887).
 
     dy/dx = I + a dF/dx = I at init, whatever the depth: loss and gradient of a fresh stack do not
-    depend on L. Each sublayer has its own a (the paper lets the two sublayers of a block share one).
+    depend on L. Each sublayer has its own a (the paper lets the two sublayers of a block share one). The
+    norm before the head is kept.
     """
 
     def __init__(self, config, depth):
@@ -146,14 +167,18 @@ class ReZero(Residual):
 
 
 class Sandwich(Residual):
-    """y = x + N2(F(N1(x))), a norm on either side of the branch (Kim et al. 2025, arXiv 2502.02732).
+    """y = x + N2(F(N1(x))), a norm on either side of the branch (Kim et al. 2025, Peri-LN, arXiv 2502.02732).
 
-    dy/dx = I + J_N2 dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream.
+    dy/dx = I + J_N2 dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream. Every
+    branch starts at rms 1, so embeddings enter at rms 1 too, as in the paper (here without a gain).
     """
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.norm_out = make_norm(config)
+
+    def open(self, x):
+        return rms_one(x)
 
     def forward(self, x, branch):
         return x + self.norm_out(branch(self.norm(x)))
@@ -162,27 +187,27 @@ class Sandwich(Residual):
 class LayerScale(Residual):
     """y = x + g * F(N(x)), g a vector that starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
 
-    dy/dx = I + diag(g) dF/dx, at the start almost I: each channel of a branch is faded in.
+    dy/dx = I + diag(g) dF/dx, near I at the start: each channel of a branch is faded in. The paper starts
+    g at 0.1 up to 18 blocks, at 1e-5 up to 24, and at 1e-6 in deeper stacks.
     """
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        self.gain = nn.Parameter(torch.full((config.n_embd,), 1e-5 if config.n_layer <= 24 else 1e-6))
+        start = 0.1 if config.n_layer <= 18 else 1e-5 if config.n_layer <= 24 else 1e-6
+        self.gain = nn.Parameter(torch.full((config.n_embd,), start))
 
     def forward(self, x, branch):
         return x + self.gain * branch(self.norm(x))
 
 
-class DeepNorm(Residual):
+class DeepNorm(PostNorm):
     """y = N(a x + F(x)), a = (2M)^(1/4) for M layers (Wang et al. 2022, DeepNet, arXiv 2203.00555).
 
     dy/dx = J_N (a I + dF/dx): a norm stands on the skip as in `post`, but the skip outweighs the branch,
-    whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first.
+    whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first. The paper
+    divides Xavier weights; here, as everywhere, std 0.02 is what is divided, and V times O starts tens of
+    times quieter than the paper's at widths below 100. Embeddings enter at rms 1, as in `post`.
     """
-
-    has_identity = False
-    skip = None  # not a constant weight
-    final_norm = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -198,7 +223,7 @@ class DeepNorm(Residual):
 
 
 class DepthScaled(Residual):
-    """y = x + F(N(x) / sqrt(l)) in block l = 1, 2, ... (Sun et al. 2025, arXiv 2502.05795).
+    """y = x + F(N(x) / sqrt(l)) in block l = 1, 2, ... (Sun et al. 2025, LayerNorm Scaling, 2502.05795).
 
     dy/dx = I + dF/dx with branches that grow quieter with depth, so the stream's variance grows slower
     and deep blocks stay useful. Used instead of GPT-2's 1 / sqrt(2L), not with it.
@@ -232,10 +257,37 @@ class CompleteP(Residual):
         return x + self.scale * branch(self.norm(x))
 
 
+class DepthMuP(PreNorm):
+    """y = x + sqrt(B / L) F(N(x)), B = 4 (Yang et al. 2023, arXiv 2310.02244; Bordelon et al. 2309.16620).
+
+    dy/dx = I + sqrt(B / L) dF/dx, and exactly I at the start, where every output projection is 0. A sum of
+    L independent branches of size 1 / sqrt(L) stays of order 1 at any depth. Embeddings enter at rms 1, the
+    scale that branches are measured by. Under Adam the first paper divides the rate inside the blocks by
+    sqrt(L) as well: that is a setting, --block_lr.
+    """
+
+    has_identity = False  # the factor changes with depth
+    base = 4  # B: the depth at which a branch has weight 1
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.scale = math.sqrt(self.base / config.n_layer)
+
+    def open(self, x):
+        return rms_one(x)
+
+    def forward(self, x, branch):
+        return x + self.scale * branch(self.norm(x))
+
+    def init(self, branch):
+        branch.c_proj.weight.zero_()
+
+
 class Highway(Residual):
     """y = (1 - g) x + g F(N(x)), g = sigmoid(W x + b), b = -2 (Srivastava et al. 2015, arXiv 1505.00387).
 
     dy/dx holds diag(1 - g): the clean path is gated, 0.88 per sublayer at the start, and 0.88^(2L) in all.
+    The paper's layers have no N, and its b, below 0, depends on the task. Gates are computed in float32.
     """
 
     has_identity = False
@@ -246,7 +298,8 @@ class Highway(Residual):
         self.gate = nn.Linear(config.n_embd, config.n_embd)
 
     def forward(self, x, branch):
-        gate = torch.sigmoid(self.gate(x))
+        with no_autocast(x):
+            gate = torch.sigmoid(self.gate(x.to(self.gate.weight.dtype)))
         return (1 - gate) * x + gate * branch(self.norm(x))
 
     def init(self, branch):
@@ -257,7 +310,7 @@ class FirstStream(PreNorm):
     """y = r x + s x_0 + F(N(x)), r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
 
     The embedding x_0 enters every sublayer by a scalar of its own, so layer 0 also gets a gradient
-    straight from each block. Carries (x, x_0).
+    straight from each block. (There once per block, and on a normalised embedding.) Carries (x, x_0).
     """
 
     stream = "x and x_0"
@@ -312,10 +365,13 @@ class Dense(PreNorm):
 
 
 class Hyper(PreNorm):
-    """n streams h; x = read . h; h' = mix h + write F(N(x)) (Zhu et al. 2024, Hyper-Connections, 2409.19606).
+    """n = 4 streams h; x = read . h; h' = mix h + write F(N(x)) (Zhu et al. 2024, Hyper-Connections).
 
-    Sublayer k reads stream k mod n at the start, mix is the identity and write is 1, so all streams are
-    equal and the stack is `pre`. Each stream is a clean path. Carries h (n, B, T, C), n = 4.
+    arXiv 2409.19606. Sublayer k reads stream k mod n at the start, mix is the identity and write is 1, so all
+    streams are equal and the stack is `pre`. Each stream is a clean path. This is the paper's static form;
+    its dynamic one computes read, mix and write from x as well. The paper closes with the sum of the streams;
+    here it is the mean, which the norm before the head can't tell from it. Mixed in float32. Carries h
+    (n, B, T, C).
     """
 
     stream = "parallel streams"
@@ -331,9 +387,10 @@ class Hyper(PreNorm):
         return x.expand(self.streams, *x.shape)  # (n, B, T, C)
 
     def forward(self, stream, branch):
-        x = torch.einsum("n,nbtc->btc", self.read, stream)
-        y = branch(self.norm(x))
-        return torch.einsum("mn,nbtc->mbtc", self.mix, stream) + self.write[:, None, None, None] * y
+        with no_autocast(stream):
+            x = torch.einsum("n,nbtc->btc", self.read, stream)
+            mixed = torch.einsum("mn,nbtc->mbtc", self.mix, stream)
+        return mixed + self.write[:, None, None, None] * branch(self.norm(x))
 
     def close(self, stream):
         return stream.mean(dim=0)
@@ -344,7 +401,8 @@ class AttentionResidual(Residual):
 
     Each sublayer attends over depth with one learned query q, 0 at the start, so it begins with the plain
     mean of the embedding and all branches before it. The gradient reaches v_j from every later sublayer,
-    weighted 1 / depth. Carries the list of v_j.
+    weighted 1 / depth. The paper's Full form (its Block form attends over blocks); computed in float32.
+    Carries the list of v_j.
     """
 
     same_in_each_layer = False
@@ -367,16 +425,18 @@ class AttentionResidual(Residual):
         return self._attend(self.last_query, stream)
 
     def _attend(self, query, stream):
-        values = torch.stack(stream)  # (depth, B, T, C)
-        keys = nn.functional.rms_norm(values, values.shape[-1:])
-        weights = (keys @ query).softmax(dim=0)  # (depth, B, T)
-        return torch.einsum("nbt,nbtc->btc", weights, values)
+        with no_autocast(query):
+            values = torch.stack([v.to(query.dtype) for v in stream])  # (depth, B, T, C)
+            weights = (rms_one(values) @ query).softmax(dim=0)  # (depth, B, T)
+            return torch.einsum("nbt,nbtc->btc", weights, values)
 
 
 class Silent(Residual):
     """y = x + 0 F(N(x)): branches frozen at 0, the control for what embedding and head can do alone.
 
-    dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model.
+    dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model. Its loss
+    beside a stack's tells what the blocks are worth; the distance to the bigram baseline tells mostly how
+    fast embeddings learn.
     """
 
     def forward(self, x, branch):
@@ -384,10 +444,12 @@ class Silent(Residual):
 
 
 class IdentityStart(Plain):
-    """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He & Hofmann 2024, 2311.01906): no skip.
+    """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He et al. 2023, value-SkipInit).
 
-    The repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its identity and
-    J_F is close to a rotation: the gradient survives without a skip, bought by care that `pre` does not need.
+    arXiv 2302.10322. A repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its
+    identity and J_F is close to a rotation: the gradient survives without a skip, bought by care that `pre`
+    does not need. W_Q = 0 behind b = 0 is a double zero: Q and K get no gradient before b moves, so tokens
+    learn to mix late. init="self" repairs the standard block with nothing but its starting weights.
     """
 
     mixes_identity = True
@@ -413,6 +475,7 @@ WIRINGS = {
     "deepnorm": DeepNorm,
     "depth_scaled": DepthScaled,
     "completep": CompleteP,
+    "depth_mup": DepthMuP,
     "highway": Highway,
     "x0": FirstStream,
     "dense": Dense,

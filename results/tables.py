@@ -14,10 +14,16 @@ ROOT = HERE.parent
 PAGES = ("README.md", "docs/residuals.md", "docs/reliability.md", "docs/speed.md")
 BENCH = "bench-amd-epyc-2-cores"  # the machine whose figures docs/speed.md shows
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-ARMS = {"pre": "with skips (`pre`)", "none": "without (`none`)"}
+ARMS = {"pre": "with skips (`pre`)", "none": "without (`none`)", "silent": "no blocks (`silent`)"}
+
+
+class Missing(Exception):
+    """A results file that has not been measured yet."""
 
 
 def load(name: str) -> dict:
+    if not (HERE / f"{name}.json").exists():
+        raise Missing(name)
     return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -33,25 +39,133 @@ def origin(kept: dict) -> str:
 
 
 def pair(name: str) -> str:
-    """Both arms of a depth: losses, the gap to the bigram line, layers alive at the end."""
+    """Both arms of a depth, and what embeddings and head learn alone: losses and the gaps between them."""
     kept = load(name)
+    (silent,) = load(f"{name}_silent")["runs"]
     bigram, unigram = (kept["yardsticks_nats"][line] for line in ("bigram", "unigram"))
+    runs = sorted(kept["runs"], key=lambda run: run["residual"] != "pre")
     rows = [
         [
-            ARMS[run["residual"]],
+            ARMS[run.get("residual", "silent")],
             f"{run['train/loss']:.3f}",
             f"{run['val/loss']:.3f}",
             f"{run['val/loss'] - unigram['val']:+.3f}",
             f"{run['val/loss'] - bigram['val']:+.3f}",
-            f"{run['layers_that_learn']}",
+            f"{run['val/loss'] - silent['val/loss']:+.3f}",
         ]
-        for run in sorted(kept["runs"], key=lambda run: run["residual"] != "pre")
+        for run in (*runs, silent)
     ]
-    head = ["", "train loss", "val loss", "to the unigram line", "to the bigram line", "layers that learn"]
+    head = ["", "train loss", "val loss", "to the unigram line", "to the bigram line", "to `silent`"]
     said = (
         f"\nNats per token. The unigram line is {unigram['val']:.3f}, the bigram line {bigram['val']:.3f}.\n"
     )
     return markdown(head, rows) + said + origin(kept)
+
+
+def by_seed(runs: list[dict], figure: str) -> list[str]:
+    """Mean of some runs that differ in their seed, and their spread, as two cells."""
+    values = [run[figure] for run in runs]
+    return [f"{sum(values) / len(values):.3f}", f"{min(values):.3f} to {max(values):.3f}"]
+
+
+def grids(kept: dict, *keys: str) -> dict[tuple, list[dict]]:
+    """Runs by the values of some settings."""
+    found: dict[tuple, list[dict]] = {}
+    for run in kept["runs"]:
+        found.setdefault(tuple(run[key] for key in keys), []).append(run)
+    return found
+
+
+RESCUE = {
+    "plain": "without skips, standard start",
+    "start": "without skips, init `self`",
+    "skips": "with skips",
+    "attention-skip-only": "skips around attention only",
+    "mlp-skip-only": "skips around the MLP only",
+    "silent": "no blocks (`silent`)",
+}
+
+
+def named(kept: dict, name: str) -> list[dict]:
+    """The runs of one grid; its name is followed by their wiring."""
+    return [run for run in kept["runs"] if run["run"].startswith(f"{name}-{run['residual']}")]
+
+
+def rescue() -> str:
+    """12 layers, slow blocks: what a start and each kind of skip are worth, over three seeds."""
+    kept = load("rescue")
+    bigram, unigram = (kept["yardsticks_nats"][line]["val"] for line in ("bigram", "unigram"))
+    silent = sum(run["val/loss"] for run in named(kept, "silent")) / len(named(kept, "silent"))
+    rows = []
+    for name, says in RESCUE.items():
+        runs = named(kept, name)
+        mean = sum(run["val/loss"] for run in runs) / len(runs)
+        gaps = [f"{mean - line:+.3f}" for line in (unigram, bigram, silent)]
+        rows.append([says, *by_seed(runs, "val/loss"), *gaps])
+    head = ["12 layers", "val loss, three seeds", "from, to"]
+    head += ["to the unigram line", "to the bigram line", "to `silent`"]
+    return markdown(head, rows) + origin(kept)
+
+
+def rescue_rates() -> str:
+    """The same arms over the rate of their blocks, one seed: Muon, then AdamW."""
+    kept = load("rescue")
+    muon = sorted({run["muon_lr"] for run in kept["runs"] if run["optimizer"] == "muon"})
+    adamw = sorted({run["block_lr"] for run in kept["runs"] if run["optimizer"] == "adamw"})
+    rows = []
+    for name, says in RESCUE.items():
+        runs = [
+            run
+            for grid in (name, f"{name}-rates", f"{name}-adamw")
+            for run in named(kept, grid)
+            if run["seed"] == 1 and name != "silent"
+        ]
+        at = {(run["optimizer"], run["muon_lr"], run["block_lr"]): f"{final(run):.3f}" for run in runs}
+        cells = [at.get(("muon", rate, 0.0), "") for rate in muon]
+        cells += [next((v for (o, _, r), v in at.items() if (o, r) == ("adamw", rate)), "") for rate in adamw]
+        rows += [[says, *cells]] if runs else []
+    head = ["", *(f"Muon {rate:g}" for rate in muon), *(f"AdamW {rate:g}" for rate in adamw)]
+    return markdown(head, rows)
+
+
+def over_depth(name: str, figure: str, arms: dict[tuple, str]) -> str:
+    """Mean loss of three seeds, and their spread, over depth; one row for each (residual, init)."""
+    kept = load(name)
+    key = ("residual", "init") if any("init" in run for run in kept["runs"]) else ("residual",)
+    depths = sorted({run["n_layer"] for run in kept["runs"] if run["residual"] != "silent"})
+    rows = []
+    for arm, says in arms.items():
+        cells = []
+        for depth in depths:
+            runs = grids(kept, *key, "n_layer").get((*arm, depth), [])
+            cells.append("{} ({})".format(*by_seed(runs, figure)) if runs else "")
+        rows.append([says, *cells])
+    said = ""
+    if silent := grids(kept, "residual").get(("silent",)):
+        said = "\n`silent`, the same at every depth: {} ({}).\n".format(*by_seed(silent, figure))
+    return markdown(["layers", *map(str, depths)], rows) + said + origin(kept)
+
+
+DEPTH_ARMS = {
+    ("depth_mup",): "with skips, `depth_mup`",
+    ("pre",): "with skips (`pre`)",
+    ("none",): "without (`none`)",
+}
+DEGRADATION_ARMS = {
+    ("pre", "wiring"): "with skips (`pre`)",
+    ("none", "self"): "without, init `self`",
+    ("none", "wiring"): "without, standard start",
+}
+
+
+def unscaled() -> str:
+    """The demo's pair with the same start for both: the skip alone differs."""
+    kept = load("unscaled")
+    rows = [
+        [ARMS[run["residual"]], f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"]
+        for run in sorted(kept["runs"], key=lambda run: run["residual"] != "pre")
+    ]
+    return markdown(["`--init=unscaled`", "train loss", "val loss"], rows) + origin(kept)
 
 
 def reach() -> str:
@@ -70,7 +184,6 @@ def reach() -> str:
                     f"{seen['position0_share']:.0%}",
                     f"{seen['qk_gradient'][0]:.1e}",
                     f"{seen['token_diversity']:.1e}",
-                    f"{seen['layers_that_learn']}",
                 ]
             )
     head = [
@@ -80,8 +193,9 @@ def reach() -> str:
         "at the last",
         "on the first token",
         "Q/K gradient, layer 0",
+        "diversity at the end",
     ]
-    return markdown([*head, "diversity at the end", "layers that learn"], rows) + origin(kept)
+    return markdown(head, rows) + origin(kept)
 
 
 def rates() -> str:
@@ -101,6 +215,21 @@ def rates() -> str:
     unigram, bigram = (kept["yardsticks_nats"][line]["val"] for line in ("unigram", "bigram"))
     said = f"\nThe unigram line is {unigram:.3f}, the bigram line {bigram:.3f}.\n"
     return markdown(["", *(f"{rate:g}" for rate in columns)], rows) + said + origin(kept)
+
+
+def train_depth() -> str:
+    """Final training loss of each arm over depth, at the best of its learning rates."""
+    best: dict[tuple, dict] = {}
+    for run in load("study")["runs"]:
+        key = (run["residual"], run["n_layer"])
+        if run["run"].startswith(("lr-", "deep-")):
+            best[key] = min(run, best.get(key, run), key=lambda run: run["train/loss"])
+    depths = sorted({depth for _, depth in best})
+    rows = [
+        [ARMS[arm], *(f"{best[arm, n]['train/loss']:.3f} ({best[arm, n]['learning_rate']:g})" for n in depths)]
+        for arm in ("pre", "none")
+    ]
+    return markdown(["layers", *map(str, depths)], rows)
 
 
 def final(run: dict) -> float:
@@ -127,13 +256,12 @@ def seeds() -> str:
 
 
 def grid(kept: dict, names: list[str], says) -> list[list[str]]:
-    """Rows of the runs whose grid is one of these: what was tried, val loss, gap, layers alive."""
+    """Rows of the runs whose grid is one of these: what was tried, val loss, gap."""
     bigram = kept["yardsticks_nats"]["bigram"]["val"]
     rows = []
     for name in names:
         for run in (run for run in kept["runs"] if run["run"].startswith(f"{name}-")):
-            gap = f"{final(run) - bigram:+.3f}"
-            rows.append([says(name, run), f"{final(run):.3f}", gap, f"{run['layers_that_learn']}"])
+            rows.append([says(name, run), f"{final(run):.3f}", f"{final(run) - bigram:+.3f}"])
     return rows
 
 
@@ -156,33 +284,29 @@ def sceptic() -> str:
         "control": "repaired, no skip: `identity_start`",
     }
     rows = grid(kept, list(said), lambda name, run: said[name].format(**run))
-    return markdown(["tried", "val loss", "to the bigram line", "layers that learn"], rows)
+    return markdown(["tried", "val loss", "to the bigram line"], rows)
 
 
 def wirings() -> str:
-    """All wirings at 12 layers: 300 updates at one rate, and for the slow ones 600 at the better of two."""
-    kept, slow = load("study"), load("wirings")
-    short = {run["residual"]: run for run in kept["runs"] if run["run"].startswith("wirings-")}
-    both = (run for run in kept["runs"] if run["run"].startswith("lr-"))
-    short |= {r["residual"]: r for r in both if r["n_layer"] == 12 and r["learning_rate"] == 3e-3}
-    long: dict[str, dict] = {}
-    for run in slow["runs"]:
-        if final(run) < final(long.get(run["residual"], {"val/loss": None})):
-            long[run["residual"]] = run
+    """All wirings at 12 layers: 300 updates at one rate, three seeds, and for the slow ones 600."""
+    kept = load("wirings")
     bigram = kept["yardsticks_nats"]["bigram"]["val"]
+    groups: dict[str, dict[str, list[dict]]] = {"short": {}, "long": {}}
+    for run in kept["runs"]:
+        groups[run["run"].split("-")[0]].setdefault(run["residual"], []).append(run)
     rows = []
-    for name, run in sorted(short.items(), key=lambda item: final(item[1])):
-        more = long.get(name)
-        after = f"{final(more) - bigram:+.3f} (learning rate {more['learning_rate']:g})" if more else ""
-        rows.append([f"`{name}`", f"{final(run):.3f}", f"{final(run) - bigram:+.3f}", after])
-    return markdown(["wiring", "val loss", "to the bigram line", "to it after 600 updates"], rows) + origin(
-        slow
-    )
+    for name, runs in groups["short"].items():
+        mean, spread = by_seed(runs, "val/loss")
+        best = min(groups["long"].get(name, []), key=final, default=None)
+        after = f"{final(best) - bigram:+.3f} (learning rate {best['learning_rate']:g})" if best else ""
+        rows.append([f"`{name}`", mean, spread, f"{float(mean) - bigram:+.3f}", after])
+    head = ["wiring", "val loss, three seeds", "from, to", "to the bigram line", "to it after 600 updates"]
+    return markdown(head, sorted(rows, key=lambda cells: cells[1])) + origin(kept)
 
 
 def paths() -> str:
     """The gradient at layer 0 of the demo's models, by the number of branches passed."""
-    arms = {arm: load(f"autopsy-{arm}")["paths"] for arm in ARMS}
+    arms = {arm: load(f"autopsy-{arm}")["paths"] for arm in ("pre", "none")}
     chosen = [0, 1, 2, 4, 8, 16, 32, len(arms["pre"]) - 1]
     rows = [[ARMS[arm], *(f"{norms[k]:.1e}" for k in chosen)] for arm, norms in arms.items()]
     return markdown(["branches passed", *map(str, chosen)], rows)
@@ -329,7 +453,13 @@ TABLES = {
     "reach": reach,
     "rates": rates,
     "seeds": seeds,
+    "train_depth": train_depth,
     "sceptic": sceptic,
+    "unscaled": unscaled,
+    "rescue": rescue,
+    "rescue_rates": rescue_rates,
+    "depth_mup": lambda: over_depth("depth_mup", "val/loss", DEPTH_ARMS),
+    "degradation": lambda: over_depth("degradation", "train/loss", DEGRADATION_ARMS),
     "wirings": wirings,
     "paths": paths,
     "lesions": lesions,
@@ -408,7 +538,14 @@ FAULTS = {
 
 def fill(text: str) -> str:
     """A page with its tables made anew."""
-    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+
+    def table(name: str) -> str:
+        try:
+            return TABLES[name]()
+        except Missing as missing:
+            return f"Not measured yet: `results/README.md` has the command of `{missing}.json`.\n"
+
+    return BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", text)
 
 
 def main() -> None:

@@ -207,6 +207,8 @@ def test_paths_and_lesions_of_a_modern_model(wiring):
     model = tiny_model(residual=wiring, **MODERN)
     report = dissection.path_lengths(model, IDS[:1], TARGETS[:1])
     assert report["error"] < 1e-10 * max(1.0, report["total"])
+    reached = snapshot(model, IDS[:1], TARGETS[:1]).stream_gradients[0].norm().item()
+    assert report["total"] == pytest.approx(reached, rel=1e-9)  # of the model as it is run
     shorter = tiny_model(residual=wiring, **MODERN)
     del shorter.blocks[1]
     found = dissection.lesions(model, IDS, TARGETS)["block"][1]["delta"]
@@ -246,8 +248,61 @@ def test_inits_know_the_parts_of_shared_and_gated_matrices():
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "rmsnorm", "pos": "rope", "bias": False},
+        {"n_kv_head": 1, "pos": "rope"},
+        {"n_kv_head": 2, "n_head": 4},
+        {"qk_norm": True, "pos": "rope"},
+        {"n_head": 1, "mlp": "swiglu"},
+    ],
+)
+def test_init_self_makes_a_token_see_itself(changes):
+    """Scores peak on the own position, on any input, however heads share keys."""
+    shape = {"n_embd": 64, "block_size": 32, "init": "self", "residual": "none"}
+    block = GPT(tiny_config(**shape | changes)).blocks[1]
+    x = torch.nn.functional.rms_norm(torch.randn(4, 32, 64), (64,))
+    q, k, v = block.attn.qkv(x)  # (B, H, T, D)
+    k, v = (heads.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for heads in (k, v))
+    scores = (q @ k.mT) / q.shape[-1] ** 0.5  # (B, H, T, T)
+    assert (scores.argmax(-1) == torch.arange(32)).all()
+    weights = scores.masked_fill(torch.ones(32, 32).triu(1).bool(), -torch.inf).softmax(-1)
+    assert weights.diagonal(dim1=2, dim2=3).mean() > 0.99
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_init_self_is_orthogonal(scale):
+    """Q = K = c R, and R, V, O, W1 and W2 are orthogonal; depth and wiring change no draw."""
+    shape = {"n_embd": 48, "n_head": 4, "mlp": "swiglu", "init": "self"}
+    block = GPT(tiny_config(**shape, init_qk_scale=scale)).blocks[2]
+    q, k, v = block.attn.parts()
+    assert torch.equal(q, k)
+    for matrix, size in ((q, scale), (v, 1), (block.attn.c_proj.weight, 1)):
+        assert torch.allclose(matrix @ matrix.T, size**2 * torch.eye(48), atol=1e-4)
+    for matrix in (*block.mlp.parts(), block.mlp.c_proj.weight.T):
+        assert torch.allclose(matrix.T @ matrix, torch.eye(48), atol=1e-4)
+    deeper = GPT(tiny_config(**shape, init_qk_scale=scale, n_layer=5, residual="none")).blocks[2]
+    assert torch.equal(deeper.attn.c_attn.weight, block.attn.c_attn.weight)
+
+
+def test_init_self_keeps_the_tokens_of_a_plain_stack_apart():
+    """Behind 12 blocks without a skip, where GPT-2's start has made them one."""
+    shape = {"n_layer": 12, "n_embd": 64, "block_size": 64, "residual": "none"}
+    shape |= {"norm": "rmsnorm", "pos": "rope", "bias": False}
+    ids = torch.randint(19, (2, 64), generator=torch.Generator().manual_seed(1))
+
+    def diversity(init):
+        x = GPT(tiny_config(**shape, init=init)).trunk(ids)
+        return ((x - x.mean(1, keepdim=True)).norm() / x.norm()).item()
+
+    assert diversity("self") > 0.3
+    assert diversity("wiring") < 0.01
+
+
+@pytest.mark.parametrize(
     ("changes", "fault"),
     [
+        ({"init_qk_scale": 0.0}, "init_qk_scale=0.0: must be finite and above 0"),
         ({"n_kv_head": 3, "n_head": 4}, "n_kv_head=3: must be 0 or divide n_head=4"),
         ({"n_kv_head": -1}, "n_kv_head=-1: must be 0 or divide n_head=2"),
         (

@@ -91,7 +91,10 @@ class GPTConfig:
     residual_scale: Wiring[Number] = 0.5
     """lambda of the wiring `scaled`."""
     init: Experiment[InitName] = "wiring"
-    """Starting weights of the blocks; `wiring` leaves them to each wiring."""
+    """Starting weights of the blocks; `wiring` leaves them to each wiring, with `self` a token attends to
+    itself."""
+    init_qk_scale: Experiment[Positive] = 3.0
+    """c of init self: W_Q = W_K = c times an orthogonal matrix."""
     norm_eps: Weights[Positive] = 1e-5
     """What a norm adds to the variance or the mean square."""
 
@@ -128,7 +131,9 @@ class OptimConfig:
     """Updates."""
     learning_rate: Schedule[Amount] = 1e-3
     """Peak of the schedule."""
-    muon_lr: Experiment[Amount] = 0.0
+    block_lr: Schedule[Amount] = 0.0
+    """Peak for what is inside the blocks, with adamw and sgd; 0 takes learning_rate."""
+    muon_lr: Schedule[Amount] = 0.0
     """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
     min_lr: Schedule[Amount] = 1e-4
     """Where the cosine ends."""
@@ -152,6 +157,11 @@ class OptimConfig:
         found = value_faults(self)
         if 0 < self.max_iters < self.warmup_iters:
             found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
+        if self.optimizer == "muon" and self.block_lr:
+            found.append(f"block_lr={self.block_lr}: is for adamw and sgd; muon's matrices take muon_lr")
+        for key in ("block_lr", "muon_lr"):
+            if getattr(self, key) > 0 and self.learning_rate == 0:
+                found.append(f"{key}={getattr(self, key)}: follows the schedule of learning_rate, which is 0")
         return found
 
 

@@ -25,7 +25,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     run_device = next(state.model.parameters()).device
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
-    set_learning_rate(state.optimizer, lr)
+    set_learning_rate(state.optimizer, config.optim, lr)
     ranks, forward = state.ranks, state.replica or state.model
     size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
     windows = config.batch_size * config.gradient_accumulation_steps

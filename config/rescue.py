@@ -1,0 +1,51 @@
+# Question: can a plain stack of 12 layers be trained after all, by nothing but another start and slow blocks?
+#
+#     python compare.py config/rescue.py --json results/rescue.json --page runs/rescue.html
+#
+# Two things stop the standard one. Its tokens start alike: attention is near uniform, and a product of such
+# matrices sends every token to the first. Init `self` makes a token attend to itself. And training makes them
+# alike again when one rate serves embeddings and blocks; so the blocks' is smaller here, for all arms alike.
+#
+# docs/residuals.md reads the result. Vary it: --n_layer=24 (the price of a missing skip grows with depth),
+# --init_qk_scale=1.5.
+
+dataset = "stdlib"
+out_dir = "runs/rescue"
+
+n_layer = 12
+n_head = 2
+n_embd = 64
+block_size = 64
+norm = "rmsnorm"
+pos = "rope"
+bias = False
+
+batch_size = 16
+max_iters = 300
+optimizer = "muon"
+muon_lr = 5e-3
+learning_rate = 1e-2
+schedule = "linear"
+warmup_iters = 30
+
+eval_interval = 150
+eval_windows = 256
+
+_seeds = [1, 2, 3]
+_rates = [1.5e-3, 1.5e-2]  # beside 5e-3: each arm has a choice of three
+_arms = {
+    "start": {"residual": ["none"], "init": ["self"]},
+    "plain": {"residual": ["none"]},
+    "skips": {"residual": ["pre"]},
+    "attention-skip-only": {"residual": ["pre"], "mlp_residual": ["none"]},
+    "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
+}
+
+study = {name: arm | {"seed": _seeds} for name, arm in _arms.items()}
+study["silent"] = {"residual": ["silent"], "n_layer": [1], "seed": _seeds}  # the same model at every depth
+study |= {f"{name}-rates": arm | {"muon_lr": _rates, "seed": [1]} for name, arm in _arms.items()}
+study |= {  # it is not Muon
+    f"{name}-adamw": arm | {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3], "seed": [1]}
+    for name, arm in _arms.items()
+    if name in ("start", "plain", "skips")
+}
