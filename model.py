@@ -180,9 +180,9 @@ class CausalSelfAttention(nn.Module):
         if shared > 1:
             keys, values, v = (heads.repeat_interleave(shared, dim=1) for heads in (keys, values, v))
         dropout = self.dropout if self.training else 0.0
-        # One token alone sees all others; several come only when there are none before them. The bool keeps a
-        # length that the compiler has made dynamic out of the kernel's flag.
-        causal = bool(T > 1)
+        # One token alone sees all others; several come only when there are none before them. Where the
+        # compiler has made T dynamic, T > 1 and bool(T > 1) are symbols, which the kernel refuses.
+        causal = not T <= 1
         y = attend(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)

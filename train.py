@@ -119,7 +119,8 @@ class TrainConfig:
         batch = self.batch_size * self.gradient_accumulation_steps
         windows = {"batch_size * gradient_accumulation_steps": batch}
         windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
-        return found + capacity.faults(self.model, windows) + sinks.faults(self.log)
+        on_gpu = self.device.startswith("cuda") or (self.device == "auto" and torch.cuda.is_available())
+        return found + capacity.faults(self.model, windows, on_gpu) + sinks.faults(self.log)
 
 
 # What a resumed run may change; it is logged, but for what has no part in the result.
@@ -143,23 +144,24 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
     windows = config.batch_size * config.gradient_accumulation_steps
     mine = slice(ranks.rank * size * times, (ranks.rank + 1) * size * times)
-    inputs, targets = dataset.batch("train", state.step, windows, mine)
+    batch = torch.stack(dataset.batch("train", state.step, windows, mine)).to(run_device)  # one copy for all
     state.model.train()
     while True:
         torch.manual_seed(device.step_seed(config.seed, state.step, ranks.rank))
         losses = []
-        for number, (x, y) in enumerate(zip(inputs.split(size), targets.split(size), strict=True), 1):
+        for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
             with distributed.accumulating(forward) if number < times else nullcontext():
                 with device.autocast(str(run_device), state.dtype):
-                    _, loss = forward(x.to(run_device), y.to(run_device))
-                    loss = loss / times
+                    loss = (
+                        forward(x, y)[1] / times
+                    )  # no name keeps the logits until the next batch has its own
                 state.scaler.scale(loss).backward()
             losses.append(loss.detach())
         total = ranks.sum(torch.stack(losses).sum()) / ranks.world
         state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
         norm = norm.full_tensor() if state.sharded else norm
-        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait of a step
+        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait for the GPU
         metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])
         if finite or state.scaler.is_enabled():
@@ -255,7 +257,7 @@ def train(config: TrainConfig) -> int:
         except (RuntimeError, MemoryError) as error:
             if not capacity.ran_out(error):
                 raise
-            advice = capacity.advice(config.batch_size, config.gradient_accumulation_steps)
+            advice = capacity.advice(error, config.batch_size, config.gradient_accumulation_steps)
             raise configure.MachineError(
                 f"{run_device}: out of memory; {advice}. What was saved before is whole"
             ) from None
@@ -309,8 +311,7 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
                 row |= writing.write(model, dataset, config.sample_tokens, config.seed) if model else {}
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
-        done = state.step * progress.tokens_per_step
-        progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
+        progress.evaluated(state.step, row)
         if not finite:
             return False
     if (
@@ -328,7 +329,6 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
 
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
     """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
-    run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     step = train_step
     if config.profile and state.ranks.first:
@@ -350,18 +350,16 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         metrics = step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
             return diverged(state, config, dataset, log, metrics)
-        device.synchronize(run_device)
-        state.train_s += time.perf_counter() - started
-        state.elapsed_s = time.perf_counter() - clock
-        rate = (state.step + 1) * progress.tokens_per_step / state.train_s
+        now = time.perf_counter()
+        state.elapsed_s = now - clock
+        progress.updated(metrics["batch/loss"], now - started)
         if watches:
             with state.whole() as model:
                 metrics["probe/update_ratio"] = probes.update_ratio(model, watched) if model else None
         if watches or state.step % config.log_interval == 0:
-            metrics |= {"mfu": progress.mfu(rate)} if progress.mfu else {}
-            log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
+            metrics |= progress.speed() | {"elapsed_s": state.elapsed_s}
+            log.write({"step": state.step} | metrics)
         state.step += 1
-        progress.updated(metrics["batch/loss"], rate)
         if asked := state.ranks.largest(stop.asked):
             save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
             return 128 + asked
