@@ -20,7 +20,14 @@ from reslab.attention import attend
 from reslab.inits import INITS, generator_of
 from reslab.kvcache import KVCache, context_start
 from reslab.layers import ACTIVATIONS, make_norm
-from reslab.memory import cross_entropy, is_large, linear_cross_entropy, run_checkpointed, token_losses
+from reslab.memory import (
+    chunk_loss,
+    is_large,
+    linear_cross_entropy,
+    logits_and_loss,
+    run_checkpointed,
+    token_losses,
+)
 from reslab.residual import WIRINGS
 from reslab.rotary import rotate, rotations
 from reslab.run.settings import GPTConfig
@@ -90,7 +97,9 @@ class CausalSelfAttention(nn.Module):
         if shared > 1:
             keys, values, v = (heads.repeat_interleave(shared, dim=1) for heads in (keys, values, v))
         dropout = self.dropout if self.training else 0.0
-        causal = T > 1  # one token alone sees all others; several come only when there are none before them
+        # One token alone sees all others; several come only when there are none before them. Where the
+        # compiler has made T dynamic, T > 1 and bool(T > 1) are symbols, which the kernel refuses.
+        causal = not T <= 1
         y = attend(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
@@ -174,6 +183,7 @@ class GPT(nn.Module):
         self.ln_f = make_norm(config) if final_norm else nn.Identity()
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.activation_checkpointing = False
+        self.logits_and_loss, self.chunk_loss = logits_and_loss, chunk_loss  # so that each can be compiled
         self.init_weights(seed)
 
     def init_weights(self, seed: int, std: float = 0.02) -> None:
@@ -244,10 +254,11 @@ class GPT(nn.Module):
         Logits that would be large are not held when there are targets: None then stands in their place.
         """
         x = self.ln_f(x)
-        if targets is not None and is_large(x, self.head_weight):
-            return None, linear_cross_entropy(x, self.head_weight, targets)
-        logits = F.linear(x, self.head_weight)  # (B, T, V)
-        return logits, None if targets is None else cross_entropy(logits, targets)
+        if targets is None:
+            return F.linear(x, self.head_weight), None  # (B, T, V)
+        if is_large(x, self.head_weight):
+            return None, linear_cross_entropy(x, self.head_weight, targets, self.chunk_loss)
+        return self.logits_and_loss(x, self.head_weight, targets)
 
     @torch.no_grad()
     def token_losses(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

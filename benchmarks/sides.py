@@ -43,7 +43,7 @@ class Ours:
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
-        with device.autocast(self.device, self.state.dtype):
+        with device.autocast(self.device, self.state.dtype), device.uncompiled():
             for _ in self.state.model.eval().generate(idx, count):
                 pass
 

@@ -84,6 +84,9 @@ def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
     wiring computes something else in each layer (all earlier outputs, a constant of the layer) the
     regions are attention and MLP. What runs uncompiled, such as a probe, sees the same modules.
 
+    Each shape gets a graph of its own: an evaluation's last batch is smaller than the others, and torch would
+    answer with one dynamic graph for all, that of training included.
+
     Args:
         wanted: True, False, or auto: on a GPU yes; on a CPU no, since compiling outlasts short runs.
     """
@@ -95,12 +98,20 @@ def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"compile: no working compiler ({reason}); going on without", file=sys.stderr)
         return
+    # DDP cuts graphs where it sends gradients; a region is a block already, and would only be halved.
+    torch._dynamo.config.optimize_ddp = False
     for block in model.blocks:
         alike = block.attn_residual.same_in_each_layer and block.mlp_residual.same_in_each_layer
         for region in [block] if alike else [block.attn, block.mlp]:
-            region.compile()
+            region.compile(dynamic=False)
     if device.startswith("cuda"):  # the loss over a large vocabulary is many passes over the logits
-        model.head = torch.compile(model.head)
+        compile_loss(model)
+
+
+def compile_loss(model: torch.nn.Module) -> None:
+    """Compile the head and the loss: of all tokens where their logits are held, else of one chunk of them."""
+    for name in ("logits_and_loss", "chunk_loss"):
+        setattr(model, name, torch.compile(getattr(model, name), dynamic=False))
 
 
 def uncompiled():

@@ -45,12 +45,27 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = 
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
+def logits_and_loss(
+    x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (B, T, V) of x (B, T, C) with a head weight (V, C), and the loss of targets (B, T)."""
+    logits = F.linear(x, weight)
+    return logits, cross_entropy(logits, targets)
+
+
+def chunk_loss(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The summed loss of some tokens: x (n, C), targets (n,)."""
+    return cross_entropy(F.linear(x, weight), targets, "sum")
+
+
 def is_large(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether the logits of x (B, T, C) with a head weight (V, C) are too large to be held."""
     return x.shape[:-1].numel() * weight.shape[0] * 4 > LARGE.get(x.device.type, LARGE["cpu"])
 
 
-def linear_cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def linear_cross_entropy(
+    x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, one_chunk=chunk_loss
+) -> torch.Tensor:
     """cross_entropy(x @ weight.T, targets) without ever holding the logits of all tokens.
 
     torch's own since 2.13, which computes the gradients on the way forward. Before that, and in half
@@ -59,6 +74,7 @@ def linear_cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.T
 
     Args:
         x: (B, T, C); weight: (V, C); targets: (B, T).
+        one_chunk: chunk_loss, or that compiled; the loop around it is not, since a compiler would unroll it.
     """
     x, targets = x.flatten(0, -2), targets.flatten()
     whole_digits = not torch.is_autocast_enabled(x.device.type) and x.dtype != torch.bfloat16
@@ -69,7 +85,7 @@ def linear_cross_entropy(x: torch.Tensor, weight: torch.Tensor, targets: torch.T
         )
         return F.linear_cross_entropy(x, weight, targets, options=options)
     losses = [
-        checkpoint(_chunk_loss, x[rows], weight, targets[rows], use_reentrant=False)
+        checkpoint(one_chunk, x[rows], weight, targets[rows], use_reentrant=False)
         for rows in _chunks(len(x), weight)
     ]
     return torch.stack(losses).sum() / len(x)
@@ -84,10 +100,6 @@ def token_losses(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -
         for chunk in _chunks(len(rows[1]), weight)
     ]
     return torch.cat(losses).view(targets.shape)
-
-
-def _chunk_loss(x, weight, targets):
-    return cross_entropy(F.linear(x, weight), targets, "sum")
 
 
 def _chunks(count: int, weight: torch.Tensor) -> list[slice]:

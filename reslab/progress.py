@@ -22,6 +22,7 @@ class Progress:
         self.terminal = speaks and bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
         self.shown = {}
+        self.updates, self.seconds, self.tokens_per_s = 0, 0.0, 0.0  # since the last row
 
     def __enter__(self):
         return self
@@ -29,27 +30,38 @@ class Progress:
     def __exit__(self, *error):
         self.bar.close()
 
-    def updated(self, batch_loss: float, tokens_per_s: float) -> None:
-        """One update is done."""
+    def updated(self, batch_loss: float, seconds: float) -> None:
+        """One update is done, and took so long."""
+        self.updates, self.seconds = self.updates + 1, self.seconds + seconds
+        self.tokens_per_s = self.updates * self.tokens_per_step / self.seconds
         self.bar.update()
         if not self.terminal:
             return
-        self.shown |= {"loss": f"{batch_loss:.3f}", "tok/s": f"{tokens_per_s:,.0f}"}
+        self.shown |= {"loss": f"{batch_loss:.3f}", "tok/s": f"{self.tokens_per_s:,.0f}"}
         if self.mfu:
-            self.shown["MFU"] = percent(self.mfu(tokens_per_s))
+            self.shown["MFU"] = percent(self.mfu(self.tokens_per_s))
         self.bar.set_postfix(self.shown, refresh=False)
 
-    def evaluated(self, step: int, row: dict, tokens_per_s: float) -> None:
+    def speed(self) -> dict:
+        """tokens_per_s of the updates since this was last asked for, and mfu on a GPU: the keys of a row.
+
+        Each row has a rate of its own, so the minutes that torch compiles in are in the first one only.
+        """
+        self.updates, self.seconds = 0, 0.0
+        mfu = {"mfu": self.mfu(self.tokens_per_s)} if self.mfu else {}
+        return mfu | {"tokens_per_s": self.tokens_per_s}
+
+    def evaluated(self, step: int, row: dict) -> None:
         """An evaluation is done."""
         self.shown["val"] = f"{row['val/loss']:.3f}"
         line = (
             f"step {step:>6}/{self.total}   train {row['train/loss']:.4f}   "
             f"val {row['val/loss']:.4f} ± {row['val/loss_se']:.4f}"
         )
-        if tokens_per_s:
-            left = (self.total - step) * self.tokens_per_step / tokens_per_s
-            line += f"   {tokens_per_s:,.0f} tok/s"
-            line += f"   MFU {percent(self.mfu(tokens_per_s))}" if self.mfu else ""
+        if self.tokens_per_s:
+            left = (self.total - step) * self.tokens_per_step / self.tokens_per_s
+            line += f"   {self.tokens_per_s:,.0f} tok/s"
+            line += f"   MFU {percent(self.mfu(self.tokens_per_s))}" if self.mfu else ""
             line += f"   {tqdm.format_interval(left)} left"
         self.say(line)
 

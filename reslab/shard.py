@@ -88,7 +88,9 @@ def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
             if kind != WEIGHTS:
                 like = names[name]
                 same = found.size == like.shape
-                optimizer.state[like][kind] = torch.zeros_like(like) if same else torch.zeros(found.size)
+                # A count of steps is where its parameter is: fused AdamW takes no other.
+                number = torch.zeros(found.size, device=like.device)
+                optimizer.state[like][kind] = torch.zeros_like(like) if same else number
         with _one_error():
             dcp.load(_tensors(model, optimizer), storage_reader=reader)
     except Exception as error:

@@ -16,7 +16,7 @@ from reslab.run.fields import flat
 from reslab.runlog import RunLog
 
 # What of a TrainState goes into state.json as it is.
-SAVED = ("step", "evaluated_step", "probed_step", "alarmed", "train_s", "elapsed_s")
+SAVED = ("step", "evaluated_step", "probed_step", "alarmed", "elapsed_s")
 
 
 @dataclass
@@ -41,8 +41,6 @@ class TrainState:
     evaluated_step: int = -1
     """The step that was last evaluated."""
     best_val_loss: float = math.inf
-    train_s: float = 0.0
-    """Seconds spent in updates."""
     elapsed_s: float = 0.0
     """Seconds of all lives of the run."""
     probed_step: int = -1
@@ -183,7 +181,8 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
         else:
             checkpoint.load_model(folder, state.model)
             state.optimizer.load_state_dict(loaded["optimizer"])
-        state.scaler.load_state_dict(loaded["scaler"])
+        if loaded["scaler"]:  # empty where the run was not in float16 until now
+            state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:
             setattr(state, key, saved[key])
         state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]

@@ -3,6 +3,7 @@
 import torch
 
 from reslab.dataset import TokenDataset
+from reslab.device import uncompiled
 
 PROMPT = 16  # tokens of the validation split
 TEMPERATURE = 0.8
@@ -19,7 +20,7 @@ def write(model, dataset: TokenDataset, tokens: int, seed: int) -> dict:
     """Continue the first words of the validation split; the global random state is not touched.
 
     Args:
-        model: the uncompiled GPT, in eval mode.
+        model: a GPT in eval mode; it runs uncompiled, because the context grows and no shape comes twice.
         tokens: longest text; deep stacks write less.
 
     Returns:
@@ -30,7 +31,10 @@ def write(model, dataset: TokenDataset, tokens: int, seed: int) -> dict:
     prompt = prompt[:, :PROMPT].to(place)  # (1, T)
     length = min(tokens, max(LEAST, TOKENS_LAYERS // model.config.n_layer))
     draws = torch.Generator(place).manual_seed(seed)
-    ids = model.generate(prompt, length, TEMPERATURE, generator=draws, vocab_size=dataset.vocab_size)
+    with uncompiled():
+        ids = list(
+            model.generate(prompt, length, TEMPERATURE, generator=draws, vocab_size=dataset.vocab_size)
+        )
 
     def text(ids) -> str:
         return dataset.tokenizer.decode_bytes(ids).decode("utf-8", "replace")

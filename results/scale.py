@@ -54,7 +54,12 @@ def main(words: list[str]) -> int:
     loop.train_step = measured
     folder = Path(tempfile.gettempdir()) / f"scale-{os.environ.get('MASTER_PORT', os.getpid())}"
     optim = replace(config.optim, max_iters=UPDATES, warmup_iters=0)
-    settings = {"eval_interval": UPDATES, "eval_windows": ranks.world, "log_interval": 1, "sample_tokens": 0}
+    settings = {
+        "eval_interval": UPDATES,
+        "eval_windows": ranks.world,
+        "log_interval": UPDATES // 2,
+        "sample_tokens": 0,
+    }
     config = replace(config, optim=optim, out_dir=str(folder), probes=False, overwrite=True, **settings)
     code = loop.train(config)
     if ranks.first:

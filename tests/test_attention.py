@@ -53,7 +53,9 @@ def test_a_region_is_compiled_once_for_all_layers(wiring, monkeypatch):
         return graph.forward
 
     real = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: real(self, backend=backend))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **words: real(self, backend=backend, **words)
+    )
     ids = torch.randint(19, (2, 8))
     torch._dynamo.reset()
     plain, compiled = (GPT(tiny_config(residual=wiring, n_layer=10)) for _ in range(2))

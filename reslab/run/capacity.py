@@ -1,10 +1,12 @@
 """How much memory a run needs at least, what the machine has, and what to lower when it was not enough."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 LAYER_OBJECTS = 50_000  # bytes of Python around the tensors of one block
-ADAM = 16  # bytes per parameter: weight, gradient and two moments in float32
+WEIGHT = 4  # bytes per parameter, in float32; a model begins in main memory wherever it is trained
+ADAM = 16  # weight, gradient and two moments
 
 
 def machine_bytes() -> int | None:
@@ -18,19 +20,21 @@ def machine_bytes() -> int | None:
     return min(found, int(text)) if text.isdecimal() else found
 
 
-def faults(shape, windows: dict[str, int]) -> list[str]:
-    """A line when a run can't fit, whatever the device: its model and its batches begin in main memory.
+def faults(shape, windows: dict[str, int], on_gpu: bool = False) -> list[str]:
+    """A line when a run can't fit into main memory: its model and its batches, and on a CPU what trains it.
 
     Args:
         shape: a GPTConfig.
         windows: setting -> windows that are held at once because of it.
+        on_gpu: gradients and moments are in a GPU's own memory.
     """
     has = machine_bytes()
     counts = (shape.n_layer, shape.n_embd, shape.block_size, *windows.values())
     if has is None or min(counts) < 1:
         return []
-    model = shape.n_layer * (10 * ADAM * shape.n_embd**2 + LAYER_OBJECTS)
-    model += ADAM * (shape.block_size + shape.vocab_size) * shape.n_embd
+    each = WEIGHT if on_gpu else ADAM
+    model = shape.n_layer * (10 * each * shape.n_embd**2 + LAYER_OBJECTS)
+    model += each * (shape.block_size + shape.vocab_size) * shape.n_embd
     parts = {f"n_layer={shape.n_layer}, n_embd={shape.n_embd}, vocab_size={shape.vocab_size}": model}
     for key, count in windows.items():
         parts[f"{key}={count}"] = 16 * count * shape.block_size
@@ -43,14 +47,28 @@ def faults(shape, windows: dict[str, int]) -> list[str]:
     ]
 
 
+@contextmanager
+def remedy(words: str):
+    """Inside, when memory runs out, these words say what helps, and not a smaller batch."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if ran_out(error):
+            error.add_note(words)
+        raise
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that the memory of a CPU or GPU is full."""
     signs = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
-def advice(batch_size: int, accumulation: int) -> str:
-    """What to lower, and by how much: the same updates from a batch of half the size, or a smaller model."""
+def advice(error: BaseException, batch_size: int, accumulation: int) -> str:
+    """What to lower, and by how much: what remedy() said, or the same updates from a batch of half the size, or
+    a smaller model."""
+    if notes := getattr(error, "__notes__", []):
+        return notes[0]
     if batch_size == 1:
         return "lower --block_size, --n_embd or --n_layer (a batch is one window already)"
     total = batch_size * accumulation

@@ -1,6 +1,7 @@
 """Every setting of a training: its default, its help, its type and its role, each said once. No torch."""
 
 import importlib.util
+import shutil
 import sys
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -229,7 +230,10 @@ class TrainConfig:
         batch = self.batch_size * self.gradient_accumulation_steps
         windows = {"batch_size * gradient_accumulation_steps": batch}
         windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
-        memory = [] if found else capacity.faults(self.model, windows)
+        on_gpu = self.device.startswith("cuda") or (
+            self.device == "auto" and shutil.which("nvidia-smi") is not None
+        )
+        memory = [] if found else capacity.faults(self.model, windows, on_gpu)
         return found + memory + tracker_faults(self.log)
 
 

@@ -72,7 +72,7 @@ def train(config: TrainConfig) -> int:
         except (RuntimeError, MemoryError) as error:
             if not capacity.ran_out(error):
                 raise
-            advice = capacity.advice(config.batch_size, config.gradient_accumulation_steps)
+            advice = capacity.advice(error, config.batch_size, config.gradient_accumulation_steps)
             raise configure.MachineError(
                 f"{run_device}: out of memory; {advice}. What was saved before is whole"
             ) from None
@@ -126,8 +126,7 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
                 row |= writing.write(model, dataset, config.sample_tokens, config.seed) if model else {}
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
-        done = state.step * progress.tokens_per_step
-        progress.evaluated(state.step, row, done / state.train_s if state.train_s else 0)
+        progress.evaluated(state.step, row)
         if not finite:
             return False
     if (
@@ -145,7 +144,6 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
 
 def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress, stop) -> int:
     """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
-    run_device = str(next(state.model.parameters()).device)
     clock = time.perf_counter() - state.elapsed_s
     step = train_step
     if config.profile and state.ranks.first:
@@ -167,18 +165,16 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         metrics = step(state, config, dataset)
         if not (math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])):
             return diverged(state, config, dataset, log, metrics)
-        device.synchronize(run_device)
-        state.train_s += time.perf_counter() - started
-        state.elapsed_s = time.perf_counter() - clock
-        rate = (state.step + 1) * progress.tokens_per_step / state.train_s
+        now = time.perf_counter()
+        state.elapsed_s = now - clock
+        progress.updated(metrics["batch/loss"], now - started)
         if watches:
             with state.whole() as model:
                 metrics["probe/update_ratio"] = probes.update_ratio(model, watched) if model else None
         if watches or state.step % config.log_interval == 0:
-            metrics |= {"mfu": progress.mfu(rate)} if progress.mfu else {}
-            log.write({"step": state.step} | metrics | {"tokens_per_s": rate, "elapsed_s": state.elapsed_s})
+            metrics |= progress.speed() | {"elapsed_s": state.elapsed_s}
+            log.write({"step": state.step} | metrics)
         state.step += 1
-        progress.updated(metrics["batch/loss"], rate)
         if asked := state.ranks.largest(stop.asked):
             save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
             return 128 + asked

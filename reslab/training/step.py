@@ -30,23 +30,24 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
     windows = config.batch_size * config.gradient_accumulation_steps
     mine = slice(ranks.rank * size * times, (ranks.rank + 1) * size * times)
-    inputs, targets = dataset.batch("train", state.step, windows, mine)
+    batch = torch.stack(dataset.batch("train", state.step, windows, mine)).to(run_device)  # one copy for all
     state.model.train()
     while True:
         torch.manual_seed(device.step_seed(config.seed, state.step, ranks.rank))
         losses = []
-        for number, (x, y) in enumerate(zip(inputs.split(size), targets.split(size), strict=True), 1):
+        for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
             with distributed.accumulating(forward) if number < times else nullcontext():
                 with device.autocast(str(run_device), state.dtype):
-                    _, loss = forward(x.to(run_device), y.to(run_device))
-                    loss = loss / times
+                    loss = (
+                        forward(x, y)[1] / times
+                    )  # no name keeps the logits until the next batch has its own
                 state.scaler.scale(loss).backward()
             losses.append(loss.detach())
         total = ranks.sum(torch.stack(losses).sum()) / ranks.world
         state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
         norm = norm.full_tensor() if state.sharded else norm
-        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait of a step
+        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait for the GPU
         metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])
         if finite or state.scaler.is_enabled():

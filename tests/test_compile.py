@@ -1,0 +1,130 @@
+"""What torch compiles over a whole run: how many graphs, how large, and never for a shape that varies.
+
+A backend that counts stands in for the compiler, so the graphs are dynamo's own and nothing is generated.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import tiny_config
+from torch._dynamo.utils import counters
+from torch.nn.parallel import DistributedDataParallel
+
+from model import GPT
+from reslab import device, memory
+from train import train
+
+IDS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(1))
+TARGETS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(2))
+
+
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that are compiled from here on, with the inputs that they were compiled for."""
+    made = []
+
+    def count(graph, example_inputs):
+        made.append((graph, example_inputs))
+        return graph.forward
+
+    for owner in (torch, torch.nn.Module):
+        monkeypatch.setattr(owner, "compile", partial_method(owner.compile, backend=count))
+    torch._dynamo.reset()
+    counters.clear()
+    yield made
+    torch._dynamo.reset()
+
+
+def partial_method(function, **fixed):
+    """`function` with these keywords fixed, as a plain function, so that it still binds to an instance."""
+    return lambda *args, **words: function(*args, **words | fixed)
+
+
+def operations(graph) -> int:
+    return sum(node.op.startswith("call_") for node in graph.graph.nodes)
+
+
+# What is carried is a tensor, a pair, parallel streams, or a list that grows. The first block of x0 and hyper
+# gets one tensor twice, or in expanded memory, and has graphs of its own; lists go around attention and MLP.
+@pytest.mark.parametrize(
+    ("wiring", "kinds"),
+    [
+        ("pre", 1),
+        ("dense", 2),
+        *(pytest.param(name, 2, marks=slow) for name in ("x0", "hyper", "attention_residual")),
+    ],
+)
+def test_a_whole_run_compiles_three_graphs_for_each_kind_of_region(train_config, graphs, wiring, kinds):
+    """For training, for evaluation, and for the last batch of an evaluation, which is smaller. Samples and
+    probes run uncompiled, and no shape is dynamic."""
+    config = train_config(
+        residual=wiring,
+        n_layer=6,
+        compile="True",
+        sample_tokens=6,
+        eval_windows=10,
+        gradient_accumulation_steps=2,
+    )
+    assert train(config) == 0
+    blocks = [graph for graph, _ in graphs if operations(graph) > 2]  # not the trial of the compiler
+    assert len(blocks) == 3 * kinds
+    assert not counters["graph_break"]
+    symbols = [x for _, inputs in graphs for x in inputs if not isinstance(x, torch.Tensor)]
+    shapes = [size for _, inputs in graphs for x in inputs if torch.is_tensor(x) for size in x.shape]
+    assert not symbols and all(type(size) is int for size in shapes)
+
+
+def test_a_chunked_loss_is_compiled_for_one_chunk(graphs, monkeypatch):
+    """However many there are; 24 tokens in chunks of 5, the last of 4."""
+    monkeypatch.setattr(memory, "LARGE", {"cpu": 100})
+    monkeypatch.setattr(memory, "CHUNK", 5 * 4 * 19)
+    plain, compiled = GPT(tiny_config()), GPT(tiny_config())
+    device.compile_loss(compiled)
+    for model in (plain, compiled):
+        with torch.autocast("cpu", torch.bfloat16):  # float32 has torch's own chunks
+            loss = model(IDS, TARGETS)[1]
+        loss.backward()
+    assert [inputs[0].shape[0] for _, inputs in graphs] == [5, 4]
+    for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_a_loss_whose_logits_are_held_is_one_graph(graphs):
+    plain, compiled = GPT(tiny_config()), GPT(tiny_config())
+    device.compile_loss(compiled)
+    for a, b in zip(plain(IDS, TARGETS), compiled(IDS, TARGETS), strict=True):
+        assert torch.equal(a, b)
+    assert len(graphs) == 1 and not counters["graph_break"]
+
+
+def test_attention_of_lengths_that_vary_is_two_graphs(graphs):
+    """One for the first length, one for all others."""
+    attention = torch.compile(GPT(tiny_config()).blocks[0].attn)
+    for T in (5, 8, 7, 6):
+        attention(torch.randn(2, T, 16))
+    assert len(graphs) == 2 and not counters["graph_break"]
+
+
+@pytest.fixture
+def one_rank(tmp_path):
+    """A process group of this process alone."""
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("this build of torch has no gloo")
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_ddp_leaves_a_compiled_block_whole(graphs, one_rank):
+    def sizes(wrap) -> list[int]:
+        graphs.clear()
+        torch._dynamo.reset()
+        model = GPT(tiny_config(n_embd=256))  # a block larger than DDP's first bucket of 1 MiB
+        device.compile_model(model, "True", "cpu")
+        wrap(model)(IDS, TARGETS)[1].backward()
+        return [operations(graph) for graph, _ in graphs]
+
+    assert sizes(DistributedDataParallel) == sizes(lambda model: model)

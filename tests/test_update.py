@@ -1,0 +1,103 @@
+"""One update as a GPU sees it: what is copied, what waits, what stays alive, and the rate that is shown."""
+
+import weakref
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import train as door
+from reslab.dataset import TokenDataset
+from reslab.progress import Progress
+from reslab.runlog import read_run
+from train import make_state, train, train_step
+
+WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}
+
+
+class CountCalls(TorchFunctionMode):
+    """Counts the calls of torch's functions and methods by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.copies = Counter(), 0  # copies: of token ids
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", str(function))
+        self.calls[name] += 1
+        self.copies += name == "to" and args[0].dtype == torch.int64
+        return function(*args, **kwargs or {})
+
+
+def fresh(config):
+    dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
+    return make_state(config, dataset.vocab_size, "cpu"), dataset
+
+
+def test_an_update_copies_its_batch_once_and_waits_once(train_config):
+    """On a GPU each copy from the host, and each number that comes back, stops the queue of kernels."""
+    config = train_config(gradient_accumulation_steps=4)
+    state, dataset = fresh(config)
+    with CountCalls() as seen:
+        train_step(state, config, dataset)
+    assert seen.calls["backward"] == 4
+    assert seen.copies == 1
+    assert sum(seen.calls[name] for name in WAITS) == 1
+
+
+def test_the_logits_of_a_batch_are_gone_before_the_next(train_config):
+    config = train_config(gradient_accumulation_steps=3)
+    state, dataset = fresh(config)
+    real, logits = state.model.forward, []
+
+    def forward(*args):
+        assert all(tensor() is None for tensor in logits)
+        found = real(*args)
+        logits.append(weakref.ref(found[0]))
+        return found
+
+    state.model.forward = forward
+    train_step(state, config, dataset)
+    assert len(logits) == 3
+
+
+def test_the_rate_is_that_of_the_updates_since_the_last_row(capsys):
+    """The first update compiles for a minute, the others take a second."""
+    progress = Progress(total=10, done=0, tokens_per_step=600, mfu=lambda rate: rate / 1000)
+    progress.updated(2.0, seconds=60.0)
+    assert progress.speed() == {"tokens_per_s": 10.0, "mfu": 0.01}
+    for _ in range(3):
+        progress.updated(2.0, seconds=1.0)
+    assert progress.speed() == {"tokens_per_s": 600.0, "mfu": 0.6}
+    progress.evaluated(4, {"train/loss": 1.0, "val/loss": 1.0, "val/loss_se": 0.1})
+    assert "600 tok/s   MFU 60.0%   00:06 left" in capsys.readouterr().out
+
+
+def test_a_run_logs_such_rates(train_config, monkeypatch):
+    config, clock = train_config(max_iters=4, probes=False, eval_interval=100), [0.0]
+    real = door.train_step
+
+    def timed(state, config, dataset):
+        clock[0] += 60.0 if state.step == 0 else 1.0
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", timed)
+    monkeypatch.setattr(door.time, "perf_counter", lambda: clock[0])
+    assert train(config) == 0
+    _, rates = read_run(Path(config.out_dir)).series("tokens_per_s")
+    assert rates == [64 / 60, 64, 64, 64]
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float16"), ("float16", "float32")])
+def test_a_run_goes_on_in_another_precision(train_config, dtypes):
+    """As from an A100 to a T4: float16 scales its gradients, and the others have no scale to hand over."""
+    config = train_config(max_iters=2, dtype=dtypes[0])
+    assert train(config) == 0
+    longer = replace(config, dtype=dtypes[1], resume=True, optim=replace(config.optim, max_iters=4))
+    assert train(longer) == 0
+    run = read_run(Path(config.out_dir))
+    assert run.series("changed")[1] == [{"max_iters": [2, 4], "dtype": list(dtypes)}]
+    assert run.last("step") == 4
