@@ -33,6 +33,8 @@ class AutopsyConfig:
     """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
     draws: int = 3
     """Random sets of blocks for each number of removed blocks."""
+    dataset: str = ""
+    """Where the run's data are now, if they were moved."""
     json: str = ""
     """Also write what is printed, with its origin, to this JSON file."""
 
@@ -136,7 +138,9 @@ def main(words: list[str]) -> int:
     run = read_run(folder)
     device.prepare_torch("cpu")
     model, _, state = load(folder)
-    dataset = open_dataset(run.config["dataset"], run.config["block_size"], run.config["seed"])
+    dataset = open_dataset(
+        config.dataset or run.config["dataset"], run.config["block_size"], run.config["seed"]
+    )
     check_data(folder, state, dataset)
     with torch.random.fork_rng():
         report = examine(model, dataset, config)

@@ -128,11 +128,16 @@ def plan(args: argparse.Namespace, files: list[str], settings: list[str]) -> lis
 
 
 def _check_same(folder: Path, wanted: dict) -> None:
-    saved = read_run(folder).config
+    from reslab.dataset import same_data  # here, for the same reason
+
+    run = read_run(folder)
+    saved, same = run.config, SAME_RUN
+    if same_data(run.facts["dataset"], wanted["dataset"]):
+        same = same | {"dataset"}
     faults = [
         f"{folder}: made with {key}={saved.get(key)}, now {key}={value}; give another --out_dir, or delete it"
         for key, value in wanted.items()
-        if key not in SAME_RUN and saved.get(key) != value
+        if key not in same and saved.get(key) != value
     ]
     if faults:
         raise ValueError("\n".join(faults))

@@ -126,6 +126,7 @@ class TrainConfig:
 NOT_LOGGED = {"resume", "overwrite", "print_config", "out_dir", "log", "profile"}
 FREE_ON_RESUME = NOT_LOGGED | {"eval_interval", "log_interval", "probes"}
 FREE_ON_RESUME |= {"max_iters", "learning_rate", "min_lr", "schedule", "warmup_iters"}
+FREE_ON_RESUME |= {"dataset"}  # its place; check_data() sees by the hash that it is the same
 FREE_ON_RESUME |= {"device", "dtype", "compile", "activation_checkpointing", "sample_tokens"}
 
 
