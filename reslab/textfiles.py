@@ -14,7 +14,7 @@ from pathlib import Path
 PIECE = 1 << 22  # bytes read in one go
 MACHINERY = {"node_modules", "__pycache__", "site-packages", "dist-packages"}
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF16_STARTS = (codecs.BOM_UTF16_LE[0], codecs.BOM_UTF16_BE[0])
 
 
 def clean(text: str) -> str:
@@ -70,7 +70,7 @@ def not_utf8(path: Path, error: UnicodeDecodeError, line: int, at: int) -> str:
     Args:
         at: bytes of the file before the wrong one.
     """
-    encoding = "UTF-16" if error.object.startswith(UTF16) and at == error.start else "LATIN1"
+    encoding = "UTF-16" if at == 0 and error.object[error.start] in UTF16_STARTS else "LATIN1"
     return (
         f"{path}, line {line}, byte {at + 1}: not UTF-8 text (byte {error.object[error.start]:#04x}: "
         f"{error.reason}); leave the file out, or convert it, from {encoding} for example: "
