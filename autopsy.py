@@ -121,7 +121,9 @@ def main(words: list[str]) -> int:
     run = read_run(folder)
     device.prepare_torch("cpu")
     model, _, state = load(folder)
-    dataset = open_dataset(run.config["dataset"], run.config["block_size"], run.config["seed"])
+    dataset = open_dataset(
+        config.dataset or run.config["dataset"], run.config["block_size"], run.config["seed"]
+    )
     check_data(folder, state, dataset)
     with torch.random.fork_rng():
         report = examine(model, dataset, config)

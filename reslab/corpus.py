@@ -6,53 +6,31 @@ the tokenizers let go of Python's lock, and written in their order. Files get th
 meta.json after the bins: a folder with a meta.json is a finished dataset.
 """
 
-import argparse
 import hashlib
-import http.client
+import itertools
 import json
 import os
 import re
-import shutil
 import sys
-import time
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from reslab.lock import only_one
+from reslab.textfiles import PIECE
+from reslab.tokenfile import check_unread
 from reslab.tokenizer import make_tokenizer
 from reslab.yardstick import yardsticks
 
-PIECE = 1 << 22  # characters read in one go
 PART = 1 << 19  # characters encoded in one go
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
-
-
-def read_files(paths: Iterable[Path]) -> Iterator[str]:
-    """The files' text one after the other, in pieces; each file is made to end with a newline.
-
-    Line ends are kept as they are. Raises ValueError for a file that is not UTF-8.
-    """
-    for path in paths:
-        last = "\n"
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                while piece := file.read(PIECE):
-                    last = piece[-1]
-                    yield piece
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path}: not UTF-8 text (byte {error.object[error.start]:#04x}: {error.reason})"
-            ) from None
-        if last != "\n":
-            yield "\n"
 
 
 def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
@@ -90,54 +68,46 @@ def write_dataset(
     Args:
         out_dir: gets train.bin, val.bin and meta.json; what was there stays until the end.
         read: gives the text in pieces, anew at each call.
-        tokenizer: char, byte, gpt2 or bpe:N; or a tokenizer that exists.
+        tokenizer: what make_tokenizer takes; or a tokenizer that exists.
         source: what the text is, for people.
         if_missing: leave a finished dataset that is there as it is.
         jobs: pieces encoded at the same time; None is one for each core.
 
     Raises:
         ValueError: the text is too short to be split, or changed between the two readings, or the
-            tokenizer's name is wrong.
+            tokenizer's name is wrong, or a run reads what is in out_dir.
     """
     with only_one(out_dir, "preparing data here", wait=True):
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
+        check_unread(out_dir)
         for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
             path.unlink()
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
 
 
 def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
-    digest, chars, seen = hashlib.sha256(), 0, set()
-    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
-        for piece in read():
-            digest.update(piece.encode("utf-8", "surrogatepass"))
-            if tokenizer == "char":
-                seen.update(characters(piece))
-            chars += len(piece)
-            bar.update(len(piece))
-    if chars < 20:
-        raise ValueError(f"{source}: {chars} characters; a dataset needs at least 20 to hold two splits")
+    text = _survey(read(), tokenizer == "char", quiet)
+    if text.length < 20:
+        raise ValueError(
+            f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
+        )
     encoder = tokenizer
-    if isinstance(tokenizer, str):
-        encoder = make_tokenizer(tokenizer, split_safely(read()), "".join(seen))
+    if isinstance(tokenizer, str):  # the merges are learned from the training split alone
+        train = (part for _, part in itertools.islice(_split(read(), text.train_length), 1))
+        pieces = itertools.chain.from_iterable(map(split_safely, train))
+        encoder = make_tokenizer(tokenizer, pieces, text.characters)
     dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
 
     mark = f".{os.getpid()}.tmp"
     temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
     try:
-        again = hashlib.sha256()
-        try:
-            counts = _write_bins(temporary, _hashing(read(), again), chars, encoder, dtype, quiet, jobs)
-        except (ValueError, RuntimeError):  # what was text, or a known character, is none; or it ends early
-            counts = {}
-        if not counts or again.digest() != digest.digest():
-            raise ValueError(f"{source}: the text changed while it was read; run prepare again")
+        counts = _write_bins(temporary, read, text, encoder, dtype, quiet, jobs, source)
         ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
         meta = {
             "format": 1,
             "source": source,
-            "source_sha256": digest.hexdigest(),
+            "source_sha256": text.sha256,
             "vocab_size": encoder.vocab_size,
             "dtype": np.dtype(dtype).name,
             "splits": counts,
@@ -151,32 +121,73 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
     return meta
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a first reading tells of a text."""
+
+    sha256: str
+    length: int
+    """Characters."""
+    characters: str
+    """The different ones, where they were asked for."""
+
+    @property
+    def train_length(self) -> int:
+        return int(self.length * TRAIN_SHARE)
+
+
+def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
+    digest, length, seen = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
+        for piece in pieces:
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+            if collect:
+                seen[code_points(piece)] = True
+            length += len(piece)
+            bar.update(len(piece))
+    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(seen))))
+
+
 def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
     for piece in pieces:
         digest.update(piece.encode("utf-8", "surrogatepass"))
         yield piece
 
 
-def _write_bins(temporary, pieces, chars, encoder, dtype, quiet, jobs) -> dict:
+def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, source: str) -> dict:
     """Second reading: encode the first 90% of the characters to train, the others to val."""
-    train_chars = int(chars * TRAIN_SHARE)
+    again = hashlib.sha256()
+    changed = ValueError(f"{source}: the text changed while it was read; run prepare again")
     counts = {}
-    with tqdm(total=chars, desc="encoding", unit="char", unit_scale=True, disable=quiet or None) as bar:
-        for split, part in _split(pieces, train_chars):
-            count = {"tokens": 0, "chars": 0, "bytes": 0}
-            digest = hashlib.sha256()
-            with temporary[split].open("wb") as file:
-                for ids, length, size in encode_all(split_safely(part, PART), encoder, dtype, jobs):
-                    file.write(ids)
-                    digest.update(ids)
-                    count["tokens"] += len(ids)
-                    count["chars"] += length
-                    count["bytes"] += size
-                    bar.update(length)
-                file.flush()
-                os.fsync(file.fileno())
-            counts[split] = count | {"sha256": digest.hexdigest()}
+    try:
+        with tqdm(
+            total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None
+        ) as bar:
+            for split, part in _split(_hashing(read(), again), text.train_length):
+                counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar)
+    except (ValueError, RuntimeError) as error:
+        if _survey(read(), False).sha256 != text.sha256:  # what was text, or a known character, is none
+            raise changed from None
+        raise ValueError(f"{source}: can't be encoded ({error})") from None
+    if again.hexdigest() != text.sha256:
+        raise changed
     return counts
+
+
+def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
+    """Encode one split to a file; returns its entry for meta.json."""
+    count = {"tokens": 0, "chars": 0, "bytes": 0}
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for ids, length, size in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
+            file.write(ids)
+            digest.update(ids)
+            for key, more in zip(count, (len(ids), length, size), strict=True):
+                count[key] += more
+            bar.update(length)
+        file.flush()
+        os.fsync(file.fileno())
+    return count | {"sha256": digest.hexdigest()}
 
 
 def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tuple[np.ndarray, int, int]]:
@@ -198,11 +209,9 @@ def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tup
             yield waiting.popleft().result()
 
 
-def characters(text: str) -> str:
-    """The different characters of a text, in code-point order."""
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    found = np.flatnonzero(np.bincount(points)) if len(points) else points
-    return "".join(map(chr, found))
+def code_points(text: str) -> np.ndarray:
+    """The characters of a text as numbers (n,), uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def cores() -> int:
@@ -217,8 +226,7 @@ def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Itera
 
     def train():
         left = train_chars
-        while left > 0:
-            piece = next(pieces)
+        while left > 0 and (piece := next(pieces, None)) is not None:
             yield piece[:left]
             overhang.append(piece[left:])
             left -= len(piece)
@@ -233,6 +241,7 @@ def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Itera
 
 def _publish(out_dir, temporary, meta, mark) -> None:
     """Give the files their names, meta.json last; until then the folder has no meta.json."""
+    check_unread(out_dir)  # a run may have begun since
     meta_tmp = out_dir / f"meta.json{mark}"
     with meta_tmp.open("w", encoding="utf-8") as file:
         json.dump(meta, file, ensure_ascii=False, indent=1)
@@ -242,87 +251,3 @@ def _publish(out_dir, temporary, meta, mark) -> None:
     for split, path in temporary.items():
         path.replace(out_dir / f"{split}.bin")
     meta_tmp.replace(out_dir / "meta.json")
-
-
-def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float = 20) -> None:
-    """Fetch url to path, unless the right file is there already.
-
-    Raises:
-        ValueError: after all tries there was no answer, or it was not the file with that hash.
-    """
-    if path.exists() and _sha256(path) == sha256:
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        for attempt in range(tries):
-            if not (fault := _fetch(url, temporary, sha256, timeout_s)):
-                temporary.replace(path)
-                return
-            if attempt < tries - 1:
-                time.sleep(2**attempt)
-    finally:
-        temporary.unlink(missing_ok=True)
-    raise ValueError(
-        f"{url}: {fault}, after {tries} tries; nothing was kept. Fetch it elsewhere and give it with "
-        "--input FILE"
-    )
-
-
-def _fetch(url: str, path: Path, sha256: str, timeout_s: float) -> str | None:
-    """One try; returns what went wrong."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-            expected = answer.headers.get("Content-Length")
-    except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
-        return f"not reachable ({error or type(error).__name__})"
-    if expected and int(expected) != (size := path.stat().st_size):
-        return f"the connection was cut after {size:,} of {int(expected):,} bytes"
-    if (found := _sha256(path)) == sha256:
-        return None
-    with path.open("rb") as file:
-        page = b"<html" in file.read(1000).lower()
-    said = f"its sha256 is {found}, expected {sha256}"
-    return f"a web page came, maybe from a proxy ({said})" if page else said
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
-    """The options that all prepare scripts share."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--out", type=Path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
-    parser.add_argument("--if_missing", action="store_true", help="leave a finished dataset as it is")
-    return parser
-
-
-def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
-    """write_dataset for a command line: prints a summary, or one line and exit code 2."""
-    try:
-        meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"stopped; nothing was written to {args.out}", file=sys.stderr)
-        raise SystemExit(130) from None
-    if not args.quiet:
-        print(describe(args.out, meta))
-
-
-def describe(out_dir: Path, meta: dict) -> str:
-    """What a dataset holds, in three lines."""
-    train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["yardsticks_nats"]
-    return (
-        f"{out_dir}: {train['tokens']:,} training and {val['tokens']:,} validation tokens, "
-        f"vocabulary {meta['vocab_size']:,}\n"
-        f"from {meta['source']}\n"
-        f"val yardsticks in nats/token: uniform {lines['uniform']:.3f}, "
-        f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}"
-    )

@@ -1,6 +1,7 @@
 """A finished dataset: batches and evaluation windows as pure functions of (seed, split, step)."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab.shards import TokenStream, open_split, touched
+from reslab.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.tokenizer import tokenizer_from_json
 from reslab.yardstick import Yardsticks
 
@@ -30,7 +31,10 @@ class TokenDataset:
 
     def __init__(self, folder: Path, block_size: int, seed: int):
         self.folder, self.block_size, self.seed = folder, block_size, seed
-        self.meta = read_meta(folder)
+        self._open(read_meta(folder))
+
+    def _open(self, meta: dict) -> None:
+        folder, block_size, self.meta = self.folder, self.block_size, meta
         self.vocab_size = self.meta["vocab_size"]
         self.tokenizer = read_tokenizer(folder, self.meta)
         self.files, self.ids = {}, {}
@@ -41,8 +45,21 @@ class TokenDataset:
                     f"{folder / split}.bin: {tokens:,} tokens; block_size={block_size} needs at least "
                     f"{block_size + 1:,}: lower --block_size or prepare more text"
                 )
+            files[0].hold()
             self.files[split] = files
             self.ids[split] = files[0].ids if len(files) == 1 else TokenStream([file.ids for file in files])
+
+    def go_back(self, train_sha256: str) -> bool:
+        """Become what the dataset was when its training split had this hash; False if it never had.
+
+        Shards are only ever added, so a run goes on with the tokens that it began with.
+        """
+        if train_sha256 != self.meta["splits"]["train"]["sha256"]:
+            meta = earlier_meta(self.meta, train_sha256)
+            if meta is None:
+                return False
+            self._open(meta)
+        return True
 
     def batch(
         self, split: str, step: int, batch_size: int, part: slice = slice(None)
@@ -107,11 +124,28 @@ def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
 
 def find_folder(name: str) -> Path:
     """Where a dataset is, by its name under data/ or its path. Raises ValueError when there is none."""
-    folder = Path(name) if "/" in name or "\\" in name else DATA / name
+    is_path = "/" in name or "\\" in name or name.startswith("~")
+    folder = Path(os.path.expanduser(name)) if is_path else DATA / name  # noqa: PTH111 - ~nobody is no error
     if not name or not folder.is_dir():
         known = sorted(path.parent.name for path in DATA.glob("*/prepare.py"))
-        raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}")
+        here = Path(name) / "meta.json" if name and not is_path else None
+        hint = f"; {name} is in this folder: give --dataset=./{name}" if here and here.is_file() else ""
+        raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}{hint}")
     return folder
+
+
+def same_data(saved: dict, name: str) -> bool:
+    """Whether a dataset is the one that a run's config.json tells of, wherever either lies.
+
+    Args:
+        saved: the entry `dataset` of config.json.
+    """
+    try:
+        meta = read_meta(find_folder(name))
+    except ValueError:
+        return False
+    wanted = saved["splits"]["train"]["sha256"]
+    return wanted == meta["splits"]["train"]["sha256"] or earlier_meta(meta, wanted) is not None
 
 
 def read_meta(folder: Path) -> dict:

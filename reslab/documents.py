@@ -8,7 +8,6 @@ fall into the same split. progress.json says how far the shards are good; what l
 import hashlib
 import json
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -20,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from reslab.corpus import arguments, describe
+from reslab.corpus import cores
 from reslab.lock import only_one
-from reslab.shards import ShardWriter, TokenStream, open_split
-from reslab.source import KINDS, ReadError, Source, find_inputs
-from reslab.tokenizer import make_tokenizer
+from reslab.rows import ReadError
+from reslab.shards import ShardWriter, TokenStream, grown_from, open_split
+from reslab.source import Rows, Source
+from reslab.tokenfile import check_unread
+from reslab.tokenizer import make_tokenizer, tokenizer_folder
 from reslab.yardstick import yardsticks
 
 BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
@@ -44,11 +45,15 @@ class Plan:
     """Stop with the batch of documents that reaches it; a later run with more goes on from there."""
     jobs: int | None = None
     """Threads that encode; all cores when not given."""
+    max_bad: int = 100
+    """Rows without a text that are skipped before one ends the preparation."""
 
     def __post_init__(self):
         faults = []
-        if self.tokenizer not in ("gpt2", "byte"):
-            faults.append(f"tokenizer={self.tokenizer}: allowed are gpt2 and byte")
+        if self.tokenizer not in ("gpt2", "byte") and not self.tokenizer_json.is_file():
+            faults.append(
+                f"tokenizer={self.tokenizer}: allowed are gpt2, byte, and a folder with a tokenizer.json"
+            )
         if self.shard_tokens < 1:
             faults.append(f"shard_tokens={self.shard_tokens}: must be at least 1")
         if not 0 < self.val_share < 1:
@@ -56,11 +61,21 @@ class Plan:
         for key in ("max_tokens", "jobs"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 faults.append(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.max_bad < 0:
+            faults.append(f"max_bad={self.max_bad}: must not be negative")
         if faults:
             raise ValueError("\n".join(faults))
 
+    @property
+    def tokenizer_json(self) -> Path:
+        return tokenizer_folder(self.tokenizer) / "tokenizer.json"
+
     def identity(self) -> dict:
-        return {key: getattr(self, key) for key in ("tokenizer", "shard_tokens", "val_share")}
+        """What must not change between the lives of one prepare. A folder may move, by its hash."""
+        same = {key: getattr(self, key) for key in ("tokenizer", "shard_tokens", "val_share")}
+        if self.tokenizer_json.is_file():
+            same["tokenizer"] = f"sha256 {hashlib.sha256(self.tokenizer_json.read_bytes()).hexdigest()}"
+        return same
 
 
 def split_of(digest: bytes, val_share: float) -> str:
@@ -81,20 +96,24 @@ def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, 
 def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
     progress = _read_progress(out_dir, source.identity() | plan.identity(), overwrite)
     meta_path = out_dir / "meta.json"
-    enough = progress["ended"] or (plan.max_tokens and progress["tokens"] >= plan.max_tokens)
+    ended = progress["ended"] and not source.has_more(progress["stream"])
+    enough = ended or (plan.max_tokens and progress["tokens"] >= plan.max_tokens)
     if enough and meta_path.exists():
-        return json.loads(meta_path.read_text(encoding="utf-8"))
-    stream = None if enough else source.open(progress["stream"])
-    encoder = make_tokenizer(plan.tokenizer, (), "")
-    end = encoder.vocab_size - 1 if plan.tokenizer == "gpt2" else encoder.vocab_size
-    dtype = "uint16" if end < 2**16 else "uint32"
-    for old in [meta_path] if progress["splits"] else [meta_path, *out_dir.glob("*.bin")]:
-        old.unlink(missing_ok=True)
+        return _read_json(meta_path)
+    rows = None if enough else source.open(progress["stream"], plan.max_bad, quiet)
+    encoder = make_tokenizer(plan.tokenizer)
+    end = end_of_text(encoder)
+    vocab_size = max(encoder.vocab_size, end + 1)
+    dtype = "uint16" if vocab_size <= 2**16 else "uint32"
+    if not progress["splits"]:
+        check_unread(out_dir)
+        for old in (meta_path, *out_dir.glob("*.bin")):
+            old.unlink(missing_ok=True)
     splits = progress["splits"] or {"train": None, "val": None}
     writers = {s: ShardWriter(out_dir, s, dtype, plan.shard_tokens, saved) for s, saved in splits.items()}
-    if stream is not None:
+    if rows is not None:
         encode = partial(_encode, encoder=encoder, end=end)
-        _encode_all(out_dir, source, plan, stream, encode, writers, progress, quiet)
+        _encode_all(out_dir, plan, rows, encode, writers, progress, quiet)
     if not all(writer.tokens for writer in writers.values()):
         n = progress["documents"]
         raise ValueError(f"{source}: {n:,} documents leave a split empty; give more, or another --val_share")
@@ -102,27 +121,42 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
         "format": 2,
         "source": f"{progress['documents']:,} documents of {source}",
         "source_sha256": progress["digest"],
-        "vocab_size": end + 1,
+        "vocab_size": vocab_size,
         "end_of_text": end,
         "dtype": dtype,
         "splits": {split: writer.finish() for split, writer in writers.items()},
+        "bad_rows": progress["bad"],
         "tokenizer": encoder.to_json(),
     }
-    streams = (TokenStream([file.ids for file in open_split(out_dir, split, meta)]) for split in splits)
+    _save(out_dir, writers, progress)  # first: a shard that a meta.json names is not written to again
+    return _publish(out_dir, meta)
+
+
+def _publish(out_dir: Path, meta: dict) -> dict:
+    """Write meta.json over that of a smaller dataset, which it knows as its past."""
+    path = out_dir / "meta.json"
+    streams = (
+        TokenStream([file.ids for file in open_split(out_dir, split, meta)]) for split in meta["splits"]
+    )
     first = [stream[:YARDSTICK_TOKENS] for stream in streams]
-    _write_json(meta_path, meta | {"yardsticks_nats": yardsticks(*first, end + 1)})
-    return json.loads(meta_path.read_text(encoding="utf-8"))
+    meta["yardsticks_nats"] = yardsticks(*first, meta["vocab_size"])
+    meta["earlier"] = grown_from(_read_json(path) if path.exists() else None, meta)
+    _write_json(path, meta)
+    return _read_json(path)
+
+
+def end_of_text(encoder) -> int:
+    """The token that ends a document: the tokenizer's own, or one more than it has."""
+    own = getattr(encoder, "end_of_text_id", None)
+    return encoder.vocab_size if own is None else own
 
 
 def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
     """How far an earlier life came. Raises ValueError when it made something else."""
     path = out_dir / "progress.json"
     if path.exists() and not overwrite:
-        try:
-            progress = json.loads(path.read_text(encoding="utf-8"))
-            made = progress["made_from"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
-            raise ValueError(f"{path}: damaged ({error}); start again with --overwrite") from None
+        progress = _read_json(path, "made_from")
+        made = progress["made_from"]
         other = [key for key in identity | made if identity.get(key) != made.get(key)]
         if other and progress["documents"]:
             raise ValueError(
@@ -134,67 +168,79 @@ def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
             return progress
     elif not overwrite and ((out_dir / "meta.json").exists() or any(out_dir.glob("*.bin"))):
         raise ValueError(f"{out_dir}: holds another dataset; choose another --out, or --overwrite")
-    fresh = {"stream": None, "splits": None, "documents": 0, "tokens": 0, "digest": "", "ended": False}
-    return {"made_from": identity} | fresh
+    fresh = {"stream": None, "splits": None, "documents": 0, "tokens": 0, "bad": 0, "digest": ""}
+    return {"made_from": identity, "ended": False} | fresh
 
 
-def _encode_all(out_dir, source, plan, stream, encode, writers, progress, quiet) -> None:
+def _save(out_dir: Path, writers: dict, progress: dict) -> None:
+    progress["splits"] = {split: writer.mark() for split, writer in writers.items()}
+    _write_json(out_dir / "progress.json", progress)
+
+
+def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> None:
     """Stream, encode and write until the end or max_tokens, saving progress now and then."""
-    saved_at, jobs = time.monotonic(), plan.jobs or os.cpu_count() or 1
-
-    def save():
-        progress["splits"] = {split: writer.mark() for split, writer in writers.items()}
-        _write_json(out_dir / "progress.json", progress)
-
+    saved_at, jobs = time.monotonic(), plan.jobs or cores()
     bar = tqdm(desc="encoding", unit="tok", unit_scale=True, total=plan.max_tokens, disable=quiet or None)
     bar.update(progress["tokens"])
-    batches, pool = _batches(source, stream, progress["documents"]), ThreadPoolExecutor(jobs)
-    save()
+    pool = ThreadPoolExecutor(jobs)
+    _save(out_dir, writers, progress)
     try:
-        for documents, state in _in_order(pool, encode, batches, 2 * jobs):
+        for documents, state in _in_order(pool, encode, _batches(rows), 2 * jobs):
             full, before = _write(documents, writers, plan.val_share, progress), progress["tokens"]
-            progress["stream"], progress["tokens"] = state, sum(w.tokens for w in writers.values())
+            progress["stream"], progress["bad"] = state, state["skipped"]
+            progress["tokens"] = sum(w.tokens for w in writers.values())
             bar.update(progress["tokens"] - before)
             if full or time.monotonic() - saved_at > SAVE_EVERY_S:
-                save()
+                _save(out_dir, writers, progress)
                 saved_at = time.monotonic()
             if plan.max_tokens and progress["tokens"] >= plan.max_tokens:
+                progress["ended"] = False
                 break
         else:
-            progress["ended"] = True
+            progress["ended"], progress["bad"] = True, rows.bad
     except ReadError:
-        save()
+        _save(out_dir, writers, progress)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
-    save()
+    _save(out_dir, writers, progress)
 
 
-def _batches(source: Source, stream, done: int) -> Iterator[tuple[list[str], dict]]:
-    """Documents, some at a time, each time with the state of the stream after them."""
-    texts, chars = [], 0
-    for text in source.texts(stream, done):
-        texts.append(text)
-        chars += len(text)
-        if len(texts) == BATCH_DOCUMENTS or chars >= BATCH_CHARS:
-            yield texts, stream.state_dict()
-            texts, chars = [], 0
+def _batches(rows: Rows) -> Iterator[tuple[list[str], dict]]:
+    """Documents, some at a time, each time with the state of the rows after them."""
+    texts, chars, fault = [], 0, None
+    try:
+        for text in rows:
+            texts.append(text)
+            chars += len(text)
+            if len(texts) == BATCH_DOCUMENTS or chars >= BATCH_CHARS:
+                yield texts, rows.state()
+                texts, chars = [], 0
+    except ReadError as error:  # what came before is not lost
+        fault = error
     if texts:
-        yield texts, stream.state_dict()
+        yield texts, rows.state()
+    if fault:
+        raise fault
 
 
 def _in_order(pool, encode, batches, ahead: int) -> Iterator[tuple]:
     """Encoded batches in the order of their texts, with up to `ahead` under way."""
-    waiting = deque()
-    for texts, state in batches:
-        waiting.append((pool.submit(encode, texts), state))
-        if len(waiting) > ahead:
-            future, state = waiting.popleft()
-            yield future.result(), state
+    waiting, fault = deque(), None
+    try:
+        for texts, state in batches:
+            waiting.append((pool.submit(encode, texts), state))
+            if len(waiting) > ahead:
+                future, state = waiting.popleft()
+                yield future.result(), state
+    except ReadError as error:
+        fault = error
     while waiting:
         future, state = waiting.popleft()
         yield future.result(), state
+    if fault:
+        raise fault
 
 
 def _encode(texts: list[str], encoder, end: int) -> list[tuple[bytes, np.ndarray, int, int]]:
@@ -223,6 +269,16 @@ def _write(documents, writers, val_share: float, progress: dict) -> bool:
     return any(full)
 
 
+def _read_json(path: Path, *keys: str) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            content[key]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); start again with --overwrite") from None
+    return content
+
+
 def _write_json(path: Path, content: dict) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -230,36 +286,3 @@ def _write_json(path: Path, content: dict) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
-    """A prepare.py of documents as a command line: prints a summary, or one line and exit code 2."""
-    parser = arguments(doc, here)
-    add, plan = parser.add_argument, Plan()
-    add("--input", nargs="+", type=Path, metavar="PATH", help=f"{', '.join(KINDS)} files, or folders of them")
-    add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
-    add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
-    add("--tokenizer", default=plan.tokenizer, help="gpt2 or byte (default: %(default)s)")
-    add("--max_tokens", type=float, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
-    add("--shard_tokens", type=float, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
-    share = "of the documents (default: %(default)s)"
-    add("--val_share", type=float, default=plan.val_share, metavar="X", help=share)
-    add("--jobs", type=int, metavar="N", help="threads that encode (default: all cores)")
-    add("--overwrite", action="store_true", help="delete what is in the folder first")
-    args = parser.parse_args()
-    try:
-        files = find_inputs(args.input or [])
-        source = Source(repo, args.subset, files, args.text_column)
-        limit = None if args.max_tokens is None else int(args.max_tokens)
-        plan = Plan(args.tokenizer, int(args.shard_tokens), args.val_share, limit, args.jobs)
-        if not files and not args.quiet:
-            print(f"reading {source} from the Hugging Face Hub", flush=True)
-        meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
-    except (ValueError, OSError) as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last finished shard or later", file=sys.stderr)
-        raise SystemExit(130) from None
-    if not args.quiet:
-        print(describe(args.out, meta))

@@ -7,6 +7,7 @@ characters become a list of words of one character. Nothing is added: no start t
 import itertools
 
 from reslab.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer
+from reslab.tokenizer_json import HFTokenizer, byte_letters
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -19,6 +20,8 @@ def to_tokenizers(tokenizer):
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+    if isinstance(tokenizer, HFTokenizer):
+        return Tokenizer.from_str(tokenizer.text)
     if isinstance(tokenizer, CharTokenizer):
         # Without a word for unknown characters encoding one is an error, as it is here.
         made = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
@@ -32,7 +35,7 @@ def to_tokenizers(tokenizer):
     else:
         name = getattr(tokenizer, "name", type(tokenizer).__name__)
         raise ValueError(f"tokenizer={name}: only characters, bytes and words cut as GPT-2 does are written")
-    letters = _letters()
+    letters = byte_letters()
     spelled = {token: "".join(letters[byte] for byte in token) for token in ranks}
     merges = [tuple(spelled[part] for part in pair) for pair in merges_of(ranks)]
     made = Tokenizer(models.BPE({spelled[token]: rank for token, rank in ranks.items()}, merges))
@@ -60,10 +63,3 @@ def merges_of(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
         if len(parts) == 2:
             merges.append((parts[0], parts[1]))
     return merges
-
-
-def _letters() -> list[str]:
-    """A printable character for each byte (Radford et al. 2019): itself, or one from U+0100 on."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

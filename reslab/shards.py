@@ -1,8 +1,10 @@
 """A split of many shards: one stream of tokens on the disk, appended to and read without loading it.
 
-Shards are <split>-00000.bin, <split>-00001.bin, ...: each has the same number of tokens, but for the
-last. A text may go on in the next shard, and so may a window: put end to end, the shards are the
-stream that one large file would hold, and batches are the same.
+Shards are <split>-00000.bin, <split>-00001.bin, ...: each has the same number of tokens, but for those
+that ended a preparation. A finished shard never changes: a dataset grows by further ones, and its
+meta.json says under `earlier` what it was before, so that runs go on with what they began with. A text
+may go on in the next shard, and so may a window: put end to end, the shards are the stream that one
+large file would hold, and batches are the same.
 """
 
 import hashlib
@@ -63,6 +65,34 @@ def open_split(folder: Path, split: str, meta: dict) -> list[TokenFile]:
     return [TokenFile(folder, *entry, limit) for entry in entries]
 
 
+def grown_from(old: dict | None, new: dict) -> list[dict]:
+    """The `earlier` of a new meta.json that follows an old one: what differs, with counts for shards."""
+    if old is None or old["splits"] == new["splits"]:
+        return [] if old is None else old.get("earlier", [])
+    past = {key: old[key] for key in ("source", "source_sha256", "yardsticks_nats")}
+    past["splits"] = {s: about | {"shards": len(about["shards"])} for s, about in old["splits"].items()}
+    return [*old.get("earlier", []), past]
+
+
+def earlier_meta(meta: dict, train_sha256: str) -> dict | None:
+    """meta.json as it was when the training split had this hash, or None.
+
+    Raises:
+        ValueError: what it says of its past is damaged.
+    """
+    try:
+        for number, past in enumerate(meta.get("earlier", [])):
+            if past["splits"]["train"]["sha256"] == train_sha256:
+                splits = {
+                    split: about | {"shards": meta["splits"][split]["shards"][: about["shards"]]}
+                    for split, about in past["splits"].items()
+                }
+                return meta | past | {"splits": splits, "earlier": meta["earlier"][:number]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"meta.json: damaged (earlier: {error}); prepare it again") from None
+    return None
+
+
 def touched(files: list[TokenFile], starts: np.ndarray, length: int) -> list[TokenFile]:
     """Those of a split's files that hold a part of the windows [start, start + length)."""
     ends = np.cumsum([len(file.ids) for file in files])
@@ -96,7 +126,8 @@ class ShardWriter:
         return path.with_name(path.name + ".part")
 
     def _cut(self) -> None:
-        """Make the files what mark() knew, and open the last."""
+        """Make the files what mark() knew, and open the last. A shard that mark() did not know as finished
+        is in no meta.json yet."""
         if self._path(len(self.shards)).exists():
             self._path(len(self.shards)).replace(self._part())
         known = {shard["file"] for shard in self.shards} | {self._part().name}
@@ -130,8 +161,9 @@ class ShardWriter:
 
     def mark(self) -> dict:
         """Bring everything to the disk; returns what goes on from here."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        if not self.file.closed:
+            self.file.flush()
+            os.fsync(self.file.fileno())
         return {"shards": list(self.shards), "open_tokens": self.open_tokens} | self.counts
 
     def close(self) -> dict:
@@ -149,11 +181,13 @@ class ShardWriter:
         return {"file": path.name, "tokens": self.open_tokens, "sha256": digest}
 
     def finish(self) -> dict:
-        """Close the split; returns its entry for meta.json."""
-        last = [self.close()] if self.open_tokens else []
-        if not last:
+        """Give the open shard its name, however short it is, and close the split; returns its entry for
+        meta.json. mark() knows the shard as finished from then on."""
+        if self.open_tokens:
+            self.shards.append(self.close())
+            self.open_tokens = 0
+        else:
             self.file.close()
             self._part().unlink()
-        listed = self.shards + last
-        digest = hashlib.sha256("".join(shard["sha256"] for shard in listed).encode()).hexdigest()
-        return {"tokens": self.tokens} | self.counts | {"sha256": digest, "shards": listed}
+        digest = hashlib.sha256("".join(shard["sha256"] for shard in self.shards).encode()).hexdigest()
+        return {"tokens": self.tokens} | self.counts | {"sha256": digest, "shards": self.shards}

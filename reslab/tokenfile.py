@@ -1,9 +1,17 @@
 """A file of token ids: opened only when it is what meta.json says, and watched while it is read."""
 
+import contextlib
 import hashlib
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is read can't be replaced anyhow
+    fcntl = None
 
 HASHED_BYTES = 1 << 30  # a larger file is taken by its size: reading it whole would delay every start
 DTYPES = ("uint16", "uint32")
@@ -61,3 +69,29 @@ class TokenFile:
 
     def _hashes(self) -> str:
         return f"its sha256 is {self._digest()}, its meta.json says {self.sha256}"
+
+    def hold(self) -> None:
+        """While this object is there, check_unread() of the folder raises; the system frees what a killed
+        process held."""
+        if fcntl:
+            handle = os.open(self.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, handle)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def check_unread(folder: Path) -> None:
+    """Raises ValueError when a process on this machine reads token files of the folder."""
+    for path in sorted(folder.glob("*.bin")) if fcntl else ():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: a run reads {path.name}, and would end; nothing was changed: wait until it has "
+                "finished, or choose another --out"
+            ) from None
+        except OSError:
+            pass
+        finally:
+            os.close(handle)

@@ -1,16 +1,33 @@
-"""Text to token ids and back: characters, bytes, GPT-2's BPE, or a BPE trained on your own text.
+"""Text to token ids and back: characters, bytes, GPT-2's BPE, a BPE trained on your own text, or the
+tokenizer of another model.
 
 A tokenizer is saved whole, as plain JSON, in a dataset's meta.json and in every checkpoint: what
 was trained can be sampled on a machine that has neither the data nor a network.
 """
 
 import base64
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+# The pattern tries again from every blank of a run, and its engine gives up at about a million of them.
+LONGEST_RUN = 100_000
+LONG_RUN = re.compile(rf"\s{{{LONGEST_RUN}}}")
+
+
+def cut_blanks(text: str) -> Iterator[str]:
+    """The text in pieces, none of which holds more than twice LONGEST_RUN blanks in a row."""
+    start = 0
+    for run in LONG_RUN.finditer(text):
+        yield text[start : run.end()]
+        start = run.end()
+    yield text[start:]
 
 
 class CharTokenizer:
@@ -76,7 +93,14 @@ class BPETokenizer:
         self._encoding = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
     def encode(self, text: str) -> np.ndarray:
-        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.int64)
+        """Ids (n,), int64. A run of blanks that is too long for the pattern is cut, deterministically."""
+        try:
+            return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.int64)
+        except ValueError:
+            pieces = list(cut_blanks(text))
+            if len(pieces) == 1:
+                raise
+        return np.concatenate([self.encode(piece) for piece in pieces])
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         return self._encoding.decode_bytes([i for i in ids if i < self.vocab_size])
@@ -96,27 +120,38 @@ class GPT2Tokenizer(BPETokenizer):
         encoding = tiktoken.get_encoding("gpt2")  # downloads 1.5 MB once, or reads TIKTOKEN_CACHE_DIR
         super().__init__("gpt2", GPT2_PATTERN, dict(encoding._mergeable_ranks))
         self.vocab_size = encoding.n_vocab
+        self.end_of_text_id = encoding.eot_token
 
     def decode_bytes(self, ids):
         return super().decode_bytes(i for i in ids if i < len(self.ranks))
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> BPETokenizer:
-    """Learn byte-pair merges until there are vocab_size tokens (256 bytes included)."""
+    """Learn byte-pair merges until there are vocab_size tokens (256 bytes included).
+
+    Raises:
+        ValueError: the trainer gave up on this text.
+    """
     import rustbpe
 
     trainer = rustbpe.Tokenizer()
-    trainer.train_from_iterator(iter(texts), vocab_size, pattern=GPT2_PATTERN)
+    pieces = (piece for text in texts for piece in cut_blanks(text))
+    try:
+        trainer.train_from_iterator(pieces, vocab_size, pattern=GPT2_PATTERN)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which is no Exception
+            raise
+        raise ValueError(f"tokenizer=bpe:{vocab_size}: can't be learned from this text ({error})") from None
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     return BPETokenizer(f"bpe:{vocab_size}", GPT2_PATTERN, ranks)
 
 
-def make_tokenizer(spec: str, texts: Iterable[str], chars: str):
+def make_tokenizer(spec: str, texts: Iterable[str] = (), chars: str = ""):
     """The tokenizer that `--tokenizer` names.
 
     Args:
-        spec: char, byte, gpt2 or bpe:N with N at least 256.
-        texts: pieces of the text, read only when a BPE is trained.
+        spec: char, byte, gpt2, bpe:N with N at least 256, or a folder that holds a tokenizer.json.
+        texts: pieces of the training text, read only when a BPE is trained.
         chars: every character of the text.
 
     Raises:
@@ -128,16 +163,32 @@ def make_tokenizer(spec: str, texts: Iterable[str], chars: str):
     if spec == "byte":
         return ByteTokenizer()
     if spec == "gpt2":
-        try:
-            return GPT2Tokenizer()
-        except OSError as error:  # requests' errors are OSErrors
-            raise ValueError(
-                "tokenizer=gpt2: its files could not be downloaded, and TIKTOKEN_CACHE_DIR names no copy "
-                f"({type(error).__name__}); go online once, or use another --tokenizer"
-            ) from None
+        return _gpt2()
     if kind == "bpe" and size.isdecimal() and int(size) >= 256:
         return train_bpe(texts, int(size))
-    raise ValueError(f"tokenizer={spec}: allowed are char, byte, gpt2, and bpe:N with N at least 256")
+    if "/" in spec or "\\" in spec or tokenizer_folder(spec).is_dir():
+        from reslab.tokenizer_json import load_tokenizer
+
+        return load_tokenizer(tokenizer_folder(spec))
+    raise ValueError(
+        f"tokenizer={spec}: allowed are char, byte, gpt2, bpe:N with N at least 256, and a folder that holds "
+        "a tokenizer.json"
+    )
+
+
+def tokenizer_folder(spec: str) -> Path:
+    """Where the tokenizer.json is that `--tokenizer FOLDER` names; ~ is the home directory."""
+    return Path(os.path.expanduser(spec))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+
+
+def _gpt2() -> GPT2Tokenizer:
+    try:
+        return GPT2Tokenizer()
+    except OSError as error:  # requests' errors are OSErrors
+        raise ValueError(
+            "tokenizer=gpt2: its files could not be downloaded, and TIKTOKEN_CACHE_DIR names no copy "
+            f"({type(error).__name__}); go online once, or use another --tokenizer"
+        ) from None
 
 
 def tokenizer_from_json(saved: dict):
@@ -146,5 +197,9 @@ def tokenizer_from_json(saved: dict):
         return CharTokenizer(saved["chars"])
     if saved["kind"] == "byte":
         return ByteTokenizer()
+    if saved["kind"] == "tokenizer.json":
+        from reslab.tokenizer_json import HFTokenizer
+
+        return HFTokenizer(saved["name"], saved["json"], saved["end_of_text"])
     ranks = {base64.b64decode(token): rank for rank, token in enumerate(saved["tokens"])}
     return BPETokenizer(saved["name"], saved["pattern"], ranks)

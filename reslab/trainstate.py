@@ -172,7 +172,11 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
     """
     saved = checkpoint.load_state(folder)
     with checkpoint.reading(folder):
+        newest = dataset.meta
         check_data(folder, saved, dataset)
+        if dataset.meta is not newest and state.ranks.first:
+            tokens = dataset.meta["splits"]["train"]["tokens"]
+            print(f"{dataset.folder} has grown; this run goes on with the {tokens:,} training tokens it had")
         loaded = checkpoint.load_optimizer(folder)
         if state.sharded:
             from reslab import shard
@@ -190,12 +194,15 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
 
 
 def check_data(folder: Path, saved: dict, dataset: TokenDataset) -> None:
-    """Raises ValueError when a checkpoint's state.json tells of other data than these."""
+    """See that these are the data that a checkpoint's state.json tells of. A dataset that has grown since
+    becomes what it was. Raises ValueError when they are others.
+    """
     now = dataset.meta["splits"]["train"]["sha256"]
-    if saved["dataset_sha256"] != now:
+    if not dataset.go_back(saved["dataset_sha256"]):
         raise ValueError(
             f"{dataset.folder}: not the data that {folder} was trained on (sha256 of train {now}, then "
-            f"{saved['dataset_sha256']}); prepare that again"
+            f"{saved['dataset_sha256']}); give the folder that holds those with --dataset, or prepare them "
+            "again from the same text"
         )
     if saved["tokenizer"] != dataset.tokenizer.to_json():
         raise ValueError(

@@ -1,14 +1,12 @@
 """Text in, a dataset out: nothing lost, nothing half-written, memory flat."""
 
-import http.server
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
-import threading
 import tracemalloc
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,8 +14,9 @@ from conftest import ROOT, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reslab import corpus, yardstick
-from reslab.corpus import download, read_files, split_safely, write_dataset
+from reslab import corpus, textfiles, yardstick
+from reslab.corpus import split_safely, write_dataset
+from reslab.textfiles import read_files
 from reslab.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
 from reslab.yardstick import verdict, yardsticks
 
@@ -83,7 +82,7 @@ def test_a_broken_prepare_leaves_the_old_dataset(tmp_path):
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     text = "new text " * 50
     for other in ("", text + "more", text.replace("n", "t"), text.replace("n", "ß")):
-        readings = iter([[text], [text], [other]])  # to know it, to train a tokenizer, to write it
+        readings = itertools.chain([[text]], itertools.repeat([other]))  # to know it, to write it
         with pytest.raises(ValueError, match="the text changed while it was read"):
             write_dataset(tmp_path, lambda readings=readings: next(readings), "char", "another", quiet=True)
         assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -110,7 +109,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE", 1 << 15)
+    monkeypatch.setattr(textfiles, "PIECE", 1 << 15)
     monkeypatch.setattr(corpus, "PART", 1 << 15)
     monkeypatch.setattr(yardstick, "CHUNK", 1 << 15)
     peaks = []
@@ -128,79 +127,15 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
 def test_bad_text_is_told_in_one_line(tmp_path):
     latin = tmp_path / "latin.txt"
     latin.write_bytes(b"caf\xe9 " * 10)
-    with pytest.raises(ValueError, match=r"latin\.txt: not UTF-8 text \(byte 0xe9"):
+    with pytest.raises(ValueError, match=r"latin\.txt, line 1, byte 4: not UTF-8 text \(byte 0xe9"):
         list(read_files([latin]))
     with pytest.raises(ValueError, match="a test: 0 characters"):
         make(tmp_path / "out", "")
-    with pytest.raises(ValueError, match=r"tokenizer=word: allowed are char, byte, gpt2, and bpe:N"):
+    with pytest.raises(ValueError, match=r"tokenizer=word: allowed are char, byte, gpt2, bpe:N"):
         make(tmp_path / "out", tokenizer="word")
     with pytest.raises(ValueError, match="character 'ß' at position 2"):
         CharTokenizer("abc").encode("abß")
     assert not (tmp_path / "out" / "meta.json").exists()
-
-
-def test_a_download_must_have_the_right_hash(tmp_path):
-    source, goal = tmp_path / "source", tmp_path / "goal"
-    source.write_bytes(b"hello")
-    with pytest.raises(ValueError, match="its sha256 is 2cf24dba"):
-        download(source.as_uri(), goal, "0" * 64, tries=1)
-    assert not goal.exists()
-    right = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    download(source.as_uri(), goal, right)
-    assert goal.read_bytes() == b"hello"
-    source.unlink()
-    download(source.as_uri(), goal, right)  # it is there: nothing is fetched
-    with pytest.raises(ValueError, match=r"not reachable .* after 1 tries"):
-        download(source.as_uri(), tmp_path / "other", right, tries=1)
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """Answers as its path says; `asked` counts."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self):
-        self.asked.append(self.path)
-        if self.path == "/404":
-            return self.send_error(404)
-        if self.path == "/slow":
-            return threading.Event().wait(0.4)
-        self.send_response(200)
-        self.send_header("Content-Length", "5000")
-        self.end_headers()
-        page = b"<!DOCTYPE html><HTML>Sign in to go on</HTML>"
-        self.wfile.write({"/page": page.ljust(5000), "/cut": b"x" * 100, "/other": b"x" * 5000}[self.path])
-        return None
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("/404", r"not reachable \(HTTP Error 404"),
-        ("/slow", r"not reachable \(.*timed out"),
-        ("/cut", r"the connection was cut after 100 of 5,000 bytes|IncompleteRead|100 bytes read"),
-        ("/page", "a web page came, maybe from a proxy"),
-        ("/other", r"its sha256 is \w{64}, expected 0000"),
-    ],
-)
-def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, said):
-    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: None)
-    Server.asked.clear()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        with pytest.raises(ValueError, match=said) as caught:
-            url = f"http://127.0.0.1:{server.server_port}{path}"
-            download(url, tmp_path / "input.txt", "0" * 64, tries=3, timeout_s=0.2 if path == "/slow" else 9)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert Server.asked == [path] * 3
-    assert "--input FILE" in str(caught.value) and len(str(caught.value).splitlines()) == 1
-    assert not list(tmp_path.iterdir())
 
 
 def test_links_in_a_loop_are_not_followed_for_ever(tmp_path):
@@ -293,4 +228,5 @@ def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypat
 
 def test_characters_are_those_of_the_text():
     text = "naïve — 日本 \U0001f600 \ud800"
-    assert corpus.characters(text) == "".join(sorted(set(text))) and corpus.characters("") == ""
+    assert corpus._survey([text, "a"], True).characters == "".join(sorted(set(text)))
+    assert corpus._survey([], True).characters == ""

@@ -20,8 +20,9 @@ from reslab import documents, shards
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
 from reslab.documents import Plan, prepare, split_of
+from reslab.rows import ReadError
 from reslab.shards import TokenStream
-from reslab.source import ReadError, Source, find_inputs
+from reslab.source import LocalRows, Source, find_inputs
 
 END = 256  # the byte tokenizer's end of text
 TEXTS = [f"Document {i}.\n" + "größer als 1 " * (i * 37 % 29) for i in range(700)]
@@ -47,7 +48,7 @@ def inputs(tmp_path_factory):
 
 
 def source(inputs, kind="parquet", column="text") -> Source:
-    return Source("nobody/nothing", None, find_inputs([inputs / kind]), column)
+    return Source("nobody/nothing", None, tuple(find_inputs([inputs / kind]).files), column)
 
 
 def read_documents(folder: Path, split: str) -> list[str]:
@@ -105,7 +106,8 @@ def test_more_goes_on_where_less_stopped(inputs, tmp_path, monkeypatch, kind):
         documents, "_encode", lambda texts, **rest: encoded.extend(texts) or real(texts, **rest)
     )
     meta = prepare(tmp_path / "parts", source(inputs, kind), PLAN, quiet=True)
-    assert contents(tmp_path / "parts") == contents(tmp_path / "at-once")
+    for split in ("train", "val"):
+        assert read_documents(tmp_path / "parts", split) == read_documents(tmp_path / "at-once", split)
     assert len(encoded) == len(TEXTS) - sum(counts["documents"] for counts in first["splits"].values())
     encoded.clear()
     assert prepare(tmp_path / "parts", source(inputs, kind), PLAN, quiet=True) == meta and not encoded
@@ -130,7 +132,7 @@ def dying(*args, **rest):
     return real(*args, **rest)
 setattr(owner, place, dying)
 plan = documents.Plan("byte", 5000, 0.1, jobs=2)
-documents.prepare(out, Source("nobody/nothing", None, find_inputs([inputs])), plan, quiet=True)
+documents.prepare(out, Source("nobody/nothing", None, tuple(find_inputs([inputs]).files)), plan, quiet=True)
 """
 
 
@@ -233,17 +235,20 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": null}\n', encoding="utf-8")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("a", encoding="utf-8")
+    (tmp_path / "notes.doc").write_text("a", encoding="utf-8")
     cases = {
         (tmp_path / "none.parquet",): "none.parquet: no such file or folder",
-        (tmp_path / "notes.txt",): "notes.txt: must end in .parquet, .jsonl, .jsonl.gz",
+        (tmp_path / "notes.doc",): "notes.doc: must end in .parquet, .jsonl, ",
         (tmp_path / "empty",): "empty: holds no file that ends in",
-        (inputs,): "parquet and jsonl are mixed; give one kind",
+        (inputs,): "files of 2 kinds; give one kind: json (",
         (tmp_path / "broken.parquet",): "broken.parquet: can't be read (",
-        (tmp_path / "bad.jsonl",): "bad.jsonl, document 2: its text is None, which is no text",
+        (
+            tmp_path / "bad.jsonl",
+            "--max_bad=0",
+        ): "bad.jsonl, line 2: its text is None, which is no text; bad rows",
         (inputs / "parquet", "--text_column=body"): "no column body; there are id, text: choose with --text",
         (inputs / "parquet", "--val_share=2"): "val_share=2.0: must be between 0 and 1",
-        (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are gpt2 and byte",
+        (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are gpt2, byte, and",
         (inputs / "parquet", "--tokenizer=byte", "--val_share=1e-9"): "documents leave a split empty",
     }
     for number, (words, told) in enumerate(cases.items()):
@@ -271,19 +276,19 @@ def test_a_hub_out_of_reach_is_told_in_a_line(tmp_path, monkeypatch):
 
 def test_a_network_that_fails_later_loses_nothing(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 20)
-    real = Source.texts
+    real = LocalRows.__iter__
 
-    def failing(self, stream, done):
-        for number, text in enumerate(real(self, stream, done)):
+    def failing(self):
+        for number, text in enumerate(real(self)):
             if number == 500:
-                raise ReadError(self.fault(ConnectionError("reset")))
+                raise ReadError("ConnectionError: reset")
             yield text
 
-    monkeypatch.setattr(Source, "texts", failing)
+    monkeypatch.setattr(LocalRows, "__iter__", failing)
     with pytest.raises(ValueError, match="ConnectionError: reset"):
         prepare(tmp_path / "parts", source(inputs), PLAN, quiet=True)
-    assert json.loads((tmp_path / "parts" / "progress.json").read_text(encoding="utf-8"))["documents"] > 300
-    monkeypatch.setattr(Source, "texts", real)
+    assert json.loads((tmp_path / "parts" / "progress.json").read_text(encoding="utf-8"))["documents"] == 500
+    monkeypatch.setattr(LocalRows, "__iter__", real)
     prepare(tmp_path / "parts", source(inputs), PLAN, quiet=True)
     prepare(tmp_path / "whole", source(inputs), PLAN, quiet=True)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")

@@ -12,6 +12,7 @@ from reslab.run.fields import (
     Experiment,
     Machine,
     Measuring,
+    PathText,
     Place,
     Seed,
     Whole,
@@ -76,6 +77,8 @@ class AutopsyConfig(Options):
     """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
     draws: Measuring[Count] = 3
     """Random sets of blocks for each number of removed blocks."""
+    dataset: Place[PathText] = ""
+    """Where the run's data are now, if they were moved."""
     json: Place[Path | None] = None
     """Also write what is printed, with its origin, to this JSON file."""
 

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from reslab import cluster
+from reslab.dataset import same_data
 from reslab.run.config import parse
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import ROOT, flat, with_role
@@ -63,11 +64,14 @@ def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[t
 
 
 def _check_same(folder: Path, wanted: dict) -> None:
-    saved = read_run(folder).config
+    run = read_run(folder)
+    saved, same = run.config, SAME_RUN
+    if same_data(run.facts["dataset"], wanted["dataset"]):
+        same = same | {"dataset"}
     faults = [
         f"{folder}: made with {key}={saved.get(key)}, now {key}={value}; give another --out_dir, or delete it"
         for key, value in wanted.items()
-        if key not in SAME_RUN and saved.get(key) != value
+        if key not in same and saved.get(key) != value
     ]
     if faults:
         raise ValueError("\n".join(faults))

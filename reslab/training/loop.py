@@ -27,7 +27,8 @@ from reslab.yardstick import verdict
 
 # What a resumed run may change; it is logged, but for what has no part in the result.
 NOT_LOGGED = with_role(TrainConfig, "place")
-FREE_ON_RESUME = with_role(TrainConfig, "place", "machine", "measuring", "schedule")
+# The dataset's place may change too: check_data() sees by its hash that it is the same.
+FREE_ON_RESUME = with_role(TrainConfig, "place", "machine", "measuring", "schedule") | {"dataset"}
 
 
 def train(config: TrainConfig) -> int:
