@@ -1,53 +1,45 @@
-"""bench.py: sides take turns and their ratios are those of their times."""
+"""bench.py as it is run: its faults, its cases, and a case with real processes."""
 
 import json
 from pathlib import Path
 
 import pytest
-from conftest import run_python
 
+import bench
 from benchmarks import cases, turns
-from benchmarks.cases import CASES, line
-from benchmarks.turns import ratios, summary
+from benchmarks.cases import CASES
+from reslab.configure import UsageError
 
 NANOGPT = Path(__file__).resolve().parents[2] / "nanoGPT"  # a checkout beside ours
 
 
-def test_a_ratio_is_taken_turn_by_turn():
-    found = ratios({"ours": [1.0, 2.0, 1.0], "nanogpt": [3.0, 6.0, 2.0], "ours float32": [2.0, 4.0, 2.0]})
-    assert found["ours against nanogpt"] == {"median": 3.0, "least": 2.0, "most": 3.0}
-    assert found["ours float32 against nanogpt"]["median"] == 1.5 and "ours against ours" not in found
-    assert summary([1.0, 2.0, 3.0])["median_s"] == 2.0
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--only=speed", "--only=speed: no such case; there are step-4L128, "),
+        ("--peer=nanogpt=nowhere", "no model.py in nowhere"),
+        ("--peer=litgpt=.", "must be nanogpt=PATH"),
+    ],
+)
+def test_a_fault_is_one_line_and_nothing_is_measured(word, said, tmp_path):
+    with pytest.raises(UsageError) as told:
+        bench.main([word, f"--out={tmp_path / 'kept.json'}"])
+    assert said in str(told.value) and len(str(told.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_line_through_depths():
-    fitted = line([1, 2, 4], [5.0, 7.0, 11.0])
-    assert fitted["at_zero"] == pytest.approx(3) and fitted["per_layer"] == pytest.approx(2)
-    assert fitted["largest_deviation"] == 0
-
-
-def test_faults_are_one_line():
-    for words, said in (
-        (["--only=speed"], "no such case"),
-        (["--peer=nanogpt=nowhere"], "no model.py in nowhere"),
-        (["--peer=litgpt=."], "must be nanogpt=PATH"),
-    ):
-        done = run_python("bench.py", *words, code=2)
-        assert said in done.stderr and len(done.stderr.splitlines()) == 1
-
-
-def test_a_case_measures_both_sides(tmp_path, monkeypatch, capsys):
+def test_a_case_measures_both_sides():
     peer = NANOGPT if (NANOGPT / "model.py").is_file() else None
     tiny = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 2}
-    bench = turns.Bench(peer, quick=True, gpu=False)
-    found = cases.train_step(tiny)(bench)
+    sides = turns.Bench(peer, quick=True, gpu=False)
+    found = cases.train_step(tiny)(sides)
     assert {"ours", "ours float32"} <= set(found["sides"]) and (
         peer is None or "nanogpt float32" in found["sides"]
     )
     assert found["sides"]["ours"]["tokens_per_s"] == pytest.approx(
         32 / found["sides"]["ours"]["median_s"], abs=1
     )
-    assert "tok/s" in bench.table(found) and json.dumps(found)
+    assert "tok/s" in sides.table(found) and json.dumps(found)
 
 
 def test_every_case_says_what_it_is():

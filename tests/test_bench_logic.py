@@ -1,0 +1,290 @@
+"""The arithmetic of bench.py by sides whose seconds are made up: turns, medians, ratios."""
+
+import json
+import statistics
+from types import SimpleNamespace
+
+import pytest
+
+import bench as door
+from benchmarks import cases, kernels, local, sides
+from benchmarks.turns import Bench, ratios, summary
+
+
+def test_a_ratio_is_taken_turn_by_turn():
+    found = ratios(
+        {"ours": [1.0, 2.0, 1.0, 4.0], "nanogpt": [3.0, 4.0, 2.5, 40.0], "ours float32": [2.0, 4.0, 2.0, 8.0]}
+    )
+    assert found["ours against nanogpt"] == {"median": 2.75, "least": 2.0, "most": 10.0}  # the mean is 4.375
+    assert found["ours float32 against nanogpt"] == {"median": 1.375, "least": 1.0, "most": 5.0}
+    assert found["ours against ours float32"]["median"] == 2.0
+    assert set(found) == {"ours against nanogpt", "ours float32 against nanogpt", "ours against ours float32"}
+
+
+def test_a_side_is_its_median_and_half_the_distance_of_its_quartiles():
+    found = summary([9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0])
+    assert found["median_s"] == 4.0 and found["spread"] == round((9 - 2) / 2 / 4, 3)
+    assert found["turns_s"] == [9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0]
+
+
+def test_a_line_through_depths():
+    fitted = cases.line([1, 2, 4], [5.0, 7.0, 11.0])
+    assert fitted["at_zero"] == pytest.approx(3) and fitted["per_layer"] == pytest.approx(2)
+    assert fitted["largest_deviation"] == 0
+    assert cases.line([0, 1, 2], [1.0, 5.0, 3.0])["largest_deviation"] == 1.0  # at 0 it says 2 for 1
+
+
+class Machine:
+    """Starts workers whose seconds are made up; remembers who was asked what, and in which order."""
+
+    def __init__(self, seconds):
+        self.seconds, self.calls, self.stopped = seconds, [], 0
+
+    def start(self, side, **environment):
+        machine, settings = self, {}
+
+        class Worker:
+            started = 123.0
+
+            def ask(self, task, **words):
+                if task in ("build", "first_step"):
+                    settings.update(words["settings"])
+                machine.calls.append((side, task, dict(settings), words, environment))
+                return machine.seconds(side, task, settings, words)
+
+            def stop(self):
+                machine.stopped += 1
+
+        return Worker()
+
+
+def made_up(machine: Machine, quick=False, gpu=False, peer=True) -> Bench:
+    made = Bench("a checkout" if peer else None, quick, gpu)
+    made.start = machine.start
+    return made
+
+
+def test_sides_take_turns_and_a_turn_s_seconds_are_per_step():
+    turn = {"a": 0, "b": 0}
+
+    def seconds(side, task, settings, words):
+        if task == "build":
+            return {"dtype": f"dtype of {side}", "flops_per_token": 7, "parameters": 1}
+        if task == "memory":
+            return {"bytes": {"a": 11, "b": 22}[side]}
+        turn[side] += 1
+        return {"s": words["count"] * {"a": 0.25, "b": 0.5}[side] * (1 + turn[side] / 100)}
+
+    machine = Machine(seconds)
+    found = made_up(machine).in_turns({"ours": ("a", {}), "nanogpt": ("b", {})}, "steps", warm=3, seconds=2.0)
+    asked = [(side, words["count"]) for side, task, _, words, _ in machine.calls if task == "steps"]
+    # three to warm up, one to see how long it takes, then turns of two seconds
+    assert asked == [("a", 3), ("a", 1), ("b", 3), ("b", 1), *[("a", 8), ("b", 4)] * 7]
+    ours, peer = found["sides"]["ours"], found["sides"]["nanogpt"]
+    assert ours["turns_s"] == pytest.approx([0.25 * (1 + k / 100) for k in range(3, 10)])
+    assert (ours["peak_bytes"], peer["peak_bytes"]) == (11, 22) and ours["flops_per_token"] == 7
+    assert peer["dtype"] == "dtype of b" and "parameters" not in ours
+    assert found["ratios"]["ours against nanogpt"]["median"] == 2.0 and "failed" not in found
+    assert machine.stopped == 2
+
+
+def test_a_side_that_can_not_run_is_left_out_with_its_reason():
+    def seconds(side, task, settings, words):
+        if side == "b" and task == "steps":
+            raise ValueError("no compiler")
+        return {"s": 1.0, "bytes": 5}
+
+    machine = Machine(seconds)
+    bench = made_up(machine, quick=True)
+    found = bench.in_turns({"ours": ("a", {}), "other": ("b", {})}, "steps", warm=1, seconds=1.0)
+    assert found["failed"] == {"other": "no compiler"} and list(found["sides"]) == ["ours"]
+    assert len(found["sides"]["ours"]["turns_s"]) == 3 and machine.stopped == 2
+    assert "other: left out (no compiler)" in bench.table(found)
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_a_fresh_process_each_time_and_caches_that_are_empty_only_when_cold(cold):
+    count = iter(range(1, 9))
+    machine = Machine(lambda *rest: {"s": float(next(count))})
+    found = made_up(machine).fresh({"x": ("a", {"n_layer": 2}), "y": ("b", {})}, "first_step", 3, cold)
+    assert found["x"]["turns_s"] == [1.0, 3.0, 5.0] and found["y"]["median_s"] == 4.0
+    assert machine.stopped == 6 and all(call[3]["started"] == 123.0 for call in machine.calls)
+    caches = [call[4].get("TORCHINDUCTOR_CACHE_DIR") for call in machine.calls]
+    assert len(set(caches)) == (6 if cold else 1) and (None in caches) is not cold
+
+
+def answers(side, task, settings, words):
+    """Seconds, bytes and losses that tell sides, depths and settings apart."""
+    layers = settings.get("n_layer", 0)
+    step = {"ours": 0.1, "nanogpt": 0.3}[side] * (2 if settings.get("dtype") == "float32" else 1)
+    step *= 0.5 if settings.get("residual") == "none" else 1
+    if task == "build":
+        return {"parameters": 1000 * layers, "dtype": "x", "flops_per_token": 10**9}
+    if task == "steps":
+        return {"s": words["count"] * (0.01 * layers if settings.get("n_embd") == 64 else step)}
+    if task == "memory":
+        per_layer = 20_000 if settings.get("activation_checkpointing") else 48_000
+        return {"bytes": 7_000_000 + per_layer * layers}
+    if task == "train_until":
+        seed = settings.get("seed", 0)
+        took = {"nanogpt": 80.0}.get(side, {1337: 10.0, 1: 20.0, 2: 60.0, 0: 15.0}.get(seed))
+        loss = {"nanogpt": 1.9}.get(side, {1337: 1.7, 1: 1.8, 2: 1.9, 0: 1.5}.get(seed))
+        return {"s": took, "step": 5, "val_loss": loss, "curve": []}
+    if task == "first_step":
+        return {"s": {12: 4.0, 96: 10.0}.get(layers, 2.0 if side == "ours" else 3.0)}
+    return {"s": step, "kernels_s": 0.05}
+
+
+def test_a_training_step_is_the_median_and_tokens_over_it():
+    shape = {"n_layer": 2, "n_embd": 32, "block_size": 50, "batch_size": 6}
+    found = cases.train_step(shape)(made_up(Machine(answers)))
+    assert found["shape"] == shape
+    rates = {name: side["tokens_per_s"] for name, side in found["sides"].items()}
+    assert rates["ours"] == 3000 and rates["ours float32"] == 1500
+    assert rates["nanogpt bfloat16"] == 1000 and rates["nanogpt float32"] == 500
+    assert {"ours compiled", "nanogpt compiled float32", "nanogpt compiled bfloat16"} <= set(rates)
+    assert found["ratios"]["ours against nanogpt float32"]["median"] == 6.0
+
+
+def test_utilization_of_both_sides_is_by_our_count_of_work(monkeypatch):
+    monkeypatch.setattr(cases.torch.cuda, "get_device_name", lambda *rest: "NVIDIA H200")
+    found = cases.train_step({"n_layer": 2, "n_embd": 32, "block_size": 50, "batch_size": 6}, gpu=True)(
+        made_up(Machine(answers), gpu=True)
+    )
+    for side in found["sides"].values():
+        assert side["mfu"] == pytest.approx(1e9 * side["tokens_per_s"] / 989e12, abs=1e-4)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_none_is_divided_by_pre_fresh_and_aged(quick):
+    steps = {"pre": 0, "none": 0}
+
+    def seconds(side, task, settings, words):
+        if task != "steps":
+            return {"bytes": 1}
+        steps[settings["residual"]] += words["count"]
+        old = steps["none"] > 100 if not quick else steps["none"] > 25
+        took = {"pre": 1.0, "none": 3.0 if old else 0.5}[settings["residual"]]
+        return {"s": words["count"] * took}
+
+    aged = 30 if quick else 300
+    found = cases.none_against_pre(made_up(Machine(seconds), quick))
+    assert found["none_over_pre"] == {"fresh": 0.5, f"after {aged} steps": 3.0}
+    assert found["sides"]["none"]["median_s"] == 3.0  # the aged ones are shown
+
+
+def test_first_steps_of_both_sides_and_of_two_depths():
+    found = cases.first_step(made_up(Machine(answers)))
+    assert {name: side["median_s"] for name, side in found["sides"].items()} == {"ours": 2.0, "nanogpt": 3.0}
+    assert found["compiled_by_depth"]["96"]["median_s"] == 10.0 and found["compiled_96_over_12"] == 2.5
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_depth_is_seconds_and_bytes_per_layer_with_and_without_recomputation(quick):
+    found = cases.depth(made_up(Machine(answers), quick))
+    assert [row[0] for row in found["plain"]["layers_s_bytes"]] == [12, 48, 96, 250, 1000][
+        : 3 if quick else 5
+    ]
+    assert found["plain"]["seconds"]["per_layer"] == pytest.approx(0.01)
+    assert found["plain"]["bytes"]["per_layer"] == pytest.approx(48_000)
+    assert found["plain"]["bytes"]["at_zero"] == pytest.approx(7e6)
+    assert found["activation_checkpointing"]["bytes"]["per_layer"] == pytest.approx(20_000)
+    assert found["state_bytes_per_layer"] == 16_000  # of the 48,000
+    assert found["memory_slope_ratio"] == round(20 / 48, 3) and found["without_the_state"] == 4 / 32
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_sampling_writes_the_tokens_that_it_says(batch):
+    machine = Machine(answers)
+    found = cases.sampling(batch)(made_up(machine))
+    assert (found["batch"], found["tokens"]) == (batch, 200)
+    asked = [words for _, task, _, words, _ in machine.calls if task == "sample"]
+    assert all(words == {"count": 200, "batch": batch} for words in asked)
+    assert found["sides"]["ours"]["median_s"] == 0.1  # of one text, whatever its length
+    assert found["ratios"]["ours against nanogpt bfloat16"]["median"] == 3.0
+
+
+def test_the_val_loss_is_that_of_three_seeds_against_the_peer_s():
+    found = cases.val_loss(made_up(Machine(answers)))
+    assert list(found["sides"]) == ["nanogpt", "ours seed 1337", "ours seed 1", "ours seed 2"]
+    assert found["share_of_nanogpts_time"] == 0.375  # 30 seconds in the mean, of 80
+    assert found["val_loss"] == {"mean": 1.8, "sd": 0.1} and found["goal"] == 1.9
+    assert found["reached_by_all"] is True
+    worse = Machine(
+        lambda side, *rest: answers(side, *rest) | ({"val_loss": 1.85} if side == "nanogpt" else {})
+    )
+    assert cases.val_loss(made_up(worse))["reached_by_all"] is False  # one of three is not enough
+    alone = cases.val_loss(made_up(Machine(answers), peer=False))
+    assert alone["goal"] == 1.8857 and "share_of_nanogpts_time" not in alone
+
+
+def test_a_thousand_layers_are_seconds_per_step_over_those_of_the_kernels():
+    found = cases.thousand_gpu(made_up(Machine(answers)))
+    assert (found["step_s"], found["kernels_s"], found["ratio"]) == (pytest.approx(0.1), 0.05, 2.0)
+    found = cases.shakespeare_gpu(made_up(Machine(answers)))["sides"]
+    assert (found["ours"]["s"], found["nanogpt"]["s"]) == (15.0, 80.0)
+
+
+def test_training_stops_at_the_goal_and_evaluations_are_not_on_the_clock(monkeypatch):
+    now, losses = [0.0], [3.0, 2.0, 1.0, 0.5, 0.75]
+
+    class Side:
+        device = "cpu"
+        config = SimpleNamespace(optim=SimpleNamespace(max_iters=9))
+
+        def step(self):
+            now[0] += 2.0
+
+        def val_loss(self):
+            now[0] += 1000.0
+            return losses.pop(0)
+
+    monkeypatch.setattr(sides.time, "perf_counter", lambda: now[0])
+    found = sides.train_until(Side(), goal=1.0, every=2)
+    assert found == {
+        "s": 12.0,
+        "step": 6,
+        "val_loss": 1.0,
+        "curve": [[2, 4.0, 3.0], [4, 8.0, 2.0], [6, 12.0, 1.0]],
+    }
+    losses[:] = [3.0, 2.0, 1.5, 1.25, 1.75]
+    found = sides.train_until(Side(), goal=0, every=2)  # to the end, the last update evaluated as well
+    assert (found["step"], found["s"], found["val_loss"]) == (9, 18.0, 1.75)
+
+
+def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch):
+    now, spends = [0.0], iter([1.0, 9.0, 2.0, 100.0, 3.0, 3.0, 50.0, 5.0])
+
+    def work():
+        now[0] += next(spends)
+
+    monkeypatch.setattr(local.time, "perf_counter", lambda: now[0])
+    assert local.seconds(work) == 2.0
+    monkeypatch.setattr(kernels.time, "process_time", lambda: now[0])
+    assert kernels.compare({"way": work}, 4, "cpu") == {"way": statistics.median([3.0, 3.0, 50.0, 5.0])}
+    assert kernels.milliseconds({"way": 0.0125}) == {"way": 12.5}
+
+
+def test_cases_of_a_gpu_are_left_out_without_one_and_refused_by_name():
+    gpu = {name for name, case in cases.CASES.items() if getattr(case, "gpu", False)}
+    assert gpu and set(door.choose(None, False)) == set(cases.CASES) - gpu
+    assert door.choose(None, True) == list(cases.CASES)
+    assert door.choose("data,none-pre", False) == ["data", "none-pre"]
+    with pytest.raises(ValueError, match="needs a CUDA GPU"):
+        door.choose(f"data,{min(gpu)}", False)
+    assert door.choose(min(gpu), True) == [min(gpu)]
+
+
+def test_cases_that_were_not_run_keep_what_the_file_said(tmp_path, monkeypatch, capsys):
+    def case(bench):
+        """One that is made up."""
+        return {"answer": 42}
+
+    monkeypatch.setitem(door.CASES, "data", case)
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps({"cases": {"val": {"kept": 1}, "data": {"old": 2}}}), encoding="utf-8")
+    assert door.main(["--only=data", "--quick", f"--out={path}"]) == 0
+    found = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    assert found["val"] == {"kept": 1} and found["data"]["answer"] == 42 and "old" not in found["data"]
+    assert found["data"]["facts"]["command"].startswith("python bench.py --only=data --quick")
+    assert "answer: 42" in capsys.readouterr().out

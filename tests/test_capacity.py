@@ -1,0 +1,71 @@
+"""What fits: the least that a run needs against what the machine has, and what to lower."""
+
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from reslab import capacity
+from reslab.budget import Shape, state_bytes
+
+
+def needs(shape: Shape, has: int, monkeypatch, **windows: int) -> list[str]:
+    monkeypatch.setattr(capacity, "machine_bytes", lambda: has)
+    return capacity.faults(shape, windows)
+
+
+@pytest.mark.parametrize("shape", [Shape(12, 768, 12), Shape(48, 1600, 25), Shape(2, 512, 8, 10**7, 64)])
+def test_a_run_is_refused_only_where_it_can_not_fit(shape, monkeypatch):
+    state = state_bytes(shape, 1, False)  # weights, gradients and AdamW's averages
+    assert needs(shape, int(state), monkeypatch, batch_size=1) == []
+    (line,) = needs(shape, int(0.75 * state), monkeypatch, batch_size=1)
+    assert line.startswith(f"n_layer={shape.n_layer}, n_embd={shape.n_embd}, vocab_size={shape.vocab_size}, ")
+    assert f"block_size={shape.block_size}: needs at least " in line
+    needed, has = (float(number.replace(",", "")) for number in re.findall(r"([\d,.]+) GB", line))
+    assert has == pytest.approx(0.75 * state / 1e9, abs=0.06) and has < needed < state / 1e9
+
+
+def test_what_takes_most_is_named_and_all_parts_count(monkeypatch):
+    shape = Shape(1, 8, 1, 10, block_size=1000)
+    # a window is two ids of eight bytes per place: 16 MB for a thousand
+    for count, key in ((10**6, "eval_windows"), (10**6, "batch_size")):
+        (line,) = needs(shape, 15 * 10**9, monkeypatch, **{"probe_windows": 3, key: count})
+        assert line.startswith(f"{key}={count}, block_size=1000: needs at least 16.0 GB of memory")
+    assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6) == []
+    assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6, eval_windows=10**6)  # together too many
+    assert needs(shape, None, monkeypatch, batch_size=10**9) == []  # a machine that can't be asked
+
+
+@pytest.mark.parametrize(("limit", "least"), [("max\n", 8 * 4096), ("5000\n", 5000), ("999999999", 8 * 4096)])
+def test_a_container_s_limit_counts_where_it_is_lower(monkeypatch, limit, least):
+    sizes = {"SC_PHYS_PAGES": 8, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__, raising=False)
+    file = SimpleNamespace(exists=lambda: True, read_text=lambda encoding: limit)
+    monkeypatch.setattr(capacity, "Path", lambda name: file)
+    assert capacity.machine_bytes() == least
+
+
+def test_the_advice_keeps_the_update_and_halves_the_batch():
+    for size in range(2, 25):
+        for accumulation in range(1, 6):
+            said = capacity.advice(size, accumulation)
+            smaller, times = map(int, re.findall(r"=(\d+)", said))
+            assert smaller * times == size * accumulation and smaller <= size / 2
+            between = range(smaller + 1, size // 2 + 1)  # as large as it can be
+            assert not any(size * accumulation % other == 0 for other in between)
+    assert "a batch is one window already" in capacity.advice(1, 8)
+
+
+def test_what_says_that_the_memory_is_full():
+    full = [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+        RuntimeError("not enough memory: x"),
+    ]
+    full += [RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+    assert all(map(capacity.ran_out, full))
+    assert not any(
+        map(capacity.ran_out, (RuntimeError("shapes differ"), ValueError("memory"), KeyError("a")))
+    )

@@ -1,0 +1,149 @@
+"""Runs on a cluster, with a Ray that is made up: what is asked for, and which code ends the whole."""
+
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+from runs_by_hand import write_run
+
+from reslab import cluster
+
+
+class RayError(Exception):
+    pass
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """A Ray whose runs end in the order they began, each as `ends` says by its folder's name."""
+    made = SimpleNamespace(ends={}, asked=[], cancelled=[], options=None, resources={"CPU": 8.0}, down=0)
+    made.nodes_ = [{"Alive": True, "Resources": {"CPU": 8.0}}]
+
+    def get(ref):
+        end = made.ends.get(ref, (0, "finished"))
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def remote(**options):
+        made.options = options
+
+        def submit(script, cwd, folder, words, threads):
+            made.asked.append((script, folder, words, threads))
+            return os.path.basename(folder)  # noqa: PTH119
+
+        return lambda function: SimpleNamespace(remote=submit)
+
+    fake = SimpleNamespace(
+        init=lambda **options: None,
+        nodes=lambda: made.nodes_,
+        cluster_resources=lambda: made.resources,
+        remote=remote,
+        wait=lambda refs, **options: (refs[:1], refs[1:]),
+        get=get,
+        cancel=made.cancelled.append,
+        shutdown=lambda: setattr(made, "down", made.down + 1),
+        exceptions=SimpleNamespace(RayError=RayError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    made.fake = fake
+    return made
+
+
+@pytest.fixture
+def cells(tmp_path):
+    write_run(tmp_path, "done")
+    write_run(tmp_path, "diverged", status="diverged")
+    write_run(tmp_path, "begun", status="")
+    return [(tmp_path / name, [f"--name={name}"]) for name in ("done", "diverged", "begun", "a", "b", "c")]
+
+
+def trained(cells, tmp_path, cpus=2, gpus=None) -> int:
+    return cluster.train_on_ray(cells, tmp_path / "train.py", "local", cpus, gpus)
+
+
+def test_what_has_ended_is_kept_and_the_rest_is_asked_for(ray, cells, tmp_path, capsys):
+    assert trained(cells, tmp_path) == 0 and ray.down == 1
+    expected = [(str(tmp_path / "train.py"), str(f), words, 2) for f, words in cells[2:]]
+    assert ray.asked == expected and not ray.cancelled
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if line.endswith(": kept")] == ["[1/6]", "[2/6]"]
+    assert f"[3/6] {tmp_path / 'begun'}: finished" in said
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "cancelled"),
+    [
+        ({"begun": (3, "diverged"), "c": (3, "diverged")}, 0, []),
+        ({"a": (1, "disk full"), "b": (130, "stopped"), "c": (143, "stopped")}, 1, ["b", "c"]),
+        ({"begun": (3, "diverged"), "b": (2, "wrong")}, 2, ["c"]),
+        ({"a": RayError("lost\nfor ever")}, 1, ["b", "c"]),
+        ({"b": KeyboardInterrupt()}, 130, ["c"]),
+    ],
+)
+def test_the_first_that_breaks_stops_the_others_and_a_divergence_does_not(
+    ray, cells, tmp_path, capsys, ends, code, cancelled
+):
+    ray.ends = ends
+    assert trained(cells, tmp_path) == code and ray.cancelled == cancelled and ray.down == 1
+    told = capsys.readouterr()
+    assert (f"stopping: exit code {code}; " in told.err) is (code in (1, 2))
+    assert told.out.count("for ever") == 0
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "asked"),
+    [({"CPU": 8.0}, None, 0), ({"GPU": 4.0}, None, 1), ({"GPU": 4.0}, 0.25, 0.25), ({"GPU": 4.0}, 0, 0)],
+)
+def test_a_run_gets_the_cores_it_asks_for_and_a_gpu_where_there_is_one(
+    ray, cells, tmp_path, resources, gpus, asked
+):
+    ray.resources = resources
+    trained(cells, tmp_path, 3, gpus)
+    expected = {"num_cpus": 3, "num_gpus": asked, "max_calls": 1, "max_retries": cluster.RETRIES}
+    assert ray.options == expected and cluster.RETRIES > 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "alive", "waits"), [(8, True, False), (9, True, True), (8, False, True), (1, True, False)]
+)
+def test_a_run_that_no_node_can_take_is_told_to_wait(ray, cells, tmp_path, capsys, cpus, alive, waits):
+    ray.nodes_ = [{"Alive": alive, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}]
+    trained(cells, tmp_path, cpus)
+    most = 8 if alive else 2
+    said = f"no node has {cpus} cores and 0 GPUs for a run (at most {most} and 0): waiting"
+    assert (said in capsys.readouterr().out) is waits
+
+
+WORKER = """
+import os, sys
+from reslab.configure import MachineError
+def main(words):
+    print("a first line")
+    if "--full" in words: raise MachineError("the disk is full")
+    print(f"{words} {os.environ['OMP_NUM_THREADS']} {os.getcwd()}")
+    return 3
+"""
+
+
+def test_a_worker_trains_in_its_process_and_answers_with_code_and_last_line(tmp_path, monkeypatch):
+    (tmp_path / "worker_script.py").write_text(WORKER, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["ray"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir("/")
+    (tmp_path / "runs").mkdir()
+    begun = write_run(tmp_path / "runs", "begun", status="")
+
+    def answer(folder, *words):
+        return cluster.train_in_worker(
+            str(tmp_path / "worker_script.py"), str(tmp_path), str(folder), list(words), 5
+        )
+
+    code, said = answer(tmp_path / "runs" / "new", "--a=1")
+    assert code == 3 and said.startswith("trained on ") and said.endswith(f"['--a=1'] 5 {tmp_path}")
+    code, said = answer(begun, "--a=1")
+    assert code == 3 and said.startswith("resumed on ") and "['--a=1', '--resume'] 5" in said
+    code, said = answer(begun, "--full")
+    assert code == 1 and said.endswith("error: the disk is full")

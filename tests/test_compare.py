@@ -1,0 +1,270 @@
+"""compare.py: which runs a grid asks for, which are kept, and with which code it ends."""
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT
+from runs_by_hand import write_run
+
+import compare
+from reslab import configure, sinks
+from reslab.runlog import read_run
+from reslab.summary import differences, row, table
+
+SMOKE = str(ROOT / "config" / "smoke.py")
+
+
+def planned(*words: str) -> dict[Path, dict[str, str]]:
+    """Run directory -> the settings on its command line, later words winning."""
+    args, places, settings = compare.read_arguments([SMOKE, *words])
+    cells = compare.plan(args, places, settings)
+    assert all(line[0] == SMOKE for _, line in cells)
+    return {
+        folder: dict(word.removeprefix("--").split("=", 1) for word in line[1:]) for folder, line in cells
+    }
+
+
+def test_a_grid_is_every_combination_once(tmp_path):
+    cells = planned(
+        *("--arms=pre,none", "--depths=3,5", "--lrs=1e-3,2e-3", "--seeds=2", "--seed=70"),
+        *("--dropout=0.25", f"--out_dir={tmp_path}"),
+    )
+    asked = {
+        (arm, n, lr, seed)
+        for arm in ("pre", "none")
+        for n in "35"
+        for lr in ("1e-3", "2e-3")
+        for seed in ("70", "71")
+    }
+    keys = ("residual", "n_layer", "learning_rate", "seed")
+    assert len(cells) == 16 and {tuple(cell[key] for key in keys) for cell in cells.values()} == asked
+    for folder, cell in cells.items():
+        arm, n, lr, seed = (cell[key] for key in keys)
+        assert folder == tmp_path / f"{arm}-L{n}-lr{lr}-s{seed}" == Path(cell["out_dir"])
+        assert cell["dropout"] == "0.25"
+
+
+def test_what_is_not_asked_for_is_the_configs(tmp_path):
+    (folder, cell), *others = planned("--n_layer=4", "--seed=9", f"--out_dir={tmp_path}").items()
+    assert not others and folder.name == "pre-L4-s9"
+    assert (cell["residual"], cell["n_layer"], cell["seed"]) == ("pre", "4", "9")
+
+
+def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "n_layer = 2\nn_head = 2\nn_embd = 16\n"
+        "study = {'a': {'residual': ['pre', 'none'], 'dropout': [0.5]}, 'b': {'max_iters': [700, 900]}}\n",
+        encoding="utf-8",
+    )
+
+    def folders(*words):
+        args, places, settings = compare.read_arguments([str(config), f"--out_dir={tmp_path}", *words])
+        return [folder.name for folder, _ in compare.plan(args, places, settings)]
+
+    assert folders() == ["a-pre-dropout0.5", "a-none-dropout0.5", "b-max_iters700", "b-max_iters900"]
+    assert folders("--arms=rezero") == ["rezero-L2-s1337"]
+
+
+def finished(tmp_path, **changes) -> Path:
+    """The run directory of a grid's only cell, as if it was trained, with some settings changed since."""
+    args, places, settings = compare.read_arguments([SMOKE, f"--out_dir={tmp_path}"])
+    ((folder, line),) = compare.plan(args, places, settings)
+    config = configure.flat(configure.parse(compare_config(), line)[0])
+    write_run(tmp_path, folder.name)
+    kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept["config"] = config | changes
+    (folder / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+    return folder
+
+
+def compare_config():
+    from train import TrainConfig
+
+    return TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_iters", 7),
+        ("n_layer", 9),
+        ("seed", 3),
+        ("dataset", "other"),
+        ("learning_rate", 0.5),
+        ("dtype", "x"),
+    ],
+)
+def test_a_run_with_another_setting_is_not_taken_for_the_one_asked_for(tmp_path, key, value):
+    folder = finished(tmp_path, **{key: value})
+    with pytest.raises(ValueError) as told:
+        planned(f"--out_dir={tmp_path}")
+    (line,) = str(told.value).splitlines()
+    assert (
+        line.startswith(f"{folder}: made with {key}={value}, now {key}=") and f"now {key}={value}" not in line
+    )
+
+
+def test_how_and_where_a_run_was_made_does_not_make_it_another(tmp_path):
+    folder = finished(
+        tmp_path, device="cuda:3", compile="True", log="wandb", out_dir="elsewhere", resume=True
+    )
+    assert list(planned(f"--out_dir={tmp_path}")) == [folder]
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Five cells: finished, diverged, stopped, and two that have not begun."""
+    write_run(tmp_path, "done")
+    write_run(tmp_path, "diverged", status="diverged")
+    write_run(tmp_path, "stopped", status="")
+    return [(tmp_path / name, [f"--name={name}"]) for name in ("done", "diverged", "stopped", "new", "newer")]
+
+
+def test_what_has_ended_is_kept_and_the_rest_is_trained(cells, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr(
+        compare, "train_cell", lambda folder, words, jobs: trained.append((folder.name, words, jobs)) or 0
+    )
+    assert compare.train_grid(cells, 1) == 0
+    assert trained == [(name, [f"--name={name}"], 1) for name in ("stopped", "new", "newer")]
+    said = [line.partition(" ")[0] + line.rpartition(":")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["[1/5] kept", "[2/5] kept", "[3/5] resuming", "[4/5] training", "[5/5] training"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "begun", "answer"),
+    [
+        ({"new": 3}, ["stopped", "new", "newer"], 0),  # a divergence is a result
+        ({"stopped": 3, "new": 3, "newer": 3}, ["stopped", "new", "newer"], 0),
+        ({"stopped": 1}, ["stopped"], 1),
+        ({"stopped": 3, "new": 2}, ["stopped", "new"], 2),
+        ({"new": 143}, ["stopped", "new"], 143),
+    ],
+)
+def test_a_cell_that_breaks_ends_the_grid_with_its_code_and_a_divergence_does_not(
+    cells, monkeypatch, capsys, codes, begun, answer
+):
+    trained = []
+    monkeypatch.setattr(
+        compare, "train_cell", lambda folder, *rest: trained.append(folder.name) or codes.get(folder.name, 0)
+    )
+    assert compare.train_grid(cells, 1) == answer and trained == begun
+    told = capsys.readouterr().err
+    assert (f"{begun[-1]}: ended with exit code {answer}" in told) is bool(answer)
+
+
+def test_ctrl_c_ends_the_grid_after_the_cell_that_runs(cells, monkeypatch):
+    trained, before = [], signal.getsignal(signal.SIGINT)
+
+    def interrupted(folder, *rest):
+        trained.append(folder.name)
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    # in a pool of threads the signal's handler runs in this one, soon
+    monkeypatch.setattr(compare, "train_cell", interrupted)
+    assert compare.train_grid(cells, 1) == 130 and len(trained) < 3
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_as_many_cells_as_asked_for_train_at_once(cells, monkeypatch):
+    both = threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(compare, "train_cell", lambda *rest: both.wait() * 0)
+    assert compare.train_grid(cells[2:4], 2) == 0  # alone, the first would wait in vain
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 130])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_cell_is_train_py_in_a_process_of_its_own(tmp_path, monkeypatch, capsys, jobs, code):
+    calls = []
+
+    def run(command, **options):
+        calls.append((command, options))
+        return SimpleNamespace(returncode=code, stdout="first\nlast word\n", stderr="")
+
+    monkeypatch.setattr(compare.subprocess, "run", run)
+    monkeypatch.setattr(compare.os, "cpu_count", lambda: 8)
+    begun = write_run(tmp_path, "begun", status="")
+    for folder, more in ((tmp_path / "new", []), (begun, ["--resume"])):
+        assert compare.train_cell(folder, ["a.py", "--seed=1"], jobs) == code
+        command, options = calls.pop()
+        assert command == [sys.executable, str(ROOT / "train.py"), "a.py", "--seed=1", *more]
+        assert jobs == 1 or options["env"]["OMP_NUM_THREADS"] == "2"  # its share of the cores
+    assert capsys.readouterr().out == ("" if jobs == 1 else "last word\n" * 2)
+
+
+def test_a_broken_grid_writes_no_page_and_its_code_is_the_programs(tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    words = [SMOKE, f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]
+    monkeypatch.setattr(compare, "train_cell", lambda *rest: 1)
+    assert compare.main(words) == 1 and not page.exists()
+
+
+def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, monkeypatch, capsys):
+    def trained(folder, words, jobs):
+        write_run(folder.parent, folder.name, log="wandb")
+        return 0
+
+    (tmp_path / "grid").mkdir()
+    published = []
+    monkeypatch.setattr(compare, "train_cell", trained)
+    monkeypatch.setattr(sinks, "publish_page", lambda *words: published.append(words))
+    page = tmp_path / "page.html"
+    assert compare.main([SMOKE, "--seeds=2", f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]) == 0
+    assert published == [(page, "wandb", tmp_path / "grid")]
+    assert "pre-L3-s1337" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_the_report_is_the_table_what_differs_the_page_and_the_json(tmp_path, monkeypatch, capsys, count):
+    folders = [write_run(tmp_path, f"r{k}", seed=k) for k in range(count)]
+    runs = [read_run(folder) for folder in folders]
+    page, kept = tmp_path / "p.html", tmp_path / "t.json"
+    monkeypatch.setattr(sys, "argv", ["compare.py", "r0", "and so on"])
+    assert compare.main([*map(str, folders), f"--page={page}", f"--json={kept}"]) == 0
+    said = capsys.readouterr().out
+    assert table([row(run) for run in runs]) in said
+    assert (1 < count <= 4) is (table(differences(runs)) in said if count > 1 else False)
+    assert all(f'"name":"r{k}"' in page.read_text(encoding="utf-8") for k in range(count))
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    assert [one["run"] for one in found["runs"]] == [f"r{k}" for k in range(count)]
+    assert found["command"] == "compare.py r0 and so on"
+
+
+def test_settings_without_a_config_and_missing_runs_are_refused(tmp_path):
+    run = str(write_run(tmp_path))
+    for words in (["--arms=pre"], ["--lrs=1"], ["--depths=3"], ["--ray=local"], ["--dropout=0"]):
+        with pytest.raises(ValueError, match="need a config file to train"):
+            compare.main([run, *words])
+    with pytest.raises(ValueError, match="not a run directory"):
+        compare.main([run, str(tmp_path / "none")])
+
+
+def test_a_live_page_follows_every_file_it_is_made_of(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        compare,
+        "PageServer",
+        lambda port, read, changed: (
+            seen.update(read=read, changed=changed) or SimpleNamespace(url="", close=lambda: None)
+        ),
+    )
+    folders = [write_run(tmp_path, "a"), tmp_path / "later"]
+    with compare.served(SimpleNamespace(serve=True, port=0), folders):
+        assert [one["name"] for one in seen["read"]()["runs"]] == ["a"]
+        states = [seen["changed"]()]
+        for name in ("config.json", "metrics.jsonl", "autopsy.json"):
+            with (folders[0] / name).open("a", encoding="utf-8") as file:
+                file.write(" ")
+            states.append(seen["changed"]())
+        write_run(tmp_path, "later")
+        states.append(seen["changed"]())
+        (folders[0] / "lock").touch()
+        assert seen["changed"]() == states[-1]
+    assert len({str(state) for state in states}) == 5

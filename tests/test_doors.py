@@ -1,0 +1,78 @@
+"""Every program ends in the same way: its exit code says what went wrong, and a line says it in words."""
+
+import os
+import runpy
+import sys
+
+import pytest
+from conftest import ROOT
+
+from reslab import configure
+
+DOORS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py") if "__main__" in path.read_text("utf-8"))
+ENDS = {  # what a program's main does -> exit code, stderr
+    "finished": (0, 0, ""),
+    "diverged": (3, 3, ""),
+    "stopped": (143, 143, ""),
+    "disk full": (configure.MachineError("runs/a: can't be written"), 1, "error: runs/a: can't be written\n"),
+    "two faults": (configure.UsageError("a=1: no\nb=2: no"), 2, "error: a=1: no\nerror: b=2: no\n"),
+    "wrong": (ValueError("not a run"), 2, "error: not a run\n"),
+    "no file": (FileNotFoundError(2, "No such file", "x"), 2, "error: [Errno 2] No such file: 'x'\n"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, "stopped\n"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
+    end, code, said = ENDS[name]
+    seen = []
+
+    def main(words):
+        seen.append(words)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    monkeypatch.setattr(sys, "argv", ["door.py", "--a=1", "b"])
+    with pytest.raises(SystemExit) as ended:
+        configure.run_door(main)
+    assert ended.value.code == code and seen == [["--a=1", "b"]]
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(monkeypatch, capfd):
+    kept = os.dup(1)
+
+    def main(words):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "argv", ["door.py"])
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            configure.run_door(main)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert ended.value.code == 141 and capfd.readouterr().err == ""
+
+
+def test_a_fault_of_the_program_itself_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        configure.run_door(lambda words: 1 / 0)
+
+
+@pytest.mark.parametrize("door", DOORS, ids=str)
+def test_every_program_goes_through_it_and_refuses_what_it_does_not_know(door, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    monkeypatch.setattr(sys, "argv", [str(door), "runs/none", "--no_such_setting=1"])
+    handed = []
+    real = configure.run_door
+    monkeypatch.setattr(configure, "run_door", lambda main: handed.append(main) or real(main))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / door), run_name="__main__")
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and len(handed) == 1 and not said.out
+    assert "error: " in said.err and "Traceback" not in said.err
+    assert not list(tmp_path.iterdir())

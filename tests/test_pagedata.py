@@ -1,0 +1,216 @@
+"""The data of a page: every field is what the runs wrote, thinned only where it is said."""
+
+import json
+
+import pytest
+from runs_by_hand import LINES, probe_row, train_loss, write_run
+
+from reslab.figures import FIGURES
+from reslab.pagedata import flops_per_token, page_data, thin, to_json, tokens_per_step
+from reslab.runlog import read_run
+from reslab.summary import COLUMNS, differences, row
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
+
+
+ORIGIN = {
+    "started": "2026-05-06T07",
+    "git_commit": "def",
+    "machine": "big one",
+    "device": "cuda",
+    "torch": "9",
+}
+ORIGIN |= {"command": "train.py it", "parameters": 77}
+ORIGIN |= {"wiring": {"attn": {"equation": "y = f", "skip": 0.0}, "mlp": {"equation": "y = g", "skip": 0.5}}}
+
+
+def test_every_field_of_a_run_is_what_it_wrote(make_run):
+    run = make_run("it", residual="none", n_layer=5, facts=ORIGIN)
+    (entry,) = page_data([run], "title")["runs"]
+    curves, probes = entry.pop("curves"), entry.pop("probes")
+    assert entry == {
+        "name": "it",
+        "folder": str(run.folder),
+        "label": "none, 5 layers",
+        "group_label": "none, 5 layers",
+        "group": 0,
+        "arm": "none",
+        "layers": 5,
+        "wiring": ORIGIN["wiring"],
+        "status": "finished",
+        "verdict": "a verdict",
+        "alarm": "",
+        "command": "train.py it",
+        "machine": "big one, cuda, torch 9",
+        "commit": "def",
+        "started": "2026-05-06T07",
+        "config": run.config,
+        "tokens_per_step": 2 * 3 * 8,
+        "flops_per_token": 6 * 77 + 12 * 5 * 16 * 8,
+        "yardsticks": {
+            split: {"uniform": 4.0, "unigram": LINES["unigram"][split], "bigram": LINES["bigram"][split]}
+            for split in ("train", "val")
+        },
+        "samples": [
+            {"step": step, "prompt": f"def {step}", "text": f"sample <{step}>"} for step in (0, 10, 20)
+        ],
+        "autopsy": None,
+        "notes": [],
+    }
+    losses = (4.0, 2.9, 2.2)
+    at = {"step": [0, 10, 20], "seconds": [0, 15, 30]}
+    assert curves == {
+        "train": at
+        | {"loss": [pytest.approx(train_loss(v), 1e-5) for v in losses], "se": [0.03, 0.04, 0.05]},
+        "val": at | {"loss": [4.0, 2.9, 2.2], "se": [0.02, 0.021, 0.022]},
+        "batch": at | {"seconds": [0.25, 15.25, 30.25], "loss": [4.5, 3.4, 2.7], "norm": [1.0, 2.0, 3.0]},
+    }
+    assert probes["steps"] == [0, 10, 20]
+    for step, values in zip(probes["steps"], probes["values"], strict=True):
+        written = {k.removeprefix("probe/"): v for k, v in probe_row(5, step, 0.0).items() if k != "step"}
+        assert values.keys() == written.keys()
+        for key in written:
+            assert values[key] == pytest.approx(written[key], rel=5e-3), key
+
+
+def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(make_run):
+    text = {"dataset": {"source": "a text", "source_sha256": "0", "vocab_size": 54321}}
+    runs = [make_run("a", facts=text), make_run("b", residual="none", n_layer=2, facts=text)]
+    data = page_data(runs, "the title")
+    assert data["title"] == "the title" and data["columns"] == COLUMNS
+    assert data["about"] == ("Trained on a text (54,321 tokens). Losses in nats per token; lower is better.")
+    assert data["table"] == [row(run) for run in runs] and data["differences"] == differences(runs)
+    assert [entry["name"] for entry in data["runs"]] == ["a", "b"]
+    drawn = {name: draw(runs) for name, draw in FIGURES.items()}
+    shown = {figure["name"]: figure for figure in data["figures"]}
+    assert list(shown) == [name for name, figure in drawn.items() if figure]
+    for name, figure in shown.items():
+        assert figure["caption"] == " ".join(FIGURES[name].__doc__.split())
+        traces = json.loads(drawn[name].to_json())["data"]
+        assert figure["data"] == traces
+    assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
+
+
+def test_an_early_warning_and_an_unknown_commit_are_shown(make_run):
+    rows = [{"step": 3, "alarm": "will not train"}]
+    (entry,) = page_data([make_run(rows=rows, facts={"git_commit": None})], "t")["runs"]
+    assert entry["alarm"] == "will not train" and entry["commit"] == "unknown" and entry["verdict"] == ""
+
+
+def test_the_skip_of_a_run_that_did_not_record_it_is_read_from_its_name(make_run):
+    runs = [
+        make_run(f"w{k}", facts={"wiring": None}, residual=name, mlp_residual=mlp)
+        for k, (name, mlp) in enumerate((("pre", "none"), ("none", "pre"), ("post", "")))
+    ]
+    entries = page_data(runs, "title")["runs"]
+    skips = [(one["wiring"]["attn"]["skip"], one["wiring"]["mlp"]["skip"]) for one in entries]
+    assert skips == [(1.0, 0.0), (0.0, 1.0), (None, None)]
+
+
+def test_values_of_one_step_in_several_rows_are_together_and_the_reach_is_left_out(make_run):
+    first = {"step": 0, "probe/gradient_norm": [1.0, 2.0], "probe/gradient_reach": [0.5, 1.0]}
+    later = {"step": 0, "probe/update_ratio": [0.25]}
+    probes = page_data([make_run(rows=[first, later])], "title")["runs"][0]["probes"]
+    assert probes == {"steps": [0], "values": [{"gradient_norm": [1.0, 2.0], "update_ratio": [0.25]}]}
+
+
+def test_tokens_and_flops_are_counted_from_the_settings(make_run):
+    run = make_run()
+    assert tokens_per_step(run) == 2 * 3 * 8
+    assert flops_per_token(run) == 6 * 1000 + 12 * 4 * 16 * 8
+
+
+def test_seeds_form_a_group_and_other_settings_do_not(make_run):
+    runs = [
+        make_run("a"),
+        make_run("b", seed=2),
+        make_run("c", learning_rate=0.1),
+        make_run("d", residual="none"),
+    ]
+    entries = page_data(runs, "title")["runs"]
+    assert [entry["group"] for entry in entries] == [0, 0, 2, 3]
+    assert entries[1]["group_label"] == "pre, 4 layers, lr 0.001"
+
+
+def test_a_long_run_is_thinned_to_its_extremes(make_run):
+    rows = [
+        {"step": k, "batch/loss": 3.0, "batch/grad_norm": 1.0, "elapsed_s": k / 10} for k in range(100_000)
+    ]
+    rows[45_678]["batch/loss"], rows[77_777]["batch/grad_norm"] = 9.0, 1e-9
+    rows[12_345]["batch/loss"], rows[54_321]["batch/grad_norm"] = 0.5, 40.0
+    data = page_data([make_run(rows=rows)], "title")
+    batch = data["runs"][0]["curves"]["batch"]
+    assert len(batch["step"]) <= 2002 and batch["step"][0] == 0 and batch["step"][-1] == 99_999
+    assert batch["loss"][batch["step"].index(45_678)] == 9.0  # the one spike is there
+    assert batch["norm"][batch["step"].index(77_777)] == 1e-9
+    assert batch["loss"][batch["step"].index(12_345)] == 0.5  # and the lowest
+    assert batch["norm"][batch["step"].index(54_321)] == 40.0
+    assert f"batch/loss: {len(batch['step'])} of 100000 rows drawn" in data["runs"][0]["notes"][-1]
+    assert thin([[1.0, None, 3.0]], 3) == [0, 1, 2]
+
+
+def test_a_page_stays_below_its_size_and_says_what_it_left_out(make_run):
+    rows = [probe_row(50, step, 1.0) for step in range(60)]
+    data = page_data([make_run(rows=rows, n_layer=50)], "title", size=100_000)
+    assert len(to_json(data)) <= 100_000
+    steps = data["runs"][0]["probes"]["steps"]
+    assert steps[0] == 0 and steps[-1] == 59 and len(steps) < 60
+    assert f"probes: {len(steps)} of 60 measured steps drawn" in data["runs"][0]["notes"]
+
+
+def test_early_probes_are_kept_as_finely_as_late_ones_on_a_logarithmic_scale(make_run):
+    rows = [{"step": step, "probe/x": [0.123] * 100} for step in range(400)]
+    steps = page_data([make_run(rows=rows)], "title", size=12_000)["runs"][0]["probes"]["steps"]
+    assert 5 < len(steps) < 100 and steps[:2] == [0, 1]
+    assert sum(step < 20 for step in steps) >= sum(step > 20 for step in steps) - 1
+
+
+def test_many_runs_share_the_room_of_a_page(make_run):
+    rows = [{"step": k, "batch/loss": 3.0 + k % 7, "batch/grad_norm": 1.0} for k in range(3000)]
+    runs = [make_run(f"r{k}", rows=rows, seed=k) for k in range(40)]
+    sizes = [len(one["curves"]["batch"]["step"]) for one in page_data(runs, "title")["runs"]]
+    assert max(sizes) <= 1002 < 1200 < len(page_data(runs[:1], "t")["runs"][0]["curves"]["batch"]["step"])
+
+
+def notes_of(run) -> str:
+    data = page_data([run], "title")
+    json.loads(to_json(data))
+    return " | ".join(data["runs"][0]["notes"])
+
+
+def test_what_a_run_can_not_show_is_said(make_run):
+    assert "no row yet" in notes_of(make_run("empty", rows=[]))
+    single = notes_of(make_run("single", rows=[{"step": 0, "val/loss": 4.0, "val/loss_se": None}]))
+    assert "a single row" in single and "no probes in metrics.jsonl" in single and "unfinished" in single
+    unprobed = [{"step": 0, "val/loss": 4.0}, {"step": 1, "status": "finished", "verdict": "v"}]
+    assert "trained with --probes=False" in notes_of(make_run("off", rows=unprobed, probes=False))
+    early = {k: v for k, v in probe_row(4, 0, 1.0).items() if k != "probe/input_gradient"}
+    assert "earlier version" in notes_of(make_run("early", rows=[early, *unprobed]))
+
+
+def test_a_diverged_run_is_a_run_with_a_gap(make_run):
+    rows = [
+        {"step": k, "batch/loss": loss, "batch/grad_norm": None} for k, loss in enumerate((4.0, 99.0, None))
+    ]
+    run = make_run(rows=[*rows, {"step": 2, "status": "diverged", "verdict": "diverged at step 2"}])
+    entry = page_data([run], "title")["runs"][0]
+    assert entry["status"] == "diverged" and entry["verdict"] == "diverged at step 2"
+    assert entry["curves"]["batch"]["loss"] == [4.0, 99.0, None]
+
+
+def test_a_line_that_was_cut_short_is_left_out_and_told(make_run):
+    run = make_run()
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    run = read_run(run.folder)
+    assert "cut short" in notes_of(run) and run.last("val/loss") == 2.2
+
+
+def test_probes_that_a_wiring_has_not_are_gaps(make_run):
+    row_ = probe_row(4, 0, 1.0) | {"probe/skip_gradient": [None] * 8}
+    data = page_data([make_run(rows=[row_], residual="post")], "title")
+    assert data["runs"][0]["probes"]["values"][0]["skip_gradient"] == [None] * 8
+    assert data["runs"][0]["wiring"]["attn"]["skip"] is None

@@ -1,0 +1,138 @@
+"""What is shown of a running training: rates and times by a clock of ours, and how it is stopped."""
+
+import io
+import itertools
+import os
+import re
+import shlex
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import train as door
+from reslab.progress import Progress, Stop, resume_command
+from reslab.runlog import read_run
+from train import train
+
+ROW = {"train/loss": 1.25, "train/loss_se": 0.5, "val/loss": 2.75, "val/loss_se": 0.125}
+
+
+def test_an_evaluation_is_a_line_with_the_time_that_is_left(capsys):
+    with Progress(total=700, done=100, tokens_per_step=50, mfu=lambda rate: rate / 1000) as progress:
+        progress.evaluated(100, ROW, 0)
+        progress.evaluated(400, ROW, 125.0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "step    100/700   train 1.2500   val 2.7500 ± 0.1250"
+    # 300 updates of 50 tokens at 125 tokens per second are two minutes
+    assert second == first.replace("100/", "400/") + "   125 tok/s   MFU 12.5%   02:00 left"
+
+
+def test_without_a_gpu_there_is_no_mfu_and_another_rank_is_silent(capsys):
+    Progress(700, 0, 50).evaluated(350, ROW, 35.0)
+    Progress(700, 0, 50, speaks=False).evaluated(350, ROW, 35.0)
+    Progress(700, 0, 50, speaks=False).say("not a word")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "step    350/700   train 1.2500   val 2.7500 ± 0.1250   35 tok/s   08:20 left"
+    ]
+    assert not err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_the_bar_counts_from_where_the_run_goes_on(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(sys, "stdout", shown)
+    with Progress(700, 400, 50, mfu=lambda rate: rate / 2000) as progress:
+        progress.evaluated(400, ROW, 0)
+        progress.updated(3.5, 1250.0)
+        progress.bar.refresh()
+        assert progress.bar.n == 401
+        progress.bar.update(299)
+    last = re.split(r"[\r\n]", shown.getvalue().rstrip())[-1]
+    for part in ("401/700", "val=2.750", "loss=3.500", "tok/s=1,250", "MFU=62.5%"):
+        assert part in shown.getvalue(), part
+    assert "700/700" in last
+
+
+def ticking(monkeypatch, start: float, step: float) -> None:
+    """The clock of train.py moves by `step` seconds whenever it is read."""
+    ticks = itertools.count()
+    monkeypatch.setattr(door.time, "perf_counter", lambda: start + step * next(ticks))
+
+
+def test_the_rate_is_tokens_over_the_seconds_spent_in_updates(train_config, tmp_path, monkeypatch):
+    config = train_config(max_iters=6, gradient_accumulation_steps=3, probes=False, eval_interval=3)
+    ticking(monkeypatch, 1000.0, 0.5)  # the clock is read as an update begins and as it ends: half a second
+    assert train(config) == 0
+    rows = [row for row in read_run(tmp_path / "run").rows if "tokens_per_s" in row]
+    assert len(rows) == 6
+    # 4 windows of 16 tokens, three times
+    assert [row["tokens_per_s"] for row in rows] == pytest.approx([4 * 16 * 3 / 0.5] * 6)
+
+
+def test_the_rate_and_the_time_left_that_are_shown_are_those_of_the_rows(train_config, monkeypatch, capsys):
+    config = train_config(max_iters=80, eval_interval=20, log_interval=20, probes=False, n_layer=1)
+    ticking(monkeypatch, 0.0, 0.5)
+    assert train(config) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert [re.match(r"step +(\d+/80) ", line)[1] for line in lines] == [f"{k}/80" for k in range(0, 81, 20)]
+    # half a second an update: 60, 40, 20 and 0 of them are left
+    ends = [line.partition("   val")[2].split("   ")[1:] for line in lines]
+    assert ends == [[], *(["128 tok/s", f"{left} left"] for left in ("00:30", "00:20", "00:10", "00:00"))]
+
+
+def test_the_seconds_of_a_run_go_on_when_it_is_resumed(train_config, tmp_path, monkeypatch):
+    config = train_config(max_iters=4, eval_interval=2)
+    ticking(monkeypatch, 1000.0, 0.5)
+    assert train(config) == 0
+    before = read_run(tmp_path / "run").last("elapsed_s")
+    rate = read_run(tmp_path / "run").last("tokens_per_s")
+    ticking(monkeypatch, 0.0, 0.5)  # another machine, or another day
+    assert train(replace(config, resume=True, optim=replace(config.optim, max_iters=8))) == 0
+    run = read_run(tmp_path / "run")
+    steps, seconds = run.series("elapsed_s")
+    assert seconds == sorted(seconds) and steps[-1] == 8
+    assert seconds[-1] == pytest.approx(2 * before, rel=0.3) and seconds[0] < 2
+    assert run.last("tokens_per_s") == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_the_first_signal_asks_and_the_handlers_before_come_back(name):
+    number = getattr(signal, name)
+    before = {each: signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGUSR1")}
+    with Stop() as stop:
+        assert stop.asked == 0
+        os.kill(os.getpid(), number)
+        assert stop.asked == number
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself does no harm
+        assert stop.asked == number
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)  # a person who repeats it means it
+            signal.pause()
+    assert {each: signal.getsignal(getattr(signal, each)) for each in before} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "overwrites", "again"),
+    [
+        (["train.py", "a.py", "--n_layer=2"], False, "a.py --n_layer=2 --resume"),
+        (["train.py", "a.py", "--resume"], False, "a.py --resume"),
+        (["train.py", "--resume=True", "a.py"], False, "a.py --resume"),
+        (["train.py", "--overwrite", "my file.py"], True, "'my file.py' --resume"),
+        (["train.py", "--overwrite=True", "a.py"], True, "a.py --resume"),
+        (["train.py", "a.py"], True, "a.py --overwrite=False --resume"),  # a.py says it
+    ],
+)
+def test_the_command_to_go_on_is_the_one_that_began_it(words, overwrites, again):
+    said = resume_command(words, overwrites, ["torchrun", "--nproc_per_node=2"])
+    assert said == f"torchrun --nproc_per_node=2 train.py {again}"
+    kept = shlex.split(said)
+    assert kept[-1] == "--resume" and Path(kept[2]).name == "train.py"

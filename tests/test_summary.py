@@ -1,0 +1,175 @@
+"""What is reported in words and numbers: the table, the settings that differ, the JSON that is kept.
+
+The runs are written by hand and differ in everything, so that a number from the wrong split, row, layer or
+run is another one.
+"""
+
+import json
+
+import pytest
+from runs_by_hand import LINES, probe_row, train_loss, write_run
+
+from reslab.runlog import read_run
+from reslab.summary import COLUMNS, arm, differences, labels, lines, results, row, table
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
+
+
+def pair(make_run) -> list:
+    """Two runs that differ in wiring, depth, rate, seed, losses, length, date and commit."""
+    older = {"started": "2026-03-05T23", "git_commit": "bbb", "parameters": 1234567}
+    newer = {"started": "2026-04-01T01", "git_commit": "aaa", "parameters": 89}
+    first = {"losses": (4.0, 3.1, 2.95, 2.5, 2.301), "seed": 7, "facts": older}
+    second = {"losses": (3.9, 3.6), "residual": "none", "n_layer": 5, "seed": 8, "learning_rate": 0.02}
+    return [make_run("one", **first), make_run("two", status="diverged", facts=newer, **second)]
+
+
+def test_every_column_is_what_the_run_wrote(make_run):
+    one, two = pair(make_run)
+    assert row(one) == {
+        "run": str(one.folder),
+        "arm": "pre",
+        "layers": "4",
+        "params": "1,234,567",
+        "steps": "40",
+        "train": f"{train_loss(2.301):.3f}",
+        "val": "2.301 ± 0.024",
+        "-unigram": "-0.799",
+        "-bigram": "-0.099",
+        "<unigram at": "20",  # the first that is below, not the first that is on it
+        "<bigram at": "40",
+        "tok/s": "128",
+        "status": "finished",
+    }
+    assert row(two) == {
+        "run": str(two.folder),
+        "arm": "none",
+        "layers": "5",
+        "params": "89",
+        "steps": "10",
+        "train": f"{train_loss(3.6):.3f}",
+        "val": "3.600 ± 0.021",
+        "-unigram": "+0.500",
+        "-bigram": "+1.200",
+        "<unigram at": "never",
+        "<bigram at": "never",
+        "tok/s": "107",
+        "status": "diverged",
+    }
+    assert list(row(one)) == list(COLUMNS)
+
+
+def test_a_run_without_rows_is_a_row_too(make_run):
+    cells = row(make_run(losses=(), status=""))
+    assert cells["val"] == " ± " and cells["steps"] == "0" and cells["status"] == "unfinished"
+    assert cells["-unigram"] == cells["-bigram"] == cells["train"] == ""
+    assert cells["<unigram at"] == cells["<bigram at"] == "never" and cells["tok/s"] == "0"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_each_split_has_baselines_of_its_own(make_run, split):
+    expected = {name: LINES[name][split] for name in ("unigram", "bigram")}
+    assert lines(make_run(), split) == {"uniform": LINES["uniform"]} | expected
+
+
+def test_arms_are_named_by_what_differs(make_run):
+    assert arm(make_run("a", attn_residual="none").config) == "attn:none mlp:pre"
+    assert arm(make_run("b", residual="scaled", residual_scale=0.1).config) == "scaled 0.1"
+    runs = [make_run("c"), make_run("d", seed=2), make_run("e", residual="none", n_layer=6)]
+    assert labels(runs) == ["pre, 4 layers, seed 1", "pre, 4 layers, seed 2", "none, 6 layers, seed 1"]
+    runs = [make_run("f"), make_run("g", learning_rate=0.01), make_run("h", residual="none")]
+    assert labels(runs) == ["pre, 4 layers, lr 0.001", "pre, 4 layers, lr 0.01", "none, 4 layers"]
+    assert labels([make_run("i"), make_run("j")]) == ["pre, 4 layers (i)", "pre, 4 layers (j)"]
+
+
+def test_only_what_differs_is_listed_settings_and_machines_alike(make_run):
+    runs = [make_run("a"), make_run("b", residual="none", log="wandb", overwrite=True)]
+    assert differences(runs) == [{"setting": "residual", "a": "pre", "b": "none"}]
+    facts = {"torch": "3", "git_commit": "xyz", "device": "cuda", "machine": "another"}
+    other = make_run("c", dropout=0.5, seed=2, facts=facts)
+    assert {cells["setting"]: (cells["a"], cells["c"]) for cells in differences([runs[0], other])} == {
+        "dropout": ("None", "0.5"),
+        "seed": ("1", "2"),
+        "torch": ("2", "3"),
+        "git_commit": ("abc", "xyz"),
+        "device": ("cpu", "cuda"),
+        "machine": ("a machine", "another"),
+    }
+
+
+def test_runs_of_the_same_name_have_columns_of_their_own(tmp_path):
+    runs = []
+    for place, seed in (("x", 1), ("y", 2)):
+        (tmp_path / place).mkdir()
+        runs.append(read_run(write_run(tmp_path / place, "same", seed=seed)))
+    (cells,) = differences(runs)
+    assert cells == {"setting": "seed", str(runs[0].folder): "1", str(runs[1].folder): "2"}
+
+
+def test_a_table_lines_words_up_to_the_left_and_numbers_to_the_right():
+    shown = table([{"run": "a", "steps": "10"}, {"run": "long", "steps": "200000"}]).splitlines()
+    assert shown == ["run    steps", "a         10", "long  200000"]
+
+
+def test_what_is_kept_is_what_the_runs_wrote(make_run):
+    one, two = pair(make_run)
+    kept = json.loads(results([one, two], "compare.py one two"))
+    assert {key: value for key, value in kept.items() if key != "runs"} == {
+        "command": "compare.py one two",
+        "date": "2026-04-01",  # of the newest run
+        "commit": ["aaa", "bbb"],
+        "machine": "a machine, cpu, torch 2",
+        "dataset": {"source": "a text", "source_sha256": "0"},
+        "yardsticks_nats": LINES,
+    }
+    first, second = kept["runs"]
+    assert {key: value for key, value in first.items() if key != "probed"} == {
+        "run": "one",
+        "residual": "pre",
+        "n_layer": 4,
+        "seed": 7,
+        "learning_rate": 0.001,
+        "step": 40,
+        "status": "finished",
+        "train/loss": train_loss(2.301),
+        "val/loss": 2.301,
+        "val/loss_se": 0.024,
+        "tokens_per_s": 128.0,
+        "layers_that_learn": 0,
+        "alarm": None,
+    }
+    assert (second["run"], second["status"], second["step"]) == ("two", "diverged", 10)
+    assert (second["val/loss"], second["train/loss"]) == (3.6, train_loss(3.6))
+    assert (second["seed"], second["n_layer"], second["layers_that_learn"]) == (8, 5, 4)
+
+
+def test_both_ends_of_the_stack_are_kept_at_the_first_steps_and_the_last(make_run):
+    _, run = pair(make_run)
+    longer = make_run("three", losses=(3.9, 3.8, 3.7, 3.6), residual="none", n_layer=5)
+    for one, steps in ((run, {0, 10}), (longer, {0, 10, 30})):
+        seen = json.loads(results([one], ""))["runs"][0]["probed"]
+        assert {each["step"] for each in seen} == steps and seen[-1]["step"] == max(steps)
+    for each in seen:
+        written = {k.removeprefix("probe/"): v for k, v in probe_row(5, each["step"], 0.0).items()}
+        assert each == {
+            "step": each["step"],
+            "gradient_norm": [written["gradient_norm"][0], written["gradient_norm"][5]],
+            "position0_share": written["position0_share"][0],
+            "qk_gradient": [written["qk_gradient"][0], written["qk_gradient"][4]],
+            "token_diversity": written["token_diversity"][5],
+            "layers_that_learn": written["layers_that_learn"],
+        }
+
+
+def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run):
+    rows = [{"step": 9, "val/loss": 3.0}, {"step": 10, "alarm": "will not train"}]
+    warned = make_run("warned", rows=rows)
+    runs = [warned, *(make_run(f"r{k}", seed=k) for k in range(2, 5))]
+    kept = json.loads(results(runs, ""))["runs"]
+    assert [one["alarm"] for one in kept] == ["will not train", None, None, None]
+    assert all("probed" in one for one in kept)
+    kept = json.loads(results([*runs, make_run("fifth", seed=9)], ""))["runs"]
+    assert len(kept) == 5 and not any("probed" in one for one in kept)
