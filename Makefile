@@ -3,8 +3,9 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 OPTIONS ?=# settings for the demo's runs, e.g. make demo OPTIONS="--max_iters=50 --warmup_iters=5"
+MUTANTS ?=# options of tests/mutants, see python -m tests.mutants --help
 
-.PHONY: demo test test-slow setup clean
+.PHONY: demo test test-slow mutants setup clean
 
 demo: setup
 	$(RUN) compare.py config/laptop.py --arms pre,none $(OPTIONS) --page runs/laptop.html
@@ -19,6 +20,10 @@ test: setup
 
 test-slow: setup
 	$(RUN) -m pytest -m slow
+
+# Hours: make mutants MUTANTS="--sample 30 --jobs 2" tries some of them; what is known is not run again.
+mutants: setup
+	$(RUN) -m tests.mutants $(MUTANTS)
 
 setup: .venv/installed
 
