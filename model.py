@@ -93,7 +93,7 @@ class GPTConfig:
         if self.vocab_size < 0:
             found.append(f"vocab_size={self.vocab_size}: must not be negative (0 takes the dataset's)")
         kv_heads = self.n_kv_head or self.n_head
-        if kv_heads < 1 or self.n_head % kv_heads:
+        if self.n_head >= 1 and (kv_heads < 1 or self.n_head % kv_heads):
             found.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
         if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
             width = self.n_embd // self.n_head
