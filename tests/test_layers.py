@@ -1,4 +1,4 @@
-"""The parts of a block against plain loops: attention, MLP, norms, dropout, and what their matrices start as."""
+"""The parts of a block against plain loops: attention, MLP, norms, dropout, and how matrices start."""
 
 import math
 

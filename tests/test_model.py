@@ -8,7 +8,6 @@ from torch import nn
 from model import GPT
 from reslab.kvcache import KVCache, context_start
 from reslab.residual import WIRINGS
-from reslab.sampling import pick_token
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
@@ -76,9 +75,6 @@ def run_blocks(model, x):
     for block in model.blocks:
         stream = block(stream)
     return model.blocks[-1].mlp_residual.close(stream)
-
-
-IDENTITIES = [name for name, wiring in WIRINGS.items() if wiring.has_identity]
 
 
 def test_arms_and_depths_start_from_the_same_draws():
@@ -181,17 +177,3 @@ def test_activations_computed_again_change_no_bit(wiring):
         model(IDS, TARGETS)[1].backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
-
-
-def test_top_k_and_top_p_keep_only_the_likeliest():
-    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
-
-    def drawn(**limits):
-        ids = pick_token(logits, generator=torch.Generator().manual_seed(0), **limits)
-        return torch.bincount(ids, minlength=4) / 4000
-
-    assert (drawn() > 0).all()
-    assert (drawn(top_k=2) > 0).tolist() == [True, True, False, False]
-    assert (drawn(top_p=0.81) > 0).tolist() == [True, True, True, False]
-    assert (drawn(top_p=0.01) > 0).tolist() == [True, False, False, False]
-    assert drawn(temperature=0.5)[0].item() == pytest.approx(0.25 / 0.365, abs=0.03)
