@@ -192,7 +192,7 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
     assert model.config.bos_token_id is model.generation_config.eos_token_id is None
 
 
-def test_what_was_written_wrong_is_found(tmp_path, monkeypatch):
+def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
     """Against the run itself: other weights by a little, and a tokenizer with two ids exchanged."""
     ours, real = GPT(tiny_config(vocab_size=256)).eval(), pretrained.to_transformers
 
@@ -205,6 +205,10 @@ def test_what_was_written_wrong_is_found(tmp_path, monkeypatch):
         patch.setattr(pretrained, "to_transformers", bent)
         with pytest.raises(ValueError, match=r"the logits of what was written differ by .*nothing was kept"):
             export.write(tmp_path / "a", ours, ByteTokenizer())
+        train(train_config(max_iters=1))
+        with pytest.raises(ValueError, match="nothing was kept"):
+            export.main([str(tmp_path / "run"), str(tmp_path / "out")])
+        assert {path.name for path in tmp_path.iterdir()} == {"a", "run"}
     other = BPETokenizer("x", BPE.pattern, {bytes([byte ^ 1]): byte for byte in range(256)})
     made = export.make_tokenizer(other, ours)
     monkeypatch.setattr(export, "make_tokenizer", lambda *_: made)

@@ -208,6 +208,7 @@ CHANGES = {
     "init": ({"init": "fan_in", "n_layer": 3}, None),
     "a shorter context": ({"block_size": 4}, None),
     "no skips": ({"residual": "none"}, None),
+    "no skips, a shorter context": ({"residual": "none", "block_size": 4}, None),
     "no skips of one kind": ({"mlp_residual": "none"}, None),
     "weaker skips": ({"residual": "scaled", "residual_scale": 0.9}, None),
     "a longer context": ({"block_size": 32}, "block_size=32: the model in .* has 16"),

@@ -107,6 +107,11 @@ def test_what_cannot_be_built_is_named():
         GPT(tiny_config(residual="skip"))
     with pytest.raises(ValueError, match="9 tokens: block_size is 8"):
         tiny_model()(torch.zeros(1, 9, dtype=torch.long))
+    model = tiny_model()
+    caches = [KVCache(20) for _ in model.blocks]
+    model.trunk(IDS, caches)
+    with pytest.raises(ValueError, match="9 tokens: block_size is 8"):
+        model.trunk(IDS[:, :1], caches)
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)

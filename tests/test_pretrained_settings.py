@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import tiny_config
+from tokenizers import processors
 
 from model import GPT, GPTConfig
 from reslab import pretrained
+from reslab.hf_tokenizer import to_tokenizers
 from reslab.tokenizer import ByteTokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -138,6 +140,23 @@ def test_without_a_tokenizer_the_size_must_be_the_same(tmp_path, tokenizer, voca
         return
     with pytest.raises(ValueError, match=r"its weights know .*, the dataset's tokenizer is byte"):
         pretrained.fill(path, like, ByteTokenizer().to_json())
+
+
+def test_a_tokenizer_that_adds_a_start_is_the_same_tokenizer(tmp_path):
+    """A sentence starts with a special token in many of theirs; what the text itself becomes is compared."""
+    model, made = save_ours(tmp_path), to_tokenizers(ByteTokenizer())
+    letter = made.id_to_token(7)
+    made.post_processor = processors.TemplateProcessing(single=f"{letter} $A", special_tokens=[(letter, 7)])
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(tmp_path)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path)("a").input_ids == [7, 97]
+    pretrained.fill(str(tmp_path), model, BYTE)
+
+
+def test_a_model_of_theirs_comes_without_dropout():
+    model = GPT(tiny_config(dropout=0.5)).eval()
+    theirs, ids = pretrained.to_transformers(model), torch.arange(8)[None]
+    assert theirs.config.attn_pdrop == 0.5 and not theirs.training
+    assert (theirs(ids).logits - model(ids)[0]).abs().max() < 1e-5
 
 
 def test_what_is_foreign_is_seen_by_its_files(tmp_path):

@@ -118,7 +118,7 @@ def test_a_stack_computes_its_equation(wiring):
     """With parameters far from where they start, so that no term is 0 and no factor 1."""
     model = tiny_model(residual=wiring, residual_scale=0.7)
     x = torch.randn(2, 8, 16, dtype=torch.float64)
-    assert torch.allclose(run_blocks(model, x), STACKS[wiring](model, x), rtol=1e-9, atol=1e-9)
+    assert torch.allclose(run_blocks(model, x), STACKS[wiring](model, x), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)
