@@ -1,5 +1,7 @@
 """The attention kernels agree, and what is compiled once serves every layer."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,6 +36,23 @@ def test_products_of_matrices_are_the_attention_of_torch():
     assert errors[1] < 2 * errors[0] < 0.02
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(run(attention.attend, torch.bfloat16), run(attention.attend, torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 5), (2, 2), (7, 7)])
+@pytest.mark.parametrize("short", [512, 3])
+def test_whatever_is_fastest_computes_the_same(monkeypatch, dtype, learns, T, S, short):
+    """Several queries see what is before them, one alone sees all keys; by plain loops."""
+    monkeypatch.setattr(attention, "SHORT", short)
+    q, k, v = (torch.randn(2, 3, size, 8, dtype=torch.float64).to(dtype) for size in (T, S, S))
+    y = attention.attend(q.clone().requires_grad_(learns), k, v, T > 1, 0.0)
+    for b, h, t in itertools.product(range(2), range(3), range(T)):
+        seen = range(t + 1) if T > 1 else range(S)
+        scores = [(q[b, h, t].double() @ k[b, h, s].double()).item() / 8**0.5 for s in seen]
+        weights = torch.tensor(scores, dtype=torch.float64).softmax(0)
+        expected = sum(w * v[b, h, s].double() for w, s in zip(weights, seen, strict=True))
+        assert torch.allclose(y[b, h, t].double(), expected, atol=0.03 if dtype == torch.bfloat16 else 1e-5)
 
 
 def test_dropped_weights_are_as_many_as_asked_for():

@@ -6,10 +6,11 @@ import pytest
 import torch
 from conftest import run_python
 
-from model import GPT, GPTConfig
+from model import GPT
 from reslab import attention
 from reslab.budget import SHAPES, Shape, activation_bytes, kept_bytes, sent_bytes, state_bytes
-from reslab.optimizer import OptimConfig, make_optimizer
+from reslab.optimizer import make_optimizer
+from reslab.run.settings import GPTConfig, OptimConfig
 
 TINY = Shape(n_layer=4, n_embd=64, n_head=2, vocab_size=64, block_size=32, batch_size=2)
 

@@ -12,8 +12,9 @@ from conftest import tiny_config
 import sample
 from model import GPT
 from reslab import checkpoint
-from reslab.optimizer import OptimConfig, make_optimizer
+from reslab.optimizer import make_optimizer
 from reslab.run.config import MachineError
+from reslab.run.settings import OptimConfig
 
 
 def saved(folder: Path, step: int, seed: int = 0) -> GPT:

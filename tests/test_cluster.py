@@ -10,7 +10,7 @@ from conftest import ROOT
 
 import compare
 from reslab import cluster
-from reslab.run.config import UsageError
+from reslab.run.configfile import UsageError
 from reslab.runlog import read_run
 from reslab.training import grid as grids
 

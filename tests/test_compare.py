@@ -84,7 +84,7 @@ def finished(tmp_path, **changes) -> Path:
 
 
 def compare_config():
-    from train import TrainConfig
+    from reslab.run.settings import TrainConfig
 
     return TrainConfig
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import GPT
 from reslab import device, memory
-from train import train
+from reslab.training.loop import train
 
 IDS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(2))

@@ -1,5 +1,6 @@
 """The autopsy: every figure against a second way to get it."""
 
+import itertools
 import math
 
 import pytest
@@ -36,17 +37,6 @@ def test_a_lesion_is_the_model_without_that_block_and_heals(wiring):
     assert torch.equal(dissection.window_losses(model, IDS, TARGETS), whole)
 
 
-def test_a_silent_sublayer_costs_nothing_to_lose():
-    model = tiny_model()
-    with torch.no_grad():
-        model.blocks[1].mlp.c_proj.weight.zero_()
-        model.blocks[1].mlp.c_proj.bias.zero_()
-    report = dissection.lesions(model, IDS, TARGETS)
-    assert report["mlp"][1]["delta"] == 0.0
-    assert abs(report["mlp"][0]["delta"]) > 1e-3
-    assert report["attn"][1] == report["block"][1]
-
-
 @pytest.mark.parametrize("wiring", SPLITTING)
 def test_the_paths_sum_to_the_gradient(wiring):
     report = dissection.path_lengths(tiny_model(residual=wiring), IDS[:1], TARGETS[:1])
@@ -63,21 +53,6 @@ def test_without_skips_every_path_passes_all_branches():
     assert min(with_skips["norms"]) > 0
 
 
-def test_the_jacobian_is_the_slope_and_multiplies_up():
-    model = tiny_model()
-    report = dissection.jacobians(model, IDS[:1, :3])
-    x = (model.wte(IDS[:1, :3]) + model.wpe.weight[:3]).detach()
-    products = torch.eye(48, dtype=torch.float64)
-    for block, found in zip(model.blocks, report, strict=True):
-        J = dissection.block_jacobian(block, x)
-        h = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-        slope = (block(x + 1e-6 * h) - block(x - 1e-6 * h)).flatten() / 2e-6
-        assert torch.allclose(J @ h.flatten(), slope, rtol=1e-5, atol=1e-7)
-        products = J @ products
-        assert found["product"]["largest"] == pytest.approx(torch.linalg.matrix_norm(products, 2).item())
-        x = block(x).detach()
-
-
 def test_the_skip_block_is_the_plain_block_plus_the_identity():
     """On the same weights, for one sublayer: J of x + F(N(x)) is I + J_F."""
     pre, none = tiny_model(residual="pre"), tiny_model(residual="none")
@@ -89,22 +64,168 @@ def test_the_skip_block_is_the_plain_block_plus_the_identity():
     assert (difference - torch.eye(48, dtype=torch.float64)).abs().max() < 1e-12
 
 
-def test_the_lens_ends_with_the_models_own_loss():
+def singular_values(J) -> list[float]:
+    """From the largest down, as roots of the eigenvalues of J^T J."""
+    return torch.linalg.eigvalsh(J.T @ J).clamp(min=0).sqrt().flip(0).tolist()
+
+
+def test_jacobians_are_those_of_the_blocks_and_of_the_stack_so_far():
     model = tiny_model()
-    losses, tokens = dissection.logit_lens(model, IDS, TARGETS)
-    assert losses[-1] == pytest.approx(model(IDS, TARGETS)[1].item(), abs=1e-12)
-    assert torch.equal(tokens[-1], model(IDS)[0].argmax(-1))
-    assert len(losses) == 4 and tokens.shape == (4, 6, 8)
+    ids = IDS[:1, :2]
+    report = dissection.jacobians(model, ids)
+    first = model.embed(ids).detach()
+
+    def slope(function, x):
+        """dy/dx by differences, one column at a time."""
+        steps = 1e-5 * torch.eye(x.numel(), dtype=torch.float64).view(-1, *x.shape)
+        return torch.stack([(function(x + h) - function(x - h)).flatten() / 2e-5 for h in steps], dim=1)
+
+    with torch.no_grad():
+        x = first
+        for layer, (block, found) in enumerate(zip(model.blocks, report, strict=True)):
+            stack = torch.nn.Sequential(*model.blocks[: layer + 1])
+            for values, J in ((found, slope(block, x)), (found["product"], slope(stack, first))):
+                expected = singular_values(J)
+                wanted = [values[key] for key in ("largest", "median", "smallest")]
+                near = [expected[0], expected[16], expected[-1]]  # of 32 the lower middle one
+                assert wanted == pytest.approx(near, rel=1e-3, abs=1e-6)
+            x = block(x)
+        h = torch.randn_like(first)
+        J = dissection.block_jacobian(model.blocks[0], first)
+        slope = (model.blocks[0](first + 1e-6 * h) - model.blocks[0](first - 1e-6 * h)).flatten() / 2e-6
+        assert torch.allclose(J @ h.flatten(), slope, rtol=1e-5, atol=1e-7)
 
 
-def test_perturbations_move_only_what_comes_after():
-    moved = torch.tensor(dissection.perturbation(tiny_model(), IDS))
-    assert (moved.tril(-1) == 0).all() and (moved[torch.ones(8, 8).triu() > 0] > 0).all()
+class Times(torch.nn.Module):
+    """A branch F(x) = factor x, whose paths are known."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
 
 
-def test_block_influence_of_a_silent_block_is_zero():
+@pytest.mark.parametrize(("wiring", "skip"), [("pre", 1.0), ("scaled", -0.5), ("none", 0.0)])
+def test_paths_of_linear_branches_are_the_terms_of_the_product(wiring, skip):
+    """(s + c_1) ... (s + c_2L), sorted by how many c a term holds."""
+    model = tiny_model(residual=wiring, residual_scale=skip)
+    factors = [0.3, -0.2, 0.7, 0.5, -1.1, 0.4]
+    for k, block in enumerate(model.blocks):
+        block.attn, block.mlp = Times(factors[2 * k]), Times(factors[2 * k + 1])
+        block.attn_residual.norm = block.mlp_residual.norm = torch.nn.Identity()
+    report = dissection.path_lengths(model, IDS[:2], TARGETS[:2])
+    terms = [
+        skip ** (6 - k) * sum(math.prod(chosen) for chosen in itertools.combinations(factors, k))
+        for k in range(7)
+    ]
+    whole = math.prod(skip + c for c in factors)
+    end = (model.embed(IDS[:2]) * whole).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.head(end, TARGETS[:2])[1], end)
+    size = gradient.norm().item()
+    assert report["norms"] == pytest.approx([abs(term) * size for term in terms], rel=1e-6, abs=1e-15)
+    assert report["total"] == pytest.approx(abs(whole) * size)
+    assert report["error"] < 1e-12
+
+
+def test_an_error_of_the_paths_would_show():
+    """Where a branch is not the same function twice, the parts do not sum to the gradient."""
+    model = tiny_model()
+    model.blocks[1].mlp.register_forward_hook(lambda m, args, y: y * torch.rand(()).double())
+    assert dissection.path_lengths(model, IDS[:1], TARGETS[:1])["error"] > 1e-4
+
+
+def streams_of(model):
+    """Before each block and after the last, with no hook."""
+    streams = [model.embed(IDS)]
+    for block in model.blocks:
+        streams.append(block(streams[-1]))
+    return streams
+
+
+def test_influence_and_lens_are_read_off_the_streams_token_by_token():
+    model = tiny_model(tie_weights=False)
+    with torch.no_grad():
+        streams = streams_of(model)
+        influence = []
+        for a, b in itertools.pairwise(streams):
+            pairs = zip(a.view(-1, 16), b.view(-1, 16), strict=True)
+            cosines = [u @ v / (u.norm() * v.norm()) for u, v in pairs]
+            influence.append(1 - sum(cosines).item() / 48)
+        assert dissection.block_influence(model, IDS, TARGETS) == pytest.approx(influence)
+        losses, tokens = dissection.logit_lens(model, IDS, TARGETS)
+        for layer, stream in enumerate(streams):
+            logits = model.ln_f(stream) @ model.lm_head.weight.T
+            surprise = -logits.log_softmax(-1).gather(2, TARGETS[..., None]).mean()
+            assert losses[layer] == pytest.approx(surprise.item())
+            assert torch.equal(tokens[layer], logits.max(-1).indices)
+        assert len(losses) == len(tokens) == 4
     assert dissection.block_influence(tiny_model(residual="silent"), IDS, TARGETS) == pytest.approx([0, 0, 0])
-    assert min(dissection.block_influence(tiny_model(), IDS, TARGETS)) > 1e-3
+
+
+def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
+    model, moved = tiny_model(), dissection.perturbation(tiny_model(), IDS)
+    assert IDS.max() == 18  # whose next is 0
+    with torch.no_grad():
+        whole = model(IDS)[0]
+        for p in range(8):
+            other = IDS.clone()
+            for window in range(6):
+                other[window, p] = (IDS[window, p].item() + 1) % 19
+            changed = model(other)[0]
+            for t in range(8):
+                shares = [
+                    ((changed[b, t] - whole[b, t]).norm() / whole[b, t].norm()).item() for b in range(6)
+                ]
+                assert moved[p][t] == pytest.approx(sum(shares) / 6, abs=1e-12)
+                assert (moved[p][t] == 0) == (t < p)
+
+
+def losses_by_hand(model, skipped=(), only=""):
+    """Mean loss of each window, the blocks of `skipped` (or their `only` sublayer) left out."""
+    x = model.embed(IDS)
+    for layer, block in enumerate(model.blocks):
+        if layer not in skipped or only == "mlp":
+            x = block.attn_residual(x, block.attn)
+        if layer not in skipped or only == "attn":
+            x = block.mlp_residual(x, block.mlp)
+    scores = model.head(x)[0].log_softmax(-1)
+    return -scores.gather(2, TARGETS[..., None])[..., 0].mean(1)
+
+
+def test_lesions_of_every_kind_are_paired_window_by_window():
+    model = tiny_model()
+    report = dissection.lesions(model, IDS, TARGETS, draws=4)
+    with torch.no_grad():
+        whole = losses_by_hand(model)
+
+        def expect(found, losses):
+            assert found["delta"] == pytest.approx(losses.mean().item(), abs=1e-6)
+            spread = losses.sub(losses.mean()).square().sum().div(5).sqrt().item()
+            assert found["se"] == pytest.approx(spread / math.sqrt(6), abs=1e-6)
+
+        expect(report["loss"], whole)
+        for layer in range(3):
+            for kind in ("block", "attn", "mlp"):
+                only = "" if kind == "block" else kind
+                expect(report[kind][layer], losses_by_hand(model, [layer], only) - whole)
+        expect(report["random"][-1], losses_by_hand(model, [0, 1, 2]) - whole)
+        assert [one["removed"] for one in report["random"]] == [1, 2, 3]
+        for count in (1, 2):  # four draws of sets of this size: which ones shows in mean and error
+            costs = [
+                (losses_by_hand(model, chosen) - whole).mean().item()
+                for chosen in itertools.combinations(range(3), count)
+            ]
+            found, fits = report["random"][count - 1], []
+            for chosen in itertools.combinations_with_replacement(costs, 4):
+                mean = sum(chosen) / 4
+                spread = math.sqrt(sum((cost - mean) ** 2 for cost in chosen) / 3)
+                fits.append((mean, spread / 2))
+            assert any((found["delta"], found["se"]) == pytest.approx(fit, rel=1e-4) for fit in fits)
+            assert found["se"] > 0
+    alike = dissection.lesions(model, IDS, TARGETS, draws=1)["random"]
+    assert all(one["se"] > 0 for one in alike)  # of one set alone: over windows
 
 
 def test_wirings_without_a_split_say_so():
@@ -112,4 +233,5 @@ def test_wirings_without_a_split_say_so():
         dissection.path_lengths(tiny_model(residual="post"), IDS[:1], TARGETS[:1])
     with pytest.raises(ValueError, match="carries parallel streams has no single Jacobian"):
         dissection.jacobians(tiny_model(residual="hyper"), IDS[:1])
-    assert not dissection.can_lesion(tiny_model(residual="dense"))
+    able = {name for name in WIRINGS if dissection.can_lesion(tiny_model(residual=name))}
+    assert able == set(WIRINGS) - {"dense", "attention_residual"}

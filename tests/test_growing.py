@@ -15,7 +15,7 @@ from reslab.dataset import TokenDataset, same_data
 from reslab.documents import Plan, prepare
 from reslab.runlog import read_run
 from reslab.source import Source
-from train import train
+from reslab.training.loop import train
 
 TEXTS = [f"Document {i} of them. " * (1 + i % 9) for i in range(900)]
 SIZES = (20_000, 50_000, None)

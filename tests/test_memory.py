@@ -71,3 +71,57 @@ def test_only_every_kth_stream_is_kept():
 
     slopes = [(held(40, again) - held(20, again)) / 20 for again in (False, True)]
     assert slopes[1] < slopes[0] / 4
+
+
+@pytest.mark.parametrize(
+    ("blocks", "size"), [(1, 1), (16, 1), (35, 1), (64, 2), (144, 3), (400, 5), (1024, 8)]
+)
+def test_segments_balance_what_is_kept_with_what_is_computed_again(blocks, size):
+    """Of all k, L / k streams and k blocks of HEAVY streams are near the fewest; each block runs once."""
+    cost = {k: blocks / k + memory.HEAVY * k for k in range(1, blocks + 1)}
+    assert memory.segment_size(blocks) == size and cost[size] <= 1.05 * min(cost.values())
+    seen = []
+    stack = [lambda x, k=k: seen.append(k) or x + k for k in range(blocks)]
+    out = memory.run_checkpointed(stack, torch.zeros(1))
+    assert seen == list(range(blocks)) and out.item() == sum(range(blocks))
+
+
+def test_logits_are_large_from_their_bytes_on(monkeypatch):
+    monkeypatch.setattr(memory, "LARGE", {"cpu": 3 * 8 * 19 * 4})
+    x, weight = torch.zeros(3, 8, 16), torch.zeros(19, 16)
+    assert not memory.is_large(x, weight) and memory.is_large(x, torch.zeros(20, 16))
+    assert memory.is_large(torch.zeros(4, 8, 16), weight)
+    elsewhere = torch.zeros(4, 8, 16, device="meta")  # a device without an entry is taken for a CPU
+    assert memory.is_large(elsewhere, weight)
+
+
+@pytest.mark.parametrize("room", [1, 4 * 19, 4 * 19 * 5, 4 * 19 * 100])
+@pytest.mark.parametrize("torchs_own", [True, False])
+def test_a_chunk_is_as_large_as_its_room_and_at_least_one_token(monkeypatch, room, torchs_own):
+    monkeypatch.setattr(memory, "CHUNK", room)
+    if not torchs_own:
+        monkeypatch.delattr(torch.nn.functional, "linear_cross_entropy", raising=False)
+    sizes, real = [], torch.nn.functional.linear
+
+    def watched(x, weight):
+        sizes.append(len(x))
+        return real(x, weight)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    x, weight = torch.randn(3, 8, 16), torch.randn(19, 16)
+    expected = torch.nn.functional.cross_entropy((x @ weight.T).flatten(0, 1), TARGETS.flatten())
+    assert memory.linear_cross_entropy(x, weight, TARGETS).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert memory.token_losses(x, weight, TARGETS).mean().item() == pytest.approx(expected.item(), rel=1e-5)
+    largest = max(1, min(24, room // 76))
+    assert max(sizes) == largest and sum(sizes) == (24 if torchs_own else 48)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_loss_of_half_precision_logits_has_the_digits_of_float32(dtype):
+    logits = (3 * torch.randn(3, 8, 19)).to(dtype)
+    for reduction in ("mean", "sum", "none"):
+        loss = memory.cross_entropy(logits, TARGETS, reduction)
+        expected = torch.nn.functional.cross_entropy(
+            logits.double().transpose(1, 2), TARGETS, reduction=reduction
+        )
+        assert loss.dtype == torch.float32 and torch.allclose(loss.double(), expected, rtol=1e-5)

@@ -10,9 +10,11 @@ from torch import nn
 from model import GPT
 from reslab.dataset import open_dataset
 from reslab.muon import Muon, orthogonal
-from reslab.optimizer import OptimConfig, make_optimizer, set_learning_rate
+from reslab.optimizer import make_optimizer, set_learning_rate
+from reslab.run.settings import OptimConfig
+from reslab.training.loop import train
+from reslab.training.step import make_state, train_step
 from reslab.trainstate import restore
-from train import make_state, train, train_step
 
 
 @pytest.mark.parametrize(("adjust", "match"), [("original", False), ("match_rms_adamw", True)])

@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, tiny_config
-from torch import nn
 
 import autopsy
-import export
 from compare import read_arguments
-from model import GPT, GPTConfig
-from reslab import exporting, pretrained
+from model import GPT
+from reslab import pretrained
 from reslab.corpus import write_dataset
 from reslab.hf_tokenizer import to_tokenizers
+from reslab.run.settings import GPTConfig
 from reslab.runlog import read_run
-from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
+from reslab.tokenizer import CharTokenizer
 from reslab.training.grid import plan
 from reslab.training.load import load
 from reslab.training.loop import train
@@ -270,109 +269,3 @@ def test_compare_knows_the_cells_of_an_imported_model(train_config, byte_dataset
     assert plan(args, places, settings) == cells  # finished cells are the same runs, not others
     losses = [read_run(folder).last("val/loss") for folder, _ in cells]
     assert losses[0] != losses[1]
-
-
-MODELS = {
-    "gpt2": ({}, "gpt2"),
-    "gpt2 without biases, head apart": ({"bias": False, "tie_weights": False}, "gpt2"),
-    "gpt2 with squared ReLU": ({"mlp": "relu2"}, "gpt2"),
-    "llama": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False}, "llama"),
-    "llama with biases": (
-        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_kv_head": 1, "tie_weights": False},
-        "llama",
-    ),
-    "qwen3": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False, "qk_norm": True}, "qwen3"),
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
-    changes, kind = MODELS[name]
-    torch.manual_seed(0)
-    ours = GPT(tiny_config(vocab_size=256, block_size=32, **changes)).eval()
-    with torch.no_grad():
-        for parameter in ours.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    assert exporting.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
-    assert theirs.config.model_type == kind and apart(ours, theirs, 256) < 1e-5
-    assert apart(imported(tmp_path / "m", {"kind": "byte"}), theirs, 256) < 1e-5
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        (
-            {"residual": "none"},
-            r"attn_residual=none: GPT-2 .* x \+ F\(N\(x\)\), this wiring: y = F\(N\(x\)\)",
-        ),
-        ({"mlp_residual": "none"}, "mlp_residual=none"),
-        (
-            {"norm": "rmsnorm"},
-            "norm=rmsnorm, mlp=gelu, pos=learned: GPT-2 has layernorm.*no model here has this mix",
-        ),
-        ({"qk_norm": True}, "qk_norm=True, n_kv_head=0: GPT-2 has neither"),
-        ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "qk_norm": True}, "Qwen3 has no biases"),
-    ],
-)
-def test_what_transformers_can_not_express_is_refused(changes, reason):
-    with pytest.raises(ValueError, match=reason):
-        pretrained.to_transformers(GPT(tiny_config(**changes)))
-
-
-@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
-def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
-    tokenizer = {
-        "char": lambda: CharTokenizer(TEXT),
-        "byte": ByteTokenizer,
-        "bpe": lambda: train_bpe([TEXT], 300),
-    }[kind]()
-    model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
-    exporting.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
-    assert theirs.decode(theirs(TEXT).input_ids) == TEXT
-    if kind == "char":
-        with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
-            theirs("Ω")
-
-
-def test_words_cut_by_another_pattern_are_refused():
-    other = BPETokenizer("mine", r"\w+|\W", {bytes([byte]): byte for byte in range(256)})
-    with pytest.raises(ValueError, match="tokenizer=mine: only characters, bytes and words cut as GPT-2"):
-        to_tokenizers(other)
-
-
-@pytest.mark.skipif(
-    not MERGES.exists() and "TIKTOKEN_CACHE_DIR" not in os.environ, reason="needs GPT-2's merges"
-)
-def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
-    from reslab.tokenizer import GPT2Tokenizer
-
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
-    made = exporting.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
-    assert made(TEXT).input_ids == GPT2Tokenizer().encode(TEXT).tolist()
-    assert made.convert_tokens_to_ids("<|endoftext|>") == made.eos_token_id == 50_256 and len(made) == 50_257
-
-
-def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path, capsys, monkeypatch):
-    train(train_config(max_iters=2))
-    folder = tmp_path / "out"
-    words = [str(tmp_path / "run"), str(folder)]
-    assert export.main(words) == 0
-    assert "as gpt2" in capsys.readouterr().out
-    made = (folder / "model.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="exists, and nothing is replaced unasked; give --overwrite"):
-        export.main(words)
-    with monkeypatch.context() as broken:
-        broken.setattr(
-            nn.Module, "load_state_dict", lambda *a, **k: (_ for _ in ()).throw(ValueError("broken"))
-        )
-        with pytest.raises(ValueError):
-            export.main([*words, "--overwrite"])
-    assert (folder / "model.safetensors").read_bytes() == made
-    assert export.main([*words, "--overwrite"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(ValueError, match="it holds no exported model; choose another DIR"):
-        export.main([words[0], str(tmp_path / "mine"), "--overwrite"])

@@ -50,3 +50,15 @@ def test_a_profile_names_every_kind_and_changes_no_loss(train_config, tmp_path, 
         for config in (plain, traced)
     ]
     assert losses[0] == losses[1]
+
+
+def test_every_rank_is_measured_against_its_own_peak(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    model = GPT(tiny_config())
+    work = flops.per_token(model)
+    most = 989e12 / work  # tokens per second at the peak
+    assert flops.meter(model, "cuda:0", ranks=4)(most) == 0.25
+    assert flops.meter(model, "cuda", ranks=1)(most / 2) == 0.5
+    assert flops.meter(model, "cpu") is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Potato 9000")
+    assert flops.meter(model, "cuda")(most) is None

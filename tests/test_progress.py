@@ -15,7 +15,7 @@ import pytest
 import train as door
 from reslab.progress import Progress, Stop, resume_command
 from reslab.runlog import read_run
-from train import train
+from reslab.training.loop import train
 
 ROW = {"train/loss": 1.25, "train/loss_se": 0.5, "val/loss": 2.75, "val/loss_se": 0.125}
 

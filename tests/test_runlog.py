@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from reslab.configure import MachineError
 from runs_by_hand import write_run
 
 from reslab import outcome
-from reslab.configure import MachineError
 from reslab.lock import only_one
 from reslab.runlog import RunLog, changes, claim, read_run, write_atomically, write_config
 

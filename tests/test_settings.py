@@ -19,7 +19,8 @@ from reslab.layers import ACTIVATIONS, NORMS
 from reslab.optimizer import OPTIMIZERS, SCHEDULES
 from reslab.pagedata import page_data
 from reslab.residual import WIRINGS
-from reslab.run.config import UsageError, parse
+from reslab.run.config import parse
+from reslab.run.configfile import UsageError
 from reslab.run.fields import Experiment, Role, flat, from_flat, keys_of, settings, with_part, with_role
 from reslab.run.options import AutopsyConfig, BenchConfig, CompareConfig, ExportConfig, SampleConfig
 from reslab.run.settings import GPTConfig, OptimConfig, TrainConfig

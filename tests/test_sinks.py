@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from reslab import sinks
-from reslab.run.config import UsageError
+from reslab.run.configfile import UsageError
 from reslab.runlog import read_run
 from reslab.sinks import picture
 from reslab.training import loop as door

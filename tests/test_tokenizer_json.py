@@ -13,7 +13,7 @@ from reslab.documents import Plan, prepare
 from reslab.hf_tokenizer import to_tokenizers
 from reslab.source import Source
 from reslab.tokenizer import make_tokenizer, tokenizer_from_json
-from train import train
+from reslab.training.loop import train
 
 TEXT = "the größer cat 日本 sat\n\ton the 😀 mat, and <|end|> is a word. " * 60
 

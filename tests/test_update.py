@@ -13,7 +13,8 @@ import train as door
 from reslab.dataset import TokenDataset
 from reslab.progress import Progress
 from reslab.runlog import read_run
-from train import make_state, train, train_step
+from reslab.training.loop import train
+from reslab.training.step import make_state, train_step
 
 WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from model import GPT, GPTConfig
+from model import GPT
 from reslab import checkpoint
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
-from reslab.optimizer import OptimConfig, make_optimizer
+from reslab.optimizer import make_optimizer
+from reslab.run.settings import GPTConfig, OptimConfig
 
 
 def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:

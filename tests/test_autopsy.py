@@ -1,0 +1,176 @@
+"""autopsy.py: the report holds what dissection.py finds, and its lines what the report holds."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_config
+
+import autopsy
+from autopsy import examine, lens_text, tell
+from model import GPT
+from reslab import dissection
+from reslab.corpus import write_dataset
+from reslab.dataset import TokenDataset
+from reslab.residual import WIRINGS
+from reslab.run.options import AutopsyConfig
+from reslab.runlog import read_run
+from reslab.tokenizer import ByteTokenizer
+from reslab.training.load import load
+from reslab.training.loop import train
+
+CONFIG = AutopsyConfig(windows=6, tokens=3, draws=2)
+
+
+@pytest.fixture
+def dataset(dataset_folder):
+    return TokenDataset(dataset_folder, 8, 1)
+
+
+def model_for(dataset, **changes):
+    model = GPT(tiny_config(vocab_size=dataset.vocab_size, **changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def test_a_report_holds_what_the_functions_give(dataset):
+    model = model_for(dataset)
+    before = copy.deepcopy(model.state_dict())
+    report = examine(model, dataset, CONFIG)
+    rows = [dataset.ids["val"][s : s + 9].astype("int64") for s in dataset.eval_starts("val", 6)]
+    ids = torch.tensor([row.tolist() for row in rows])
+    x, y, exact = ids[:, :-1], ids[:, 1:], copy.deepcopy(model).double()
+    losses, tokens = dissection.logit_lens(model, x[:4], y[:4])
+    assert report == {
+        "layers": 3,
+        "lesions": dissection.lesions(model, x, y, draws=2),
+        "influence": dissection.block_influence(model, x[:4], y[:4]),
+        "lens": losses,
+        "lens_text": lens_text(dataset.tokenizer, x[0], tokens[:, 0]),
+        "perturbation": dissection.perturbation(exact, x[:4]),
+        "jacobians": dissection.jacobians(exact, x[:1, :3]),
+        "paths": dissection.path_lengths(exact, x[:1, :3], y[:1, :3]),
+    }
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_a_report_leaves_out_what_a_wiring_has_not(dataset, wiring):
+    report = examine(model_for(dataset, residual=wiring), dataset, CONFIG)
+    single = WIRINGS[wiring].stream == "x"
+    assert ("lesions" in report) == (wiring not in ("dense", "attention_residual"))
+    assert ("jacobians" in report) == single
+    assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "highway"))
+    rows, said = tell(report)
+    assert len(rows) == 3 and len(said) == (2 if "paths" in report else 1)
+
+
+# Every number differs from every other, so that one in another's place shows.
+HAND = {
+    "layers": 2,
+    "influence": [0.125, 0.25],
+    "lens": [4.5, 3.5, 2.5],
+    "lens_text": "",
+    "lesions": {
+        "block": [{"delta": 1.5, "se": 0.011}, {"delta": -0.25, "se": 0.012}],
+        "attn": [{"delta": 0.75, "se": 0.013}, {"delta": 0.875, "se": 0.014}],
+        "mlp": [{"delta": 0.375, "se": 0.015}, {"delta": 0.625, "se": 0.016}],
+    },
+    "perturbation": [[9.0, 0.2, 0.4], [0.0, 8.0, 0.05], [0.0, 0.0, 7.0]],
+    "jacobians": [
+        {
+            "smallest": 1,
+            "median": 2,
+            "largest": 3,
+            "product": {"smallest": 0.1, "median": 0.2, "largest": 0.3},
+        },
+        {
+            "smallest": 4,
+            "median": 5,
+            "largest": 6,
+            "product": {"smallest": 0.4, "median": 0.5, "largest": 0.6},
+        },
+    ],
+    "paths": {"norms": [0.031, 0.2, 0.3, 0.4, 0.052], "total": 0.061, "error": 2e-12},
+}
+
+
+def test_a_row_tells_the_numbers_of_its_layer():
+    rows, said = tell(HAND)
+    assert rows == [
+        {
+            "layer": "0",
+            "influence": "0.125",
+            "lens loss before": "4.500",
+            "without block": "+1.500 ± 0.011",
+            "without attn": "+0.750 ± 0.013",
+            "without mlp": "+0.375 ± 0.015",
+            "dy/dx so far: median": "2.0e-01",
+            "largest": "3.0e-01",
+        },
+        {
+            "layer": "1",
+            "influence": "0.250",
+            "lens loss before": "3.500",
+            "without block": "-0.250 ± 0.012",
+            "without attn": "+0.875 ± 0.014",
+            "without mlp": "+0.625 ± 0.016",
+            "dy/dx so far: median": "5.0e-01",
+            "largest": "6.0e-01",
+        },
+    ]
+    # (0.2 + 0.4) / 2, and of the tokens after it the one that another follows
+    assert re.findall(r"\d\.\de-\d\d", said[0]) == ["3.0e-01", "5.0e-02"]
+    assert re.findall(r"\de[-\d]+|\d\.\de-\d\d", said[1]) == ["6.1e-02", "3.1e-02", "5.2e-02", "2e-12"]
+    assert "all 4 branches 5.2e-02" in said[1] and "passed no branch 3.1e-02" in said[1]
+    alone = tell(HAND | {"perturbation": [[1.0]]})[1][0]
+    assert alone.count("0.0e+00") == 2  # one token has nothing behind it
+
+
+def test_a_lens_shows_its_tokens_under_the_text():
+    ids = torch.tensor(list(b"ab\ncd"))
+    shown = lens_text(ByteTokenizer(), ids, torch.stack([ids + 1, ids + 2]), width=4)
+    assert shown.splitlines() == [
+        "    read  ab·c",
+        "       0  bc\N{VT}d".replace("\N{VT}", "·"),
+        "       1  cd·e",
+    ]
+
+
+@pytest.mark.parametrize(("key", "least"), [("windows", 2), ("tokens", 1), ("draws", 1)])
+def test_settings_are_taken_down_to_their_least(key, least):
+    assert not AutopsyConfig(**{key: least}).faults()
+    assert AutopsyConfig(**{key: least - 1}).faults() == [f"{key}={least - 1}: must be at least {least}"]
+
+
+def test_what_is_printed_is_what_is_kept(train_config, tmp_path, capsys):
+    config = train_config(max_iters=2)
+    train(config)
+    capsys.readouterr()
+    folder, small = Path(config.out_dir), tmp_path / "small.json"
+    assert autopsy.main([str(folder), "--windows=4", "--tokens=2", "--draws=2", f"--json={small}"]) == 0
+    shown, run = capsys.readouterr().out, read_run(folder)
+    report = json.loads((folder / "autopsy.json").read_text(encoding="utf-8"))
+    dataset = TokenDataset(Path(config.dataset), 16, config.seed)
+    expected = examine(load(folder)[0], dataset, AutopsyConfig(windows=4, tokens=2, draws=2))
+    assert report.pop("verdict") == run.last("verdict") == shown.splitlines()[0]
+    assert report == json.loads(json.dumps(expected))
+    kept, (rows, said) = json.loads(small.read_text(encoding="utf-8")), tell(report)
+    assert kept["layers"] == rows and kept["findings"] == said and kept["verdict"] == run.last("verdict")
+    assert kept["paths"] == pytest.approx(report["paths"]["norms"], rel=5e-3)
+    assert kept["machine"] == run.facts["machine"] and kept["git_commit"] == run.facts["git_commit"]
+    assert all(line in shown for line in said) and report["lens_text"] in shown
+
+
+def test_other_data_than_the_runs_are_refused(train_config, tmp_path):
+    write_dataset(tmp_path / "text", lambda: ["some text " * 100], "byte", "one", quiet=True)
+    config = train_config(max_iters=1, dataset=str(tmp_path / "text"))
+    train(config)
+    write_dataset(tmp_path / "text", lambda: ["other text " * 100], "byte", "two", quiet=True)
+    with pytest.raises(ValueError, match=r"not the data that .* was trained on"):
+        autopsy.main([config.out_dir, "--windows=2"])

@@ -1,0 +1,228 @@
+"""Ours as folders of transformers: the same function, the same ids, whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import export
+from model import GPT
+from reslab import pretrained
+from reslab.hf_tokenizer import merges_of, to_tokenizers
+from reslab.run.settings import GPTConfig
+from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
+from reslab.training.loop import train
+
+transformers = pytest.importorskip("transformers")
+MERGES = ROOT.parent / "shared" / "data" / "tiktoken_cache"
+TEXT = "def f(x):\n    return x + F(x)  # naïve ñ 漢字 🙂\r\n\t'tis  1234  \x00 we'll see\n" * 3
+
+
+def imported(source: Path) -> GPT:
+    model = GPT(pretrained.settle(GPTConfig(), str(source)))
+    pretrained.fill(str(source), model, {"kind": "byte"})
+    return model.eval()
+
+
+def apart(ours, theirs, size: int) -> float:
+    ids = torch.randint(size, (2, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return (ours(ids)[0] - theirs(ids).logits).abs().max().item()
+
+
+MODELS = {
+    "gpt2": ({}, "gpt2"),
+    "gpt2 without biases, head apart": ({"bias": False, "tie_weights": False}, "gpt2"),
+    "gpt2 with squared ReLU": ({"mlp": "relu2"}, "gpt2"),
+    "llama": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False}, "llama"),
+    "llama with biases": (
+        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_kv_head": 1, "tie_weights": False},
+        "llama",
+    ),
+    "qwen3": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False, "qk_norm": True}, "qwen3"),
+    "llama with shared keys and a padded vocabulary": (
+        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_head": 4, "n_kv_head": 2, "vocab_size": 300},
+        "llama",
+    ),
+    "gpt2 with a padded vocabulary, head apart": ({"tie_weights": False, "vocab_size": 300}, "gpt2"),
+    "qwen3 with shared keys, another epsilon": (
+        {
+            "norm": "rmsnorm",
+            "mlp": "swiglu",
+            "pos": "rope",
+            "bias": False,
+            "qk_norm": True,
+            "n_head": 4,
+            "n_kv_head": 2,
+            "norm_eps": 1e-2,
+        },
+        "qwen3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
+    changes, kind = MODELS[name]
+    torch.manual_seed(0)
+    ours = GPT(tiny_config(**{"vocab_size": 256, "block_size": 32} | changes)).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    assert export.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
+    assert theirs.config.model_type == kind and apart(ours, theirs, 256) < 1e-5
+    back, there = dict(ours.named_parameters()), dict(imported(tmp_path / "m").named_parameters())
+    assert all(torch.equal(there.pop(name), parameter) for name, parameter in back.items())
+    assert all(name.endswith("bias") and (p == 0).all() for name, p in there.items())  # GPT-2 has them always
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"residual": "none"},
+            r"attn_residual=none: GPT-2 .* x \+ F\(N\(x\)\), this wiring: y = F\(N\(x\)\)",
+        ),
+        ({"mlp_residual": "none"}, "mlp_residual=none"),
+        (
+            {"norm": "rmsnorm"},
+            "norm=rmsnorm, mlp=gelu, pos=learned: GPT-2 has layernorm.*no model here has this mix",
+        ),
+        ({"qk_norm": True}, "qk_norm=True, n_kv_head=0: GPT-2 has neither"),
+        ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "qk_norm": True}, "Qwen3 has no biases"),
+    ],
+)
+def test_what_transformers_can_not_express_is_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        pretrained.to_transformers(GPT(tiny_config(**changes)))
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
+    tokenizer = {
+        "char": lambda: CharTokenizer(TEXT),
+        "byte": ByteTokenizer,
+        "bpe": lambda: train_bpe([TEXT], 300),
+    }[kind]()
+    model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
+    export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
+    assert theirs.decode(theirs(TEXT).input_ids) == TEXT
+    if kind == "char":
+        with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
+            theirs("Ω")
+
+
+def test_words_cut_by_another_pattern_are_refused():
+    other = BPETokenizer("mine", r"\w+|\W", {bytes([byte]): byte for byte in range(256)})
+    with pytest.raises(ValueError, match="tokenizer=mine: only characters, bytes and words cut as GPT-2"):
+        to_tokenizers(other)
+
+
+@pytest.mark.skipif(
+    not MERGES.exists() and "TIKTOKEN_CACHE_DIR" not in os.environ, reason="needs GPT-2's merges"
+)
+def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
+    from reslab.tokenizer import GPT2Tokenizer
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
+    made = export.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
+    assert made(TEXT).input_ids == GPT2Tokenizer().encode(TEXT).tolist()
+    assert made.convert_tokens_to_ids("<|endoftext|>") == made.eos_token_id == 50_256 and len(made) == 50_257
+
+
+def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path, capsys, monkeypatch):
+    train(train_config(max_iters=2))
+    folder = tmp_path / "out"
+    words = [str(tmp_path / "run"), str(folder)]
+    assert export.main(words) == 0
+    assert "as gpt2" in capsys.readouterr().out
+    made = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="exists, and nothing is replaced unasked; give --overwrite"):
+        export.main(words)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            nn.Module, "load_state_dict", lambda *a, **k: (_ for _ in ()).throw(ValueError("broken"))
+        )
+        with pytest.raises(ValueError):
+            export.main([*words, "--overwrite"])
+    assert (folder / "model.safetensors").read_bytes() == made
+    assert export.main([*words, "--overwrite"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="it holds no exported model; choose another DIR"):
+        export.main([words[0], str(tmp_path / "mine"), "--overwrite"])
+
+
+BPE = train_bpe([TEXT], 300)
+MADE = {"byte": (ByteTokenizer(), to_tokenizers(ByteTokenizer())), "bpe": (BPE, to_tokenizers(BPE))}
+
+
+@pytest.mark.parametrize("kind", MADE)
+@settings(max_examples=60, deadline=None)
+@given(text=st.text())
+@example(text=" a  b\u00a0\u00ad\n\n x'll ,!")
+@example(text="".join(map(chr, range(512))))
+def test_any_text_has_the_same_ids(kind, text):
+    ours, theirs = MADE[kind]
+    ids = ours.encode(text).tolist()
+    assert theirs.encode(text).ids == ids and theirs.decode(ids) == text
+
+
+def test_merges_are_the_pairs_that_were_learned():
+    letters = {bytes([byte]): byte for byte in range(256)}
+    learned = [(b"a", b"b"), (b"ab", b"c"), (b"b", b"c"), (b"ab", b"bc"), (b"abc", b"abbc")]
+    ranks = letters | {a + b: 256 + k for k, (a, b) in enumerate(learned)}
+    assert merges_of(dict(reversed(ranks.items()))) == learned
+
+
+def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
+    export.write(tmp_path, GPT(tiny_config(vocab_size=256)).eval(), ByteTokenizer())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert tokenizer.model_max_length == 8 and tokenizer.eos_token is None
+    assert tokenizer.decode(tokenizer("a , b .").input_ids) == "a , b ."
+    assert model.config.eos_token_id is model.generation_config.bos_token_id is None
+    assert model.config.bos_token_id is model.generation_config.eos_token_id is None
+
+
+def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
+    """Against the run itself: other weights by a little, and a tokenizer with two ids exchanged."""
+    ours, real = GPT(tiny_config(vocab_size=256)).eval(), pretrained.to_transformers
+
+    def bent(model):
+        theirs = real(model)
+        theirs.transformer.ln_f.weight.data.mul_(1.001)
+        return theirs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrained, "to_transformers", bent)
+        with pytest.raises(ValueError, match=r"the logits of what was written differ by .*nothing was kept"):
+            export.write(tmp_path / "a", ours, ByteTokenizer())
+        train(train_config(max_iters=1))
+        with pytest.raises(ValueError, match="nothing was kept"):
+            export.main([str(tmp_path / "run"), str(tmp_path / "out")])
+        assert {path.name for path in tmp_path.iterdir()} == {"a", "run"}
+    other = BPETokenizer("x", BPE.pattern, {bytes([byte ^ 1]): byte for byte in range(256)})
+    made = export.make_tokenizer(other, ours)
+    monkeypatch.setattr(export, "make_tokenizer", lambda *_: made)
+    with pytest.raises(ValueError, match="the tokenizer that was written gives other ids; nothing was kept"):
+        export.write(tmp_path / "b", ours, ByteTokenizer())
+
+
+def test_a_folder_that_is_in_the_way_stays_as_it_is(train_config, tmp_path):
+    train(train_config(max_iters=1))
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "run", tmp_path / "file"):
+        before = sorted(tmp_path.rglob("*"))
+        for more in ([], ["--overwrite"]):
+            with pytest.raises(ValueError, match="exists, and nothing is replaced unasked; it holds no"):
+                export.main([str(tmp_path / "run"), str(place), *more])
+        assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,279 @@
+"""Each wiring against its equation, written out a second time, and against the constants of its paper."""
+
+import math
+
+import pytest
+import torch
+from conftest import tiny_config, tiny_model
+
+from model import GPT
+from reslab.residual import WIRINGS
+
+L = 3  # layers of tiny_model
+IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
+TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
+
+
+def sublayers(model):
+    """(wiring, branch) in the order in which the stream meets them."""
+    return [p for b in model.blocks for p in ((b.attn_residual, b.attn), (b.mlp_residual, b.mlp))]
+
+
+def run_blocks(model, x):
+    """x (B, T, C) through all blocks, without embeddings and head."""
+    stream = model.blocks[0].attn_residual.open(x)
+    for block in model.blocks:
+        stream = block(stream)
+    return model.blocks[-1].mlp_residual.close(stream)
+
+
+def norm(module, x):
+    """Layer norm by its formula."""
+    centred = x - x.mean(-1, keepdim=True)
+    return module.weight * centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() + module.bias
+
+
+def gated(r, F, x):
+    gate = 1 / (1 + torch.exp(-(x @ r.gate.weight.T + r.gate.bias)))
+    return (1 - gate) * x + gate * F(norm(r.norm, x))
+
+
+# y of sublayer k = 0 .. 2L - 1, for wirings that carry x alone.
+STEPS = {
+    "pre": lambda r, F, x, k: x + F(norm(r.norm, x)),
+    "none": lambda r, F, x, k: F(norm(r.norm, x)),
+    "post": lambda r, F, x, k: norm(r.norm, x + F(x)),
+    "scaled": lambda r, F, x, k: 0.7 * x + F(norm(r.norm, x)),
+    "rezero": lambda r, F, x, k: x + r.alpha * F(x),
+    "sandwich": lambda r, F, x, k: x + norm(r.norm_out, F(norm(r.norm, x))),
+    "layerscale": lambda r, F, x, k: x + r.gain * F(norm(r.norm, x)),
+    "deepnorm": lambda r, F, x, k: norm(r.norm, (2 * L) ** 0.25 * x + F(x)),
+    "depth_scaled": lambda r, F, x, k: x + F(norm(r.norm, x) / math.sqrt(k // 2 + 1)),
+    "completep": lambda r, F, x, k: x + F(norm(r.norm, x)) / (L / 2),
+    "highway": lambda r, F, x, k: gated(r, F, x),
+    "silent": lambda r, F, x, k: x,
+    "identity_start": lambda r, F, x, k: F(norm(r.norm, x)),
+}
+
+
+def step_by_step(name):
+    def stack(model, x):
+        for k, (r, F) in enumerate(sublayers(model)):
+            x = STEPS[name](r, F, x, k)
+        return x
+
+    return stack
+
+
+def with_first_stream(model, x):
+    x0 = x
+    for r, F in sublayers(model):
+        x = r.keep * x + r.first * x0 + F(norm(r.norm, x))
+    return x
+
+
+def with_all_block_outputs(model, x):
+    outputs = [x]
+    for k, (r, F) in enumerate(sublayers(model)):
+        x = x + F(norm(r.norm, x))
+        if k % 2:  # behind a block: what was computed is kept, what goes on is the weighted sum
+            outputs.append(x)
+            x = sum(r.weights[j] * outputs[j] for j in range(len(outputs)))
+    return x
+
+
+def with_parallel_streams(model, x):
+    streams = [x] * 4
+    for r, F in sublayers(model):
+        y = F(norm(r.norm, sum(r.read[n] * streams[n] for n in range(4))))
+        streams = [sum(r.mix[m, n] * streams[n] for n in range(4)) + r.write[m] * y for m in range(4)]
+    return sum(streams) / 4
+
+
+def attended(query, outputs):
+    """Softmax over depth, for each token: the query against each output at mean square 1."""
+    eps = torch.finfo(outputs[0].dtype).eps
+    scores = [(v / (v.square().mean(-1, keepdim=True) + eps).sqrt()) @ query for v in outputs]
+    total = sum(score.exp() for score in scores)
+    return sum((score.exp() / total)[..., None] * v for score, v in zip(scores, outputs, strict=True))
+
+
+def with_attention_over_depth(model, x):
+    outputs = [x]
+    for r, F in sublayers(model):
+        outputs.append(F(norm(r.norm, attended(r.query, outputs))))
+    return attended(model.blocks[-1].mlp_residual.last_query, outputs)
+
+
+STACKS = {name: step_by_step(name) for name in STEPS} | {
+    "x0": with_first_stream,
+    "dense": with_all_block_outputs,
+    "hyper": with_parallel_streams,
+    "attention_residual": with_attention_over_depth,
+}
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_a_stack_computes_its_equation(wiring):
+    """With parameters far from where they start, so that no term is 0 and no factor 1."""
+    model = tiny_model(residual=wiring, residual_scale=0.7)
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    assert torch.allclose(run_blocks(model, x), STACKS[wiring](model, x), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_the_head_normalises_what_the_last_block_does_not(wiring):
+    model = tiny_model(residual=wiring)
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    expected = x if wiring in ("post", "deepnorm") else norm(model.ln_f, x)
+    assert torch.allclose(model.head(x)[0], expected @ model.wte.weight.T, atol=1e-12)
+    mixed = GPT(tiny_config(residual="pre", mlp_residual="post"))
+    assert isinstance(mixed.ln_f, torch.nn.Identity)  # the last sublayer decides
+    assert not isinstance(GPT(tiny_config(attn_residual="post")).ln_f, torch.nn.Identity)
+
+
+def as_gpt2(layers):
+    return {"O": (2 * layers) ** -0.5, "W2": (2 * layers) ** -0.5}
+
+
+def as_deepnet(layers):
+    return dict.fromkeys(("V", "O", "W1", "W2"), (8 * layers) ** -0.25)
+
+
+# What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
+DRAWS = dict.fromkeys(("pre", "scaled", "x0", "dense", "hyper"), as_gpt2) | {"deepnorm": as_deepnet}
+
+
+def matrices(model, layer: int) -> dict:
+    """The matrices of a block by their usual names."""
+    block = model.blocks[layer]
+    names = (*"QKVO", *["W1", "W2"])
+    return dict(
+        zip(
+            names,
+            (*block.attn.parts(), block.attn.c_proj.weight, *block.mlp.parts(), block.mlp.c_proj.weight),
+            strict=True,
+        )
+    )
+
+
+@pytest.mark.parametrize("layers", [2, 7])
+@pytest.mark.parametrize("wiring", [name for name in WIRINGS if name != "identity_start"])
+def test_matrices_start_as_the_paper_says(wiring, layers):
+    shape = {"residual": wiring, "n_layer": layers}
+    model, draws = GPT(tiny_config(**shape)), GPT(tiny_config(**shape, init="unscaled"))
+    factors = DRAWS.get(wiring, lambda layers: {})(layers)
+    for layer in (0, layers - 1):
+        drawn = matrices(draws, layer)
+        for name, matrix in matrices(model, layer).items():
+            assert torch.allclose(matrix, factors.get(name, 1) * drawn[name], rtol=1e-5), name
+    biases = [p for name, p in model.named_parameters() if name.endswith("bias") and "gate" not in name]
+    assert biases and all((bias == 0).all() for bias in biases)
+
+
+def one_hot(size, place):
+    return [float(i == place) for i in range(size)]
+
+
+# What the wiring's own parameters start at, in sublayer k of L layers.
+OWN = {
+    "rezero": lambda k, layers: {"alpha": 0.0},
+    "layerscale": lambda k, layers: {"gain": [1e-5 if layers <= 24 else 1e-6] * 16},
+    "highway": lambda k, layers: {"gate.bias": [-2.0] * 16},
+    "x0": lambda k, layers: {"keep": 1.0, "first": 0.0},
+    "dense": lambda k, layers: {"weights": one_hot(k // 2 + 2, k // 2 + 1)} if k % 2 else {},
+    "hyper": lambda k, layers: {
+        "read": one_hot(4, k % 4),
+        "mix": [one_hot(4, n) for n in range(4)],
+        "write": [1.0] * 4,
+    },
+    "attention_residual": lambda k, layers: (
+        {"query": [0.0] * 16} | ({"last_query": [0.0] * 16} if k == 2 * layers - 1 else {})
+    ),
+}
+
+
+@pytest.mark.parametrize("layers", [3, 24, 25])
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_what_a_wiring_adds_starts_as_the_paper_says(wiring, layers):
+    for k, (residual, _) in enumerate(sublayers(GPT(tiny_config(residual=wiring, n_layer=layers)))):
+        own = {name: p for name, p in residual.named_parameters() if not name.startswith("norm")}
+        own.pop("gate.weight", None)
+        expected = OWN.get(wiring, lambda k, layers: {})(k, layers)
+        assert own.keys() == expected.keys()
+        for name, value in expected.items():
+            assert torch.equal(own[name], torch.tensor(value)), name
+
+
+@pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if w.stream == "x"])
+def test_the_weight_of_x_is_what_a_wiring_says_it_is(wiring):
+    """`skip` against the slope of y in x where the branch does not move."""
+    residual, _ = sublayers(tiny_model(residual=wiring, residual_scale=0.7))[2]
+    x, fixed = torch.randn(2, 1, 3, 16, dtype=torch.float64)
+    moved = residual(2 * x, lambda _: fixed) - residual(x, lambda _: fixed)
+    if residual.skip is None:  # no number times x
+        assert not torch.allclose(moved, (moved / x).mean() * x, atol=1e-3)
+    else:
+        assert torch.allclose(moved, residual.skip * x, atol=1e-12)
+
+
+@pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if w.has_identity])
+def test_silent_branches_make_the_stack_the_identity(wiring):
+    """F = 0 gives y = x, bitwise: the easy default."""
+    model = GPT(tiny_config(residual=wiring)).double()
+    with torch.no_grad():
+        for block in model.blocks:
+            for branch in (block.attn, block.mlp):
+                branch.c_proj.weight.zero_()
+                branch.c_proj.bias.zero_()
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    assert torch.equal(run_blocks(model, x), x)
+
+
+@pytest.mark.parametrize("wiring", ["x0", "dense", "hyper"])
+def test_these_start_as_pre(wiring):
+    x = torch.randn(2, 8, 16)
+    other, pre = GPT(tiny_config(residual=wiring)), GPT(tiny_config(residual="pre"))
+    assert torch.equal(run_blocks(other, x), run_blocks(pre, x))
+
+
+@pytest.mark.parametrize("layers", [1, 100])
+def test_a_zero_start_does_not_feel_depth(layers):
+    """J = I exactly: loss and gradient at layer 0 are those of the model without blocks."""
+    model = GPT(tiny_config(residual="rezero", n_layer=layers, n_embd=8))
+    x = model.wte(IDS).detach().requires_grad_()
+    _, loss = model.head(run_blocks(model, x), TARGETS)
+    _, expected = model.head(x, TARGETS)
+    assert loss.item() == expected.item()
+    assert torch.equal(torch.autograd.grad(loss, x)[0], torch.autograd.grad(expected, x)[0])
+
+
+def test_the_repaired_control_keeps_tokens_apart():
+    """No skip, but attention starts as the identity: after 24 blocks the tokens are still apart."""
+
+    def diversity(x):
+        return ((x - x.mean(1, keepdim=True)).norm() / x.norm()).item()
+
+    x = torch.randn(1, 32, 64)
+    shape = {"n_layer": 24, "n_embd": 64, "block_size": 32}
+    assert diversity(run_blocks(GPT(tiny_config(residual="identity_start", **shape)), x)) > 0.4
+    assert diversity(run_blocks(GPT(tiny_config(residual="none", **shape)), x)) < 1e-4
+    control = GPT(tiny_config(residual="identity_start", **shape)).blocks[5]
+    v, out = control.attn.c_attn.weight[128:], control.attn.c_proj.weight
+    for matrix in (v, out):
+        assert torch.allclose(matrix @ matrix.T, torch.eye(64), atol=1e-5)
+    assert (control.attn.c_attn.weight[:64] == 0).all()
+
+
+def test_sublayers_that_carry_different_streams_are_refused():
+    with pytest.raises(
+        ValueError, match="one carries parallel streams, the other x; they must carry the same"
+    ):
+        GPT(tiny_config(attn_residual="hyper"))
+
+
+def test_one_kind_of_sublayer_can_lose_its_skip():
+    model = tiny_model(residual="pre", mlp_residual="none")
+    block, x = model.blocks[0], torch.randn(1, 8, 16, dtype=torch.float64)
+    after = x + block.attn(block.attn_residual.norm(x))
+    assert torch.equal(block(x), block.mlp(block.mlp_residual.norm(after)))
