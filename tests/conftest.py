@@ -15,6 +15,7 @@ import torch
 
 from model import GPT, GPTConfig
 from reslab.corpus import write_dataset
+from reslab.runlog import read_run
 from train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,13 @@ def train_config(dataset_folder, tmp_path):
         return from_flat(TrainConfig, settings | parts | {"optim": from_flat(optim, settings)})
 
     return make
+
+
+def rows(config) -> list[dict]:
+    """A run's rows without the clock."""
+    clock = ("elapsed_s", "tokens_per_s")
+    found = read_run(Path(config.out_dir)).rows
+    return [{key: value for key, value in row.items() if key not in clock} for row in found]
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,7 @@ from unittest import mock
 
 import pytest
 import torch
-from conftest import ROOT
-from test_train import rows
+from conftest import ROOT, rows
 
 import train as door
 from reslab import checkpoint, device, distributed, shard
