@@ -1,4 +1,5 @@
 """Files reach the disk before their names do, and a cut between any two of these steps loses nothing."""
+# ruff: noqa: F811  (fixtures are imported)
 
 import os
 
@@ -14,7 +15,7 @@ from reslab.shards import ShardWriter
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows can't flush folders")
 
 
-def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):  # noqa: F811
+def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
     last = tmp_path / "last"
     named = []
 
@@ -36,7 +37,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):  #
 
 
 @pytest.mark.parametrize("before", [1, 2])
-def test_a_cut_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, disk, before):  # noqa: F811
+def test_a_cut_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, disk, before):
     """The one that was there, or the new one; and the next save is as good as ever."""
     for moment in range(100):
         root = tmp_path / str(moment)
@@ -61,7 +62,7 @@ def test_a_cut_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, disk,
     assert moment >= 7  # four files, their folder, two names, the folder of all
 
 
-def test_a_row_is_on_the_disk_before_a_checkpoint_counts_it(tmp_path, disk):  # noqa: F811
+def test_a_row_is_on_the_disk_before_a_checkpoint_counts_it(tmp_path, disk):
     log = RunLog(tmp_path)
     log.write({"step": 1})
     assert log.size() == (tmp_path / "metrics.jsonl").stat().st_size > 0
@@ -69,7 +70,7 @@ def test_a_row_is_on_the_disk_before_a_checkpoint_counts_it(tmp_path, disk):  # 
     log.close()
 
 
-def test_a_shard_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):  # noqa: F811
+def test_a_shard_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
     real, named = disk.rename, []
 
     def watched(source, target):

@@ -8,6 +8,7 @@ import torch
 
 from reslab import distributed
 from reslab.distributed import Ranks
+from train import train
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
 
@@ -148,3 +149,10 @@ def test_of_several_one_is_heard(capsys):
         with pytest.raises(ValueError, match="a fault") as caught, distributed.heard_once(speaks):
             raise ValueError("a fault")
         assert type(caught.value) is kind
+
+
+def test_what_cant_be_cut_is_refused(train_config):
+    with pytest.raises(ValueError, match="shard=fsdp: start it with torchrun"):
+        train(train_config(shard="fsdp"))
+    (fault,) = train_config(shard="fsdp", optimizer="muon").faults()
+    assert "muon needs whole matrices" in fault
