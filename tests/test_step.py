@@ -166,7 +166,8 @@ def test_only_float16_has_a_scale(train_config):
     for dtype in ("float32", "bfloat16", "float64", "float16"):
         state, _ = begun(train_config(dtype=dtype))
         assert state.scaler.is_enabled() == (dtype == "float16")
-        assert next(state.model.parameters()).dtype == torch.float64 if dtype == "float64" else torch.float32
+        wide = torch.float64 if dtype == "float64" else torch.float32
+        assert {p.dtype for p in state.model.parameters()} == {wide}
 
 
 def test_dropout_is_a_function_of_seed_step_and_rank(train_config):

@@ -68,16 +68,6 @@ def test_accumulated_gradients_are_those_of_the_large_batch(train_config, tmp_pa
             assert a[key] == pytest.approx(b[key], rel=1e-4)
 
 
-def test_best_is_the_best(train_config):
-    config = train_config(
-        learning_rate=1.0, eval_interval=1, schedule="constant", grad_clip=0.0, warmup_iters=0
-    )
-    train(config)
-    losses = {row["step"]: row["val/loss"] for row in rows(config) if "val/loss" in row}
-    best = checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "best")
-    assert losses[best["step"]] == min(losses.values()) < losses[12]
-
-
 def test_nothing_is_overwritten(train_config, tmp_path):
     config = train_config()
     train(config)
