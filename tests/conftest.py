@@ -17,6 +17,7 @@ from model import GPT
 from reslab.corpus import write_dataset
 from reslab.run.fields import from_flat
 from reslab.run.settings import GPTConfig, TrainConfig
+from reslab.runlog import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,6 +72,13 @@ def train_config(dataset_folder, tmp_path):
         return from_flat(TrainConfig, settings)
 
     return make
+
+
+def rows(config) -> list[dict]:
+    """A run's rows without the clock."""
+    clock = ("elapsed_s", "tokens_per_s")
+    found = read_run(Path(config.out_dir)).rows
+    return [{key: value for key, value in row.items() if key not in clock} for row in found]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,122 @@
+"""Device, precision and seeds: chosen as documented on machines that are not here."""
+
+import pytest
+import torch
+from conftest import tiny_config
+
+from model import GPT
+from reslab import device
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "auto"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_is_the_fastest_device_that_is_there(monkeypatch, cuda, mps, auto):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device.pick_device("auto") == auto and device.pick_device("cpu") == "cpu"
+    for name, there in {"cuda": cuda, "cuda:1": cuda, "mps": mps}.items():
+        if there:
+            assert device.pick_device(name) == name
+            continue
+        with pytest.raises(ValueError, match=rf"device={name}: not available .*; available: auto, .*cpu"):
+            device.pick_device(name)
+    if cuda:
+        with pytest.raises(ValueError, match=r"device=cuda:2: this machine has 2 GPUs, counted from 0"):
+            device.pick_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "width", "units", "capability", "expected"),
+    [
+        ("auto", "cuda", 16, False, (9, 0), "bfloat16"),
+        ("auto", "cuda:1", 16, False, (8, 0), "bfloat16"),
+        ("auto", "cuda", 999, True, (7, 5), "float16"),
+        ("auto", "mps", 999, True, None, "float32"),
+        ("auto", "cpu", device.WIDE, True, None, "bfloat16"),
+        ("auto", "cpu", device.WIDE - 1, True, None, "float32"),
+        ("auto", "cpu", 999, False, None, "float32"),
+        ("float16", "cpu", 16, False, None, "float16"),
+        ("float64", "cuda", 16, False, (9, 0), "float64"),
+    ],
+)
+def test_auto_is_the_precision_that_pays(monkeypatch, name, place, width, units, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
+    monkeypatch.setattr(device, "cpu_multiplies_bfloat16", lambda: units)
+    assert device.pick_dtype(name, place, width) == expected
+
+
+def test_half_precision_is_that_of_products_and_of_nothing_else():
+    a, b = torch.ones(2, 2), torch.ones(2, 2)
+    for name, dtype in device.DTYPES.items():
+        with device.autocast("cpu", name):
+            assert (a.to(torch.float64) @ b.to(torch.float64)).dtype == torch.float64
+            half = name in ("float16", "bfloat16")
+            assert (a @ b).dtype == (dtype if half else torch.float32)
+            assert (a + b).dtype == torch.float32
+
+
+def test_a_seed_is_of_one_run_one_step_and_one_rank():
+    seeds = [0, 1, 11, 1337, 2**63 - 1]
+    found = [device.step_seed(s, step, rank) for s in seeds for step in range(40) for rank in range(12)]
+    assert len(set(found)) == len(found)
+    assert all(0 <= seed < 2**63 for seed in found)
+    assert device.step_seed(1337, 7) == device.step_seed(1337, 7, 0) == device.step_seed(1337, step=7)
+
+
+def test_denormal_numbers_are_flushed():
+    """A dying stack's gradients are such numbers, and a CPU would handle them a hundred times slower."""
+    torch.set_flush_denormal(False)
+    assert torch.tensor(1e-30) * 1e-12 != 0
+    device.prepare_torch("cpu")
+    assert torch.tensor(1e-30) * 1e-12 == 0
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:12", "cpu", "mps", "auto"])
+def test_names_of_devices(name):
+    assert device.faults(name) == []
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "", "cuda 1"])
+def test_what_is_no_device_is_told_with_what_is(name):
+    (fault,) = device.faults(name)
+    assert fault.startswith(f"device={name}: allowed are auto, cpu, cuda, mps")
+
+
+def test_clocks_wait_for_the_device_that_works(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    for name in ("cpu", "cuda:1", "mps"):
+        device.synchronize(name)
+    assert waited == ["cuda:1", "mps"]
+
+
+def test_a_compiler_is_used_where_it_was_asked_for_or_pays(monkeypatch):
+    """Blocks that are alike share one region; those that are not are compiled in their two halves."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: lambda *words: function(*words))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    for wiring in ("pre", "dense"):
+        model = GPT(tiny_config(residual=wiring))
+        halves = [half for block in model.blocks for half in (block.attn, block.mlp)]
+        for wanted, expected in (
+            ("auto", []),
+            ("False", []),
+            ("True", list(model.blocks) if wiring == "pre" else halves),
+        ):
+            compiled.clear()
+            device.compile_model(model, wanted, "cpu")
+            assert compiled == expected
+
+
+def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
+    def broken(*args, **words):
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = GPT(tiny_config())
+    device.compile_model(model, "True", "cpu")
+    assert all(block._compiled_call_impl is None for block in model.blocks)
+    assert capsys.readouterr().err == "compile: no working compiler (no C++ compiler); going on without\n"

@@ -1,0 +1,145 @@
+"""How train.py ends: the exit code that its first lines promise, and one line for a person."""
+
+import os
+import re
+import signal
+import sys
+
+import pytest
+import torch
+from conftest import rows
+from reslab.configure import MachineError, flat
+
+import train as door
+from reslab import configure
+
+
+@pytest.fixture
+def ends(train_config, monkeypatch, capsys):
+    """Runs the door with a config, and something that happens at an update; the code and stderr."""
+
+    def run(at_step=lambda step: None, **changes) -> tuple[int, str]:
+        real = door.train_step
+
+        def watched(state, config, dataset):
+            at_step(state.step)
+            return real(state, config, dataset)
+
+        words = [f"--{k}={v}" for k, v in flat(train_config(**changes)).items() if v != ""]
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+            patched.setattr(door, "train_step", watched)
+            configure.run_door(door.main)
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+def at(step: int, job):
+    return lambda now: job() if now == step else None
+
+
+def fails(error):
+    def job():
+        raise error
+
+    return job
+
+
+def test_a_finished_run_ends_with_0_and_so_does_asking_for_more(ends):
+    assert ends() == (0, "")
+    assert ends(resume=True) == (0, "")
+
+
+def test_a_diverged_run_ends_with_3_each_time_it_is_tried(ends):
+    explosive = {"learning_rate": 1e38, "grad_clip": 0.0, "warmup_iters": 0, "schedule": "constant"}
+    assert ends(**explosive) == (3, "")
+    assert ends(**explosive, resume=True) == (3, "")
+    assert ends(**explosive | {"learning_rate": 1e-3}, resume=True) == (0, "")  # a smaller rate is a way out
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 128 + signal.SIGUSR1)]
+)
+def test_a_stop_ends_with_128_and_the_signal(ends, name, code):
+    assert ends(at(3, lambda: os.kill(os.getpid(), getattr(signal, name)))) == (code, "")
+    assert ends(resume=True) == (0, "")
+
+
+def test_a_second_ctrl_c_ends_at_once_with_130(ends, train_config):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    code, said = ends(at(3, twice))
+    assert (code, said) == (130, "stopped\n")
+    assert not [row for row in rows(train_config()) if row.get("batch/loss") and row["step"] >= 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MachineError("run: can't be saved (No space left on device)"), "can't be saved"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB."), "out of memory"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "out of memory",
+        ),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_the_machine_lacks_ends_with_1_and_one_line(ends, error, said):
+    code, told = ends(at(3, fails(error)))
+    assert code == 1 and said in told and told.startswith("error: ") and told.count("\n") == 1
+
+
+def test_a_full_disk_ends_with_1_whoever_finds_it(ends, monkeypatch):
+    """The log, and a checkpoint."""
+    from reslab import checkpoint
+
+    def full(*words, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    code, told = ends()
+    assert code == 1 and "can't be saved (No space left on device)" in told and told.count("\n") == 1
+
+
+def test_what_can_not_be_done_ends_with_2_and_a_line_for_each_fault(ends):
+    code, told = ends(batch_size=0, dataset="nowhere")
+    assert code == 2 and told.startswith("error: batch_size=0: must be at least 1\n")
+    code, told = ends(dataset="nowhere", device="mps:9")
+    assert code == 2
+    assert [line.split("=")[0] for line in told.splitlines()] == ["error: device", "error: dataset"]
+    assert ends()[0] == 0
+    code, told = ends()
+    assert code == 2 and "a run is there; choose one of --resume" in told and told.count("\n") == 1
+    code, told = ends(at(0, fails(ValueError("train.bin: changed while a run reads it"))), overwrite=True)
+    assert (code, told) == (2, "error: train.bin: changed while a run reads it\n")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "batch_size",
+        "gradient_accumulation_steps",
+        "eval_interval",
+        "eval_windows",
+        "log_interval",
+        "probe_windows",
+    ],
+)
+def test_counts_start_at_1(train_config, key):
+    assert train_config(**{key: 1}).faults() == []
+    for value in (0, -1):
+        assert f"{key}={value}: must be at least 1" in train_config(**{key: value}).faults()
+
+
+def test_the_bounds_of_a_run(train_config):
+    assert train_config(sample_tokens=0, seed=0).faults() == []
+    assert train_config(seed=2**63 - 1).faults() == []
+    wrong = [("sample_tokens", -1), ("seed", -1), ("seed", 2**63), ("dtype", "int8"), ("compile", "yes")]
+    wrong += [("grow_at", "top"), ("shard", "ddp"), ("device", "gpu"), ("log", "excel")]
+    for key, value in wrong:
+        (fault,) = train_config(**{key: value}).faults()
+        assert re.match(rf"{key}={value}: ", fault) or key == "log"

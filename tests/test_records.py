@@ -1,0 +1,87 @@
+"""What a run leaves behind: its best and last checkpoint, its verdict, its samples."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import rows
+
+import train as door
+from model import GPT
+from reslab import checkpoint, writing
+from reslab.dataset import TokenDataset
+from reslab.runlog import read_run
+from reslab.training.loop import train
+
+
+def model_of(folder: Path, config) -> GPT:
+    vocab_size = checkpoint.load_state(folder)["config"]["vocab_size"]
+    model = GPT(replace(config.model, vocab_size=vocab_size)).eval()
+    checkpoint.load_model(folder, model)
+    return model
+
+
+def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, monkeypatch):
+    """Losses that go down and up again, and a train loss that would choose another."""
+    losses, real = {0: 4.0, 3: 3.0, 6: 2.0, 9: 2.5, 12: 2.0}, door.evaluate
+
+    def told(state, config, dataset):
+        said = {"val/loss": losses[state.step], "train/loss": 5 - state.step / 3}
+        return real(state, config, dataset) | said
+
+    monkeypatch.setattr(door, "evaluate", told)
+    config = train_config(eval_interval=3)
+    train(config)
+    folder = Path(config.out_dir) / "checkpoint"
+    steps = {name: checkpoint.load_state(folder / name)["step"] for name in ("best", "last")}
+    assert steps == {"best": 6, "last": 12}  # as good is not better
+    assert checkpoint.load_state(folder / "last")["best_val_loss"] == 2.0
+    assert checkpoint.load_state(folder / "last.previous")["step"] == 9
+
+
+def test_the_verdict_reads_the_last_losses_by_the_lines_of_their_sequences(train_config, monkeypatch):
+    monkeypatch.setattr(door, "verdict", lambda train, val, lines: f"{train} {val} {lines}")
+    config = train_config(eval_windows=5)
+    train(config)
+    run, dataset = read_run(Path(config.out_dir)), TokenDataset(Path(config.dataset), 16, config.seed)
+    last = next(row for row in reversed(run.rows) if "val/loss" in row)
+    assert run.rows[-1]["verdict"] == f"{last['train/loss']} {last['val/loss']} {dataset.yardsticks(5)}"
+    assert run.facts["dtype"] == "float32" and run.config["dtype"] == "auto"
+
+
+def test_the_last_sample_is_what_the_last_checkpoint_writes(train_config):
+    config = train_config(sample_tokens=12, seed=5)
+    train(config)
+    model = model_of(Path(config.out_dir) / "checkpoint" / "last", config)
+    dataset = TokenDataset(Path(config.dataset), 16, config.seed)
+    (*_, found) = [row["sample/text"] for row in rows(config) if "sample/text" in row]
+    texts = [writing.write(model, dataset, 12, seed)["sample/text"] for seed in (5, 0, 6)]
+    assert found == texts[0] and found not in texts[1:]
+
+
+def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkeypatch):
+    """Not even when the new run ends before it saves its first."""
+    config = train_config()
+    train(config)
+
+    def crash(state, config, dataset):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(door, "evaluate", crash)
+    with pytest.raises(RuntimeError):
+        train(replace(config, overwrite=True))
+    assert not (Path(config.out_dir) / "checkpoint").exists() and rows(config) == []
+
+
+def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
+    """Between the first update and the fiftieth: before, nothing is known; after, it is too late."""
+    said = []
+    monkeypatch.setattr(door.probes, "alarm", lambda row: said.append(1) or "it will not train")
+    for interval, expected in ((5, [1]), (60, [1])):
+        config = train_config(max_iters=61, eval_interval=interval, overwrite=interval > 5)
+        train(config)
+        assert [row["step"] for row in rows(config) if "alarm" in row] == expected
+    monkeypatch.setattr(door.probes, "alarm", lambda row: said.append(0))
+    said.clear()
+    train(train_config(max_iters=61, eval_interval=60, overwrite=True))
+    assert len(said) == 4  # at 1, 3, 10 and 30, not at 0 and 60

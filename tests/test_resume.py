@@ -1,0 +1,258 @@
+"""Going on after a stop: everything that changes while a run trains comes back."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import rows
+
+import train as door
+from reslab import checkpoint
+from reslab.corpus import write_dataset
+from reslab.dataset import TokenDataset
+from reslab.runlog import NoLog, read_run
+from reslab.training.loop import train
+from reslab.training.step import make_state, train_step
+from reslab.trainstate import TrainState, restore, save
+
+
+def stop_before(monkeypatch, *stops: int) -> list[int]:
+    """Ctrl-C in the middle of the nth updates that are made; returns the steps of all of them."""
+    real, steps = door.train_step, []
+
+    def stopping(state, config, dataset):
+        if len(steps) in stops:
+            os.kill(os.getpid(), signal.SIGINT)
+        steps.append(state.step)
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", stopping)
+    return steps
+
+
+def last(config) -> Path:
+    return Path(config.out_dir) / "checkpoint" / "last"
+
+
+OF_THE_PROCESS = {"dtype", "ranks", "replica", "sharded", "copy"}  # what make_state() decides anew
+
+
+def test_every_field_of_the_state_comes_back(train_config, dataset_folder, tmp_path):
+    config = train_config(dtype="float16", dropout=0.1)
+    dataset = TokenDataset(dataset_folder, 16, config.seed)
+    state, fresh = (make_state(replace(config, seed=s), dataset.vocab_size, "cpu") for s in (1, 2))
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**9, growth_interval=3)
+    for state.step in range(2):
+        train_step(state, config, dataset)
+    plain = []
+    for number, field in enumerate(dataclasses.fields(TrainState), 3):
+        before = getattr(state, field.name)
+        if field.name not in OF_THE_PROCESS and isinstance(before, bool | int | float):
+            setattr(state, field.name, not before if isinstance(before, bool) else type(before)(number))
+            plain.append(field.name)
+    rest = {field.name for field in dataclasses.fields(TrainState)} - OF_THE_PROCESS - set(plain)
+    assert rest == {"model", "optimizer", "scaler"} and len(plain) >= 7
+    save(state, tmp_path, {}, dataset, NoLog(), best=False)
+    restore(fresh, tmp_path / "checkpoint" / "last", dataset)
+    for name in plain:
+        assert getattr(fresh, name) == getattr(state, name), name
+        assert type(getattr(fresh, name)) is type(getattr(state, name))
+    assert fresh.scaler.state_dict() == state.scaler.state_dict() and fresh.scaler.get_scale() == 2.0**9
+    for a, b in zip(fresh.model.parameters(), state.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+        for key, value in state.optimizer.state[b].items():
+            assert torch.equal(fresh.optimizer.state[a][key], value)
+    metrics = [train_step(one, config, dataset) for one in (state, fresh)]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_best_loss_that_is_none_yet_comes_back_too(train_config, dataset_folder, tmp_path):
+    config = train_config()
+    dataset = TokenDataset(dataset_folder, 16, config.seed)
+    state = make_state(config, dataset.vocab_size, "cpu")
+    for best in (state.best_val_loss, 0.0):
+        state.best_val_loss = best
+        save(state, tmp_path, {}, dataset, NoLog(), best=False)
+        other = make_state(config, dataset.vocab_size, "cpu")
+        restore(other, tmp_path / "checkpoint" / "last", dataset)
+        assert other.best_val_loss == best
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "settings"),
+    [
+        (3, {}),
+        (5, {"gradient_accumulation_steps": 3, "optimizer": "sgd"}),
+        (9, {"gradient_accumulation_steps": 2, "optimizer": "muon", "muon_lr": 0.02}),
+        (4, {"dtype": "float16", "optimizer": "muon"}),
+        (7, {"dtype": "bfloat16", "activation_checkpointing": True, "residual": "highway"}),
+        (2, {"dtype": "float64", "residual": "none", "n_layer": 6}),
+    ],
+)
+def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop_at, settings):
+    """With dropout and a half-done warmup; float16's scale shrinks at first and grows every 3 updates."""
+    scaler = partial(torch.amp.GradScaler, init_scale=2.0**30, growth_interval=3)
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    whole = train_config(dropout=0.1, sample_tokens=5, **settings)
+    train(whole)
+    parts = replace(whole, out_dir=str(tmp_path / "b"))
+    steps = stop_before(monkeypatch, stop_at, stop_at + 1)
+    assert train(parts) == 130
+    assert train(replace(parts, resume=True)) == 130
+    assert train(replace(parts, resume=True)) == 0
+    assert steps == list(range(12))
+    assert rows(parts) == rows(whole)
+    for name in ("last", "best"):
+        files = [Path(c.out_dir) / "checkpoint" / name / "model.safetensors" for c in (parts, whole)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    found, expected = (checkpoint.load_optimizer(last(config)) for config in (parts, whole))
+    assert found["scaler"] == expected["scaler"]
+    assert str(found["optimizer"]) == str(expected["optimizer"])
+
+
+def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path, monkeypatch):
+    """Rows written after the checkpoint, and half a row, belong to a life that is forgotten."""
+    whole, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
+    train(whole)
+    real = door.train_step
+
+    def crashing(state, config, dataset):
+        if state.step == 8:
+            raise RuntimeError("power cut")
+        return real(state, config, dataset)
+
+    monkeypatch.setattr(door, "train_step", crashing)
+    with pytest.raises(RuntimeError):
+        train(parts)
+    with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "ba')
+    assert read_run(tmp_path / "b").status == "unfinished"
+    monkeypatch.setattr(door, "train_step", real)
+    assert train(replace(parts, resume=True)) == 0
+    assert rows(parts) == rows(whole)
+
+
+def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
+    whole, parts = train_config(max_iters=10), train_config(max_iters=10, out_dir=str(tmp_path / "b"))
+    train(whole)
+    real, copies = checkpoint.copy, []
+
+    def killed(source, folder):
+        copies.append(folder)
+        if len(copies) == 3:
+            raise SystemExit("kill -9")
+        real(source, folder)
+
+    monkeypatch.setattr(checkpoint, "copy", killed)
+    with pytest.raises(SystemExit):
+        train(parts)
+    train(replace(parts, resume=True))
+    best = [Path(c.out_dir) / "checkpoint" / "best" / "model.safetensors" for c in (whole, parts)]
+    assert best[0].read_bytes() == best[1].read_bytes()
+
+
+def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config, monkeypatch):
+    """Nobody has evaluated the weights of a stop, so they are never the best."""
+    config = train_config()
+    best = Path(config.out_dir) / "checkpoint" / "best"
+    stop_before(monkeypatch, 7, 8)
+    for again, step in ((False, 8), (True, 9)):
+        assert train(replace(config, resume=again)) == 130
+        assert checkpoint.load_state(last(config))["step"] == step
+        assert checkpoint.load_state(best)["step"] == 5
+
+
+def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch, capsys):
+    monkeypatch.setattr(door.probes, "alarm", lambda row: "this stack will not train")
+    config = train_config()
+    stop_before(monkeypatch, 6)
+    assert train(config) == 130
+    assert train(replace(config, resume=True)) == 0
+    assert [row["step"] for row in rows(config) if "alarm" in row] == [1]
+    assert capsys.readouterr().out.count("this stack will not train") == 1
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_the_clock_of_a_run_goes_on(train_config, monkeypatch, accumulation):
+    """An update takes 2 seconds, an evaluation 5: the rate knows of updates alone, in all lives."""
+    config, now = train_config(gradient_accumulation_steps=accumulation), [1000.0]
+
+    def taking(seconds, job):
+        def slow(*words):
+            now[0] += seconds
+            return job(*words)
+
+        return slow
+
+    monkeypatch.setattr(door, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    stop_before(monkeypatch, 3, 7)
+    monkeypatch.setattr(door, "train_step", taking(2, door.train_step))
+    monkeypatch.setattr(door, "evaluate", taking(5, door.evaluate))
+    for resume in (False, True, True):
+        now[0] += 10_000  # between lives
+        train(replace(config, resume=resume))
+    found = [row for row in read_run(Path(config.out_dir)).rows if "elapsed_s" in row]
+    updates = evaluations = 0
+    for row in found:
+        updates += "batch/loss" in row
+        evaluations += "val/loss" in row
+        assert row["elapsed_s"] == pytest.approx(2 * updates + 5 * evaluations)
+    assert (updates, evaluations) == (12, 4)
+    rates = {row["tokens_per_s"] for row in found if "tokens_per_s" in row}
+    assert rates == {4 * 16 * accumulation / 2}
+
+
+def test_a_resumed_run_may_change_its_rate_and_length_and_says_so(train_config):
+    train(train_config(max_iters=5))
+    again = train_config(max_iters=8, learning_rate=1e-4, resume=True)
+    assert train(again) == 0
+    changed = [row["changed"] for row in rows(again) if "changed" in row]
+    assert changed == [{"max_iters": [5, 8], "learning_rate": [1e-3, 1e-4]}]
+    assert [row["step"] for row in rows(again) if "batch/loss" in row] == list(range(8))
+    same_updates = train_config(max_iters=9, resume=True, batch_size=2, gradient_accumulation_steps=2)
+    assert train(same_updates) == 0
+    with pytest.raises(ValueError, match=r"n_layer=3: .* n_layer=2\nresidual=none: .* residual=pre"):
+        train(train_config(max_iters=10, resume=True, n_layer=3, residual="none"))
+
+
+MAY_CHANGE = {"max_iters": 4, "learning_rate": 1e-4, "min_lr": 1e-5, "schedule": "linear", "warmup_iters": 1}
+MAY_CHANGE |= {"eval_interval": 2, "log_interval": 2, "probes": False, "dtype": "bfloat16"}
+MAY_CHANGE |= {"sample_tokens": 3, "activation_checkpointing": True}
+MAY_NOT = {"dropout": 0.5, "weight_decay": 0.5, "beta1": 0.5, "beta2": 0.5, "adam_eps": 0.5, "grad_clip": 0.5}
+MAY_NOT |= {"seed": 3, "batch_size": 2, "gradient_accumulation_steps": 3, "optimizer": "sgd", "n_embd": 32}
+MAY_NOT |= {"block_size": 8, "eval_windows": 3, "norm_eps": 1e-3, "init": "orthogonal", "muon_lr": 0.1}
+
+
+def test_a_resumed_run_changes_only_what_leaves_it_the_same_experiment(train_config):
+    """And is told of everything else at once, with both values."""
+    train(train_config(max_iters=3, warmup_iters=0))
+    with pytest.raises(ValueError) as told:
+        train(train_config(**{"max_iters": 3, "resume": True} | MAY_NOT))
+    assert {line.split("=")[0] for line in str(told.value).splitlines()} == MAY_NOT.keys()
+    again = train_config(resume=True, **MAY_CHANGE)
+    assert train(again) == 0
+    (changed,) = [row["changed"] for row in rows(again) if "changed" in row]
+    assert {key: now for key, (_, now) in changed.items()} == MAY_CHANGE
+
+
+def test_a_resumed_run_sees_the_same_data(train_config, dataset_folder, tmp_path):
+    here = shutil.copytree(dataset_folder, tmp_path / "data")
+    config = train_config(dataset=str(here), max_iters=2)
+    train(config)
+    more = replace(config, resume=True, optim=replace(config.optim, max_iters=4))
+    meta = json.loads((here / "meta.json").read_text(encoding="utf-8"))
+    meta["tokenizer"]["chars"] = meta["tokenizer"]["chars"].replace("a", "ä")
+    (here / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    with pytest.raises(ValueError, match="its tokenizer is not the one that"):
+        train(more)
+    write_dataset(here, lambda: ["another text " * 99], "char", "other", quiet=True)
+    with pytest.raises(ValueError, match=r"not the data .*\(sha256 of train \w{64}, then \w{64}\)"):
+        train(more)

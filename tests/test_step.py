@@ -1,0 +1,245 @@
+"""One update, computed a second time by hand: plain torch, a formula per line."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import train as door
+from reslab import distributed
+from reslab.dataset import TokenDataset
+from reslab.muon import orthogonal
+from reslab.optimizer import learning_rate
+from reslab.training.step import make_state, train_step
+
+PECULIAR = {
+    "dtype": "float64",
+    "beta1": 0.8,
+    "beta2": 0.7,
+    "adam_eps": 1e-3,
+    "weight_decay": 2.0,
+    "learning_rate": 0.02,
+    "min_lr": 0.005,
+    "warmup_iters": 2,
+    "max_iters": 4,
+    "grad_clip": 0.3,
+    "batch_size": 2,
+    "gradient_accumulation_steps": 3,
+}
+
+
+def begun(config):
+    """A fresh state and its dataset."""
+    dataset = TokenDataset(door.find_folder(config.dataset), config.model.block_size, config.seed)
+    return make_state(config, dataset.vocab_size, "cpu"), dataset
+
+
+class SameBatch:
+    """A dataset that gives the same sequences at every step."""
+
+    def __init__(self, dataset, count: int):
+        self.inputs, self.targets = dataset.batch("train", 0, count)
+
+    def batch(self, split, step, count, part):
+        return self.inputs, self.targets
+
+
+def decays(model, name: str) -> bool:
+    """Whether a parameter is the matrix of a linear layer or of an embedding."""
+    owner, _, kind = name.rpartition(".")
+    return kind == "weight" and type(model.get_submodule(owner)) in (torch.nn.Linear, torch.nn.Embedding)
+
+
+def adamw(config, lr, decay, weight, gradient, memory):
+    m = memory["m"] = config.beta1 * memory.get("m", 0) + (1 - config.beta1) * gradient
+    v = memory["v"] = config.beta2 * memory.get("v", 0) + (1 - config.beta2) * gradient**2
+    t = memory["t"] = memory.get("t", 0) + 1
+    m, v = m / (1 - config.beta1**t), v / (1 - config.beta2**t)
+    return (1 - lr * decay) * weight - lr * m / (v.sqrt() + config.adam_eps)
+
+
+def sgd(config, lr, decay, weight, gradient, memory):
+    gradient = gradient + decay * weight
+    m = memory["m"] = config.beta1 * memory["m"] + gradient if memory else gradient
+    return weight - lr * m
+
+
+def muon(config, lr, decay, weight, gradient, memory):
+    m = memory["m"] = 0.95 * memory.get("m", 0) + 0.05 * gradient
+    direction = orthogonal((0.95 * m + 0.05 * gradient)[None])[0]
+    scale = 0.2 * max(weight.shape) ** 0.5
+    if config.muon_lr:
+        lr, scale = (
+            lr * config.muon_lr / config.learning_rate,
+            max(1, weight.shape[0] / weight.shape[1]) ** 0.5,
+        )
+    return (1 - lr * decay) * weight - lr * scale * direction
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "changes"),
+    [
+        ("adamw", {}),
+        ("adamw", {"grad_clip": 0.0, "residual": "hyper"}),
+        ("adamw", {"tie_weights": False, "residual": "highway"}),
+        ("sgd", {"residual": "dense"}),
+        ("muon", {"muon_lr": 0.05, "tie_weights": False}),
+        ("muon", {"mlp": "swiglu", "norm": "rmsnorm", "residual": "attention_residual"}),
+    ],
+)
+def test_three_updates_are_those_computed_by_hand(train_config, optimizer, changes):
+    """Warmup and decay, averages and their corrections, weight decay, clipping and accumulation at once."""
+    config = train_config(**PECULIAR | changes, optimizer=optimizer)
+    (state, dataset), (other, _) = begun(config), begun(config)
+    weights, memory = dict(other.model.named_parameters()), {}
+    for step in range(3):
+        metrics = train_step(state, config, dataset)
+        state.step += 1
+        inputs, targets = dataset.batch("train", step, 6)  # one batch as large as all
+        _, loss = other.model(inputs, targets)
+        gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+        norm = sum(g.square().sum() for g in gradients.values()).sqrt().item()
+        clip = min(1, config.optim.grad_clip / norm) if config.optim.grad_clip else 1
+        lr = learning_rate(config.optim, step)
+        assert metrics["batch/loss"] == pytest.approx(loss.item(), rel=1e-9)
+        assert metrics["batch/grad_norm"] == pytest.approx(norm, rel=1e-9) and norm > 0.3
+        assert metrics["learning_rate"] == lr
+        for name, weight in weights.items():
+            rule = sgd if optimizer == "sgd" else adamw
+            if optimizer == "muon" and "blocks" in name and decays(other.model, name):
+                rule = muon
+            decay = config.optim.weight_decay if decays(other.model, name) else 0
+            before = weight.detach().clone()
+            with torch.no_grad():
+                words = (weight, clip * gradients[name], memory.setdefault(name, {}))
+                weight.copy_(rule(config.optim, lr, decay, *words))
+            there, moved = state.model.get_parameter(name), (weight - before).norm()
+            near = 0.02 if rule is muon else 1e-4  # orthogonal() computes in bfloat16; clipping adds 1e-6
+            assert (there - weight).norm() <= near * moved, (name, step)
+            with torch.no_grad():
+                weight.copy_(there)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_the_scale_of_float16_changes_no_update(train_config, clip):
+    """Clipping and logging see the gradient itself, whatever it was multiplied by on its way."""
+    config = train_config(dtype="float16", optimizer="sgd", grad_clip=clip, weight_decay=0.0)
+    config = replace(config, optim=replace(config.optim, learning_rate=0.5, warmup_iters=0))
+    moves, norms = [], []
+    for scale in (2.0**8, 2.0**12):
+        state, dataset = begun(config)
+        before = torch.nn.utils.parameters_to_vector(state.model.parameters()).clone()
+        state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        norms.append(train_step(state, config, dataset)["batch/grad_norm"])
+        moved = torch.nn.utils.parameters_to_vector(state.model.parameters()) - before
+        moves.append(moved.norm().item())
+    exact, dataset = begun(replace(config, dtype="float32"))
+    assert norms == pytest.approx([train_step(exact, config, dataset)["batch/grad_norm"]] * 2, rel=0.01)
+    assert moves == pytest.approx([0.5 * (clip or norms[0])] * 2, rel=0.02)
+
+
+def test_an_overflow_in_float16_is_retried_with_a_smaller_scale(train_config):
+    config = train_config(dtype="float16")
+    state, dataset = begun(config)
+    assert state.scaler.is_enabled()
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = state.model.wte.weight.clone()
+    metrics = train_step(state, config, dataset)
+    assert math.isfinite(metrics["batch/grad_norm"])
+    assert state.scaler.get_scale() < 2.0**40
+    assert {int(s["step"]) for s in state.optimizer.state.values()} == {1}
+    assert not torch.equal(before, state.model.wte.weight)
+
+
+def test_the_scale_of_float16_grows_again(train_config):
+    """Otherwise one overflow at the start would cost the small gradients for the rest of the run."""
+    config = train_config(dtype="float16")
+    state, dataset = begun(config)
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=2)
+    for state.step in range(4):
+        train_step(state, config, dataset)
+    assert state.scaler.get_scale() == 2.0**10
+
+
+def test_only_float16_has_a_scale(train_config):
+    for dtype in ("float32", "bfloat16", "float64", "float16"):
+        state, _ = begun(train_config(dtype=dtype))
+        assert state.scaler.is_enabled() == (dtype == "float16")
+        wide = torch.float64 if dtype == "float64" else torch.float32
+        assert {p.dtype for p in state.model.parameters()} == {wide}
+
+
+def test_dropout_is_a_function_of_seed_step_and_rank(train_config):
+    """The same batch and weights each time: only what is dropped can change the loss."""
+    config = train_config(dropout=0.5, learning_rate=0.0, min_lr=0.0)
+    state, dataset = begun(config)
+    same = SameBatch(dataset, config.batch_size)
+
+    def loss(step=3, rank=0, seed=config.seed) -> float:
+        torch.manual_seed(torch.seed())
+        state.model.eval()
+        state.step, state.ranks = step, distributed.Ranks(rank=rank)
+        return train_step(state, replace(config, seed=seed), same)["batch/loss"]
+
+    assert loss() == loss()
+    found = [loss(), loss(step=4), loss(step=0), loss(rank=1), loss(rank=2), loss(seed=1)]
+    assert len(set(found)) == len(found)
+    assert loss(step=3, seed=4) != loss(step=4, seed=3)
+    state.model.eval()
+    assert loss() != pytest.approx(state.model(same.inputs, same.targets)[1].item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("world", "accumulation"), [(1, 3), (2, 3), (2, 2), (4, 1), (8, 1)])
+def test_all_ranks_together_read_the_batch_of_one_process(train_config, world, accumulation):
+    config = train_config(batch_size=8, gradient_accumulation_steps=accumulation)
+    state, dataset = begun(config)
+    whole, _ = dataset.batch("train", 5, 8 * accumulation)
+    seen = []
+    state.model.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
+    for rank in range(world):
+        state.step, state.ranks = 5, distributed.Ranks(rank=rank, world=world)
+        train_step(state, config, dataset)
+    assert torch.equal(torch.cat(seen), whole)
+    assert len({len(part) for part in seen}) == 1 and max(len(part) for part in seen) <= 8
+
+
+def test_a_step_leaves_no_gradient_behind(train_config):
+    for optimizer in ("adamw", "sgd", "muon"):
+        state, dataset = begun(config := train_config(optimizer=optimizer))
+        train_step(state, config, dataset)
+        assert all(p.grad is None for p in state.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "half"), [("float32", None), ("bfloat16", torch.bfloat16), ("float64", None)]
+)
+def test_products_of_matrices_run_in_the_precision_that_was_asked_for(train_config, dtype, half):
+    """In updates and in evaluations alike."""
+    config = train_config(dtype=dtype)
+    state, dataset = begun(config)
+    seen = []
+    state.model.blocks[0].mlp.register_forward_hook(lambda module, x, y: seen.append(y.dtype))
+    train_step(state, config, dataset)
+    door.evaluate(state, config, dataset)
+    assert set(seen) == {half or next(state.model.parameters()).dtype} and len(seen) > 2
+
+
+def test_activation_checkpointing_computes_blocks_twice_and_changes_no_number(train_config):
+    found = []
+    for again in (False, True):
+        config = train_config(activation_checkpointing=again, dropout=0.2)
+        state, dataset = begun(config)
+        calls = []
+        state.model.blocks[0].attn.register_forward_hook(lambda *words, calls=calls: calls.append(1))
+        found.append((train_step(state, config, dataset), len(calls)))
+    assert found[0][0] == found[1][0] and [calls for _, calls in found] == [1, 2]
+
+
+@pytest.mark.parametrize("wanted", ["True", "False", "auto"])
+def test_a_run_is_compiled_when_it_asks_for_it(train_config, monkeypatch, wanted):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    state, _ = begun(train_config(compile=wanted))
+    assert compiled == (list(state.model.blocks) if wanted == "True" else [])
