@@ -71,7 +71,7 @@ class TrainConfig:
     probes: bool = True
     """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
     probe_windows: int = 8
-    """Windows of the fixed batch that the probes read."""
+    """Windows of the fixed batch that the probes read, one at a time."""
     sample_tokens: int = 200
     """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
     log: str = ""
@@ -182,7 +182,8 @@ def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Ru
             return
         run_device = next(model.parameters()).device
         x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
-        row = probes.measure(probes.snapshot(model, x.to(run_device), y.to(run_device)))
+        with capacity.remedy(probes.TOO_LARGE):
+            row = probes.look(model, x.to(run_device), y.to(run_device))
     log.write({"step": state.step} | row)
     if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
         progress.say(f"step {state.step}: {line}")

@@ -23,8 +23,8 @@ from reslab import checkpoint, device, writing
 from reslab.configure import MachineError
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
+from reslab.divergence import first_bad_layer
 from reslab.optimizer import SCHEDULES, OptimConfig, learning_rate, make_optimizer
-from reslab.probes import first_bad_layer
 from reslab.runlog import RunLog, read_run
 from train import make_state, train, train_step
 
