@@ -103,7 +103,7 @@ def probe(quick: bool) -> dict:
         device.synchronize(run_device)
         middle = time.perf_counter()
         watched = probes.block_matrices(state.model)
-        probes.measure(probes.snapshot(state.model, x, y))
+        probes.look(state.model, x, y)
         probes.update_ratio(state.model, watched)
         device.synchronize(run_device)
         if number:  # the first round warms up

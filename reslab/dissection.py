@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-from reslab.probes import snapshot
+from reslab.snapshot import snapshot
 
 
 def window_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:

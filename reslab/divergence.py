@@ -1,9 +1,14 @@
 """Where a run stopped being finite."""
 
+from contextlib import contextmanager
+
 import torch
 
 from reslab.dataset import TokenDataset
-from reslab.probes import NOWHERE, first_bad_layer
+from reslab.device import uncompiled
+from reslab.snapshot import visible
+
+NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
 
 
 def trace(model: torch.nn.Module, dataset: TokenDataset, step: int, parts: int, batch_size: int) -> dict:
@@ -24,3 +29,46 @@ def trace(model: torch.nn.Module, dataset: TokenDataset, step: int, parts: int, 
             break
     said = f"diverged at step {step}: the loss or its gradient is not finite; first bad: {where}"
     return {"first_bad": where, "window_starts": starts.tolist(), "status": "diverged", "verdict": said}
+
+
+def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> str:
+    """Where a batch first turns non-finite, for the record of a run that diverged.
+
+    The forward pass is searched from the first block up, the backward pass from the last one down.
+
+    Args:
+        inputs, targets: token ids (B, T) on the model's device.
+    """
+    bad = []
+
+    def look(name):
+        def hook(module, args, output):
+            if not visible(output).isfinite().all():
+                bad.append(name)
+
+        return hook
+
+    blocks = [(block, look(f"block {k}, forward")) for k, block in enumerate(model.blocks)]
+    with _hooks(blocks), uncompiled():
+        loss = model(inputs, targets)[1]
+        if bad:
+            return bad[0]
+        if not loss.isfinite():
+            return "head, forward"
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for name, gradient in reversed(list(zip(names, gradients, strict=True))):
+        if gradient is not None and not gradient.isfinite().all():
+            return f"{name}, backward"
+    return NOWHERE
+
+
+@contextmanager
+def _hooks(pairs):
+    """Forward hooks on modules, taken off at the end."""
+    handles = [module.register_forward_hook(hook) for module, hook in pairs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reslab import capacity
 from reslab.budget import Shape, state_bytes
+from reslab.run import capacity
 
 
 def needs(shape: Shape, has: int, monkeypatch, **windows: int) -> list[str]:

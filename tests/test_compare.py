@@ -12,7 +12,8 @@ from conftest import ROOT
 from runs_by_hand import write_run
 
 import compare
-from reslab import configure, sinks
+from reslab import sinks
+from reslab.run import config as configure
 from reslab.runlog import read_run
 from reslab.summary import differences, row, table
 

@@ -11,7 +11,7 @@ from conftest import rows
 from reslab.configure import MachineError, flat
 
 import train as door
-from reslab import configure
+from reslab.run import config as configure
 
 
 @pytest.fixture

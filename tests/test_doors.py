@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from reslab import configure
+from reslab.run import config as configure
 
 DOORS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py") if "__main__" in path.read_text("utf-8"))
 ENDS = {  # what a program's main does -> exit code, stderr

@@ -10,9 +10,10 @@ from torch import nn
 from model import GPT
 from reslab import dissection
 from reslab.inits import INITS
-from reslab.probes import attention_entropy, measure, snapshot
+from reslab.probes import attention_entropy, measure
 from reslab.residual import WIRINGS
 from reslab.rotary import rotate, rotations
+from reslab.snapshot import snapshot
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))

@@ -7,22 +7,19 @@ import pytest
 import torch
 from conftest import tiny_model
 
+from reslab.divergence import NOWHERE, first_bad_layer
 from reslab.probes import (
     DIVERSITY_FLOOR,
     GRADIENT_FLOOR,
-    NOWHERE,
     PROBES,
-    Crossing,
-    Snapshot,
     alarm,
     block_matrices,
-    first_bad_layer,
     layers_that_learn,
     measure,
-    snapshot,
     update_ratio,
 )
 from reslab.residual import WIRINGS
+from reslab.snapshot import Crossing, Snapshot, snapshot
 
 B, T, C, L = 2, 3, 8, 2
 HEADS, KV_HEADS, D = 4, 2, 2

@@ -18,7 +18,7 @@ from model import GPT
 from reslab import checkpoint, writing
 from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
-from reslab.probes import first_bad_layer
+from reslab.divergence import first_bad_layer
 from reslab.run.config import MachineError
 from reslab.runlog import RunLog, read_run
 from reslab.training import loop as door

@@ -65,8 +65,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def advice(error: BaseException, batch_size: int, accumulation: int) -> str:
-    """What to lower, and by how much: what remedy() said, or the same updates from a batch of half the size, or
-    a smaller model."""
+    """What to lower: what remedy() said, or half the batch for the same updates, or the model."""
     if notes := getattr(error, "__notes__", []):
         return notes[0]
     if batch_size == 1:

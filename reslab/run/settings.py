@@ -202,7 +202,7 @@ class TrainConfig:
     probes: Measuring[bool] = True
     """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
     probe_windows: Experiment[Count] = 8
-    """Windows of the fixed batch that the probes read."""
+    """Windows of the fixed batch that the probes read, one at a time."""
     sample_tokens: Measuring[Whole] = 200
     """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
     log: Place[str] = ""

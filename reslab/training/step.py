@@ -11,6 +11,7 @@ from model import GPT
 from reslab import device, distributed, probes
 from reslab.dataset import TokenDataset
 from reslab.optimizer import learning_rate, make_optimizer, set_learning_rate
+from reslab.run import capacity
 from reslab.run.settings import TrainConfig
 from reslab.runlog import RunLog
 from reslab.trainstate import TrainState
@@ -68,7 +69,8 @@ def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Ru
             return
         run_device = next(model.parameters()).device
         x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
-        row = probes.measure(probes.snapshot(model, x.to(run_device), y.to(run_device)))
+        with capacity.remedy(probes.TOO_LARGE):
+            row = probes.look(model, x.to(run_device), y.to(run_device))
     log.write({"step": state.step} | row)
     if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
         progress.say(f"step {state.step}: {line}")
