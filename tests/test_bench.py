@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from reslab.configure import UsageError
 
 import bench
 from benchmarks import cases, turns
 from benchmarks.cases import CASES
+from reslab.run.configfile import UsageError
 
 NANOGPT = Path(__file__).resolve().parents[2] / "nanoGPT"  # a checkout beside ours
 

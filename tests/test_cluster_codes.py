@@ -118,7 +118,7 @@ def test_a_run_that_no_node_can_take_is_told_to_wait(ray, cells, tmp_path, capsy
 
 WORKER = """
 import os, sys
-from reslab.configure import MachineError
+from reslab.run.config import MachineError
 def main(words):
     print("a first line")
     if "--full" in words: raise MachineError("the disk is full")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from reslab.configure import flat, parse
 
+from reslab.run.config import parse
+from reslab.run.fields import flat
 from reslab.run.settings import TrainConfig
 
 PATHS = {path.stem: path for path in sorted((ROOT / "config").glob("*.py"))}

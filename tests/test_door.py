@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 from conftest import rows
-from reslab.configure import MachineError, flat
 
 import train as door
 from reslab.run import config as configure
+from reslab.run.config import MachineError
+from reslab.run.fields import flat
 
 
 @pytest.fixture

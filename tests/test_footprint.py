@@ -7,7 +7,6 @@ from unittest import mock
 import pytest
 import torch
 from conftest import tiny_config, tiny_model
-from reslab.configure import MachineError
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -15,6 +14,7 @@ import train as door
 from model import GPT
 from reslab import probes
 from reslab.run import capacity
+from reslab.run.config import MachineError
 from reslab.run.settings import GPTConfig
 from reslab.snapshot import snapshot
 from reslab.training.loop import train

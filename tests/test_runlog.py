@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
-from reslab.configure import MachineError
 from runs_by_hand import write_run
 
 from reslab import outcome
 from reslab.lock import only_one
+from reslab.run.config import MachineError
 from reslab.runlog import RunLog, changes, claim, read_run, write_atomically, write_config
 
 ROWS = [{"step": k, "val/loss": 5.0 - k, "status": "on its way"} for k in range(4)]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from conftest import rows
-from reslab.configure import flat, leaf_fields
+from reslab.configure import leaf_fields
 
 from reslab.corpus import write_dataset
+from reslab.run.fields import flat
 from reslab.run.settings import TrainConfig
 from reslab.training.loop import train
 
