@@ -1,7 +1,7 @@
 """Runs tests on a copy of the tree with a mutant in it, and remembers what came out.
 
-The working tree is never touched. Each worker has a copy of its own, which is restored before every mutant, so
-that nothing of one mutant is left for the next.
+The working tree is never touched. Each worker has a copy of its own, which is restored before every mutant:
+nothing of one mutant is left for the next.
 """
 
 import contextlib
