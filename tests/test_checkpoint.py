@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import tiny_config
 
-import sample
 from model import GPT
 from reslab import checkpoint
 from reslab.optimizer import make_optimizer
 from reslab.run.config import MachineError
 from reslab.run.settings import OptimConfig
+from reslab.training.load import load
 
 
 def saved(folder: Path, step: int, seed: int = 0) -> GPT:
@@ -119,7 +119,7 @@ def test_loading_runs_no_code(tmp_path):
             checkpoint.load_model(folder, model)
             checkpoint.load_optimizer(folder)
         with pytest.raises(ValueError):
-            sample.load(folder)
+            load(folder)
     assert not (tmp_path / "owned").exists()
 
 
@@ -129,7 +129,7 @@ def test_a_state_of_another_shape_is_refused(tmp_path, state):
     (tmp_path / "c" / "state.json").write_text(json.dumps(state))
     sign(tmp_path / "c")
     with pytest.raises(ValueError):
-        sample.load(tmp_path / "c")
+        load(tmp_path / "c")
 
 
 def test_names_in_the_checksums_lead_nowhere(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import rows
-from reslab.configure import leaf_fields
+from reslab.run.fields import settings as settings_of
 
 from reslab.corpus import write_dataset
 from reslab.run.fields import flat
@@ -94,7 +94,7 @@ def what_it_did(config, folder: Path) -> dict:
 
 
 def test_every_setting_is_in_one_of_the_lists():
-    assert MATTERS.keys() | ELSEWHERE.keys() == leaf_fields(TrainConfig).keys()
+    assert MATTERS.keys() | ELSEWHERE.keys() == settings_of(TrainConfig).keys()
     assert not MATTERS.keys() & ELSEWHERE.keys()
 
 
