@@ -226,7 +226,10 @@ def train_depth() -> str:
             best[key] = min(run, best.get(key, run), key=lambda run: run["train/loss"])
     depths = sorted({depth for _, depth in best})
     rows = [
-        [ARMS[arm], *(f"{best[arm, n]['train/loss']:.3f} ({best[arm, n]['learning_rate']:g})" for n in depths)]
+        [
+            ARMS[arm],
+            *(f"{best[arm, n]['train/loss']:.3f} ({best[arm, n]['learning_rate']:g})" for n in depths),
+        ]
         for arm in ("pre", "none")
     ]
     return markdown(["layers", *map(str, depths)], rows)
