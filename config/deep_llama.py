@@ -1,7 +1,7 @@
 # Question: does it hold for the blocks of today? RMSNorm, SwiGLU, rotary positions, shared keys and no
 # biases, as in Llama; 24 layers with their skips, and the same stripped.
 #
-#     python compare.py config/deep_llama.py --arms pre,none
+#     python compare.py config/deep_llama.py --arms pre,none,silent
 #
 # Expected (results/deep_llama.json): pre ends 0.69 nats below the bigram line; none on the unigram line, on
 # its training data too. So yes. Four minutes on two CPU cores, the arms side by side (--jobs 2).

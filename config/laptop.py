@@ -1,12 +1,14 @@
 # Question: does a 24-layer stack train without its skips? One laptop, two minutes per arm.
 #
 #     python compare.py config/laptop.py --arms pre,none
+#     python compare.py config/laptop.py --arms silent --depths 1     the control, the same at every depth
 #
-# The two arms differ in one thing. They see the same batches and start from the same random draws.
+# Both see the same batches and start from the same random draws. They differ in the skip, and in the start of
+# the output projections, which `pre` divides by sqrt(2L); with --init=unscaled, in the skip alone.
 #
-# Expected (results/laptop.json): pre ends 0.18 nats below the bigram line; none on the unigram line, on its
-# training data too. Vary it: --n_layer=12, --learning_rate=3e-3, --residual=post, --attn_residual=none (only
-# attention loses its skip).
+# Expected (results/laptop.json): pre ends 0.18 nats below the bigram line and 0.50 below `silent`; none on
+# the unigram line, on its training data too. Vary it: --n_layer=12, --learning_rate=3e-3, --residual=post,
+# --attn_residual=none (only attention loses its skip).
 
 dataset = "stdlib"
 out_dir = "runs/laptop"

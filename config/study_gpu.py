@@ -27,7 +27,9 @@ study = {
     "lr": {"residual": ["pre", "none"], "n_layer": [1, 12], "learning_rate": _lrs},
     "deep": {"residual": ["pre", "none"], "n_layer": [48], "learning_rate": [1e-4, 3e-4, 1e-3]},
     "seeds": {"residual": ["pre", "none"], "learning_rate": [1e-3], "seed": [1, 2, 3]},
-    "wirings": {"residual": ["post", "sandwich", "deepnorm", "layerscale", "rezero", "identity_start"]},
+    "wirings": {
+        "residual": ["post", "sandwich", "deepnorm", "layerscale", "rezero", "identity_start", "silent"]
+    },
     "precision": {"residual": ["none"], "dtype": ["float32", "bfloat16"]},
     "init": {"residual": ["none"], "init": ["orthogonal", "fan_in", "scaled"]},
     "optimizer": {"residual": ["none"], "optimizer": ["muon"], "learning_rate": [1e-3, 1e-2]},

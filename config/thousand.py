@@ -1,6 +1,10 @@
-# Question: do a thousand layers train? With skips yes, from the first updates on; without, nothing moves.
+# Question: does a gradient get through a thousand layers? With skips it does; without, nothing moves.
 #
 #     python compare.py config/thousand.py --arms pre,none --jobs 2 --page runs/thousand.html
+#     python compare.py config/thousand.py --arms silent --depths 1     the control, the same at every depth
+#
+# Expected (results/thousand.json): with skips 0.37 nats below the unigram line, hardly more than `silent`.
+# What a thousand layers can be good for is another recipe's question: --residual=depth_mup.
 #
 # A thousand layers are 2000 branches that all move at once. With AdamW at 3e-3 each moves every channel by
 # that much, their sum drowns the embeddings (std 0.02) within one update, and the stack learns no more than

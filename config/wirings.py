@@ -1,5 +1,5 @@
-# Question: which of the published wirings train 12 layers, and how far in 300 updates? Slow starters get twice
-# the updates, and those whose norm stands on the skip a smaller rate as well.
+# Question: which of the published wirings train 12 layers, and how far in 300 updates? Slow starters get
+# twice the updates, and those whose norm stands on the skip a smaller rate as well.
 #
 #     python compare.py config/wirings.py --jobs 2 --json results/wirings.json --page runs/wirings.html
 #

@@ -54,7 +54,7 @@ def depth(runs: list[Run]) -> go.Figure | None:
 def layers_that_learn(runs: list[Run]) -> go.Figure | None:
     """How many layers get a Q/K gradient and tell tokens apart, at the end of each run, over depth.
 
-    On the dotted line all of them do.
+    On the dotted line all of them do. That says that they could learn, and not that they did.
     """
     group = [run for run in _varied(runs, "n_layer") if run.last("probe/layers_that_learn") is not None]
     if len({run.config["n_layer"] for run in group}) < 2:
@@ -72,7 +72,7 @@ def layers_that_learn(runs: list[Run]) -> go.Figure | None:
     whole = go.Scatter(x=ticks, y=ticks, mode="lines", name="all", showlegend=False, hoverinfo="skip")
     figure.add_trace(whole.update(line={"color": "#888", "width": 1, "dash": "dot"}))
     figure.update_xaxes(title="layers", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
-    figure.update_yaxes(title="layers that learn", rangemode="tozero")
+    figure.update_yaxes(title="layers that a signal reaches", rangemode="tozero")
     return figure.update_layout(height=420)
 
 
@@ -262,7 +262,7 @@ def spectra(report: dict) -> go.Figure | None:
 
 FIGURES = {
     "Loss over depth": depth,
-    "Layers that learn": layers_that_learn,
+    "Layers that a signal reaches": layers_that_learn,
     "Learning rates": learning_rates,
 }
 

@@ -170,7 +170,8 @@ def _matrices(block) -> list[torch.Tensor]:
 
 
 def layers_that_learn(rows: dict[str, list[float]], count: int) -> int:
-    """How many blocks are alive: they tell tokens apart, and their Q and K get a gradient.
+    """How many blocks could learn: they tell tokens apart, and their Q and K get a gradient. Not a measure of
+    what was learned: it may count all of them in a stack that has not moved.
 
     A block counts when the diversity of the stream it reads is at least DIVERSITY_FLOOR, and the root
     mean square of its Q/K gradient (count numbers) at least GRADIENT_FLOOR.

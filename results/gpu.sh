@@ -20,7 +20,7 @@ python=.venv/bin/python
 
 "$python" compare.py config/shakespeare_char.py --json results/shakespeare_char.json --page runs/shakespeare_char.html
 "$python" compare.py config/shakespeare.py --json results/shakespeare.json --page runs/shakespeare.html
-"$python" compare.py config/deep.py --out_dir=runs/deep_gpu --arms pre,none --n_embd=384 --n_head=6 \
+"$python" compare.py config/deep.py --out_dir=runs/deep_gpu --arms pre,none,silent --n_embd=384 --n_head=6 \
     --block_size=256 --batch_size=32 --json results/deep_gpu.json --page runs/deep_gpu.html
 "$python" compare.py config/thousand.py --out_dir=runs/thousand_gpu --arms pre,none --n_embd=256 --n_head=4 \
     --block_size=256 --batch_size=32 --max_iters=2000 --json results/thousand_gpu.json --page runs/thousand_gpu.html

@@ -23,7 +23,9 @@ SHAKESPEARE = Path(
 SMALL = "--max_iters=2 --warmup_iters=1 "
 SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
-LONG = re.compile(r"torchrun|runs/cut|--depths|config/(study|thousand|deep_llama)\.py")  # grids, many ranks
+LONG = re.compile(
+    r"torchrun|runs/cut|--depths|config/(study|rescue|depth_mup|thousand|deep_llama)\.py"
+)  # grids, many ranks
 
 
 def marked(command: str):
@@ -61,8 +63,8 @@ def clone(tmp_path_factory):
 def shrunk(command: str) -> str:
     if command == "make demo":
         return f'make demo OPTIONS="{SMALL}"'
-    if "config/study.py" in command:  # its cells are checked in test_cli.py
-        return f"python compare.py config/study.py --arms=none --lrs=1e-3,3e-3 {SMALLER}"
+    if study := re.search(r"config/(study|rescue|depth_mup)\.py", command):  # cells: see test_cli.py
+        return f"python compare.py {study[0]} --arms=none --lrs=1e-3,3e-3 {SMALLER}"
     if "config/grow.py" in command:
         return f"{command} {SMALL} --n_layer=4"
     if "autopsy.py" in command:

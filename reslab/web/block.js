@@ -21,7 +21,7 @@ const BLOCK_STEPS = [
     way: "forward",
     wires: ["skip", "down", "out"],
     sizes: ["x", "f", "y"],
-    says: "The two are summed: y = x + F(x). If F is 0, y is x: an idle block does no harm. Where the skip is cut, y is F(x) alone.",
+    says: "The two are summed: y = x + F(x). If F is 0, y is x: a block can be idle. Where the skip is cut, y is F(x) alone.",
   },
   {
     way: "backward",
@@ -46,7 +46,7 @@ const BLOCK_STEPS = [
     way: "backward",
     wires: ["skip", "up", "in"],
     sizes: ["skip", "branch", "dx"],
-    says: "At x the two add up to dL/dx, which goes on to the layer before. Without the skip only dF/dx is left.",
+    says: "At x the two add up to dL/dx, which goes on to the layer before. They add as vectors: they may also cancel. Without the skip only dF/dx is left.",
   },
 ];
 const BLOCK_SIZES = {
