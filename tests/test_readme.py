@@ -1,4 +1,8 @@
-"""Every command of the README is run, with settings that make it take seconds."""
+"""Every command of the README is run, with settings that make it take seconds.
+
+A command may need what another one makes (a run to compare, a dataset to train on); that one is run first
+where its result is not there yet, so that each test passes alone.
+"""
 
 import os
 import re
@@ -34,8 +38,11 @@ def marked(command: str):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
+    return copied(tmp_path_factory.mktemp("clone"))
+
+
+def copied(folder: Path) -> Path:
     """The project's files alone, with this environment as its .venv."""
-    folder = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -80,14 +87,53 @@ def test_the_readme_has_commands():
     assert COMMANDS[:2] == ["make demo", "make test"] and len(COMMANDS) > 15
 
 
-@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if c != "make test"])  # that runs this
-def test_a_command_of_the_readme(command, clone):
-    needs_shakespeare = "data/shakespeare" in command or "config/shakespeare" in command
-    if needs_shakespeare:
+def made_by(command: str) -> str | None:
+    """The run directory that a command trains, or the dataset that it prepares."""
+    out = re.search(r"--out(?:_dir)?[= ](\S+)", command)
+    config = re.search(r"train\.py config/(\w+)\.py", command)
+    if config and not re.search(r"--(resume|print_config)", command):
+        return out[1] if out else f"runs/{config[1]}"
+    prepared = re.search(r"(data/\w+)/prepare\.py", command)
+    return (out[1] if out else prepared[1]) if prepared else None
+
+
+MAKERS = {place: command for command in reversed(COMMANDS) if (place := made_by(command))}
+
+
+def needed(command: str) -> set[str]:
+    """What a command reads and another one makes."""
+    places = set(re.findall(r"(?:runs|data)/[\w-]+(?![\w./-])", command))
+    for config in re.findall(r"config/(\w+)\.py", command):
+        if "--resume" in command:
+            places.add(f"runs/{config}")
+        text = (ROOT / "config" / f"{config}.py").read_text(encoding="utf-8")
+        places |= {f"data/{name}" for name in re.findall(r"^dataset = \"(\w+)\"", text, re.MULTILINE)}
+    places |= {f"data/{name}" for name in re.findall(r"--dataset=(\w+)", command)}
+    # The default corpus is not among them: training makes it where it is not there.
+    return places & set(MAKERS) - {made_by(command), "data/stdlib"}
+
+
+def test_what_a_command_needs_is_found():
+    assert needed("python compare.py runs/deep runs/deep-none") == {"runs/deep", "runs/deep-none"}
+    assert needed("python export.py runs/deep runs/deep-gpt2") == {"runs/deep"}
+    assert needed("python train.py config/smoke.py --resume") == {"runs/smoke"}
+    assert needed("python train.py config/smoke.py --dataset=mine --out_dir=runs/mine") == {"data/mine"}
+    assert needed("python train.py config/shakespeare.py") == {"data/shakespeare"}
+    assert not needed("python compare.py config/study.py --jobs 2 --page runs/study.html")
+
+
+def run(command: str, clone: Path) -> subprocess.CompletedProcess:
+    """Run a command of the README, after those that make what it needs."""
+    for place in sorted(needed(command)):
+        if not any((clone / place / name).exists() for name in ("config.json", "meta.json")):
+            run(MAKERS[place], clone)
+    if (made := made_by(command)) and made.startswith("runs/"):
+        shutil.rmtree(clone / made, ignore_errors=True)  # from when another command needed it
+    if "data/shakespeare" in command:
         if not SHAKESPEARE.exists():
             pytest.skip("needs a download, or a copy of tiny Shakespeare in TINY_SHAKESPEARE")
-        shutil.copy(SHAKESPEARE, clone / "data" / "shakespeare_char" / "input.txt")
-        shutil.copy(SHAKESPEARE, clone / "data" / "shakespeare" / "input.txt")
+        for name in ("shakespeare_char", "shakespeare"):
+            shutil.copy(SHAKESPEARE, clone / "data" / name / "input.txt")
     environment = dict(os.environ)
     if re.search(r"data/shakespeare/|config/shakespeare\.py", command):
         cache = SHAKESPEARE.parent / "tiktoken_cache"
@@ -97,6 +143,14 @@ def test_a_command_of_the_readme(command, clone):
     line = f"PATH={clone}/.venv/bin:$PATH; {shrunk(command)}"
     done = subprocess.run(["bash", "-c", line], cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{shrunk(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done
+
+
+@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if c != "make test"])  # that runs this
+def test_a_command_of_the_readme(command, clone):
+    done = run(command, clone)
+    made = made_by(command)
+    assert not made or any((clone / made / name).exists() for name in ("config.json", "meta.json"))
     if command == "make demo":
         assert "The page with both loss curves:" in done.stdout
         assert (clone / "runs" / "laptop.html").is_file()
@@ -107,8 +161,9 @@ def test_the_links_of_the_readme_lead_somewhere():
         assert target.startswith("http") or (ROOT / target).exists(), target
 
 
-def test_what_the_readme_adds_is_enough(clone):
+def test_what_the_readme_adds_is_enough(tmp_path):
     """The lines of its diffs, put where they say, give a wiring that trains and a probe that is logged."""
+    clone = copied(tmp_path)
     for block in re.findall(r"```diff\n(.*?)```", README, re.DOTALL):
         name = "residual" if "WIRINGS" in block else "probes"
         path = clone / "reslab" / f"{name}.py"
