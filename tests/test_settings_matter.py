@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from conftest import rows
-from reslab.run.fields import settings as settings_of
 
 from reslab.corpus import write_dataset
 from reslab.run.fields import flat
+from reslab.run.fields import settings as settings_of
 from reslab.run.settings import TrainConfig
 from reslab.training.loop import train
 
