@@ -188,6 +188,7 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert tokenizer.model_max_length == 8 and tokenizer.eos_token is None
+    assert tokenizer.clean_up_tokenization_spaces is False
     assert tokenizer.decode(tokenizer("a , b .").input_ids) == "a , b ."
     assert model.config.eos_token_id is model.generation_config.bos_token_id is None
     assert model.config.bos_token_id is model.generation_config.eos_token_id is None
