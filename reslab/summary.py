@@ -90,11 +90,12 @@ def results(runs: list[Run], command: str) -> str:
     """The runs as a small JSON text to keep: figures, where they come from, and what differs."""
     different = [cells["setting"] for cells in differences(runs)]
     first = runs[0].facts
+    machines = [f"{f['machine']}, {f['device']}, torch {f['torch']}" for f in (run.facts for run in runs)]
     kept = {
         "command": command,
         "date": max(run.facts["started"] for run in runs)[:10],
         "commit": sorted({str(run.facts["git_commit"]) for run in runs}),
-        "machine": f"{first['machine']}, {first['device']}, torch {first['torch']}",
+        "machine": "; ".join(dict.fromkeys(machines)),
         "dataset": {"source": first["dataset"]["source"], "source_sha256": first["dataset"]["source_sha256"]},
         "yardsticks_nats": first["yardsticks_nats"],
         "runs": [],

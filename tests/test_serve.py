@@ -54,6 +54,28 @@ def test_the_page_asks_for_its_data_and_gets_what_is_new(server):
     assert status == 200 and json.loads(body)["runs"][0]["verdict"] == "done" and headers["ETag"] != tag
 
 
+def test_the_runs_are_read_once_per_change_and_a_tag_names_what_they_say():
+    state, reads = [1], []
+    pages = PageServer(0, lambda: reads.append(1) or {"title": "t", "runs": []}, lambda: state[0])
+    try:
+        tags = [ask(pages)[1]["ETag"] for _ in range(3)]
+        assert len(reads) == 1 and ask(pages)[1]["Cache-Control"] == "no-store"
+        state[0] = 2  # a file was written, and nothing that is shown is different
+        assert ask(pages, If_None_Match=tags[0])[0] == 304 and len(reads) == 2
+        pages.read = lambda: open("/no such file")  # noqa: PTH123, SIM115
+        state[0] = 3
+        assert ask(pages)[0] == 503  # a run that is being deleted
+    finally:
+        pages.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
+def test_it_listens_on_one_address(server):
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=10)
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1", "127.0.0.1:1", "", "0.0.0.0"]
 )

@@ -146,6 +146,12 @@ def test_what_is_kept_is_what_the_runs_wrote(make_run):
     assert (second["seed"], second["n_layer"], second["layers_that_learn"]) == (8, 5, 4)
 
 
+def test_every_machine_that_made_a_run_is_kept(make_run):
+    other = {"machine": "big one", "device": "cuda", "torch": "3"}
+    runs = [make_run("a"), make_run("b", seed=2, facts=other), make_run("c", seed=3)]
+    assert json.loads(results(runs, ""))["machine"] == "a machine, cpu, torch 2; big one, cuda, torch 3"
+
+
 def test_both_ends_of_the_stack_are_kept_at_the_first_steps_and_the_last(make_run):
     _, run = pair(make_run)
     longer = make_run("three", losses=(3.9, 3.8, 3.7, 3.6), residual="none", n_layer=5)
