@@ -1,5 +1,7 @@
 """Device, precision and seeds: chosen as documented on machines that are not here."""
 
+import warnings
+
 import pytest
 import torch
 from conftest import tiny_config
@@ -49,6 +51,7 @@ def test_auto_is_the_precision_that_pays(monkeypatch, name, place, width, units,
 
 def test_half_precision_is_that_of_products_and_of_nothing_else():
     a, b = torch.ones(2, 2), torch.ones(2, 2)
+    warnings.simplefilter("error")  # torch only warns of a precision that it does not cast to
     for name, dtype in device.DTYPES.items():
         with device.autocast("cpu", name):
             assert (a.to(torch.float64) @ b.to(torch.float64)).dtype == torch.float64

@@ -37,6 +37,7 @@ def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, m
     assert steps == {"best": 6, "last": 12}  # as good is not better
     assert checkpoint.load_state(folder / "last")["best_val_loss"] == 2.0
     assert checkpoint.load_state(folder / "last.previous")["step"] == 9
+    assert {path.name for path in folder.iterdir()} == {"best", "last", "last.previous"}
 
 
 def test_the_verdict_reads_the_last_losses_by_the_lines_of_their_sequences(train_config, monkeypatch):
