@@ -6,7 +6,7 @@
 #     python train.py config/shakespeare_char_cpu.py --max_iters=2000
 #
 # Expected (results/shakespeare_char_cpu.json): val 1.791 (three seeds, 1.790 to 1.792); with 2000 updates
-# (results/shakespeare_char_cpu_2000.json) 1.587. In a quarter of nanoGPT's time, see docs/speed.md;
+# (results/shakespeare_char_cpu_2000.json) 1.570. In a quarter of nanoGPT's time, see docs/speed.md;
 # `python bench.py --peer nanogpt=PATH --only val` trains three seeds against nanoGPT's clock.
 #
 # How it was chosen, linear to zero, when Muon still took Q, K and V as one matrix: Muon at 0.02 beside AdamW
