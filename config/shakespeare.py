@@ -4,7 +4,7 @@
 #     python train.py config/shakespeare.py
 #
 # Little data for so large a vocabulary: dropout is high, and the best checkpoint comes early. For a GPU.
-# Not measured here yet (results/gpu.sh does).
+# Not measured here yet (results/gpu.py does).
 
 dataset = "shakespeare"
 out_dir = "runs/shakespeare"

@@ -1,0 +1,71 @@
+"""The script for the first hour with a GPU: whatever fails or hangs, the rest is done and written down."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_python
+
+from reslab.residual import WIRINGS
+
+GPU = runpy.run_path(str(ROOT / "results" / "gpu.py"))
+
+
+def python(name: str, code: str, limit_s: int = 60, **words):
+    return GPU["Step"](name, ["-c", code], limit_s, **words)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
+def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
+    """A hanging step is ended with what it has started, and its result is what it had not written."""
+    table, alive = tmp_path / "table.json", tmp_path / "alive"
+    table.write_text('{"of": "an earlier attempt"}', encoding="utf-8")
+    child = f"import time, pathlib; time.sleep(8); pathlib.Path({str(alive)!r}).touch()"
+    hangs = "import subprocess, sys; print('begun', flush=True); "
+    hangs += f"subprocess.run([sys.executable, '-c', {child!r}])"
+    write = f"import pathlib; pathlib.Path({str(table)!r}).write_text('{{\"fast\": 1}}')"
+    steps = [
+        python("fails", "raise SystemExit('no such thing')"),
+        python("hangs", hangs, limit_s=3, table=table),
+        python("measures", write, table=table),
+    ]
+    out = tmp_path / "gpu.json"
+    assert GPU["go"](steps, tmp_path, out, True) == 1
+    found = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert [found[step.name]["ok"] for step in steps] == [False, False, True]
+    assert found["fails"]["exit_code"] == 1 and found["fails"]["last_line"] == "no such thing"
+    assert found["hangs"]["last_line"] == "not done within 3 s; begun"
+    assert "earlier" not in str(found["hangs"]["result"])
+    assert found["measures"]["result"] == {"fast": 1}
+    assert "FAILED (1): no such thing" in capsys.readouterr().out and not alive.exists()
+    seconds = {name: record["seconds"] for name, record in found.items()}
+    assert GPU["go"](steps[2:], tmp_path, out, True) == 0  # what succeeded is not done again
+    again = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert {name: record["seconds"] for name, record in again.items()} == seconds
+
+
+def test_the_plan_has_all_that_is_asked_of_a_first_hour():
+    steps = GPU["Plan"](Path("runs/gpu"), "/nanoGPT", False, []).steps
+    names = [step.name for step in steps]
+    assert len(set(names)) == len(names) and {f"run-{wiring}" for wiring in WIRINGS} <= set(names)
+    order = ["run-float16-compile-True", "run-torchrun-fsdp-resume", "speed-gpt2", "learn-shakespeare"]
+    order += ["learn-thousand", "learn-study"]
+    assert sorted(order, key=names.index) == order
+    assert all(Path(ROOT / word).is_file() for step in steps for word in step.words if word.endswith(".py"))
+    peers = [step.name for step in steps if "nanogpt=/nanoGPT" in step.words]
+    assert "speed-gpt2" in peers and "speed-48L384" in peers
+
+
+@pytest.mark.slow
+def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
+    out = tmp_path / "gpu.json"
+    run_python("results/gpu.py", "--rehearse", "--out", out, f"--dataset={dataset_folder}")
+    found = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert all(record["ok"] for record in found.values())
+    steps = {
+        name: record["result"]["step"] for name, record in found.items() if name.startswith("run-torchrun")
+    }
+    assert steps["run-torchrun-none"] == steps["run-torchrun-fsdp"] == 6  # as their resumed lives left them
+    assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(found)
