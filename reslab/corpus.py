@@ -142,7 +142,7 @@ def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
         for piece in pieces:
             digest.update(piece.encode("utf-8", "surrogatepass"))
             if collect:
-                seen[code_points(piece)] = True
+                seen[np.flatnonzero(np.bincount(code_points(piece)))] = True
             length += len(piece)
             bar.update(len(piece))
     return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(seen))))

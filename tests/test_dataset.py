@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from reslab.dataset import TokenDataset
+from reslab.shards import TokenStream
 from reslab.tokenfile import TokenFile
 from reslab.training.loop import train
 
@@ -124,6 +125,16 @@ def test_a_meta_that_is_none_is_refused(here, text):
     (here / "meta.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=r"meta\.json: damaged"):
         TokenDataset(here, 8, 0)
+
+
+def test_a_stream_is_its_shards_end_to_end():
+    whole = np.arange(23)
+    stream = TokenStream(np.split(whole, [5, 6, 13]))
+    assert len(stream) == 23
+    for start in range(24):
+        for stop in range(24):
+            assert (stream[start:stop] == whole[start:stop]).all()
+    assert np.shares_memory(stream[7:12], whole) and len(stream[5:4]) == 0
 
 
 def test_a_pickle_as_meta_is_not_run(here, tmp_path):

@@ -21,7 +21,6 @@ from reslab.corpus import write_dataset
 from reslab.dataset import TokenDataset
 from reslab.documents import Plan, prepare, split_of
 from reslab.rows import ReadError
-from reslab.shards import TokenStream
 from reslab.source import LocalRows, Source, find_inputs
 
 END = 256  # the byte tokenizer's end of text
@@ -176,16 +175,6 @@ def test_batches_of_shards_are_those_of_one_file(inputs, tmp_path):
                 assert a.equal(b)
         assert (many.eval_starts(split, 50) == one.eval_starts(split, 50)).all()
     assert many.yardsticks(20) == one.yardsticks(20)
-
-
-def test_a_stream_is_its_shards_end_to_end():
-    whole = np.arange(23)
-    stream = TokenStream(np.split(whole, [5, 6, 13]))
-    assert len(stream) == 23
-    for start in range(24):
-        for stop in range(24):
-            assert (stream[start:stop] == whole[start:stop]).all()
-    assert np.shares_memory(stream[7:12], whole) and len(stream[5:4]) == 0
 
 
 def test_shards_are_opened_without_being_read(inputs, tmp_path, monkeypatch):

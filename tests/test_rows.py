@@ -88,6 +88,7 @@ SHAPES = {  # name of the file: its bytes, the texts; None stands for a bad row
     "large.parquet": (table({"text": pyarrow.array(["a", "b"], pyarrow.large_string())}), ["a", "b"]),
     "codes.parquet": (table({"text": pyarrow.array(["a", "b", "a"]).dictionary_encode()}), ["a", "b", "a"]),
     "bytes.parquet": (table({"text": [b"a", b"caf\xe9", b"b"]}), ["a", None, "b"]),
+    "latin.parquet": (table({"text": pyarrow.array([b"a", b"\xe9", b"b"]).view("string")}), ["a", None, "b"]),
     "numbers.parquet": (table({"text": [1, 2]}), [None, None]),
     "plain.csv": (rows(["id", "text"], [1, "a"], [2, "b"]), ["a", "b"]),
     "UPPER.CSV": (rows(["text"], ["a"], ["b"]), ["a", "b"]),
@@ -240,9 +241,10 @@ def test_what_was_read_already_must_stay(tmp_path):
     (tmp_path / "whole.jsonl").write_bytes(lines(*DOCUMENTS))
     make(tmp_path / "at once", tmp_path / "whole.jsonl")
     assert ids_of(tmp_path / "out") == ids_of(tmp_path / "at once")
-    (folder / "1.jsonl").write_bytes(lines(*DOCUMENTS[201:]))
-    with pytest.raises(ReadError, match=r"1\.jsonl: its first 100 documents are not those"):
-        make(tmp_path / "out", folder)
+    for others in (DOCUMENTS[201:], DOCUMENTS[150:]):  # fewer, and more
+        (folder / "1.jsonl").write_bytes(lines(*others))
+        with pytest.raises(ReadError, match=r"1\.jsonl: its first 100 documents are not those"):
+            make(tmp_path / "out", folder)
     (folder / "0.jsonl").write_bytes(lines(*DOCUMENTS))
     with pytest.raises(
         ValueError, match=r"file 1 is 0\.jsonl of .* bytes, the shards were made from 0\.jsonl of"

@@ -79,7 +79,7 @@ ROWS = {
     "resume with changes": tests("test_train.py::may_change", "test_train.py::same_data"),
     "command lines": lambda data, at, share: commands.bad_commands(at, at_least(share, 2000)),
     "data preparation": preparations,
-    "download": tests("test_corpus.py::download"),
+    "download": tests("test_download.py::download"),
     "out of memory": tests("test_train.py::full_memory"),
     "soak": lambda data, at, share: lives.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
     "no network": tests("test_corpus.py::gpt2_without", "test_corpus.py::no_tiktoken"),
