@@ -249,7 +249,7 @@ def test_inits_know_the_parts_of_shared_and_gated_matrices():
     ("changes", "fault"),
     [
         ({"n_kv_head": 3, "n_head": 4}, "n_kv_head=3: must be 0 or divide n_head=4"),
-        ({"n_kv_head": -1}, "n_kv_head=-1: must be 0 or divide n_head=2"),
+        ({"n_kv_head": -1}, "n_kv_head=-1: must be at least 0"),
         (
             {"pos": "rope", "n_head": 16},
             "pos=rope: rotates pairs of channels, and n_embd / n_head = 1 is odd",
