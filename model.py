@@ -36,12 +36,10 @@ from reslab.sampling import pick_token
 
 def check_wirings(config: GPTConfig) -> None:
     """Raises ValueError when the two kinds of sublayers don't carry the same stream."""
-    names = {kind: config.wiring(kind) for kind in ("attn", "mlp")}
-    carried = [WIRINGS[name].stream for name in names.values()]
-    if carried[0] != carried[1]:
+    attn, mlp = (WIRINGS[config.wiring(kind)].stream for kind in ("attn", "mlp"))
+    if attn != mlp:
         raise ValueError(
-            f"attn_residual={names['attn']} carries {carried[0]}, mlp_residual={names['mlp']} carries "
-            f"{carried[1]}; they must carry the same"
+            f"attn_residual and mlp_residual: one carries {attn}, the other {mlp}; they must carry the same"
         )
 
 

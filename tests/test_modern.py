@@ -247,7 +247,7 @@ def test_init_self_keeps_the_tokens_of_a_plain_stack_apart():
     [
         ({"init_qk_scale": 0.0}, "init_qk_scale=0.0: must be finite and above 0"),
         ({"n_kv_head": 3, "n_head": 4}, "n_kv_head=3: must be 0 or divide n_head=4"),
-        ({"n_kv_head": -1}, "n_kv_head=-1: must be 0 or divide n_head=2"),
+        ({"n_kv_head": -1}, "n_kv_head=-1: must be at least 0"),
         (
             {"pos": "rope", "n_head": 16},
             "pos=rope: rotates pairs of channels, and n_embd / n_head = 1 is odd",
