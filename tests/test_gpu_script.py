@@ -64,8 +64,8 @@ def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
     run_python("results/gpu.py", "--rehearse", "--out", out, f"--dataset={dataset_folder}")
     found = json.loads(out.read_text(encoding="utf-8"))["steps"]
     assert all(record["ok"] for record in found.values())
-    steps = {
-        name: record["result"]["step"] for name, record in found.items() if name.startswith("run-torchrun")
-    }
-    assert steps["run-torchrun-none"] == steps["run-torchrun-fsdp"] == 6  # as their resumed lives left them
+    steps = {name: found[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}
+    assert steps == {"none": 4, "none-resume": 6}
+    assert found["run-torchrun-fsdp-resume"]["result"]["step"] == 6
+    assert found["run-resume-in-float16"]["result"]["dtype"] == "float16"
     assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(found)
