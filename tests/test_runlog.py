@@ -246,3 +246,23 @@ def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch)
     with only_one(tmp_path, "second", wait=True):
         assert len(waits) == 3 and (tmp_path / "lock").exists()  # the new file, and not the one removed
     assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, monkeypatch):
+    """Between the opening of the file and the lock on it: whoever comes next would open another one."""
+    from reslab import lock
+
+    fcntl = pytest.importorskip("fcntl")
+    real, calls = fcntl.flock, []
+
+    def flock(file, how):
+        calls.append(file)
+        if len(calls) == 1:
+            (tmp_path / "lock").unlink()
+        return real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
+    with only_one(tmp_path, "writing", wait=True):
+        assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} ")
+    assert len(calls) == 2
