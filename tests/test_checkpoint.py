@@ -57,10 +57,13 @@ def test_a_save_cut_between_its_two_renames_is_found(tmp_path):
     last = tmp_path / "last"
     saved(last, 1)
     last.rename(tmp_path / "last.previous")
-    (tmp_path / "last.tmp").mkdir()
+    (tmp_path / "last.tmp" / "shards").mkdir(parents=True)
+    (tmp_path / "last.tmp" / "shards" / "of-another-life.safetensors").write_bytes(b"a part")
     assert checkpoint.load_state(checkpoint.find(last))["step"] == 1
     saved(last, 2), saved(last, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "last.previous"]
+    for folder in tmp_path.iterdir():
+        assert {p.name for p in folder.iterdir()} == {*checkpoint.RESUMED, checkpoint.SUMS}
     assert [checkpoint.load_state(last.with_name(n))["step"] for n in ("last", "last.previous")] == [3, 2]
 
 
