@@ -5,10 +5,10 @@ import json
 from datetime import date
 from pathlib import Path
 
+from reslab.report.summary import table
 from reslab.run import config as configure
+from reslab.run.log import Run, read_run, write_atomically
 from reslab.run.options import AutopsyConfig
-from reslab.runlog import Run, read_run, write_atomically
-from reslab.summary import table
 
 HELP = """
     python autopsy.py runs/deep
@@ -23,7 +23,7 @@ def examine(model, dataset, config: AutopsyConfig) -> dict:
     """Everything dissection.py knows, as one report of plain numbers."""
     from tqdm import tqdm
 
-    from reslab import dissection
+    from reslab.instruments import dissection
 
     x, y = dataset.windows("val", dataset.eval_starts("val", config.windows))
     few = slice(0, 4)
@@ -111,11 +111,11 @@ def main(words: list[str]) -> int:
     config, (place,), _ = configure.parse(AutopsyConfig, words, HELP)
     import torch  # here, so that help and faults come before it
 
-    from reslab import device
-    from reslab.dataset import open_dataset
-    from reslab.page import write_autopsy
+    from reslab.data.dataset import open_dataset
+    from reslab.report.html import write_autopsy
+    from reslab.system import device
     from reslab.training.load import load
-    from reslab.trainstate import check_data
+    from reslab.training.state import check_data
 
     folder = Path(place)
     run = read_run(folder)

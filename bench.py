@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from reslab.run import config as configure
+from reslab.run.log import write_atomically
 from reslab.run.options import BenchConfig
-from reslab.runlog import write_atomically
 
 HELP = """
     python bench.py --peer nanogpt=../nanoGPT       all cases of this machine, 15 minutes on two CPU cores
@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     from benchmarks.cases import CASES  # here, so that help and faults come before torch
     from benchmarks.machine import facts, machine_name
     from benchmarks.turns import Bench
-    from reslab import device
+    from reslab.system import device
 
     gpu = device.pick_device("auto").startswith("cuda")
     if config.list:

@@ -4,12 +4,12 @@ import contextlib
 import sys
 from pathlib import Path
 
+from reslab.report.summary import differences, results, row, table
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
+from reslab.run.log import read_run, write_atomically
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
-from reslab.runlog import read_run, write_atomically
-from reslab.summary import differences, results, row, table
 
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json")  # of a run, what its page is made of
 HELP = """
@@ -60,8 +60,8 @@ def served(config: CompareConfig, folders: list[Path]):
         files = [folder / name for folder in begun() for name in LIVE_FILES]
         return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
 
-    from reslab.pagedata import page_data
-    from reslab.serve import PageServer
+    from reslab.report.pagedata import page_data
+    from reslab.report.serve import PageServer
 
     title = title_of(folders)
     server = PageServer(config.port, lambda: page_data([read_run(f) for f in begun()], title), changed)
@@ -74,7 +74,7 @@ def served(config: CompareConfig, folders: list[Path]):
 
 def main(words: list[str]) -> int:
     config, places, for_training = read_arguments(words)
-    from reslab import pictures, sinks
+    from reslab.report import pictures, trackers
     from reslab.training import grid
 
     if config.png and (lack := pictures.missing()):
@@ -90,7 +90,7 @@ def main(words: list[str]) -> int:
             return code
         report(config, folders)
         if trains:
-            sinks.publish_page(config.page, read_run(folders[0]).config.get("log", ""), folders[0].parent)
+            trackers.publish_page(config.page, read_run(folders[0]).config.get("log", ""), folders[0].parent)
         if server:
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
@@ -99,8 +99,8 @@ def main(words: list[str]) -> int:
 
 def report(config: CompareConfig, folders: list[Path]) -> None:
     """Print the table of some runs; write their page, and what else was asked for."""
-    from reslab import pictures
-    from reslab.page import write_page
+    from reslab.report import pictures
+    from reslab.report.html import write_page
 
     runs = [read_run(folder) for folder in folders]
     print("\n" + table([row(run) for run in runs]))

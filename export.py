@@ -20,12 +20,12 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 
 def main(words: list[str]) -> int:
     config, (run, place), _ = configure.parse(ExportConfig, words, HELP)
-    from reslab import pretrained  # here, so that help and faults come before torch
-    from reslab.exporting import write
+    from reslab.training import init_from  # here, so that help and faults come before torch
+    from reslab.training.hub import write
     from reslab.training.load import load
 
     folder = Path(place)
-    is_model = pretrained.is_foreign(str(folder))
+    is_model = init_from.is_foreign(str(folder))
     if folder.exists() and not (config.overwrite and is_model):
         advice = "give --overwrite or" if is_model else "it holds no exported model;"
         raise ValueError(f"{folder}: exists, and nothing is replaced unasked; {advice} choose another DIR")
@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     print(
-        f"{folder}: step {state['step']} of {run} as {pretrained.architecture(model.config)}, "
+        f"{folder}: step {state['step']} of {run} as {init_from.architecture(model.config)}, "
         f"{model.count_parameters():,} parameters; loaded again, its logits differ by {apart:.0e} at most"
     )
     return 0

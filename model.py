@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reslab.attention import attend
-from reslab.inits import INITS, generator_of
-from reslab.kvcache import KVCache, context_start
-from reslab.layers import ACTIVATIONS, make_norm
-from reslab.memory import (
+from reslab.nn.attention import attend
+from reslab.nn.generate import pick_token
+from reslab.nn.init import INITS, generator_of
+from reslab.nn.kvcache import KVCache, context_start
+from reslab.nn.layers import ACTIVATIONS, make_norm
+from reslab.nn.loss import (
     chunk_loss,
     is_large,
     linear_cross_entropy,
@@ -28,10 +29,9 @@ from reslab.memory import (
     run_checkpointed,
     token_losses,
 )
+from reslab.nn.rotary import rotate, rotations
 from reslab.residual import WIRINGS
-from reslab.rotary import rotate, rotations
 from reslab.run.settings import GPTConfig
-from reslab.sampling import pick_token
 
 
 def check_wirings(config: GPTConfig) -> None:
@@ -51,7 +51,7 @@ class CausalSelfAttention(nn.Module):
 
         n_kv_head    H / n_kv_head queries share a key and a value (Ainslie et al. 2023, arXiv 2305.13245)
         qk_norm      q, k -> RMSNorm(q), RMSNorm(k), a gain per channel of a head (Qwen3, arXiv 2505.09388)
-        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (reslab/rotary.py)
+        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (reslab/nn/rotary.py)
     """
 
     def __init__(self, config: GPTConfig, mixes_identity: bool = False):

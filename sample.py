@@ -40,7 +40,7 @@ def main(words: list[str]) -> int:
     config, (run,), _ = configure.parse(SampleConfig, words, HELP)
     import torch  # here, so that help and faults come before it
 
-    from reslab import device
+    from reslab.system import device
     from reslab.training.load import load
 
     run_device = device.pick_device(config.device)

@@ -4,7 +4,7 @@ import statistics
 
 import torch
 
-from reslab import flops
+from reslab.system import flops
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}

@@ -10,9 +10,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from reslab import device
-from reslab.attention import _by_products
-from reslab.muon import Muon
+from reslab.nn.attention import _by_products
+from reslab.system import device
+from reslab.training.muon import Muon
 
 
 def kernels(quick: bool) -> dict:

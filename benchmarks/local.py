@@ -11,12 +11,16 @@ import torch
 
 from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
-from reslab import checkpoint, corpus, device, memory, probes
-from reslab.dataset import open_dataset
+from reslab.data import corpus
+from reslab.data.dataset import open_dataset
+from reslab.data.tokenizer import make_tokenizer
+from reslab.instruments import probes
+from reslab.nn import loss as loss_module
+from reslab.run import checkpoint
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
-from reslab.tokenizer import make_tokenizer
+from reslab.system import device
 from reslab.training.step import make_state, train_step
 
 
@@ -123,10 +127,10 @@ def loss(quick: bool) -> dict:
     targets = torch.from_numpy(np.random.default_rng(0).integers(vocabulary, size=(1, tokens)))
 
     def held():
-        memory.cross_entropy(torch.nn.functional.linear(x, weight), targets).backward()
+        loss_module.cross_entropy(torch.nn.functional.linear(x, weight), targets).backward()
 
     def chunked():
-        memory.linear_cross_entropy(x, weight, targets).backward()
+        loss_module.linear_cross_entropy(x, weight, targets).backward()
 
     ways = {"logits held": held, "chunked": chunked}
     turns = {name: [] for name in ways}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from reslab.runlog import git_commit
+from reslab.run.log import git_commit
 
 
 def machine_name() -> str:

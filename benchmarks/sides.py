@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab import device, flops
-from reslab.dataset import open_dataset
-from reslab.evaluation import evaluate
+from reslab.data.dataset import open_dataset
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
+from reslab.system import device, flops
+from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state, train_step
 
 OURS_DEFAULTS = {"bias": False, "probes": False, "warmup_iters": 0}
@@ -95,7 +95,7 @@ class NanoGPT:
         return x.to(self.device), y.to(self.device)
 
     def step(self) -> None:
-        from reslab.optimizer import learning_rate
+        from reslab.training.optimizer import learning_rate
 
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.optim, self.scheduled)

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import nn
 
-from reslab.inits import orthogonal
-from reslab.layers import make_norm
+from reslab.nn.init import orthogonal
+from reslab.nn.layers import make_norm
 
 
 def rms_one(x: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ r"""Measures what docs/scale.md works out: memory and speed of a rank, for a sha
         --n_head=8 --block_size=128 --batch_size=2 --dtype=float32 --device=cpu --shard=fsdp
 
 All settings of train.py are taken. Trains ten updates on the standard library's text, without probes and
-evaluations, and prints what a rank holds at most beside what reslab/budget.py says. On a CPU that is the
+evaluations, and prints what a rank holds at most beside what system/budget.py says. On a CPU that is the
 memory of the process; the variable makes the C library give freed memory back, else its heap keeps holes.
 """
 
@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import reslab.shard  # noqa: F401  (so that what importing it takes is not counted)
-from reslab import budget, device, distributed
-from reslab.dataset import open_dataset
+import reslab.system.fsdp  # noqa: F401  (so that what importing it takes is not counted)
+from reslab.data.dataset import open_dataset
 from reslab.run import config as configure
+from reslab.run.log import read_run
 from reslab.run.settings import TrainConfig
-from reslab.runlog import read_run
+from reslab.system import budget, device, distributed
 from reslab.training import loop
 
 UPDATES = 10

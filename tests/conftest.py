@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from model import GPT
-from reslab.corpus import write_dataset
+from reslab.data.corpus import write_dataset
 from reslab.run.fields import from_flat
+from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig, TrainConfig
-from reslab.runlog import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from conftest import tiny_config
 
 from model import GPT
-from reslab import attention, device
+from reslab.nn import attention
+from reslab.system import device
 
 
 def run(kernel, dtype, dropout=0.0):

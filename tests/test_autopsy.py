@@ -12,13 +12,13 @@ from conftest import tiny_config
 import autopsy
 from autopsy import examine, lens_text, tell
 from model import GPT
-from reslab import dissection
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.data.tokenizer import ByteTokenizer
+from reslab.instruments import dissection
 from reslab.residual import WIRINGS
+from reslab.run.log import read_run
 from reslab.run.options import AutopsyConfig
-from reslab.runlog import read_run
-from reslab.tokenizer import ByteTokenizer
 from reslab.training.load import load
 from reslab.training.loop import train
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset, open_dataset
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset, open_dataset
 
 BLOCK = 8
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from runs_by_hand import probe_row, write_run
 
-from reslab.page import write_autopsy, write_page
-from reslab.pagedata import page_data
-from reslab.pictures import browser, missing, open_page, write_pictures
-from reslab.runlog import read_run
-from reslab.serve import PageServer
+from reslab.report.html import write_autopsy, write_page
+from reslab.report.pagedata import page_data
+from reslab.report.pictures import browser, missing, open_page, write_pictures
+from reslab.report.serve import PageServer
+from reslab.run.log import read_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
 NETWORK = re.compile(r"^(https?|wss?|ftp):")

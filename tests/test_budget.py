@@ -7,10 +7,10 @@ import torch
 from conftest import run_python
 
 from model import GPT
-from reslab import attention
-from reslab.budget import SHAPES, Shape, activation_bytes, kept_bytes, sent_bytes, state_bytes
-from reslab.optimizer import make_optimizer
+from reslab.nn import attention
 from reslab.run.settings import GPTConfig, OptimConfig
+from reslab.system.budget import SHAPES, Shape, activation_bytes, kept_bytes, sent_bytes, state_bytes
+from reslab.training.optimizer import make_optimizer
 
 TINY = Shape(n_layer=4, n_embd=64, n_head=2, vocab_size=64, block_size=32, batch_size=2)
 
@@ -81,6 +81,6 @@ def test_what_is_sent_does_not_grow_with_the_ranks():
 
 
 def test_the_table_prints():
-    done = run_python("-m", "reslab.budget", "--n_layer=2", "--n_embd=8", "--n_head=1", "--ranks=4")
+    done = run_python("-m", "reslab.system.budget", "--n_layer=2", "--n_embd=8", "--n_head=1", "--ranks=4")
     assert "| 2 x 8 |" in done.stdout
     assert SHAPES["GPT-2 124M"].parameters == 124_475_904

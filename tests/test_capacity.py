@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reslab.budget import Shape, state_bytes
 from reslab.run import capacity
+from reslab.system.budget import Shape, state_bytes
 
 
 def needs(shape: Shape, has: int, monkeypatch, **windows: int) -> list[str]:

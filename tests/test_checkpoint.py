@@ -10,11 +10,11 @@ import torch
 from conftest import tiny_config
 
 from model import GPT
-from reslab import checkpoint
-from reslab.optimizer import make_optimizer
+from reslab.run import checkpoint
 from reslab.run.config import MachineError
 from reslab.run.settings import OptimConfig
 from reslab.training.load import load
+from reslab.training.optimizer import make_optimizer
 
 
 def saved(folder: Path, step: int, seed: int = 0) -> GPT:

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 
 import compare
-from reslab import cluster
 from reslab.run.configfile import UsageError
-from reslab.runlog import read_run
+from reslab.run.log import read_run
+from reslab.system import cluster
 from reslab.training import grid as grids
 
 TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from runs_by_hand import write_run
 
-from reslab import cluster
+from reslab.system import cluster
 
 
 class RayError(Exception):

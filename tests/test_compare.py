@@ -12,10 +12,10 @@ from conftest import ROOT
 from runs_by_hand import write_run
 
 import compare
-from reslab import sinks
+from reslab.report import trackers
+from reslab.report.summary import differences, row, table
 from reslab.run import config as configure
-from reslab.runlog import read_run
-from reslab.summary import differences, row, table
+from reslab.run.log import read_run
 
 SMOKE = str(ROOT / "config" / "smoke.py")
 
@@ -215,7 +215,7 @@ def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, mon
     (tmp_path / "grid").mkdir()
     published = []
     monkeypatch.setattr(compare, "train_cell", trained)
-    monkeypatch.setattr(sinks, "publish_page", lambda *words: published.append(words))
+    monkeypatch.setattr(trackers, "publish_page", lambda *words: published.append(words))
     page = tmp_path / "page.html"
     assert compare.main([SMOKE, "--seeds=2", f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]) == 0
     assert published == [(page, "wandb", tmp_path / "grid")]

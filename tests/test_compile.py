@@ -11,7 +11,8 @@ from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 
 from model import GPT
-from reslab import device, memory
+from reslab.nn import loss as loss_module
+from reslab.system import device
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(1))
@@ -79,8 +80,8 @@ def test_a_whole_run_compiles_three_graphs_for_each_kind_of_region(train_config,
 
 def test_a_chunked_loss_is_compiled_for_one_chunk(graphs, monkeypatch):
     """However many there are; 24 tokens in chunks of 5, the last of 4."""
-    monkeypatch.setattr(memory, "LARGE", {"cpu": 100})
-    monkeypatch.setattr(memory, "CHUNK", 5 * 4 * 19)
+    monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
+    monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)
     plain, compiled = GPT(tiny_config()), GPT(tiny_config())
     device.compile_loss(compiled)
     for model in (plain, compiled):

@@ -14,11 +14,11 @@ from conftest import ROOT, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reslab import corpus, textfiles, yardstick
-from reslab.corpus import split_safely, write_dataset
-from reslab.textfiles import read_files
-from reslab.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
-from reslab.yardstick import verdict, yardsticks
+from reslab.data import baselines, corpus, textfiles
+from reslab.data.baselines import verdict, yardsticks
+from reslab.data.corpus import split_safely, write_dataset
+from reslab.data.textfiles import read_files
+from reslab.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
 
 TEXT = "".join(f"def f{i}(x):\n    return x + {i}  # größer\n\n\n" for i in range(300))
 BPE = train_bpe([TEXT], 300)
@@ -90,7 +90,7 @@ def test_a_broken_prepare_leaves_the_old_dataset(tmp_path):
 
 def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from reslab.corpus import write_dataset\n"
+        "import os, sys; from pathlib import Path; from reslab.data.corpus import write_dataset\n"
         "readings = iter([1, 2])\n"
         "def read():\n"
         "    yield 'some text ' * 1000\n"
@@ -111,7 +111,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(textfiles, "PIECE", 1 << 15)
     monkeypatch.setattr(corpus, "PART", 1 << 15)
-    monkeypatch.setattr(yardstick, "CHUNK", 1 << 15)
+    monkeypatch.setattr(baselines, "CHUNK", 1 << 15)
     peaks = []
     for copies in (20, 200):
         path = tmp_path / f"{copies}.txt"
@@ -167,7 +167,7 @@ def test_gpt2_without_a_network_says_what_to_do(tmp_path):
 
 def test_characters_need_no_tiktoken(dataset_folder):
     script = (
-        "import sys; from pathlib import Path; from reslab.dataset import TokenDataset\n"
+        "import sys; from pathlib import Path; from reslab.data.dataset import TokenDataset\n"
         "TokenDataset(Path(sys.argv[1]), 8, 0); sys.exit('tiktoken' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script, dataset_folder], cwd=ROOT).returncode == 0
@@ -185,12 +185,12 @@ def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
     assert lines["bigram"]["val"] == pytest.approx(-(math.log(twelve) + math.log(twenty)) / 2)
     random = np.random.default_rng(0).integers(0, 40, 5000).astype(np.uint16)
     dense = yardsticks(random[:4000], random[4000:], 40)
-    monkeypatch.setattr(yardstick._DensePairs, "limit", 3999)  # of a longer split: read anew, in pieces
+    monkeypatch.setattr(baselines._DensePairs, "limit", 3999)  # of a longer split: read anew, in pieces
     again = yardsticks(random[:4000], random[4000:], 40)
     assert again["bigram"] == pytest.approx(dense["bigram"])
     assert again["unigram"] == pytest.approx(dense["unigram"])
-    monkeypatch.setattr(yardstick, "DENSE_LIMIT", 10)
-    monkeypatch.setattr(yardstick, "CHUNK", 700)
+    monkeypatch.setattr(baselines, "DENSE_LIMIT", 10)
+    monkeypatch.setattr(baselines, "CHUNK", 700)
     sparse = yardsticks(random[:4000], random[4000:], 40)
     assert sparse["bigram"] == pytest.approx(dense["bigram"])
     assert sparse["unigram"] == pytest.approx(dense["unigram"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from reslab.dataset import TokenDataset
-from reslab.shards import TokenStream
-from reslab.tokenfile import TokenFile
+from reslab.data.dataset import TokenDataset
+from reslab.data.shards import TokenStream
+from reslab.data.tokenfile import TokenFile
 from reslab.training.loop import train
 
 

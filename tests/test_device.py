@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_config
 
 from model import GPT
-from reslab import device
+from reslab.system import device
 
 
 @pytest.mark.parametrize(

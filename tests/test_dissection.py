@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab import dissection
+from reslab.instruments import dissection
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (6, 8), generator=torch.Generator().manual_seed(1))

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, rows
 from pair import NEED_GLOO, near, overflowing, pair, stopped  # noqa: F401
 
-from reslab import distributed
 from reslab.run.fields import flat
-from reslab.runlog import read_run
+from reslab.run.log import read_run
+from reslab.system import distributed
 from reslab.training.loop import train
 from train import main
 

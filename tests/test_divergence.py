@@ -9,8 +9,8 @@ import torch
 from conftest import tiny_config
 
 from model import GPT
-from reslab import divergence
-from reslab.dataset import TokenDataset
+from reslab.data.dataset import TokenDataset
+from reslab.instruments import divergence
 
 PARTS, SIZE = 3, 2
 

@@ -16,12 +16,12 @@ import pyarrow.parquet
 import pytest
 from conftest import ROOT
 
-from reslab import documents, shards
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
-from reslab.documents import Plan, prepare, split_of
-from reslab.rows import ReadError
-from reslab.source import LocalRows, Source, find_inputs
+from reslab.data import documents, shards
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.data.documents import Plan, prepare, split_of
+from reslab.data.rows import ReadError
+from reslab.data.source import LocalRows, Source, find_inputs
 
 END = 256  # the byte tokenizer's end of text
 TEXTS = [f"Document {i}.\n" + "größer als 1 " * (i * 37 % 29) for i in range(700)]
@@ -115,8 +115,8 @@ def test_more_goes_on_where_less_stopped(inputs, tmp_path, monkeypatch, kind):
 KILLED = """
 import os, sys
 from pathlib import Path
-from reslab import documents
-from reslab.source import Source, find_inputs
+from reslab.data import documents
+from reslab.data.source import Source, find_inputs
 out, inputs, place, left = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], [int(sys.argv[4])]
 documents.BATCH_DOCUMENTS = 20
 owner = documents if place == "_write_json" else documents.ShardWriter

@@ -96,7 +96,7 @@ def test_what_the_machine_lacks_ends_with_1_and_one_line(ends, error, said):
 
 def test_a_full_disk_ends_with_1_whoever_finds_it(ends, monkeypatch):
     """The log, and a checkpoint."""
-    from reslab import checkpoint
+    from reslab.run import checkpoint
 
     def full(*words, **more):
         raise OSError(28, "No space left on device")

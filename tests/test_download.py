@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from reslab.download import download
+from reslab.data.download import download
 
 
 def test_a_download_must_have_the_right_hash(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from model import GPT
-from reslab.dataset import TokenDataset
-from reslab.evaluation import evaluate
+from reslab.data.dataset import TokenDataset
+from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state
 
 COUNTS = {

@@ -12,10 +12,10 @@ from torch import nn
 
 import export
 from model import GPT
-from reslab import pretrained
-from reslab.hf_tokenizer import merges_of, to_tokenizers
+from reslab.data.hf_tokenizer import merges_of, to_tokenizers
+from reslab.data.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
 from reslab.run.settings import GPTConfig
-from reslab.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
+from reslab.training import init_from
 from reslab.training.loop import train
 
 transformers = pytest.importorskip("transformers")
@@ -24,8 +24,8 @@ TEXT = "def f(x):\n    return x + F(x)  # naïve ñ 漢字 🙂\r\n\t'tis  1234 
 
 
 def imported(source: Path) -> GPT:
-    model = GPT(pretrained.settle(GPTConfig(), str(source)))
-    pretrained.fill(str(source), model, {"kind": "byte"})
+    model = GPT(init_from.settle(GPTConfig(), str(source)))
+    init_from.fill(str(source), model, {"kind": "byte"})
     return model.eval()
 
 
@@ -100,7 +100,7 @@ def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
 )
 def test_what_transformers_can_not_express_is_refused(changes, reason):
     with pytest.raises(ValueError, match=reason):
-        pretrained.to_transformers(GPT(tiny_config(**changes)))
+        init_from.to_transformers(GPT(tiny_config(**changes)))
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
@@ -130,7 +130,7 @@ def test_words_cut_by_another_pattern_are_refused():
     not MERGES.exists() and "TIKTOKEN_CACHE_DIR" not in os.environ, reason="needs GPT-2's merges"
 )
 def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
-    from reslab.tokenizer import GPT2Tokenizer
+    from reslab.data.tokenizer import GPT2Tokenizer
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
     made = export.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
@@ -196,7 +196,7 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
 
 def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
     """Against the run itself: other weights by a little, and a tokenizer with two ids exchanged."""
-    ours, real = GPT(tiny_config(vocab_size=256)).eval(), pretrained.to_transformers
+    ours, real = GPT(tiny_config(vocab_size=256)).eval(), init_from.to_transformers
 
     def bent(model):
         theirs = real(model)
@@ -204,7 +204,7 @@ def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
         return theirs
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrained, "to_transformers", bent)
+        patch.setattr(init_from, "to_transformers", bent)
         with pytest.raises(ValueError, match=r"the logits of what was written differ by .*nothing was kept"):
             export.write(tmp_path / "a", ours, ByteTokenizer())
         train(train_config(max_iters=1))

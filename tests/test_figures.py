@@ -3,8 +3,8 @@
 import pytest
 from runs_by_hand import LINES, write_run
 
-from reslab.figures import AUTOPSY_FIGURES, FIGURES
-from reslab.runlog import read_run
+from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.run.log import read_run
 
 DEPTH, LEARN, RATES = FIGURES  # a new figure fails here until it has a case
 

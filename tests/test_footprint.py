@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import train as door
 from model import GPT
-from reslab import probes
+from reslab.instruments import probes
+from reslab.instruments.snapshot import snapshot
 from reslab.run import capacity
 from reslab.run.config import MachineError
 from reslab.run.settings import GPTConfig
-from reslab.snapshot import snapshot
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (8, 8), generator=torch.Generator().manual_seed(1))
@@ -133,7 +133,7 @@ def test_a_gpu_needs_main_memory_for_the_weights_alone(monkeypatch):
 
 def test_what_a_cut_run_resumes_from_is_where_its_parameters_are(tmp_path):
     """Fused AdamW on a GPU refuses a count of steps on the CPU; meta stands in for a GPU."""
-    shard = pytest.importorskip("reslab.shard")
+    shard = pytest.importorskip("reslab.system.fsdp")
     model = torch.nn.Linear(3, 2, device="meta")
     optimizer = torch.optim.AdamW(model.parameters())
     kinds = {"exp_avg": (2, 3), "step": (), "weights": (2, 3)}

@@ -10,11 +10,11 @@ import pytest
 
 import autopsy
 import train as door
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset, same_data
-from reslab.documents import Plan, prepare
-from reslab.runlog import read_run
-from reslab.source import Source
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset, same_data
+from reslab.data.documents import Plan, prepare
+from reslab.data.source import Source
+from reslab.run.log import read_run
 from reslab.training.loop import train
 
 TEXTS = [f"Document {i} of them. " * (1 + i % 9) for i in range(900)]
@@ -24,7 +24,7 @@ SIZES = (20_000, 50_000, None)
 @pytest.fixture
 def grow(tmp_path, monkeypatch):
     """Prepares more and more of the same documents."""
-    from reslab import documents
+    from reslab.data import documents
 
     monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 20)
     path = tmp_path / "in.jsonl"

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from model import GPT
-from reslab import checkpoint
-from reslab.dataset import open_dataset
-from reslab.growth import PLACES, placement, start_from
-from reslab.optimizer import make_optimizer
+from reslab.data.dataset import open_dataset
 from reslab.residual import WIRINGS
-from reslab.runlog import read_run
+from reslab.run import checkpoint
+from reslab.run.log import read_run
+from reslab.training.growth import PLACES, placement, start_from
 from reslab.training.loop import train
+from reslab.training.optimizer import make_optimizer
 from reslab.training.step import make_state, train_step
 
 GROWING = [name for name, wiring in WIRINGS.items() if wiring.has_identity]

@@ -44,7 +44,7 @@ def test_no_part_imports_a_door(part):
     assert not {name.split(".")[0] for name in imports(PARTS[part])} & DOORS
 
 
-TORCHLESS = ["reslab.figures", "reslab.page", "reslab.summary", "reslab.runlog"]
+TORCHLESS = ["reslab.report.figures", "reslab.report.html", "reslab.report.summary", "reslab.run.log"]
 TORCHLESS += [part for part in PARTS if part.startswith("reslab.run.")]
 
 

@@ -7,8 +7,8 @@ import torch
 from conftest import tiny_config, tiny_model
 
 from model import GPT
-from reslab.inits import INITS
-from reslab.layers import ACTIVATIONS, NORMS
+from reslab.nn.init import INITS
+from reslab.nn.layers import ACTIVATIONS, NORMS
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab import memory
+from reslab.nn import loss as loss_module
 
 IDS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(2))
@@ -22,8 +22,8 @@ def gradients(model) -> list[torch.Tensor]:
 def test_a_chunked_loss_has_the_gradients_of_the_whole_one(monkeypatch, torchs_own, tied):
     model = tiny_model(tie_weights=tied)
     whole = gradients(model)
-    monkeypatch.setattr(memory, "LARGE", {"cpu": 100})
-    monkeypatch.setattr(memory, "CHUNK", 5 * 4 * 19)  # 24 tokens in chunks of 5
+    monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
+    monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)  # 24 tokens in chunks of 5
     if not torchs_own:
         monkeypatch.delattr(torch.nn.functional, "linear_cross_entropy", raising=False)
     chunked = gradients(model)
@@ -36,7 +36,7 @@ def test_a_chunked_loss_in_bfloat16_is_near(monkeypatch):
     model = tiny_model().float()
     with torch.autocast("cpu", torch.bfloat16):
         whole = gradients(model)
-        monkeypatch.setattr(memory, "LARGE", {"cpu": 100})
+        monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
         chunked = gradients(model)
     for a, b in zip(whole[1:], chunked[1:], strict=True):
         assert a.dtype == b.dtype == torch.float32
@@ -46,7 +46,7 @@ def test_a_chunked_loss_in_bfloat16_is_near(monkeypatch):
 def test_the_loss_of_each_token_is_that_of_the_logits(monkeypatch):
     model = tiny_model()
     expected = torch.nn.functional.cross_entropy(model(IDS)[0].transpose(1, 2), TARGETS, reduction="none")
-    monkeypatch.setattr(memory, "CHUNK", 5 * 4 * 19)
+    monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)
     assert torch.allclose(model.token_losses(IDS, TARGETS), expected, rtol=1e-13)
 
 
@@ -78,27 +78,27 @@ def test_only_every_kth_stream_is_kept():
 )
 def test_segments_balance_what_is_kept_with_what_is_computed_again(blocks, size):
     """Of all k, L / k streams and k blocks of HEAVY streams are near the fewest; each block runs once."""
-    cost = {k: blocks / k + memory.HEAVY * k for k in range(1, blocks + 1)}
-    assert memory.segment_size(blocks) == size and cost[size] <= 1.05 * min(cost.values())
+    cost = {k: blocks / k + loss_module.HEAVY * k for k in range(1, blocks + 1)}
+    assert loss_module.segment_size(blocks) == size and cost[size] <= 1.05 * min(cost.values())
     seen = []
     stack = [lambda x, k=k: seen.append(k) or x + k for k in range(blocks)]
-    out = memory.run_checkpointed(stack, torch.zeros(1))
+    out = loss_module.run_checkpointed(stack, torch.zeros(1))
     assert seen == list(range(blocks)) and out.item() == sum(range(blocks))
 
 
 def test_logits_are_large_from_their_bytes_on(monkeypatch):
-    monkeypatch.setattr(memory, "LARGE", {"cpu": 3 * 8 * 19 * 4})
+    monkeypatch.setattr(loss_module, "LARGE", {"cpu": 3 * 8 * 19 * 4})
     x, weight = torch.zeros(3, 8, 16), torch.zeros(19, 16)
-    assert not memory.is_large(x, weight) and memory.is_large(x, torch.zeros(20, 16))
-    assert memory.is_large(torch.zeros(4, 8, 16), weight)
+    assert not loss_module.is_large(x, weight) and loss_module.is_large(x, torch.zeros(20, 16))
+    assert loss_module.is_large(torch.zeros(4, 8, 16), weight)
     elsewhere = torch.zeros(4, 8, 16, device="meta")  # a device without an entry is taken for a CPU
-    assert memory.is_large(elsewhere, weight)
+    assert loss_module.is_large(elsewhere, weight)
 
 
 @pytest.mark.parametrize("room", [1, 4 * 19, 4 * 19 * 5, 4 * 19 * 100])
 @pytest.mark.parametrize("torchs_own", [True, False])
 def test_a_chunk_is_as_large_as_its_room_and_at_least_one_token(monkeypatch, room, torchs_own):
-    monkeypatch.setattr(memory, "CHUNK", room)
+    monkeypatch.setattr(loss_module, "CHUNK", room)
     if not torchs_own:
         monkeypatch.delattr(torch.nn.functional, "linear_cross_entropy", raising=False)
     sizes, real = [], torch.nn.functional.linear
@@ -110,8 +110,12 @@ def test_a_chunk_is_as_large_as_its_room_and_at_least_one_token(monkeypatch, roo
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     x, weight = torch.randn(3, 8, 4), torch.randn(19, 4)
     expected = torch.nn.functional.cross_entropy((x @ weight.T).flatten(0, 1), TARGETS.flatten())
-    assert memory.linear_cross_entropy(x, weight, TARGETS).item() == pytest.approx(expected.item(), rel=1e-5)
-    assert memory.token_losses(x, weight, TARGETS).mean().item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss_module.linear_cross_entropy(x, weight, TARGETS).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+    assert loss_module.token_losses(x, weight, TARGETS).mean().item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
     largest = max(1, min(24, room // 76))
     assert max(sizes) == largest and sum(sizes) == (24 if torchs_own else 48)
 
@@ -120,7 +124,7 @@ def test_a_chunk_is_as_large_as_its_room_and_at_least_one_token(monkeypatch, roo
 def test_a_loss_of_half_precision_logits_has_the_digits_of_float32(dtype):
     logits = (3 * torch.randn(3, 8, 19)).to(dtype)
     for reduction in ("mean", "sum", "none"):
-        loss = memory.cross_entropy(logits, TARGETS, reduction)
+        loss = loss_module.cross_entropy(logits, TARGETS, reduction)
         expected = torch.nn.functional.cross_entropy(
             logits.double().transpose(1, 2), TARGETS, reduction=reduction
         )

@@ -6,7 +6,7 @@ from conftest import tiny_config, tiny_model
 from torch import nn
 
 from model import GPT
-from reslab.kvcache import KVCache, context_start
+from reslab.nn.kvcache import KVCache, context_start
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))

@@ -8,11 +8,11 @@ from conftest import tiny_config, tiny_model
 from torch import nn
 
 from model import GPT
-from reslab import dissection
-from reslab.inits import INITS
-from reslab.probes import measure
+from reslab.instruments import dissection
+from reslab.instruments.probes import measure
+from reslab.instruments.snapshot import snapshot
+from reslab.nn.init import INITS
 from reslab.residual import WIRINGS
-from reslab.snapshot import snapshot
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))

@@ -8,13 +8,13 @@ from conftest import tiny_config
 from torch import nn
 
 from model import GPT
-from reslab.dataset import open_dataset
-from reslab.muon import Muon, orthogonal
-from reslab.optimizer import make_optimizer, set_learning_rate
+from reslab.data.dataset import open_dataset
 from reslab.run.settings import OptimConfig
 from reslab.training.loop import train
+from reslab.training.muon import Muon, orthogonal
+from reslab.training.optimizer import make_optimizer, set_learning_rate
+from reslab.training.state import restore
 from reslab.training.step import make_state, train_step
-from reslab.trainstate import restore
 
 
 @pytest.mark.parametrize(("adjust", "match"), [("original", False), ("match_rms_adamw", True)])

@@ -7,9 +7,9 @@ import torch
 from conftest import tiny_config
 
 from model import GPT
-from reslab.optimizer import OPTIMIZERS, SCHEDULES, learning_rate, make_optimizer, set_learning_rate
 from reslab.residual import WIRINGS
 from reslab.run.settings import OptimConfig
+from reslab.training.optimizer import OPTIMIZERS, SCHEDULES, learning_rate, make_optimizer, set_learning_rate
 
 FORMULAS = {  # of the share of the decay that is done
     "cosine": lambda done: 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2,

@@ -11,9 +11,9 @@ from conftest import ROOT
 from plotly.offline import get_plotlyjs
 from runs_by_hand import write_run
 
-from reslab.page import html, write_autopsy, write_page
-from reslab.pagedata import page_data
-from reslab.runlog import read_run
+from reslab.report.html import html, write_autopsy, write_page
+from reslab.report.pagedata import page_data
+from reslab.run.log import read_run
 
 BIOME = shutil.which("biome", path=sysconfig.get_path("scripts"))
 
@@ -74,6 +74,6 @@ def test_an_autopsy_is_a_page_and_a_part_of_its_runs_page(make_run, tmp_path):
 @pytest.mark.skipif(not BIOME, reason="biome, the linter of scripts, has no build for this machine")
 def test_the_scripts_of_the_page_are_clean():
     done = subprocess.run(
-        [BIOME, "check", "--error-on-warnings", "reslab/web"], cwd=ROOT, capture_output=True, text=True
+        [BIOME, "check", "--error-on-warnings", "reslab/report/web"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr

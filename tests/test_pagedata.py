@@ -5,10 +5,10 @@ import json
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.figures import FIGURES
-from reslab.pagedata import flops_per_token, page_data, thin, to_json, tokens_per_step
-from reslab.runlog import read_run
-from reslab.summary import COLUMNS, differences, row
+from reslab.report.figures import FIGURES
+from reslab.report.pagedata import flops_per_token, page_data, thin, to_json, tokens_per_step
+from reslab.report.summary import COLUMNS, differences, row
+from reslab.run.log import read_run
 
 
 @pytest.fixture

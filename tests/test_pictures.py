@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from reslab import pictures
+from reslab.report import pictures
 
 
 class Driver:

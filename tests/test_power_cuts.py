@@ -8,9 +8,9 @@ import pytest
 from disk import PowerCut, disk  # noqa: F401
 from test_checkpoint import saved
 
-from reslab import checkpoint
-from reslab.runlog import RunLog
-from reslab.shards import ShardWriter
+from reslab.data.shards import ShardWriter
+from reslab.run import checkpoint
+from reslab.run.log import RunLog
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows can't flush folders")
 

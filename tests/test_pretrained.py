@@ -14,12 +14,12 @@ from conftest import ROOT, tiny_config
 import autopsy
 from compare import read_arguments
 from model import GPT
-from reslab import pretrained
-from reslab.corpus import write_dataset
-from reslab.hf_tokenizer import to_tokenizers
+from reslab.data.corpus import write_dataset
+from reslab.data.hf_tokenizer import to_tokenizers
+from reslab.data.tokenizer import CharTokenizer
+from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
-from reslab.runlog import read_run
-from reslab.tokenizer import CharTokenizer
+from reslab.training import init_from
 from reslab.training.grid import plan
 from reslab.training.load import load
 from reslab.training.loop import train
@@ -43,8 +43,8 @@ def random_gpt2(folder: Path, **changes):
 
 
 def imported(source: Path, tokenizer: dict, **changes) -> GPT:
-    model = GPT(pretrained.settle(GPTConfig(**changes), str(source)))
-    pretrained.fill(str(source), model, tokenizer)
+    model = GPT(init_from.settle(GPTConfig(**changes), str(source)))
+    init_from.fill(str(source), model, tokenizer)
     return model.eval()
 
 
@@ -65,7 +65,7 @@ def apart(ours, theirs, size: int) -> float:
 )
 def test_every_size_has_the_published_shape(name, count, monkeypatch):
     """Same names and shapes as transformers' model of that size, without holding a weight."""
-    shape = pretrained.settle(GPTConfig(), name)
+    shape = init_from.settle(GPTConfig(), name)
     monkeypatch.setattr(GPT, "init_weights", lambda self, seed: None)
     with torch.device("meta"):
         ours = GPT(replace(shape, block_size=1024))
@@ -73,7 +73,7 @@ def test_every_size_has_the_published_shape(name, count, monkeypatch):
         theirs = dict(transformers.GPT2LMHeadModel(config).named_parameters())
     assert ours.count_parameters() == count == sum(p.numel() for p in theirs.values())
     for name, parameter in ours.named_parameters():
-        (there,) = pretrained.their_names("gpt2", name)
+        (there,) = init_from.their_names("gpt2", name)
         assert sorted(parameter.shape) == sorted(theirs.pop(there).shape)
     assert not theirs
 
@@ -102,7 +102,7 @@ def test_old_weights_without_safetensors_load_and_run_nothing(tmp_path):
         imported(tmp_path / "m", {"kind": "byte"})
     torch.save({"model": Evil(), "model_args": {}}, tmp_path / "ckpt.pt")
     with pytest.raises(ValueError, match="not a checkpoint of nanoGPT that loads without running code"):
-        pretrained.read_settings(str(tmp_path / "ckpt.pt"))
+        init_from.read_settings(str(tmp_path / "ckpt.pt"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -112,7 +112,7 @@ def test_a_checkpoint_of_nanogpt_becomes_ours(tmp_path, bias):
     source = GPT(tiny_config(vocab_size=50_304, mlp="gelu_erf", bias=bias)).eval()
     state = {}
     for name, parameter in source.named_parameters():
-        (there,) = pretrained.their_names("nanogpt", name)
+        (there,) = init_from.their_names("nanogpt", name)
         state[f"_orig_mod.{there}"] = parameter.detach() + 0.1
     args = {
         key: getattr(source.config, key)
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_nanogpt_becomes_ours(tmp_path, bias):
 def test_a_gpt2_that_ours_can_not_be_is_refused(tmp_path, changes, reason):
     random_gpt2(tmp_path / "m", vocab_size=256, **changes)
     with pytest.raises(ValueError, match=reason):
-        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.settle(GPTConfig(), str(tmp_path / "m"))
 
 
 def test_settings_that_contradict_the_weights_are_named(tmp_path):
@@ -149,13 +149,13 @@ def test_settings_that_contradict_the_weights_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"(?s)n_layer=4: .* has 2.*n_embd=32: .* has 16; leave it out.*max_iters=0"
     ):
-        pretrained.settle(GPTConfig(n_embd=32, n_layer=4), str(tmp_path / "m"))
+        init_from.settle(GPTConfig(n_embd=32, n_layer=4), str(tmp_path / "m"))
     with pytest.raises(ValueError, match=r"block_size=64: .* has learned 32 positions, and no more"):
-        pretrained.settle(GPTConfig(block_size=64), str(tmp_path / "m"))
+        init_from.settle(GPTConfig(block_size=64), str(tmp_path / "m"))
     assert imported(tmp_path / "m", {"kind": "byte"}, block_size=8).wpe.weight.shape == (8, 16)
     (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="model_type=bert; known are gpt2, llama, qwen3"):
-        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.settle(GPTConfig(), str(tmp_path / "m"))
 
 
 def test_another_tokenizer_is_refused(tmp_path):
@@ -167,21 +167,21 @@ def test_another_tokenizer_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"its weights know GPT-2's tokens .* the dataset's tokenizer is byte"
     ):
-        pretrained._check_tokenizer("gpt2", {"kind": "byte"}, 50_257)
+        init_from._check_tokenizer("gpt2", {"kind": "byte"}, 50_257)
     mine, other = CharTokenizer("abc"), CharTokenizer("abd")
     transformers.PreTrainedTokenizerFast(tokenizer_object=to_tokenizers(mine)).save_pretrained(tmp_path / "m")
-    pretrained._check_tokenizer(str(tmp_path / "m"), mine.to_json(), 3)
+    init_from._check_tokenizer(str(tmp_path / "m"), mine.to_json(), 3)
     with pytest.raises(
         ValueError, match=r"its weights know the tokenizer in .*, the dataset's tokenizer is char"
     ):
-        pretrained._check_tokenizer(str(tmp_path / "m"), other.to_json(), 3)
+        init_from._check_tokenizer(str(tmp_path / "m"), other.to_json(), 3)
 
 
 def test_without_transformers_one_line_says_what_to_install(monkeypatch, tmp_path):
     random_gpt2(tmp_path / "m", vocab_size=256)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r"transformers is not installed.*pip install 'transformers>=5'"):
-        pretrained.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.settle(GPTConfig(), str(tmp_path / "m"))
 
 
 @pytest.fixture

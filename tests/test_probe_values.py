@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab.divergence import NOWHERE, first_bad_layer
-from reslab.probes import (
+from reslab.instruments.divergence import NOWHERE, first_bad_layer
+from reslab.instruments.probes import (
     DIVERSITY_FLOOR,
     GRADIENT_FLOOR,
     PROBES,
@@ -18,8 +18,8 @@ from reslab.probes import (
     measure,
     update_ratio,
 )
+from reslab.instruments.snapshot import Crossing, Snapshot, snapshot
 from reslab.residual import WIRINGS
-from reslab.snapshot import Crossing, Snapshot, snapshot
 
 B, T, C, L = 2, 3, 8, 2
 HEADS, KV_HEADS, D = 4, 2, 2

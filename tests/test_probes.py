@@ -8,10 +8,10 @@ import torch
 from conftest import tiny_config, tiny_model
 
 from model import GPT
-from reslab.probes import PROBES, alarm, due, measure
+from reslab.instruments.probes import PROBES, alarm, due, measure
+from reslab.instruments.snapshot import snapshot
 from reslab.residual import WIRINGS
-from reslab.runlog import read_run
-from reslab.snapshot import snapshot
+from reslab.run.log import read_run
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))

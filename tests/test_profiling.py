@@ -9,10 +9,10 @@ from conftest import tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import GPT
-from reslab import flops
-from reslab.progress import percent
-from reslab.runlog import read_run
+from reslab.run.log import read_run
+from reslab.system import flops
 from reslab.training.loop import train
+from reslab.training.progress import percent
 
 
 def test_flops_are_those_that_torch_counts():

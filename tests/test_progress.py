@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import train as door
-from reslab.progress import Progress, Stop, resume_command
-from reslab.runlog import read_run
+from reslab.run.log import read_run
 from reslab.training.loop import train
+from reslab.training.progress import Progress, Stop, resume_command
 
 ROW = {"train/loss": 1.25, "train/loss_se": 0.5, "val/loss": 2.75, "val/loss_se": 0.125}
 

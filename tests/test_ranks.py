@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reslab import distributed
-from reslab.distributed import Ranks
+from reslab.system import distributed
+from reslab.system.distributed import Ranks
 from reslab.training.loop import train
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}

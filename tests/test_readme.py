@@ -165,7 +165,7 @@ def test_what_the_readme_adds_is_enough(tmp_path):
     """The lines of its diffs, put where they say, give a wiring that trains and a probe that is logged."""
     clone = copied(tmp_path)
     for block in re.findall(r"```diff\n(.*?)```", README, re.DOTALL):
-        name = "residual" if "WIRINGS" in block else "probes"
+        name = "residual" if "WIRINGS" in block else "instruments/probes"
         path = clone / "reslab" / f"{name}.py"
         path.write_text(patched(path.read_text(encoding="utf-8"), block), encoding="utf-8")
     command = f".venv/bin/python train.py config/smoke.py --residual=half --out_dir=runs/half {SMALLER}"

@@ -8,9 +8,10 @@ from conftest import rows
 
 import train as door
 from model import GPT
-from reslab import checkpoint, writing
-from reslab.dataset import TokenDataset
-from reslab.runlog import read_run
+from reslab.data.dataset import TokenDataset
+from reslab.run import checkpoint
+from reslab.run.log import read_run
+from reslab.training import samples
 from reslab.training.loop import train
 
 
@@ -56,7 +57,7 @@ def test_the_last_sample_is_what_the_last_checkpoint_writes(train_config):
     model = model_of(Path(config.out_dir) / "checkpoint" / "last", config)
     dataset = TokenDataset(Path(config.dataset), 16, config.seed)
     (*_, found) = [row["sample/text"] for row in rows(config) if "sample/text" in row]
-    texts = [writing.write(model, dataset, 12, seed)["sample/text"] for seed in (5, 0, 6)]
+    texts = [samples.write(model, dataset, 12, seed)["sample/text"] for seed in (5, 0, 6)]
     assert found == texts[0] and found not in texts[1:]
 
 

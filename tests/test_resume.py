@@ -15,13 +15,13 @@ import torch
 from conftest import rows
 
 import train as door
-from reslab import checkpoint
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
-from reslab.runlog import NoLog, read_run
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.run import checkpoint
+from reslab.run.log import NoLog, read_run
 from reslab.training.loop import train
+from reslab.training.state import TrainState, restore, save
 from reslab.training.step import make_state, train_step
-from reslab.trainstate import TrainState, restore, save
 
 
 def stop_before(monkeypatch, *stops: int) -> list[int]:

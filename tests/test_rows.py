@@ -13,9 +13,9 @@ import pyarrow.parquet
 import pytest
 from conftest import ROOT, run_python
 
-from reslab.documents import Plan, prepare
-from reslab.rows import Bad, ReadError, kind_of, rows_of
-from reslab.source import Source, find_inputs
+from reslab.data.documents import Plan, prepare
+from reslab.data.rows import Bad, ReadError, kind_of, rows_of
+from reslab.data.source import Source, find_inputs
 
 BOM = b"\xef\xbb\xbf"
 
@@ -189,7 +189,7 @@ def ids_of(folder) -> dict:
 
 @pytest.mark.parametrize("mended", ["deleted", "written anew"])
 def test_a_mended_file_goes_on(tmp_path, monkeypatch, mended):
-    from reslab import documents
+    from reslab.data import documents
 
     monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 20)
     good, path = {"text": "mended"} if mended == "written anew" else None, tmp_path / "in.jsonl"
@@ -266,8 +266,8 @@ def test_local_files_need_no_home_of_the_hub(tmp_path):
     """Where HF_HOME can't be written, and without a network, local files are read all the same."""
     (tmp_path / "in.jsonl").write_bytes(lines(*DOCUMENTS))
     script = (
-        "import sys; from pathlib import Path; from reslab.documents import Plan, prepare\n"
-        "from reslab.source import Source\n"
+        "import sys; from pathlib import Path; from reslab.data.documents import Plan, prepare\n"
+        "from reslab.data.source import Source\n"
         "files = (Path(sys.argv[2]),)\n"
         "prepare(Path(sys.argv[1]), Source('x', None, files), Plan('byte', 9999, 0.2), False, True)\n"
         "sys.exit('datasets' in sys.modules or 'torch' in sys.modules)"

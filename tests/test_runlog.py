@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT
 from runs_by_hand import write_run
 
-from reslab import outcome
-from reslab.lock import only_one
 from reslab.run.config import MachineError
-from reslab.runlog import RunLog, changes, claim, read_run, write_atomically, write_config
+from reslab.run.lock import only_one
+from reslab.run.log import RunLog, changes, claim, read_run, write_atomically, write_config
+from reslab.training import outcome
 
 ROWS = [{"step": k, "val/loss": 5.0 - k, "status": "on its way"} for k in range(4)]
 
@@ -197,7 +197,7 @@ def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, c
         assert capsys.readouterr().out == said
 
 
-HOLD = "import sys; from pathlib import Path; from reslab.lock import only_one\n"
+HOLD = "import sys; from pathlib import Path; from reslab.run.lock import only_one\n"
 HOLD += "with only_one(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
 
 
@@ -232,7 +232,7 @@ def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
 
 
 def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch):
-    from reslab import lock
+    from reslab.run import lock
 
     first = only_one(tmp_path, "first")
     first.__enter__()
@@ -250,7 +250,7 @@ def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch)
 
 def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, monkeypatch):
     """Between the opening of the file and the lock on it: whoever comes next would open another one."""
-    from reslab import lock
+    from reslab.run import lock
 
     fcntl = pytest.importorskip("fcntl")
     real, calls = fcntl.flock, []

@@ -10,11 +10,12 @@ from conftest import tiny_model
 
 import sample
 from model import GPT
-from reslab import checkpoint, writing
-from reslab.dataset import TokenDataset
+from reslab.data.dataset import TokenDataset
+from reslab.data.tokenizer import ByteTokenizer
+from reslab.nn.generate import pick_token
+from reslab.run import checkpoint
 from reslab.run.options import SampleConfig
-from reslab.sampling import pick_token
-from reslab.tokenizer import ByteTokenizer
+from reslab.training import samples
 from reslab.training.loop import train
 
 LOGITS = torch.tensor([[0.3, 2.0, -1.0, 1.2, 0.9], [1.0, -2.0, 0.5, 3.0, 0.0]])
@@ -166,7 +167,7 @@ def test_a_sample_continues_the_first_words_of_val(train_config):
     size = dataset.vocab_size
     shape = replace(config.model, block_size=32, vocab_size=size + 500)
     model = GPT(shape).eval()
-    row = writing.write(model, dataset, 30, seed=3)
+    row = samples.write(model, dataset, 30, seed=3)
     prompt = dataset.ids["val"][:16].astype("int64")
     assert row["sample/prompt"] == dataset.tokenizer.decode_bytes(prompt.tolist()).decode()
     draws = torch.Generator().manual_seed(3)
@@ -190,12 +191,12 @@ def test_deep_stacks_write_less(train_config, layers, asked, length):
     shape = replace(train_config().model, n_layer=1, vocab_size=dataset.vocab_size)
     model = Deep(shape)
     model.config = replace(shape, n_layer=layers)
-    writing.write(model, dataset, asked, seed=1)
+    samples.write(model, dataset, asked, seed=1)
     assert asked_for == [length]
 
 
 def test_a_run_writes_a_handful_of_samples():
-    assert [n for n in range(100) if writing.due(n, n == 99)] == [0, 1, 2, 4, 8, 16, 32, 64, 99]
+    assert [n for n in range(100) if samples.due(n, n == 99)] == [0, 1, 2, 4, 8, 16, 32, 64, 99]
 
 
 def test_a_generated_text_keeps_to_its_limits():

@@ -13,9 +13,9 @@ import pytest
 from conftest import ROOT, run_python
 from runs_by_hand import write_run
 
-from reslab.pagedata import page_data
-from reslab.runlog import read_run
-from reslab.serve import PageServer
+from reslab.report.pagedata import page_data
+from reslab.report.serve import PageServer
+from reslab.run.log import read_run
 
 
 @pytest.fixture

@@ -11,23 +11,23 @@ import pytest
 from conftest import ROOT, run_python
 from runs_by_hand import write_run
 
-from reslab import formats
-from reslab.figures import depth, learning_rates
-from reslab.growth import PLACES
-from reslab.inits import INITS
-from reslab.layers import ACTIVATIONS, NORMS
-from reslab.optimizer import OPTIMIZERS, SCHEDULES
-from reslab.pagedata import page_data
+from reslab.nn.init import INITS
+from reslab.nn.layers import ACTIVATIONS, NORMS
+from reslab.report.figures import depth, learning_rates
+from reslab.report.pagedata import page_data
+from reslab.report.summary import differences, labels
+from reslab.report.trackers import SINKS
 from reslab.residual import WIRINGS
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError
 from reslab.run.fields import Experiment, Role, flat, from_flat, keys_of, settings, with_part, with_role
+from reslab.run.log import read_run
 from reslab.run.options import AutopsyConfig, BenchConfig, CompareConfig, ExportConfig, SampleConfig
 from reslab.run.settings import GPTConfig, OptimConfig, TrainConfig
-from reslab.runlog import read_run
-from reslab.sinks import SINKS
-from reslab.summary import differences, labels
+from reslab.training import formats
+from reslab.training.growth import PLACES
 from reslab.training.loop import train
+from reslab.training.optimizer import OPTIMIZERS, SCHEDULES
 
 # Each door's settings, and words that its command line needs.
 DOORS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import rows
 
-from reslab.corpus import write_dataset
+from reslab.data.corpus import write_dataset
 from reslab.run.fields import flat
 from reslab.run.fields import settings as settings_of
 from reslab.run.settings import TrainConfig
@@ -116,7 +116,7 @@ def test_a_setting_changes_what_a_run_does(setting, train_config, other_folder, 
 
 
 def test_what_the_probes_read_is_train_and_what_evaluations_read_is_both(train_config, monkeypatch):
-    from reslab.dataset import TokenDataset
+    from reslab.data.dataset import TokenDataset
 
     real, read = TokenDataset.windows, []
 

@@ -15,8 +15,9 @@ from conftest import rows
 from pair import NEED_GLOO, near, overflowing, pair, stopped  # noqa: F401
 
 import train as door
-from reslab import checkpoint, distributed, shard
 from reslab.residual import WIRINGS
+from reslab.run import checkpoint
+from reslab.system import distributed, fsdp
 from reslab.training.load import load
 from reslab.training.loop import train
 
@@ -77,7 +78,7 @@ def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pa
 
 def full(config, rank: int) -> int:
     """Train, and let one rank's disk be full at its second save."""
-    real, saves = shard.HuggingFaceStorageWriter.write_data, []
+    real, saves = fsdp.HuggingFaceStorageWriter.write_data, []
 
     def write_data(*words):
         saves.append(1)
@@ -86,7 +87,7 @@ def full(config, rank: int) -> int:
         return real(*words)
 
     try:
-        with mock.patch.object(shard.HuggingFaceStorageWriter, "write_data", write_data):
+        with mock.patch.object(fsdp.HuggingFaceStorageWriter, "write_data", write_data):
             return train(config)
     finally:  # these processes live on
         torch.distributed.destroy_process_group()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reslab import shards
-from reslab.shards import ShardWriter, TokenStream, open_split, touched
-from reslab.tokenfile import TokenFile
+from reslab.data import shards
+from reslab.data.shards import ShardWriter, TokenStream, open_split, touched
+from reslab.data.tokenfile import TokenFile
 
 
 def write(path, ids, dtype="uint16") -> dict:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from runs_by_hand import write_run
 
-from reslab import sinks
+from reslab.report import trackers
 
 ROWS = [
     {"step": 0, "val/loss": 4.0, "sample/prompt": "a", "sample/text": "abc", "n": 3},
@@ -74,7 +74,7 @@ def told(calls, name) -> list[tuple]:
 
 
 def written(folder, log: str, rows=ROWS):
-    copies = sinks.open_log(folder, 0, log, {"n_layer": 4}, 0)
+    copies = trackers.open_log(folder, 0, log, {"n_layer": 4}, 0)
     for row in rows:
         copies.write(row)
     return copies
@@ -101,8 +101,8 @@ def test_tensorboard_is_sent_numbers_words_and_pictures_at_their_steps(packages,
     assert words == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("verdict", "done", 10)]
     (one, _), (two, options) = told(packages, "add_image")
     assert one[0] == two[0] == "probe/rms" and one[2] == two[2] == 10 and options == {"dataformats": "HWC"}
-    assert (one[1] == sinks.picture([ROWS[1]["probe/rms"]])).all()
-    assert (two[1] == sinks.picture([row["probe/rms"] for row in ROWS[1:]])).all()
+    assert (one[1] == trackers.picture([ROWS[1]["probe/rms"]])).all()
+    assert (two[1] == trackers.picture([row["probe/rms"] for row in ROWS[1:]])).all()
     copies.close()
     assert told(packages, "close") == [((), {})]
 
@@ -154,7 +154,7 @@ def test_a_resumed_run_sends_again_only_what_tensorboard_forgets(packages, folde
     size = (folder / "metrics.jsonl").stat().st_size
     (folder / "tensorboard").mkdir()
     packages.clear()
-    copies = sinks.open_log(folder, size, "tensorboard,wandb", {}, 10)
+    copies = trackers.open_log(folder, size, "tensorboard,wandb", {}, 10)
     ((_, options),) = told(packages, "SummaryWriter")
     assert options == {"purge_step": 10} and (folder / "tensorboard").exists()
     assert {args[2] for args, _ in told(packages, "add_scalar")} == {10}
@@ -164,7 +164,7 @@ def test_a_resumed_run_sends_again_only_what_tensorboard_forgets(packages, folde
     copies.write({"step": 11, "probe/rms": [5.0, 6.0, 7.0]})
     ((args, _),) = told(packages, "add_image")  # with the columns of the life before
     columns = [ROWS[1]["probe/rms"], [None, 2.0, None], [5.0, 6.0, 7.0]]
-    assert (args[1] == sinks.picture(columns)).all()
+    assert (args[1] == trackers.picture(columns)).all()
 
 
 def test_a_new_run_in_an_old_folder_is_a_new_run_everywhere(packages, folder):
@@ -192,11 +192,11 @@ def test_a_sink_that_fails_gets_nothing_more_and_the_others_everything(packages,
 
 def test_a_picture_has_layer_0_on_top_time_to_the_right_and_small_values_dark():
     columns = [[1e-4, 1.0], [1e-2, 1.0], [1.0, 1.0]]
-    image = sinks.picture(columns).astype(int)
+    image = trackers.picture(columns).astype(int)
     height, width = image.shape[0] // 2, image.shape[1] // 3
     cells = image[height // 2 :: height, width // 2 :: width]  # (layers, steps, 3)
-    assert (cells[0, 0] == sinks.RAMP[0]).all() and (cells[0, 2] == sinks.RAMP[-1]).all()
-    assert (cells[0, 1] == sinks.RAMP[2]).all()  # halfway by its logarithm
-    assert (cells[1] == np.array(sinks.RAMP[-1])).all()
-    signed = sinks.picture([[-1.0, 0.0, 1.0]]).astype(int)  # of two signs: by the value itself
-    assert (signed[128, 0] == sinks.RAMP[2]).all()
+    assert (cells[0, 0] == trackers.RAMP[0]).all() and (cells[0, 2] == trackers.RAMP[-1]).all()
+    assert (cells[0, 1] == trackers.RAMP[2]).all()  # halfway by its logarithm
+    assert (cells[1] == np.array(trackers.RAMP[-1])).all()
+    signed = trackers.picture([[-1.0, 0.0, 1.0]]).astype(int)  # of two signs: by the value itself
+    assert (signed[128, 0] == trackers.RAMP[2]).all()

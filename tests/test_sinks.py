@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from reslab import sinks
+from reslab.report import trackers
+from reslab.report.trackers import picture
 from reslab.run.configfile import UsageError
-from reslab.runlog import read_run
-from reslab.sinks import picture
+from reslab.run.log import read_run
 from reslab.training import loop as door
 from reslab.training.loop import train
 from train import main
@@ -62,7 +62,7 @@ class Recorder:
 
 @pytest.fixture
 def recorder(monkeypatch):
-    monkeypatch.setitem(sinks.SINKS, "recorder", Recorder)
+    monkeypatch.setitem(trackers.SINKS, "recorder", Recorder)
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(Recorder, "fails_in", ())
     return Recorder
@@ -129,8 +129,8 @@ def test_a_picture_shows_layers_by_steps():
     image = picture([[1e-9, 1.0], [1e-9, 1e-3], [1e-9, math.nan], [1e-9, None]])
     assert image.shape == (256, 256, 3)
     cells = image[64::128, 32::64]  # (layers, steps)
-    assert (cells[0] == sinks.RAMP[0]).all() and (cells[1, 0] == sinks.RAMP[-1]).all()
-    assert (cells[1, 2:] == sinks.MISSING).all()
+    assert (cells[0] == trackers.RAMP[0]).all() and (cells[1, 0] == trackers.RAMP[-1]).all()
+    assert (cells[1, 2:] == trackers.MISSING).all()
     assert 100 < cells[1, 1].astype(int).sum() < 500  # a thousandth is two thirds up, by its logarithm
     assert picture([[0.0] * 600] * 2000).shape == (600, 256, 3)
 
@@ -232,14 +232,14 @@ def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
 def test_the_page_that_compares_runs_is_published(recorder, tmp_path, monkeypatch, capsys):
     page = tmp_path / "compare.html"
     page.write_text("<!doctype html>", encoding="utf-8")
-    sinks.publish_page(page, "recorder,tensorboard", tmp_path)
-    sinks.publish_page(page, "recorder", tmp_path)
+    trackers.publish_page(page, "recorder,tensorboard", tmp_path)
+    trackers.publish_page(page, "recorder", tmp_path)
     assert [sink.calls for sink in recorder.made] == [["<!doctype html>", "closed"]] * 2
     assert len({sink.run.run_id for sink in recorder.made}) == 1
-    sinks.publish_page(page, "", tmp_path)
+    trackers.publish_page(page, "", tmp_path)
     assert len(recorder.made) == 2
     monkeypatch.setattr(recorder, "fails_in", ("page",))
-    sinks.publish_page(page, "recorder", tmp_path)
+    trackers.publish_page(page, "recorder", tmp_path)
     assert capsys.readouterr().err.splitlines() == [
         f"warning: recorder did not take {page} (RuntimeError: no luck in page)"
     ]

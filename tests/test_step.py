@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import train as door
-from reslab import distributed
-from reslab.dataset import TokenDataset
-from reslab.muon import orthogonal
-from reslab.optimizer import learning_rate
+from reslab.data.dataset import TokenDataset
+from reslab.system import distributed
+from reslab.training.muon import orthogonal
+from reslab.training.optimizer import learning_rate
 from reslab.training.step import make_state, train_step
 
 PECULIAR = {

@@ -9,8 +9,8 @@ import json
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.runlog import read_run
-from reslab.summary import COLUMNS, arm, differences, labels, lines, results, row, table
+from reslab.report.summary import COLUMNS, arm, differences, labels, lines, results, row, table
+from reslab.run.log import read_run
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import os
 import pytest
 from conftest import ROOT, run_python
 
-from reslab import textfiles
-from reslab.corpus import write_dataset
-from reslab.dataset import find_folder
-from reslab.textfiles import find_files, read_file, read_files
-from reslab.tokenizer import tokenizer_from_json
+from reslab.data import textfiles
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import find_folder
+from reslab.data.textfiles import find_files, read_file, read_files
+from reslab.data.tokenizer import tokenizer_from_json
 
 BOM = b"\xef\xbb\xbf"
 SHAPES = {  # bytes of a file, and its text
@@ -182,7 +182,7 @@ def test_a_text_that_can_not_be_encoded_is_not_said_to_have_changed(tmp_path):
 def test_a_panic_of_the_trainer_is_a_line(monkeypatch):
     import rustbpe
 
-    from reslab.tokenizer import train_bpe
+    from reslab.data.tokenizer import train_bpe
 
     class PanicException(BaseException):
         pass

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reslab.tokenizer import (
+from reslab.data.tokenizer import (
     BPETokenizer,
     ByteTokenizer,
     CharTokenizer,

@@ -7,12 +7,12 @@ import pytest
 from conftest import ROOT, run_python
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
-from reslab.documents import Plan, prepare
-from reslab.hf_tokenizer import to_tokenizers
-from reslab.source import Source
-from reslab.tokenizer import make_tokenizer, tokenizer_from_json
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.data.documents import Plan, prepare
+from reslab.data.hf_tokenizer import to_tokenizers
+from reslab.data.source import Source
+from reslab.data.tokenizer import make_tokenizer, tokenizer_from_json
 from reslab.training.loop import train
 
 TEXT = "the größer cat 日本 sat\n\ton the 😀 mat, and <|end|> is a word. " * 60

@@ -15,13 +15,14 @@ import torch
 from conftest import ROOT, rows, tiny_config
 
 from model import GPT
-from reslab import checkpoint, writing
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
-from reslab.divergence import first_bad_layer
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.instruments.divergence import first_bad_layer
+from reslab.run import checkpoint
 from reslab.run.config import MachineError
-from reslab.runlog import RunLog, read_run
+from reslab.run.log import RunLog, read_run
 from reslab.training import loop as door
+from reslab.training import samples
 from reslab.training.loop import train
 
 TIMES = {"elapsed_s", "tokens_per_s"}
@@ -128,7 +129,7 @@ def test_a_full_memory_is_one_line_with_what_to_lower(train_config, monkeypatch)
 def test_one_process_per_run_directory(train_config, tmp_path):
     """The second is refused while the first lives; a lock file that nobody holds is not in the way."""
     config = train_config(max_iters=2)
-    script = "import sys; from pathlib import Path; from reslab.lock import only_one\n"
+    script = "import sys; from pathlib import Path; from reslab.run.lock import only_one\n"
     script += "with only_one(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
     words = [sys.executable, "-c", script, config.out_dir]
     other = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -270,8 +271,8 @@ def test_a_sample_has_draws_of_its_own(train_config):
     dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
     model = GPT(replace(config.model, vocab_size=dataset.vocab_size + 500)).eval()
     before = torch.random.get_rng_state()
-    text = writing.write(model, dataset, 30, seed=1)["sample/text"]
+    text = samples.write(model, dataset, 30, seed=1)["sample/text"]
     assert torch.equal(before, torch.random.get_rng_state())
-    assert text == writing.write(model, dataset, 30, seed=1)["sample/text"]
-    assert text != writing.write(model, dataset, 30, seed=2)["sample/text"]
+    assert text == samples.write(model, dataset, 30, seed=1)["sample/text"]
+    assert text != samples.write(model, dataset, 30, seed=2)["sample/text"]
     assert len(text) == 30 and set(text) <= set(dataset.tokenizer.chars)  # no id that only pads

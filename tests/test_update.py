@@ -10,10 +10,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import train as door
-from reslab.dataset import TokenDataset
-from reslab.progress import Progress
-from reslab.runlog import read_run
+from reslab.data.dataset import TokenDataset
+from reslab.run.log import read_run
 from reslab.training.loop import train
+from reslab.training.progress import Progress
 from reslab.training.step import make_state, train_step
 
 WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}

@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab import flops, profiling
-from reslab.budget import (
+from reslab.nn.loss import CHUNK, LARGE, segment_size
+from reslab.system import flops, profiling
+from reslab.system.budget import (
     GB,
     SHAPES,
     Shape,
@@ -22,7 +23,6 @@ from reslab.budget import (
     state_bytes,
     table,
 )
-from reslab.memory import CHUNK, LARGE, segment_size
 
 SHAPE = Shape(n_layer=10, n_embd=64, n_head=4, vocab_size=500, block_size=32, batch_size=3)
 BLOCK = 12 * 64 * 64 + 13 * 64

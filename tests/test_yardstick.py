@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from reslab import yardstick
-from reslab.yardstick import Yardsticks, verdict, yardsticks
+from reslab.data import baselines
+from reslab.data.baselines import Yardsticks, verdict, yardsticks
 
 V = 12
 
@@ -26,9 +26,9 @@ def by_loop(fit: list[int], read: list[int]) -> tuple[float, float]:
 @pytest.fixture(params=["dense", "sparse", "in pieces"])
 def kind(request, monkeypatch):
     if request.param == "sparse":
-        monkeypatch.setattr(yardstick, "DENSE_LIMIT", V - 1)
+        monkeypatch.setattr(baselines, "DENSE_LIMIT", V - 1)
     if request.param == "in pieces":
-        monkeypatch.setattr(yardstick, "CHUNK", 7)
+        monkeypatch.setattr(baselines, "CHUNK", 7)
     return request.param
 
 
@@ -52,7 +52,7 @@ def test_both_splits_are_read_by_counts_of_the_training_split(kind):
 
 
 def test_of_a_long_split_the_first_tokens_are_counted(monkeypatch):
-    monkeypatch.setattr(yardstick, "FIT_TOKENS", 40)
+    monkeypatch.setattr(baselines, "FIT_TOKENS", 40)
     train = draws(200, 0)
     found = Yardsticks(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
     expected = by_loop(train[:40].tolist(), draws(90, 1).tolist())

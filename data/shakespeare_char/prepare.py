@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.download import download
-from reslab.prepare_cli import arguments, home_path, run_prepare
-from reslab.textfiles import read_files
+from reslab.data.download import download
+from reslab.data.prepare_cli import arguments, home_path, run_prepare
+from reslab.data.textfiles import read_files
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

@@ -12,8 +12,8 @@ import sysconfig
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.prepare_cli import arguments, run_prepare
-from reslab.textfiles import read_files
+from reslab.data.prepare_cli import arguments, run_prepare
+from reslab.data.textfiles import read_files
 
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 

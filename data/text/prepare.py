@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.prepare_cli import arguments, home_path, run_prepare
-from reslab.textfiles import Found, find_files, read_files
+from reslab.data.prepare_cli import arguments, home_path, run_prepare
+from reslab.data.textfiles import Found, find_files, read_files
 
 SUFFIXES = [".txt", ".md", ".rst", ".py"]
 

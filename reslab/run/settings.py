@@ -32,14 +32,14 @@ from reslab.run.fields import (
 # What a setting may be, from the dict that holds it.
 WiringName = Literal[*keys_of("reslab/residual.py", "WIRINGS")]
 WiringOrSame = Literal["", *keys_of("reslab/residual.py", "WIRINGS")]
-NormName = Literal[*keys_of("reslab/layers.py", "NORMS")]
-ActivationName = Literal[*keys_of("reslab/layers.py", "ACTIVATIONS")]
-InitName = Literal[*keys_of("reslab/inits.py", "INITS")]
-OptimizerName = Literal[*keys_of("reslab/optimizer.py", "OPTIMIZERS")]
-ScheduleName = Literal[*keys_of("reslab/optimizer.py", "SCHEDULES")]
-GrowthPlace = Literal[*keys_of("reslab/growth.py", "PLACES")]
-Precision = Literal["auto", *keys_of("reslab/device.py", "DTYPES")]
-TRACKERS = keys_of("reslab/sinks.py", "SINKS")
+NormName = Literal[*keys_of("reslab/nn/layers.py", "NORMS")]
+ActivationName = Literal[*keys_of("reslab/nn/layers.py", "ACTIVATIONS")]
+InitName = Literal[*keys_of("reslab/nn/init.py", "INITS")]
+OptimizerName = Literal[*keys_of("reslab/training/optimizer.py", "OPTIMIZERS")]
+ScheduleName = Literal[*keys_of("reslab/training/optimizer.py", "SCHEDULES")]
+GrowthPlace = Literal[*keys_of("reslab/training/growth.py", "PLACES")]
+Precision = Literal["auto", *keys_of("reslab/system/device.py", "DTYPES")]
+TRACKERS = keys_of("reslab/report/trackers.py", "SINKS")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

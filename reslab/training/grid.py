@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from reslab import cluster
-from reslab.dataset import same_data
+from reslab.data.dataset import same_data
 from reslab.run.config import parse
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import ROOT, flat, with_role
+from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
-from reslab.runlog import read_run
+from reslab.system import cluster
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
 SAME_RUN = with_role(TrainConfig, "place", "machine")
@@ -54,7 +54,7 @@ def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[t
             line = [*files, *settings, *own, f"--out_dir={folder}"]
             cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
     from model import check_wirings  # here, so that a fault in the words comes before torch
-    from reslab.pretrained import settle_run
+    from reslab.training.init_from import settle_run
 
     for folder, (_, wanted) in cells.items():
         check_wirings(wanted.model)

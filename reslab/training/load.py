@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from model import GPT
-from reslab import checkpoint
+from reslab.data.tokenizer import tokenizer_from_json
+from reslab.run import checkpoint
 from reslab.run.fields import from_flat
 from reslab.run.settings import GPTConfig
-from reslab.tokenizer import tokenizer_from_json
 
 
 def load(folder: Path, run_device: str = "cpu"):

@@ -8,22 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from model import check_wirings
-from reslab import checkpoint, device, distributed, pretrained, probes, sinks, writing
-from reslab.dataset import TokenDataset, find_folder, open_dataset
-from reslab.evaluation import evaluate
-from reslab.flops import meter
-from reslab.lock import only_one
-from reslab.outcome import diverged, exit_code, say
-from reslab.profiling import traced
-from reslab.progress import Progress, Stop, resume_command
-from reslab.run import capacity, launch
+from reslab.data.baselines import verdict
+from reslab.data.dataset import TokenDataset, find_folder, open_dataset
+from reslab.instruments import probes
+from reslab.report import trackers
+from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.fields import with_role
+from reslab.run.lock import only_one
+from reslab.run.log import NoLog, RunLog, changes, claim, read_run, write_config
 from reslab.run.settings import TrainConfig
-from reslab.runlog import NoLog, RunLog, changes, claim, read_run, write_config
+from reslab.system import device, distributed
+from reslab.system.flops import meter
+from reslab.system.profiling import traced
+from reslab.training import init_from, samples
+from reslab.training.evaluate import evaluate
+from reslab.training.outcome import diverged, exit_code, say
+from reslab.training.progress import Progress, Stop, resume_command
+from reslab.training.state import TrainState, begin, describe, save
 from reslab.training.step import make_state, probe, train_step
-from reslab.trainstate import TrainState, begin, describe, save
-from reslab.yardstick import verdict
 
 # What a resumed run may change; it is logged, but for what has no part in the result.
 NOT_LOGGED = with_role(TrainConfig, "place")
@@ -38,7 +41,7 @@ def train(config: TrainConfig) -> int:
         ValueError: what the config asks for can't be done here; nothing was written.
         MachineError: the disk or the memory is full.
     """
-    config = pretrained.settle_run(config)
+    config = init_from.settle_run(config)
     folder, ranks = Path(config.out_dir), distributed.launched()
 
     def may_use(config):
@@ -93,7 +96,7 @@ def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: dis
         if config.overwrite:
             checkpoint.remove(folder / "checkpoint")
         write_config(folder, settings, describe(state, config, dataset, run_device))
-        log = sinks.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
+        log = trackers.open_log(folder, saved["metrics_bytes"], config.log, settings, state.step)
     changed = {
         k: v for k, v in changes(saved["config"], settings).items() if k in FREE_ON_RESUME - NOT_LOGGED
     }
@@ -121,10 +124,10 @@ def look(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     if evaluates:
         row = evaluate(state, config, dataset)
         finite = math.isfinite(row["train/loss"] + row["val/loss"])
-        writes = config.sample_tokens and writing.due(state.step // config.eval_interval, ends)
+        writes = config.sample_tokens and samples.due(state.step // config.eval_interval, ends)
         if finite and writes:
             with state.whole() as model:
-                row |= writing.write(model, dataset, config.sample_tokens, config.seed) if model else {}
+                row |= samples.write(model, dataset, config.sample_tokens, config.seed) if model else {}
         state.evaluated_step, state.elapsed_s = state.step, time.perf_counter() - clock
         log.write({"step": state.step} | row | {"elapsed_s": state.elapsed_s})
         progress.evaluated(state.step, row)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import torch
 
 from model import GPT
-from reslab import device, distributed, probes
-from reslab.dataset import TokenDataset
-from reslab.optimizer import learning_rate, make_optimizer, set_learning_rate
+from reslab.data.dataset import TokenDataset
+from reslab.instruments import probes
 from reslab.run import capacity
+from reslab.run.log import RunLog
 from reslab.run.settings import TrainConfig
-from reslab.runlog import RunLog
-from reslab.trainstate import TrainState
+from reslab.system import device, distributed
+from reslab.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from reslab.training.state import TrainState
 
 
 def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
@@ -95,9 +96,9 @@ def make_state(
     model = model if sharded else model.to(run_device)
     device.compile_model(model, config.compile, run_device)
     if sharded:
-        from reslab import shard  # here, because it takes a second to import
+        from reslab.system import fsdp  # here, because it takes a second to import
 
-        shard.split(model, run_device)
+        fsdp.split(model, run_device)
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
     replica = None if sharded else distributed.replicate(model, ranks, run_device)
     optimizer = make_optimizer(model, config.optim)

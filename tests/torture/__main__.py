@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from reslab.runlog import git_commit, write_atomically
+from reslab.run.log import git_commit, write_atomically
 
 from . import commands, damage, lives
 
@@ -105,9 +105,9 @@ def main() -> int:
     broken = 0
     with tempfile.TemporaryDirectory(prefix="tortured ü ") as place:  # a blank and a letter that is not ASCII
         data = Path(place) / "data"
-        from reslab.corpus import write_dataset
+        from reslab.data.corpus import write_dataset
 
-        text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "reslab").glob("*.py")))
+        text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "reslab").rglob("*.py")))
         write_dataset(data, lambda: [text[:150_000]], "char", "reslab", quiet=True)
         for name in args.row or ROWS:
             folder = Path(place) / name

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from model import GPT
-from reslab import checkpoint
-from reslab.corpus import write_dataset
-from reslab.dataset import TokenDataset
-from reslab.optimizer import make_optimizer
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.run import checkpoint
 from reslab.run.settings import GPTConfig, OptimConfig
+from reslab.training.optimizer import make_optimizer
 
 
 def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:

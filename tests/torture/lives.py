@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import train
-from reslab import checkpoint
+from reslab.run import checkpoint
 from reslab.run.config import run_door
-from reslab.runlog import read_run
+from reslab.run.log import read_run
 from reslab.training import loop as door
 
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}

@@ -1,0 +1,253 @@
+"""Text in, a dataset out: train.bin, val.bin and meta.json, whatever the tokenizer.
+
+Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
+to write it), so memory stays flat for inputs larger than memory. Pieces are encoded on all cores, since
+the tokenizers let go of Python's lock, and written in their order. Files get their final names last,
+meta.json after the bins: a folder with a meta.json is a finished dataset.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from reslab.data.baselines import yardsticks
+from reslab.data.textfiles import PIECE
+from reslab.data.tokenfile import check_unread
+from reslab.data.tokenizer import make_tokenizer
+from reslab.run.lock import only_one
+
+PART = 1 << 19  # characters encoded in one go
+TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
+WORD_START = re.compile(r"[ \n](?=\S)")
+UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
+
+
+def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
+    """Cut the text anew so that encoding the parts gives what encoding the whole gives.
+
+    GPT-2's word pattern always begins a token at the last blank or newline before a visible
+    character, and looks no further back; the parts begin there. Text without such a place for 16
+    sizes on end is cut anyhow.
+    """
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        while len(rest) > size:
+            place = WORD_START.search(rest, size)
+            if not place and len(rest) < 16 * size:
+                break
+            cut = place.start() if place else size
+            yield rest[:cut]
+            rest = rest[cut:]
+    if rest:
+        yield rest
+
+
+def write_dataset(
+    out_dir: Path,
+    read: Callable[[], Iterable[str]],
+    tokenizer,
+    source: str,
+    quiet: bool = False,
+    if_missing: bool = False,
+    jobs: int | None = None,
+) -> dict:
+    """Tokenize a text into out_dir and return its meta.
+
+    Args:
+        out_dir: gets train.bin, val.bin and meta.json; what was there stays until the end.
+        read: gives the text in pieces, anew at each call.
+        tokenizer: what make_tokenizer takes; or a tokenizer that exists.
+        source: what the text is, for people.
+        if_missing: leave a finished dataset that is there as it is.
+        jobs: pieces encoded at the same time; None is one for each core.
+
+    Raises:
+        ValueError: the text is too short to be split, or changed between the two readings, or the
+            tokenizer's name is wrong, or a run reads what is in out_dir.
+    """
+    with only_one(out_dir, "preparing data here", wait=True):
+        if if_missing and (out_dir / "meta.json").exists():
+            return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
+        check_unread(out_dir)
+        for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
+            path.unlink()
+        return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
+
+
+def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
+    text = _survey(read(), tokenizer == "char", quiet)
+    if text.length < 20:
+        raise ValueError(
+            f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
+        )
+    encoder = tokenizer
+    if isinstance(tokenizer, str):  # the merges are learned from the training split alone
+        train = (part for _, part in itertools.islice(_split(read(), text.train_length), 1))
+        pieces = itertools.chain.from_iterable(map(split_safely, train))
+        encoder = make_tokenizer(tokenizer, pieces, text.characters)
+    dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
+
+    mark = f".{os.getpid()}.tmp"
+    temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
+    try:
+        counts = _write_bins(temporary, read, text, encoder, dtype, quiet, jobs, source)
+        ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
+        meta = {
+            "format": 1,
+            "source": source,
+            "source_sha256": text.sha256,
+            "vocab_size": encoder.vocab_size,
+            "dtype": np.dtype(dtype).name,
+            "splits": counts,
+            "yardsticks_nats": yardsticks(ids["train"], ids["val"], encoder.vocab_size),
+            "tokenizer": encoder.to_json(),
+        }
+        _publish(out_dir, temporary, meta, mark)
+    finally:
+        for path in out_dir.glob(f"*{mark}"):
+            path.unlink()
+    return meta
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first reading tells of a text."""
+
+    sha256: str
+    length: int
+    """Characters."""
+    characters: str
+    """The different ones, where they were asked for."""
+
+    @property
+    def train_length(self) -> int:
+        return int(self.length * TRAIN_SHARE)
+
+
+def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
+    digest, length, seen = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
+        for piece in pieces:
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+            if collect:
+                seen[np.flatnonzero(np.bincount(code_points(piece)))] = True
+            length += len(piece)
+            bar.update(len(piece))
+    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(seen))))
+
+
+def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
+    for piece in pieces:
+        digest.update(piece.encode("utf-8", "surrogatepass"))
+        yield piece
+
+
+def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, source: str) -> dict:
+    """Second reading: encode the first 90% of the characters to train, the others to val."""
+    again = hashlib.sha256()
+    changed = ValueError(f"{source}: the text changed while it was read; run prepare again")
+    counts = {}
+    try:
+        with tqdm(
+            total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None
+        ) as bar:
+            for split, part in _split(_hashing(read(), again), text.train_length):
+                counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar)
+    except (ValueError, RuntimeError) as error:
+        if _survey(read(), False).sha256 != text.sha256:  # what was text, or a known character, is none
+            raise changed from None
+        raise ValueError(f"{source}: can't be encoded ({error})") from None
+    if again.hexdigest() != text.sha256:
+        raise changed
+    return counts
+
+
+def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
+    """Encode one split to a file; returns its entry for meta.json."""
+    count = {"tokens": 0, "chars": 0, "bytes": 0}
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for ids, length, size in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
+            file.write(ids)
+            digest.update(ids)
+            for key, more in zip(count, (len(ids), length, size), strict=True):
+                count[key] += more
+            bar.update(length)
+        file.flush()
+        os.fsync(file.fileno())
+    return count | {"sha256": digest.hexdigest()}
+
+
+def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
+
+    def encode(piece):
+        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
+
+    if jobs == 1:
+        yield from map(encode, pieces)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = deque()
+        for piece in pieces:
+            waiting.append(pool.submit(encode, piece))
+            if len(waiting) > 2 * jobs:  # so memory does not grow with the text
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def code_points(text: str) -> np.ndarray:
+    """The characters of a text as numbers (n,), uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Iterator[str]]]:
+    """Two streams out of one: the first train_chars characters, then all others."""
+    pieces = iter(pieces)
+    overhang = []
+
+    def train():
+        left = train_chars
+        while left > 0 and (piece := next(pieces, None)) is not None:
+            yield piece[:left]
+            overhang.append(piece[left:])
+            left -= len(piece)
+
+    def val():
+        yield from overhang
+        yield from pieces
+
+    yield "train", train()
+    yield "val", val()
+
+
+def _publish(out_dir, temporary, meta, mark) -> None:
+    """Give the files their names, meta.json last; until then the folder has no meta.json."""
+    check_unread(out_dir)  # a run may have begun since
+    meta_tmp = out_dir / f"meta.json{mark}"
+    with meta_tmp.open("w", encoding="utf-8") as file:
+        json.dump(meta, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    (out_dir / "meta.json").unlink(missing_ok=True)
+    for split, path in temporary.items():
+        path.replace(out_dir / f"{split}.bin")
+    meta_tmp.replace(out_dir / "meta.json")

@@ -1,0 +1,288 @@
+"""Documents in, a dataset of many shards out: streamed, on all cores, and continued after a kill.
+
+Every document is encoded whole and ends with the end-of-text token. Whether it is a validation
+document is told by the hash of its text alone, so it stays one however much is read, and copies of it
+fall into the same split. progress.json says how far the shards are good; what lies beyond is made again.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from reslab.data.baselines import yardsticks
+from reslab.data.corpus import cores
+from reslab.data.rows import ReadError
+from reslab.data.shards import ShardWriter, TokenStream, grown_from, open_split
+from reslab.data.source import Rows, Source
+from reslab.data.tokenfile import check_unread
+from reslab.data.tokenizer import make_tokenizer, tokenizer_folder
+from reslab.run.lock import only_one
+
+BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
+YARDSTICK_TOKENS = 10_000_000  # first tokens of each split that the yardsticks are fitted and read on
+SAVE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How documents become shards."""
+
+    tokenizer: str = "gpt2"
+    shard_tokens: int = 100_000_000
+    val_share: float = 0.001
+    """Share of the documents that validate."""
+    max_tokens: int | None = None
+    """Stop with the batch of documents that reaches it; a later run with more goes on from there."""
+    jobs: int | None = None
+    """Threads that encode; all cores when not given."""
+    max_bad: int = 100
+    """Rows without a text that are skipped before one ends the preparation."""
+
+    def __post_init__(self):
+        faults = []
+        if self.tokenizer not in ("gpt2", "byte") and not self.tokenizer_json.is_file():
+            faults.append(
+                f"tokenizer={self.tokenizer}: allowed are gpt2, byte, and a folder with a tokenizer.json"
+            )
+        if self.shard_tokens < 1:
+            faults.append(f"shard_tokens={self.shard_tokens}: must be at least 1")
+        if not 0 < self.val_share < 1:
+            faults.append(f"val_share={self.val_share}: must be between 0 and 1")
+        for key in ("max_tokens", "jobs"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                faults.append(f"{key}={getattr(self, key)}: must be at least 1")
+        if self.max_bad < 0:
+            faults.append(f"max_bad={self.max_bad}: must not be negative")
+        if faults:
+            raise ValueError("\n".join(faults))
+
+    @property
+    def tokenizer_json(self) -> Path:
+        return tokenizer_folder(self.tokenizer) / "tokenizer.json"
+
+    def identity(self) -> dict:
+        """What must not change between the lives of one prepare. A folder may move, by its hash."""
+        same = {key: getattr(self, key) for key in ("tokenizer", "shard_tokens", "val_share")}
+        if self.tokenizer_json.is_file():
+            same["tokenizer"] = f"sha256 {hashlib.sha256(self.tokenizer_json.read_bytes()).hexdigest()}"
+        return same
+
+
+def split_of(digest: bytes, val_share: float) -> str:
+    """The split of a document, by the SHA-256 of its text."""
+    return "val" if int.from_bytes(digest[:8], "big") < val_share * 2**64 else "train"
+
+
+def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, quiet: bool = False) -> dict:
+    """Tokenize documents into shards in out_dir, from where an earlier life stopped; returns the meta.
+
+    Raises:
+        ValueError: the documents can't be read, another prepare works here, or out_dir holds other data.
+    """
+    with only_one(out_dir, "preparing data here"):
+        return _prepare(out_dir, source, plan, overwrite, quiet)
+
+
+def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
+    progress = _read_progress(out_dir, source.identity() | plan.identity(), overwrite)
+    meta_path = out_dir / "meta.json"
+    ended = progress["ended"] and not source.has_more(progress["stream"])
+    enough = ended or (plan.max_tokens and progress["tokens"] >= plan.max_tokens)
+    if enough and meta_path.exists():
+        return _read_json(meta_path)
+    rows = None if enough else source.open(progress["stream"], plan.max_bad, quiet)
+    encoder = make_tokenizer(plan.tokenizer)
+    end = end_of_text(encoder)
+    vocab_size = max(encoder.vocab_size, end + 1)
+    dtype = "uint16" if vocab_size <= 2**16 else "uint32"
+    if not progress["splits"]:
+        check_unread(out_dir)
+        for old in (meta_path, *out_dir.glob("*.bin")):
+            old.unlink(missing_ok=True)
+    splits = progress["splits"] or {"train": None, "val": None}
+    writers = {s: ShardWriter(out_dir, s, dtype, plan.shard_tokens, saved) for s, saved in splits.items()}
+    if rows is not None:
+        encode = partial(_encode, encoder=encoder, end=end)
+        _encode_all(out_dir, plan, rows, encode, writers, progress, quiet)
+    if not all(writer.tokens for writer in writers.values()):
+        n = progress["documents"]
+        raise ValueError(f"{source}: {n:,} documents leave a split empty; give more, or another --val_share")
+    meta = {
+        "format": 2,
+        "source": f"{progress['documents']:,} documents of {source}",
+        "source_sha256": progress["digest"],
+        "vocab_size": vocab_size,
+        "end_of_text": end,
+        "dtype": dtype,
+        "splits": {split: writer.finish() for split, writer in writers.items()},
+        "bad_rows": progress["bad"],
+        "tokenizer": encoder.to_json(),
+    }
+    _save(out_dir, writers, progress)  # first: a shard that a meta.json names is not written to again
+    return _publish(out_dir, meta)
+
+
+def _publish(out_dir: Path, meta: dict) -> dict:
+    """Write meta.json over that of a smaller dataset, which it knows as its past."""
+    path = out_dir / "meta.json"
+    streams = (
+        TokenStream([file.ids for file in open_split(out_dir, split, meta)]) for split in meta["splits"]
+    )
+    first = [stream[:YARDSTICK_TOKENS] for stream in streams]
+    meta["yardsticks_nats"] = yardsticks(*first, meta["vocab_size"])
+    meta["earlier"] = grown_from(_read_json(path) if path.exists() else None, meta)
+    _write_json(path, meta)
+    return _read_json(path)
+
+
+def end_of_text(encoder) -> int:
+    """The token that ends a document: the tokenizer's own, or one more than it has."""
+    own = getattr(encoder, "end_of_text_id", None)
+    return encoder.vocab_size if own is None else own
+
+
+def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
+    """How far an earlier life came. Raises ValueError when it made something else."""
+    path = out_dir / "progress.json"
+    if path.exists() and not overwrite:
+        progress = _read_json(path, "made_from")
+        made = progress["made_from"]
+        other = [key for key in identity | made if identity.get(key) != made.get(key)]
+        if other and progress["documents"]:
+            raise ValueError(
+                f"{out_dir}: holds shards of another {', '.join(other)} "
+                f"({other[0]}={made.get(other[0])}, now {identity.get(other[0])}); choose another --out, or "
+                "--overwrite"
+            )
+        if not other:
+            return progress
+    elif not overwrite and ((out_dir / "meta.json").exists() or any(out_dir.glob("*.bin"))):
+        raise ValueError(f"{out_dir}: holds another dataset; choose another --out, or --overwrite")
+    fresh = {"stream": None, "splits": None, "documents": 0, "tokens": 0, "bad": 0, "digest": ""}
+    return {"made_from": identity, "ended": False} | fresh
+
+
+def _save(out_dir: Path, writers: dict, progress: dict) -> None:
+    progress["splits"] = {split: writer.mark() for split, writer in writers.items()}
+    _write_json(out_dir / "progress.json", progress)
+
+
+def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> None:
+    """Stream, encode and write until the end or max_tokens, saving progress now and then."""
+    saved_at, jobs = time.monotonic(), plan.jobs or cores()
+    bar = tqdm(desc="encoding", unit="tok", unit_scale=True, total=plan.max_tokens, disable=quiet or None)
+    bar.update(progress["tokens"])
+    pool = ThreadPoolExecutor(jobs)
+    _save(out_dir, writers, progress)
+    try:
+        for documents, state in _in_order(pool, encode, _batches(rows), 2 * jobs):
+            full, before = _write(documents, writers, plan.val_share, progress), progress["tokens"]
+            progress["stream"], progress["bad"] = state, state["skipped"]
+            progress["tokens"] = sum(w.tokens for w in writers.values())
+            bar.update(progress["tokens"] - before)
+            if full or time.monotonic() - saved_at > SAVE_EVERY_S:
+                _save(out_dir, writers, progress)
+                saved_at = time.monotonic()
+            if plan.max_tokens and progress["tokens"] >= plan.max_tokens:
+                progress["ended"] = False
+                break
+        else:
+            progress["ended"], progress["bad"] = True, rows.bad
+    except ReadError:
+        _save(out_dir, writers, progress)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        bar.close()
+    _save(out_dir, writers, progress)
+
+
+def _batches(rows: Rows) -> Iterator[tuple[list[str], dict]]:
+    """Documents, some at a time, each time with the state of the rows after them."""
+    texts, chars, fault = [], 0, None
+    try:
+        for text in rows:
+            texts.append(text)
+            chars += len(text)
+            if len(texts) == BATCH_DOCUMENTS or chars >= BATCH_CHARS:
+                yield texts, rows.state()
+                texts, chars = [], 0
+    except ReadError as error:  # what came before is not lost
+        fault = error
+    if texts:
+        yield texts, rows.state()
+    if fault:
+        raise fault
+
+
+def _in_order(pool, encode, batches, ahead: int) -> Iterator[tuple]:
+    """Encoded batches in the order of their texts, with up to `ahead` under way."""
+    waiting, fault = deque(), None
+    try:
+        for texts, state in batches:
+            waiting.append((pool.submit(encode, texts), state))
+            if len(waiting) > ahead:
+                future, state = waiting.popleft()
+                yield future.result(), state
+    except ReadError as error:
+        fault = error
+    while waiting:
+        future, state = waiting.popleft()
+        yield future.result(), state
+    if fault:
+        raise fault
+
+
+def _encode(texts: list[str], encoder, end: int) -> list[tuple[bytes, np.ndarray, int, int]]:
+    """Hash, ids (n,) that end with the end of text, characters and bytes of each document."""
+    found = []
+    for text in texts:
+        raw = text.encode()
+        ids = np.append(encoder.encode(text), end)
+        found.append((hashlib.sha256(raw).digest(), ids, len(text), len(raw)))
+    return found
+
+
+def _write(documents, writers, val_share: float, progress: dict) -> bool:
+    """Append a batch to its splits; returns whether a shard became full."""
+    streams = {"train": [], "val": []}
+    for digest, ids, chars, size in documents:
+        split = split_of(digest, val_share)
+        streams[split].append(ids)
+        counts = writers[split].counts
+        for key, more in (("documents", 1), ("chars", chars), ("bytes", size)):
+            counts[key] += more
+        chain = bytes.fromhex(progress["digest"]) + digest  # a hash of all so far that can be continued
+        progress["digest"] = hashlib.sha256(chain).hexdigest()
+    progress["documents"] += len(documents)
+    full = [writers[split].write(np.concatenate(ids)) for split, ids in streams.items() if ids]
+    return any(full)
+
+
+def _read_json(path: Path, *keys: str) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            content[key]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); start again with --overwrite") from None
+    return content
+
+
+def _write_json(path: Path, content: dict) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

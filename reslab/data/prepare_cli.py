@@ -1,0 +1,94 @@
+"""The command lines of data/*/prepare.py: options, a summary, or one line and exit code 2."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from reslab.data.corpus import write_dataset
+from reslab.data.documents import Plan, prepare
+from reslab.data.rows import ENDINGS
+from reslab.data.source import Source, find_inputs
+
+
+def home_path(name: str) -> Path:
+    """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+
+
+def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
+    """The options that all prepare scripts share."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=home_path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.add_argument("--if_missing", action="store_true", help="leave a finished dataset as it is")
+    return parser
+
+
+def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
+    """write_dataset for a command line: prints a summary, or one line and exit code 2."""
+    try:
+        meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"stopped; nothing was written to {args.out}", file=sys.stderr)
+        raise SystemExit(130) from None
+    if not args.quiet:
+        print(describe(args.out, meta))
+
+
+def describe(out_dir: Path, meta: dict) -> str:
+    """What a dataset holds, in three lines."""
+    train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["yardsticks_nats"]
+    return (
+        f"{out_dir}: {train['tokens']:,} training and {val['tokens']:,} validation tokens, "
+        f"vocabulary {meta['vocab_size']:,}\n"
+        f"from {meta['source']}\n"
+        f"val yardsticks in nats/token: uniform {lines['uniform']:.3f}, "
+        f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}"
+    )
+
+
+def _parser(doc: str, here: Path, subset: str | None):
+    parser = arguments(doc, here)
+    add, plan = parser.add_argument, Plan()
+    add("--input", nargs="+", type=home_path, metavar="PATH", help=f"files, or folders of them: {ENDINGS}")
+    add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
+    add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
+    add("--tokenizer", default=plan.tokenizer, help="gpt2, byte, or a model's folder (default: %(default)s)")
+    add("--max_tokens", type=float, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
+    add("--shard_tokens", type=float, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
+    share = "of the documents (default: %(default)s)"
+    add("--val_share", type=float, default=plan.val_share, metavar="X", help=share)
+    skipped = "rows without a text that are skipped (default: %(default)s)"
+    add("--max_bad", type=int, default=plan.max_bad, metavar="N", help=skipped)
+    add("--jobs", type=int, metavar="N", help="threads that encode (default: all cores)")
+    add("--overwrite", action="store_true", help="delete what is in the folder first")
+    return parser
+
+
+def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
+    """A prepare.py of documents as a command line: prints a summary, or one line and exit code 2."""
+    args = _parser(doc, here, subset).parse_args()
+    try:
+        limit = None if args.max_tokens is None else int(args.max_tokens)
+        plan = Plan(args.tokenizer, int(args.shard_tokens), args.val_share, limit, args.jobs, args.max_bad)
+        inputs = find_inputs(args.input or [])
+        source = Source(repo, args.subset, tuple(inputs.files), args.text_column)
+        if not args.quiet:
+            print(inputs if inputs.files else f"reading {source} from the Hugging Face Hub", flush=True)
+        meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
+    except (ValueError, OSError, OverflowError) as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last finished shard or later", file=sys.stderr)
+        raise SystemExit(130) from None
+    if not args.quiet:
+        print(describe(args.out, meta))
+        if meta["bad_rows"]:
+            print(f"rows without a text that were skipped: {meta['bad_rows']:,}")

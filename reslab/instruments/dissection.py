@@ -1,0 +1,220 @@
+"""A finished model on the table: what each layer does for it, and how its gradient travels.
+
+Every function takes a model in eval mode and token windows, and returns plain numbers. The model is the
+same afterwards. Lesions follow Veit et al. 2016 (arXiv 1605.06431), block influence ShortGPT (Men et al.
+2024, arXiv 2403.03853), the logit lens nostalgebraist 2020.
+"""
+
+import itertools
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+
+from reslab.instruments.snapshot import snapshot
+
+
+def window_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
+    """Mean loss of each window (N,), fp64, nats per token."""
+    found = []
+    with torch.no_grad():
+        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
+            logits, _ = model(x)
+            found.append(F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(dim=1).double())
+    return torch.cat(found)
+
+
+def can_lesion(model) -> bool:
+    """Whether a block of this wiring can be left out: where every output is kept by its place, it can't."""
+    return model.blocks[0].attn_residual.stream not in ("all outputs", "all branches")
+
+
+@contextmanager
+def without(modules):
+    """Blocks, or residuals of sublayers, that hand their stream on as it came."""
+    for module in modules:
+        module.forward = lambda stream, branch=None: stream
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward  # the class's own forward is back
+
+
+@contextmanager
+def swapped(model, layer: int):
+    """Blocks `layer` and `layer + 1` in the other order."""
+    blocks = model.blocks
+    blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
+    try:
+        yield
+    finally:
+        blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
+
+
+def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
+    """What the loss rises by when something is taken away, in nats per token, paired window by window.
+
+    Args:
+        draws: random sets of blocks for each number of removed blocks.
+
+    Returns:
+        "block", "attn", "mlp": one {"delta", "se"} per layer; "swap": per pair of neighbours; "random":
+        for k = 1 .. L blocks removed at random, over draws; "loss": of the whole model.
+    """
+    whole = window_losses(model, inputs, targets)
+
+    def cost(context) -> dict:
+        with context:
+            return _mean_se(window_losses(model, inputs, targets) - whole)
+
+    blocks, layers = list(model.blocks), len(model.blocks)
+    generator = torch.Generator().manual_seed(seed)
+    random = []
+    for k in range(1, layers + 1):
+        sets = [
+            torch.randperm(layers, generator=generator)[:k].tolist()
+            for _ in range(draws if k < layers else 1)
+        ]
+        costs = [cost(without([blocks[i] for i in chosen])) for chosen in sets]
+        deltas = torch.tensor([c["delta"] for c in costs])
+        spread = deltas.std().item() / len(costs) ** 0.5 if len(costs) > 1 else costs[0]["se"]
+        random.append({"removed": k, "delta": deltas.mean().item(), "se": spread})
+    return {
+        "loss": _mean_se(whole),
+        "block": [cost(without([block])) for block in blocks],
+        "attn": [cost(without([block.attn_residual])) for block in blocks],
+        "mlp": [cost(without([block.mlp_residual])) for block in blocks],
+        "swap": [cost(swapped(model, layer)) for layer in range(layers - 1)],
+        "random": random,
+    }
+
+
+def block_influence(model, inputs, targets) -> list[float]:
+    """1 - mean cosine between the stream before and after each block (L). Not comparable across wirings."""
+    streams = snapshot(model, inputs, targets).streams
+    return [
+        1 - torch.cosine_similarity(a.double(), b.double(), dim=-1).mean().item()
+        for a, b in itertools.pairwise(streams)
+    ]
+
+
+def logit_lens(model, inputs, targets) -> tuple[list[float], torch.Tensor]:
+    """The head applied to the stream before each block and after the last (L + 1).
+
+    Returns:
+        the loss it would have there, and its likeliest token at each position (L + 1, B, T).
+    """
+    losses, tokens = [], []
+    with torch.no_grad():
+        for stream in snapshot(model, inputs, targets).streams:
+            logits, loss = model.head(stream, targets)
+            losses.append(loss.item())
+            tokens.append(logits.argmax(dim=-1))
+    return losses, torch.stack(tokens)
+
+
+def perturbation(model, inputs) -> list[list[float]]:
+    """Change one input token and see which outputs move (T, T).
+
+    Row p, column t: norm of the change of the logits at t when the token at p becomes its neighbour in the
+    vocabulary, relative to the norm of the logits; a mean over the windows. Where t < p it is 0.
+    """
+    vocabulary = model.config.vocab_size
+    rows = []
+    with torch.no_grad():
+        logits, _ = model(inputs)
+        size = logits.norm(dim=-1)
+        for p in range(inputs.shape[1]):
+            other = inputs.clone()
+            other[:, p] = (other[:, p] + 1) % vocabulary
+            moved = (model(other)[0] - logits).norm(dim=-1)  # (B, T)
+            rows.append((moved / size).mean(dim=0).tolist())
+    return rows
+
+
+def jacobians(model, inputs) -> list[dict]:
+    """The Jacobian of each block at the stream it reads, in the model's precision; use fp64 and a tiny T.
+
+    Args:
+        inputs: token ids (1, T); a Jacobian has (T C)^2 entries.
+
+    Returns:
+        for each block "smallest", "median" and "largest" singular value of its Jacobian, and "product",
+        the same three of the product of all Jacobians up to it.
+    """
+    streams = snapshot(model, inputs, inputs).streams
+    product, found = None, []
+    for block, x in zip(model.blocks, streams, strict=False):
+        J = block_jacobian(block, x)
+        product = J if product is None else J @ product
+        found.append(_spectrum(J) | {"product": _spectrum(product)})
+    return found
+
+
+def block_jacobian(block, x) -> torch.Tensor:
+    """dy/dx of a block at x (1, T, C) -> (T C, T C). A skip block's is I + J_F on the same weights."""
+    if block.attn_residual.stream != "x":
+        raise ValueError(f"a block that carries {block.attn_residual.stream} has no single Jacobian")
+    n = x.numel()
+    return torch.autograd.functional.jacobian(lambda x: block(x), x).reshape(n, n)
+
+
+def path_lengths(model, inputs, targets) -> dict:
+    """dL/dx_0, x_0 what block 0 reads, split by how many branches the gradient has passed (Veit et al. 2016).
+
+    A sublayer y = s x + F(x), s its wiring's `skip`, sends a gradient g on as s g, which passes nothing,
+    plus J_F^T g, which passes one more branch. Carried down through all 2L sublayers this gives 2L + 1
+    parts whose sum is the true gradient. For s = 0 all of it has passed all branches.
+
+    Returns:
+        "norms": of the parts 0 .. 2L; "total": norm of dL/dx_0; "error": largest difference between the sum
+        of the parts and the gradient that autograd gives.
+    """
+    wirings = {residual for block in model.blocks for residual in (block.attn_residual, block.mlp_residual)}
+    if any(residual.stream != "x" or residual.skip is None for residual in wirings):
+        raise ValueError(
+            f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
+        )
+    sublayers = []
+    x = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
+    first = x
+    with torch.no_grad():
+        for block in model.blocks:
+            for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
+                sublayers.append((residual, branch, x))
+                x = residual(x, branch)
+    x = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(model.head(x, targets)[1], x)
+    parts = [gradient]
+    for residual, branch, x in reversed(sublayers):
+        s = residual.skip
+        whole = [_vjp(residual, branch, x, g) for g in parts]
+        passed = [w - s * g for w, g in zip(whole, parts, strict=True)]
+        zero = torch.zeros_like(gradient)
+        parts = [s * g + p for g, p in zip([*parts, zero], [zero, *passed], strict=True)]
+    x = first.clone().requires_grad_()
+    stream = x
+    for block in model.blocks:
+        stream = block(stream)
+    (true,) = torch.autograd.grad(model.head(stream, targets)[1], x)
+    return {
+        "norms": [part.norm().item() for part in parts],
+        "total": true.norm().item(),
+        "error": (sum(parts) - true).abs().max().item(),
+    }
+
+
+def _vjp(residual, branch, x, gradient):
+    x = x.clone().requires_grad_()
+    (back,) = torch.autograd.grad(residual(x, branch), x, gradient)
+    return back
+
+
+def _spectrum(J) -> dict:
+    values = torch.linalg.svdvals(J)
+    return {"smallest": values[-1].item(), "median": values.median().item(), "largest": values[0].item()}
+
+
+def _mean_se(values: torch.Tensor) -> dict:
+    return {"delta": values.mean().item(), "se": (values.std() / len(values) ** 0.5).item()}

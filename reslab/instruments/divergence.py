@@ -1,0 +1,74 @@
+"""Where a run stopped being finite."""
+
+from contextlib import contextmanager
+
+import torch
+
+from reslab.data.dataset import TokenDataset
+from reslab.instruments.snapshot import visible
+from reslab.system.device import uncompiled
+
+NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
+
+
+def trace(model: torch.nn.Module, dataset: TokenDataset, step: int, parts: int, batch_size: int) -> dict:
+    """What a row tells of a batch that gave a loss or a gradient that is not finite.
+
+    Args:
+        model: as it was for that batch; where it drops out, seed torch as for the update.
+        step: of the batch, which is `parts` times batch_size windows of train.
+
+    Returns:
+        first_bad (layer), window_starts (of the first part that is bad), status, verdict.
+    """
+    device = next(model.parameters()).device
+    for starts in dataset.starts("train", step, parts * batch_size).reshape(parts, batch_size):
+        x, y = dataset.windows("train", starts)
+        where = first_bad_layer(model, x.to(device), y.to(device))
+        if where != NOWHERE:
+            break
+    said = f"diverged at step {step}: the loss or its gradient is not finite; first bad: {where}"
+    return {"first_bad": where, "window_starts": starts.tolist(), "status": "diverged", "verdict": said}
+
+
+def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> str:
+    """Where a batch first turns non-finite, for the record of a run that diverged.
+
+    The forward pass is searched from the first block up, the backward pass from the last one down.
+
+    Args:
+        inputs, targets: token ids (B, T) on the model's device.
+    """
+    bad = []
+
+    def look(name):
+        def hook(module, args, output):
+            if not visible(output).isfinite().all():
+                bad.append(name)
+
+        return hook
+
+    blocks = [(block, look(f"block {k}, forward")) for k, block in enumerate(model.blocks)]
+    with _hooks(blocks), uncompiled():
+        loss = model(inputs, targets)[1]
+        if bad:
+            return bad[0]
+        if not loss.isfinite():
+            return "head, forward"
+        names, parameters = zip(*model.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for name, gradient in reversed(list(zip(names, gradients, strict=True))):
+        if gradient is not None and not gradient.isfinite().all():
+            return f"{name}, backward"
+    return NOWHERE
+
+
+@contextmanager
+def _hooks(pairs):
+    """Forward hooks on modules, taken off at the end."""
+    handles = [module.register_forward_hook(hook) for module, hook in pairs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

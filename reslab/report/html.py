@@ -1,0 +1,55 @@
+"""The data of a page into one HTML file that needs nothing else: no server, no network.
+
+The page's own files are report/web: a skeleton, a style sheet, and one script per section. They go in as
+they are, beside plotly, which is there once. A content security policy forbids the page to load anything.
+"""
+
+import re
+from html import escape
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+
+from reslab.report.pagedata import autopsy_data, page_data, to_json
+from reslab.run.log import Run, write_atomically
+
+WEB = Path(__file__).parent / "web"
+SCRIPTS = [
+    "base.js",
+    "wires.js",
+    "block.js",
+    "reach.js",
+    "curves.js",
+    "maps.js",
+    "record.js",
+    "page.js",
+]  # in this order
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def write_page(path: Path, runs: list[Run], title: str) -> None:
+    """Write the page of some runs."""
+    write_atomically(path, html(page_data(runs, title)))
+
+
+def write_autopsy(path: Path, report: dict, title: str) -> None:
+    """Write the page of one model's autopsy: AUTOPSY_FIGURES, and what its layers would say."""
+    write_atomically(path, html(autopsy_data(report, title) | {"runs": []}))
+
+
+def html(data: dict, live: bool = False) -> str:
+    """The page of some data; a live one asks the server that it came from for newer data."""
+    parts = {
+        "policy": POLICY + ("; connect-src 'self'" if live else ""),
+        "title": escape(data["title"]),
+        "style": _read("page.css"),
+        "live": " data-live" if live else "",
+        "data": to_json(data),
+        "plotly": get_plotlyjs(),
+        "scripts": "\n".join(_read(name) for name in SCRIPTS),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
+
+
+def _read(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")

@@ -1,0 +1,259 @@
+"""Runs as the one JSON object that a page holds: every number that it draws, from the runs' own files.
+
+Long runs are thinned to fit (see thin), numbers are rounded, and what is missing is said in words: a page
+never shows a gap without its reason.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row, wiring_names
+from reslab.run.fields import with_role
+from reslab.run.log import Run
+from reslab.run.settings import TrainConfig
+
+DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
+CURVE_POINTS = 2000  # of one curve
+PAGE_POINTS = 40_000  # of all curves together
+PROBE_NUMBERS = 300_000  # of all probes together
+LEFT_OUT = ("probe/gradient_reach",)  # gradient_norm over its last value
+# What a run may differ in and still be the same experiment with another seed.
+ONE_EXPERIMENT = with_role(TrainConfig, "place", "machine", "measuring") | {"seed"}
+
+
+def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
+    """What the page of some runs draws, as plain JSON values of at most `size` bytes."""
+    share = 1.0
+    while True:
+        data = {
+            "title": title,
+            "about": _about(runs),
+            "runs": [
+                _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
+            ],
+            "figures": _figures(FIGURES, runs) if runs else [],
+            "columns": COLUMNS,
+            "table": [row(run) for run in runs],
+            "differences": differences(runs) if len(runs) > 1 else [],
+        }
+        _name_groups(data["runs"], runs)
+        if share < 1e-3 or len(to_json(data).encode()) <= size:
+            return data
+        share /= 2
+
+
+def autopsy_data(report: dict, title: str) -> dict:
+    """The same for one autopsy."""
+    return {"title": title, "about": report["verdict"], "autopsy": _autopsy(report)}
+
+
+def to_json(data: dict) -> str:
+    """As compact text in which no name can close the script element that holds it."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def flops_per_token(run: Run) -> float:
+    """Training FLOPs of one token: 6 N + 12 L C T, with N parameters and T tokens of context.
+
+    Two per weight forward and four backward, and the products of attention, which have no weights
+    (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
+    """
+    config = run.config
+    return 6 * run.facts["parameters"] + 12 * config["n_layer"] * config["n_embd"] * config["block_size"]
+
+
+def tokens_per_step(run: Run) -> int:
+    """Tokens that one update learns from."""
+    return math.prod(run.config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size"))
+
+
+def thin(values: list[list[float | None]], limit: int) -> list[int]:
+    """Which points of a long run to keep: the first, the last, and the extremes of each of equal stretches.
+
+    Args:
+        values: one or more curves over the same points.
+        limit: about how many points to keep.
+
+    Returns:
+        their places, ascending.
+    """
+    count = len(values[0])
+    if count <= limit:
+        return list(range(count))
+    stretches = max(1, limit // (2 * len(values)))
+    kept = {0, count - 1}
+    for number in range(stretches):
+        places = range(number * count // stretches, (number + 1) * count // stretches)
+        for curve in values:
+            known = [place for place in places if curve[place] is not None]
+            if known:
+                kept |= {min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)}
+    return sorted(kept)
+
+
+def _run(run: Run, label: str, count: int, share: float) -> dict:
+    notes = _missing(run)
+    limit = max(50, int(share * min(CURVE_POINTS, PAGE_POINTS / count)))
+    facts = run.facts
+    return {
+        "name": run.folder.name,
+        "folder": str(run.folder),
+        "label": label,
+        "arm": arm(run.config),
+        "layers": run.config["n_layer"],
+        "wiring": facts.get("wiring") or _wiring_by_name(run.config),
+        "status": run.status,
+        "verdict": run.last("verdict") or "",
+        "alarm": run.last("alarm") or "",
+        "command": facts["command"],
+        "machine": f"{facts['machine']}, {facts['device']}, torch {facts['torch']}",
+        "commit": facts["git_commit"] or "unknown",
+        "started": facts["started"],
+        "config": run.config,
+        "tokens_per_step": tokens_per_step(run),
+        "flops_per_token": flops_per_token(run),
+        "yardsticks": {split: lines(run, split) for split in ("train", "val")},
+        "curves": {
+            "train": _curve(run, ("train/loss", "train/loss_se"), limit, notes),
+            "val": _curve(run, ("val/loss", "val/loss_se"), limit, notes),
+            "batch": _curve(run, ("batch/loss", "batch/grad_norm"), limit, notes),
+        },
+        "probes": _probes(run, int(share * PROBE_NUMBERS / count), notes),
+        "samples": [
+            {"step": r["step"], "prompt": r["sample/prompt"], "text": r["sample/text"]}
+            for r in run.rows
+            if "sample/text" in r
+        ],
+        "autopsy": _found_autopsy(run.folder, notes),
+        "notes": notes,
+    }
+
+
+def _curve(run: Run, keys: tuple[str, str], limit: int, notes: list[str]) -> dict:
+    """Two keys of the rows that have the first, over steps and seconds."""
+    rows = [r for r in run.rows if keys[0] in r]
+    values = [[r.get(key) for r in rows] for key in keys]
+    kept = thin(values, limit) if rows else []
+    if len(kept) < len(rows):
+        notes.append(f"{keys[0]}: {len(kept)} of {len(rows)} rows drawn, with the extremes of each stretch")
+    names = ("loss", keys[1].rpartition("_")[2])  # se or norm
+    drawn = {
+        "step": [rows[i]["step"] for i in kept],
+        "seconds": [_digits(rows[i].get("elapsed_s"), 5) for i in kept],
+    }
+    return drawn | {name: [_digits(v[i], 6) for i in kept] for name, v in zip(names, values, strict=True)}
+
+
+def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
+    """Step -> probe -> values, at as many steps as `numbers` allow."""
+    at: dict[int, dict] = {}
+    for r in run.rows:
+        found = {k: v for k, v in r.items() if k.startswith("probe/") and k not in LEFT_OUT}
+        if found:
+            at.setdefault(r["step"], {}).update(found)
+    size = max(
+        (sum(len(v) if isinstance(v, list) else 1 for v in found.values()) for found in at.values()),
+        default=1,
+    )
+    steps = sorted(at)
+    fit = max(2, numbers // size)
+    if len(steps) > fit:
+        # As many early as late ones: a stack dies within its first updates.
+        kept = {round((len(steps)) ** (k / (fit - 1)) - 1) for k in range(fit)}
+        notes.append(f"probes: {len(kept)} of {len(steps)} measured steps drawn")
+        steps = [steps[k] for k in sorted(kept)]
+    return {
+        "steps": steps,
+        "values": [{k.removeprefix("probe/"): _digits(v, 3) for k, v in at[step].items()} for step in steps],
+    }
+
+
+def _missing(run: Run) -> list[str]:
+    """What this run can't show, and why."""
+    notes = []
+    if not run.rows:
+        notes.append("metrics.jsonl has no row yet")
+    elif len(run.rows) == 1:
+        notes.append("metrics.jsonl has a single row")
+    metrics = run.folder / "metrics.jsonl"
+    if metrics.exists() and (content := metrics.read_bytes()[-1:]) and content != b"\n":
+        notes.append("the last line of metrics.jsonl was cut short and is left out")
+    if run.status == "unfinished":
+        notes.append("unfinished: still training, stopped, or killed")
+    if run.last("val/loss") is None:
+        notes.append("no evaluation yet")
+    if not any(key.startswith("probe/") for r in run.rows for key in r):
+        off = run.config.get("probes") is False
+        notes.append("no probes: trained with --probes=False" if off else "no probes in metrics.jsonl")
+    elif run.last("probe/input_gradient") is None:
+        notes.append("no probe of the gradient across a sublayer: trained by an earlier version")
+    if run.last("sample/text") is None:
+        notes.append("no samples in metrics.jsonl")
+    return notes
+
+
+def _wiring_by_name(config: dict) -> dict:
+    """For runs that did not record it: what their name says about the skip."""
+    skips = {"pre": 1.0, "none": 0.0}
+    return {kind: {"equation": "", "skip": skips.get(name)} for kind, name in wiring_names(config).items()}
+
+
+def _name_groups(entries: list[dict], runs: list[Run]) -> None:
+    """Give each run the group of those that differ from it in the seed alone, and the group's name."""
+    keys = [
+        str(sorted((k, str(v)) for k, v in run.config.items() if k not in ONE_EXPERIMENT)) for run in runs
+    ]
+    for entry, key in zip(entries, keys, strict=True):
+        entry["group"] = keys.index(key)
+        label = entry["label"]
+        if keys.count(key) > 1:
+            label = re.sub(r", seed \d+", "", label)
+        entry["group_label"] = label
+
+
+def _found_autopsy(folder: Path, notes: list[str]) -> dict | None:
+    path = folder / "autopsy.json"
+    if not path.exists():
+        return None
+    try:
+        return _autopsy(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        notes.append(f"autopsy.json is damaged ({type(error).__name__}) and left out")
+        return None
+
+
+def _autopsy(report: dict) -> dict:
+    return {"figures": _figures(AUTOPSY_FIGURES, report), "lens": report["lens_text"]}
+
+
+def _figures(figures: dict, about) -> list[dict]:
+    """Name, caption and picture of each figure that has something to show."""
+    found = []
+    for name, draw in figures.items():
+        figure = draw(about)
+        if figure is not None:
+            picture = json.loads(figure.update_layout(template="none").to_json())
+            del picture["layout"]["template"]
+            found.append({"name": name, "caption": " ".join(draw.__doc__.split())} | picture)
+    return found
+
+
+def _about(runs: list[Run]) -> str:
+    """What the runs were trained on."""
+    known = dict.fromkeys(
+        f"{r.facts['dataset']['source']} ({r.facts['dataset']['vocab_size']:,} tokens)" for r in runs
+    )
+    return f"Trained on {'; '.join(known)}. Losses in nats per token; lower is better." if runs else ""
+
+
+def _digits(value, digits: int):
+    """Rounded to some significant digits, lists element by element; null where it is not a finite number."""
+    if isinstance(value, list):
+        return [_digits(one, digits) for one in value]
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else float(f"{value:.{digits}g}")

@@ -1,0 +1,104 @@
+"""A page that follows runs while they train, from a small server on this machine alone.
+
+It answers two addresses, the page and its data, and nothing else: no file is looked up by a name that a
+request brings. It listens on 127.0.0.1, and a request that calls it by another name is refused, so that no
+foreign site can read from it through a visitor's browser (DNS rebinding).
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from reslab.report.html import html
+from reslab.report.pagedata import to_json
+
+
+class PageServer:
+    """Serves a page and its data from a thread of its own until close().
+
+    Args:
+        port: to listen on; 0 takes a free one.
+        read: gives the page's data as it is now; asked again only when `changed` gives another value.
+        changed: anything that is different once the data are.
+
+    Raises:
+        ValueError: the port is taken, or not allowed.
+    """
+
+    def __init__(self, port: int, read: Callable[[], dict], changed: Callable[[], object]):
+        self.read, self.changed = read, changed
+        self._lock, self._seen, self._data, self._text = threading.Lock(), object(), {}, b""
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--port={port}: can't listen there ({error}); choose another") from None
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def data(self) -> tuple[dict, bytes, str]:
+        """The newest data, the same as JSON, and a tag that names this state of it."""
+        with self._lock:
+            now = self.changed()
+            if now != self._seen:
+                self._data = self.read()
+                self._text = to_json(self._data).encode()
+                self._seen = now
+            return self._data, self._text, f'"{hashlib.sha256(self._text).hexdigest()[:16]}"'
+
+    def wait(self) -> None:
+        """Until Ctrl-C."""
+        while True:
+            self._thread.join(1)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(pages: PageServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version, sys_version = "reslab", ""
+        timeout = 30
+
+        def do_GET(self):
+            port = self.server.server_port
+            if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+                return self.answer(HTTPStatus.FORBIDDEN, b"this server answers to 127.0.0.1 alone\n")
+            if self.path not in ("/", "/data.json"):
+                return self.answer(HTTPStatus.NOT_FOUND, b"there is / and /data.json\n")
+            try:
+                data, text, tag = pages.data()
+            except (ValueError, OSError) as error:  # a run directory that is being written, or deleted
+                return self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
+            if self.path == "/":
+                return self.answer(HTTPStatus.OK, html(data, live=True).encode(), "text/html; charset=utf-8")
+            if self.headers.get("If-None-Match") == tag:
+                return self.answer(HTTPStatus.NOT_MODIFIED, b"")
+            return self.answer(HTTPStatus.OK, text, "application/json", ETag=tag)
+
+        do_HEAD = do_GET
+
+        def answer(self, status, content: bytes, kind: str = "text/plain; charset=utf-8", **headers):
+            self.send_response(status)
+            headers |= {
+                "Content-Type": kind,
+                "Content-Length": str(len(content)),
+                "Cache-Control": "no-store",
+            }
+            headers |= {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+            headers |= {"Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer"}
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        def log_message(self, *words):
+            """The terminal is for the runs."""
+
+    return Handler

@@ -1,0 +1,225 @@
+"""The run directory: config.json, metrics.jsonl, checkpoint/. The only hand-over between programs.
+
+metrics.jsonl has one row per line; `step` counts the updates that the weights have had. Keys:
+
+    train/loss, val/loss            nats per token on the fixed evaluation windows, and their _se
+    val/perplexity, val/bits_per_char, val/bits_per_byte
+    batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
+    learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
+    probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
+    sample/prompt, sample/text      what the model makes of the first words of the validation split
+    alarm                           the one line of a stack that will not train
+    status, verdict                 the last row: finished or diverged, and what it means
+    first_bad, window_starts        of a divergence: the first bad layer, and where the batch begins in train
+    changed                         settings that a resumed life changed: {key: [before, now]}
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reslab.run.config import MachineError
+
+
+class RunLog:
+    """Appends rows to a run's metrics.jsonl.
+
+    Args:
+        folder: the run directory.
+        keep_bytes: rows beyond this size are of a life that the checkpoint does not know; cut off.
+
+    Raises:
+        ValueError: the file is smaller than that, so rows are lost.
+    """
+
+    def __init__(self, folder: Path, keep_bytes: int = 0):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.jsonl"
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+        if self._file.tell() < keep_bytes:
+            raise ValueError(
+                f"{path}: {self._file.tell()} bytes, the checkpoint knows {keep_bytes}; rows are lost, so "
+                "start again with --overwrite"
+            )
+        self._file.truncate(keep_bytes)
+
+    def write(self, row: dict) -> None:
+        """Add a row. A number that is not finite becomes null: JSON has no word for it.
+
+        Raises:
+            MachineError: the disk does not take it. A half row is cut off when the run is resumed.
+        """
+        line = (
+            json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n"
+        ).encode()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise MachineError(f"{self.path}: can't be written ({error.strerror})") from None
+
+    def size(self) -> int:
+        """Bytes on the disk after the rows so far."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class NoLog:
+    """The RunLog of a rank that does not write."""
+
+    def write(self, row: dict) -> None:
+        pass
+
+    def size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+def _finite(value):
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory tells."""
+
+    folder: Path
+    config: dict
+    """Every setting, flat."""
+    facts: dict
+    """The rest of config.json: versions, device, dataset, parameters."""
+    rows: list[dict]
+
+    @property
+    def status(self) -> str:
+        """finished, diverged, or unfinished."""
+        return self.rows[-1].get("status", "unfinished") if self.rows else "unfinished"
+
+    def series(self, key: str) -> tuple[list[int], list[float]]:
+        """Steps and values of the rows that have a key."""
+        rows = [row for row in self.rows if row.get(key) is not None]
+        return [row["step"] for row in rows], [row[key] for row in rows]
+
+    def last(self, key: str):
+        """The newest value of a key, or None."""
+        return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory, finished or not; a last line that was cut short is left out.
+
+    Raises:
+        ValueError: it is not a run directory, or config.json is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        config = facts.pop("config")
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: not a run directory (no config.json)") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise ValueError(f"{metrics}, line {number}: not JSON") from None
+    return Run(folder, config, facts, rows)
+
+
+def write_config(folder: Path, config: dict, facts: dict) -> None:
+    """config.json: every setting, and where the run was made. Atomic."""
+    content = {
+        "config": config,
+        "command": " ".join(sys.argv),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    } | facts
+    write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
+    """See that a run may use this folder, and that nothing in it would be lost.
+
+    Args:
+        config: the settings of the run that is about to start.
+        free: settings that a resumed run may change; batch_size too when gradient_accumulation_steps
+            makes up for it.
+
+    Raises:
+        ValueError: a run is there and neither resume nor overwrite says what to do with it; there is
+            none to resume; it was started with other settings; the folder is something else.
+    """
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}):
+        if resume:
+            raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
+        return
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"out_dir={folder}: exists and is not a run directory; choose another --out_dir")
+    if resume == overwrite:
+        raise ValueError(
+            f"out_dir={folder}: a run is there; choose one of --resume (go on with it), --overwrite "
+            "(delete it) and another --out_dir (leave it alone)"
+        )
+    if not resume:
+        return
+    saved = read_run(folder).config
+    parts = ("batch_size", "gradient_accumulation_steps")
+    if math.prod(saved.get(key, 1) for key in parts) == math.prod(config.get(key, 1) for key in parts):
+        free = free | set(parts)
+    faults = [
+        f"{key}={now}: the run in {folder} was started with {key}={before}"
+        for key, (before, now) in changes(saved, config).items()
+        if key not in free
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def changes(before: dict, now: dict) -> dict[str, list]:
+    """Settings that both have and that differ: key -> [before, now]."""
+    return {key: [before[key], value] for key, value in now.items() if before.get(key, value) != value}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def git_commit() -> str | None:
+    """The checked-out commit, with + when files differ from it; None outside a repository."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip()

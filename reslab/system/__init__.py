@@ -1,0 +1,1 @@
+"""The machine: device, memory, several processes, measuring its work."""
