@@ -25,7 +25,7 @@ def examine(model, dataset, config: AutopsyConfig) -> dict:
 
     from reslab.instruments import dissection
 
-    x, y = dataset.windows("val", dataset.eval_starts("val", config.windows))
+    x, y = dataset.sequences("val", dataset.eval_starts("val", config.sequences))
     few = slice(0, 4)
     report: dict = {"layers": len(model.blocks)}
     exact = copy.deepcopy(model).double()
@@ -100,7 +100,7 @@ def kept(run: Run, report: dict) -> str:
     rows, said = tell(report)
     head = {"command": f"python autopsy.py {run.folder}", "date": f"{date.today()}"}
     head |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
-    head |= {"verdict": report["verdict"], "findings": said}
+    head |= {"diagnosis": report["diagnosis"], "findings": said}
     if "paths" in report:
         head["paths"] = [float(f"{norm:.3g}") for norm in report["paths"]["norms"]]
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -127,9 +127,9 @@ def main(words: list[str]) -> int:
     check_data(folder, state, dataset)
     with torch.random.fork_rng():
         report = examine(model, dataset, config)
-    report["verdict"] = run.last("verdict") or "unfinished"
+    report["diagnosis"] = run.last("diagnosis") or "unfinished"
     rows, said = tell(report)
-    print("\n\n".join([report["verdict"], table(rows), *said, report["lens_text"]]))
+    print("\n\n".join([report["diagnosis"], table(rows), *said, report["lens_text"]]))
     write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
     print(f"\npage: {(folder / 'autopsy.html').resolve()}")

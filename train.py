@@ -17,12 +17,12 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 
 def main(words: list[str]) -> int:
     try:
-        with launch.heard_once(launch.rank() == 0):  # all read the same words
+        with launch.rank0_output(launch.rank() == 0):  # all read the same words
             config = configure.parse(TrainConfig, words, HELP, leave_out=("study",)).config
         from reslab.training.loop import train  # here, so that help and faults come before torch
 
         return train(config)
-    except launch.ToldElsewhere:
+    except launch.ReportedByRank0:
         return 2
 
 

@@ -131,7 +131,7 @@ def val_loss(bench) -> dict:
     shape = bench.config("config/nanogpt_shakespeare_char_cpu.py")
     ours = bench.config("config/shakespeare_char_cpu.py")
     if bench.quick:
-        shape, ours = (config | {"max_iters": 100, "eval_windows": 64} for config in (shape, ours))
+        shape, ours = (config | {"max_iters": 100, "eval_sequences": 64} for config in (shape, ours))
     found, goal = {"sides": {}}, 1.8857
     if bench.peer:
         worker = bench.start("nanogpt")

@@ -96,8 +96,8 @@ def probe(quick: bool) -> dict:
     settings = read_config_file(str(root / "config" / "laptop.py"))
     state, config, dataset = small_run(**settings)
     run_device = str(next(state.model.parameters()).device)
-    windows = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
-    x, y = (t.to(run_device) for t in windows)
+    sequences = dataset.sequences("train", dataset.eval_starts("train", config.probe_sequences))
+    x, y = (t.to(run_device) for t in sequences)
     updates, looks, steps = [], [], 5
     for number in range(3 if quick else 6):
         begin = time.perf_counter()
@@ -120,7 +120,7 @@ def probe(quick: bool) -> dict:
 
 
 def loss(quick: bool) -> dict:
-    """Forward and backward of the loss over GPT-2's vocabulary, 384 wide, logits held or not."""
+    """Forward and backward of the loss over GPT-2's vocabulary, width 384, logits held or not."""
     tokens, width, vocabulary = (512 if quick else 2048), 384, 50257
     x = torch.randn(1, tokens, width, requires_grad=True)
     weight = torch.randn(vocabulary, width, requires_grad=True)

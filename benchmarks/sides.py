@@ -3,7 +3,7 @@
 A side builds a model of a shape, trains it some steps, and samples from it. Ours goes through train.py's own
 train_step. The peer's model.py is imported from its checkout and does what it does: its model, optimizer and
 generate; only its training loop, which is a script and can't be imported, is repeated here in its words
-(random windows of a memmap, forward in autocast, backward, clip, step).
+(random sequences of a memmap, forward in autocast, backward, clip, step).
 """
 
 import contextlib
@@ -116,11 +116,11 @@ class NanoGPT:
 
     @torch.no_grad()
     def val_loss(self) -> float:
-        """On the windows that ours is evaluated on."""
+        """On the sequences that ours is evaluated on."""
         self.model.eval()
         losses = []
-        for start in self.dataset.eval_starts("val", self.config.eval_windows):
-            x, y = (t.to(self.device) for t in self.dataset.windows("val", np.array([start])))
+        for start in self.dataset.eval_starts("val", self.config.eval_sequences):
+            x, y = (t.to(self.device) for t in self.dataset.sequences("val", np.array([start])))
             losses.append(self.model(x, y)[1].item())
         return float(np.mean(losses))
 

@@ -5,8 +5,8 @@
 #     python compare.py runs/deep runs/deep-none
 #     python compare.py config/deep.py --arms silent --depths 1     the control, the same at every depth
 #
-# Expected (results/deep.json): with skips 0.44 nats below the bigram line and 0.75 below `silent`; without,
-# on the unigram line.
+# Expected (results/deep.json): with skips 0.44 nats below the bigram baseline, 0.75 below `silent`; without,
+# on the unigram baseline.
 # Vary it: --n_layer=96, --learning_rate=3e-4, --residual=rezero.
 
 dataset = "stdlib"
@@ -24,4 +24,4 @@ min_lr = 1e-4
 warmup_iters = 150
 
 eval_interval = 250
-eval_windows = 512
+eval_sequences = 512

@@ -3,7 +3,7 @@
 #
 #     python compare.py config/deep_llama.py --arms pre,none,silent
 #
-# Expected (results/deep_llama.json): pre ends 0.69 nats below the bigram line; none on the unigram line, on
+# Expected (results/deep_llama.json): pre ends 0.69 nats below the bigram baseline, none on unigram, on
 # its training data too. So yes. Four minutes on two CPU cores, the arms side by side (--jobs 2).
 # Depth, width, batches and rates are those of config/laptop.py, which asks the same of GPT-2's blocks.
 # Vary it: --qk_norm, --mlp=relu2, --init=orthogonal, --learning_rate=3e-3.
@@ -30,4 +30,4 @@ min_lr = 1e-4
 warmup_iters = 70
 
 eval_interval = 175
-eval_windows = 512
+eval_sequences = 512

@@ -24,7 +24,7 @@ schedule = "linear"
 warmup_iters = 20
 
 eval_interval = 100
-eval_windows = 256
+eval_sequences = 256
 
 _depths, _seeds = [1, 3, 6, 12, 24], [1, 2, 3]
 

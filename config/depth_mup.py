@@ -26,7 +26,7 @@ schedule = "linear"
 warmup_iters = 25
 
 eval_interval = 125
-eval_windows = 256
+eval_sequences = 256
 
 _seeds = [1, 2, 3]
 

@@ -17,5 +17,5 @@ block_size = 1024
 
 batch_size = 4
 max_iters = 0
-eval_windows = 32
-probe_windows = 1
+eval_sequences = 32
+probe_sequences = 1

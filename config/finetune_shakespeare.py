@@ -6,7 +6,7 @@
 #     python train.py config/finetune_shakespeare.py --init_from=gpt2      124M, for a smaller one
 #     python train.py config/finetune_shakespeare.py --init_from=DIR       a local folder of transformers
 #
-# 20 updates of 32 windows; the rate is small and constant, so what was learned before is not washed away.
+# 20 updates of 32 sequences; the rate is small and constant, so what was learned before is not washed away.
 # The best checkpoint by validation loss is kept. Not measured here: the weights need a download.
 
 dataset = "shakespeare"
@@ -24,5 +24,5 @@ warmup_iters = 0
 activation_checkpointing = True
 
 eval_interval = 5
-eval_windows = 40
-probe_windows = 1
+eval_sequences = 40
+probe_sequences = 1

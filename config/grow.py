@@ -20,4 +20,4 @@ schedule = "linear"
 warmup_iters = 20
 
 eval_interval = 50
-eval_windows = 512
+eval_sequences = 512

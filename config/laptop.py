@@ -6,8 +6,8 @@
 # Both see the same batches and start from the same random draws. They differ in the skip, and in the start of
 # the output projections, which `pre` divides by sqrt(2L); with --init=unscaled, in the skip alone.
 #
-# Expected (results/laptop.json): pre ends 0.18 nats below the bigram line and 0.50 below `silent`; none on
-# the unigram line, on its training data too. Vary it: --n_layer=12, --learning_rate=3e-3, --residual=post,
+# Expected (results/laptop.json): pre ends 0.18 nats below the bigram baseline, 0.50 below `silent`; none on
+# the unigram one, on its training data too. Vary it: --n_layer=12, --learning_rate=3e-3, --residual=post,
 # --attn_residual=none (only attention loses its skip).
 
 dataset = "stdlib"
@@ -25,4 +25,4 @@ min_lr = 1e-4
 warmup_iters = 70
 
 eval_interval = 175
-eval_windows = 512
+eval_sequences = 512

@@ -28,4 +28,4 @@ weight_decay = 0.1
 beta2 = 0.99
 
 eval_interval = 250
-eval_windows = 400
+eval_sequences = 400

@@ -4,8 +4,8 @@
 #     python data/shakespeare_char/prepare.py
 #     python train.py config/nanogpt_shakespeare_char_cpu.py
 #
-# nanoGPT publishes val 1.88 for it, on random windows. `python bench.py --peer nanogpt=PATH --only val`
-# trains nanoGPT's checkout with these settings and reads its loss on the windows that ours is read on.
+# nanoGPT publishes val 1.88 for it, on random sequences. `python bench.py --peer nanogpt=PATH --only val`
+# trains nanoGPT's checkout with these settings and reads its loss on the sequences that ours is read on.
 
 dataset = "shakespeare_char"
 out_dir = "runs/nanogpt_shakespeare_char_cpu"
@@ -27,4 +27,4 @@ weight_decay = 0.1
 beta2 = 0.99
 
 eval_interval = 250
-eval_windows = 1024
+eval_sequences = 1024

@@ -29,7 +29,7 @@ schedule = "linear"
 warmup_iters = 30
 
 eval_interval = 150
-eval_windows = 256
+eval_sequences = 256
 
 _seeds = [1, 2, 3]
 _rates = [1.5e-3, 1.5e-2]  # beside 5e-3: each arm has a choice of three

@@ -24,4 +24,4 @@ min_lr = 6e-5
 warmup_iters = 100
 
 eval_interval = 100
-eval_windows = 128
+eval_sequences = 128

@@ -1,4 +1,4 @@
-# Question: how fast does a GPU learn tiny Shakespeare? nanoGPT's shape (6 layers, 384 wide), Muon for the
+# Question: how fast does a GPU learn tiny Shakespeare? nanoGPT's shape (6 layers, width 384), Muon for the
 # matrices of the blocks, a quarter of its 5000 updates.
 #
 #     python data/shakespeare_char/prepare.py
@@ -29,4 +29,4 @@ schedule = "linear"
 warmup_iters = 50
 
 eval_interval = 125
-eval_windows = 400
+eval_sequences = 400

@@ -1,5 +1,5 @@
 # Question: how soon is a CPU where nanoGPT's recipe for CPUs ends (val 1.88 after 2000 updates)? The same
-# size (4 layers, 128 wide, batches of 12 windows), Muon for the matrices of the blocks, rotary positions.
+# size (4 layers, width 128, batches of 12 sequences), Muon for the matrices of the blocks, rotary positions.
 #
 #     python data/shakespeare_char/prepare.py
 #     python train.py config/shakespeare_char_cpu.py
@@ -34,4 +34,4 @@ schedule = "linear"
 warmup_iters = 50
 
 eval_interval = 150
-eval_windows = 1024
+eval_sequences = 1024

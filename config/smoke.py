@@ -16,5 +16,5 @@ warmup_iters = 5
 learning_rate = 3e-3
 
 eval_interval = 10
-eval_windows = 16
+eval_sequences = 16
 log_interval = 1

@@ -22,7 +22,7 @@ schedule = "linear"
 warmup_iters = 30
 
 eval_interval = 100
-eval_windows = 256
+eval_sequences = 256
 
 # Grid -> setting -> values; compare.py trains the product of the values of each grid.
 study = {

@@ -1,4 +1,4 @@
-# Question: the study at a size that a GPU is for: 24 and 48 layers, 384 wide, contexts of 256, real updates.
+# Question: the study at a size that a GPU is for: 24 and 48 layers, width 384, contexts of 256, real updates.
 #
 #     python compare.py config/study_gpu.py --page runs/study_gpu.html --json results/study_gpu.json
 #
@@ -19,7 +19,7 @@ schedule = "linear"
 warmup_iters = 50
 
 eval_interval = 250
-eval_windows = 256
+eval_sequences = 256
 
 _lrs = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 

@@ -3,7 +3,7 @@
 #     python compare.py config/thousand.py --arms pre,none --jobs 2 --page runs/thousand.html
 #     python compare.py config/thousand.py --arms silent --depths 1     the control, the same at every depth
 #
-# Expected (results/thousand.json): with skips 0.37 nats below the unigram line, hardly more than `silent`.
+# Expected (results/thousand.json): with skips 0.37 nats below the unigram one, hardly more than `silent`.
 # What a thousand layers can be good for is another recipe's question: --residual=depth_mup.
 #
 # A thousand layers are 2000 branches that all move at once. With AdamW at 3e-3 each moves every channel by
@@ -33,5 +33,5 @@ schedule = "linear"
 warmup_iters = 15
 
 eval_interval = 50
-eval_windows = 32
-probe_windows = 4
+eval_sequences = 32
+probe_sequences = 4

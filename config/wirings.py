@@ -21,7 +21,7 @@ schedule = "linear"
 warmup_iters = 100
 
 eval_interval = 150
-eval_windows = 256
+eval_sequences = 256
 
 _wirings = ["pre", "none", "silent", "identity_start", "post", "sandwich", "rezero", "layerscale", "deepnorm"]
 _wirings += [

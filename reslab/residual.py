@@ -96,7 +96,7 @@ class PreNorm(Residual):
         branch.c_proj.weight.mul_(1 / math.sqrt(self.branches))
 
 
-class Plain(Residual):
+class NoSkip(Residual):
     """y = F(N(x)): the block of `pre`, its skip stripped.
 
     dy/dx = dF/dx. The gradient at layer 0 is the product of all J_k: every path goes through every
@@ -306,7 +306,7 @@ class Highway(Residual):
         self.gate.bias.fill_(-2.0)
 
 
-class FirstStream(PreNorm):
+class X0Mix(PreNorm):
     """y = r x + s x_0 + F(N(x)), r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
 
     The embedding x_0 enters every sublayer by a scalar of its own, so layer 0 also gets a gradient
@@ -331,7 +331,7 @@ class FirstStream(PreNorm):
         return stream[0]
 
 
-class Dense(PreNorm):
+class DenseFormer(PreNorm):
     """x = sum_j w_j y_j over all earlier block outputs y_j (Pagliardini et al. 2024, DenseFormer).
 
     Inside a block `pre`; behind it a weighted mean with w = 1 on the newest, 0 on the others at the start.
@@ -364,7 +364,7 @@ class Dense(PreNorm):
         return stream[0]
 
 
-class Hyper(PreNorm):
+class HyperConnections(PreNorm):
     """n = 4 streams h; x = read . h; h' = mix h + write F(N(x)) (Zhu et al. 2024, Hyper-Connections).
 
     arXiv 2409.19606. Sublayer k reads stream k mod n at the start, mix is the identity and write is 1, so all
@@ -431,7 +431,7 @@ class AttentionResidual(Residual):
             return torch.einsum("nbt,nbtc->btc", weights, values)
 
 
-class Silent(Residual):
+class ZeroBranch(Residual):
     """y = x + 0 F(N(x)): branches frozen at 0, the control for what embedding and head can do alone.
 
     dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model. Its loss
@@ -443,7 +443,7 @@ class Silent(Residual):
         return x + 0.0 * branch(self.norm(x))
 
 
-class IdentityStart(Plain):
+class IdentityStart(NoSkip):
     """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He et al. 2023, value-SkipInit).
 
     arXiv 2302.10322. A repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its
@@ -466,7 +466,7 @@ class IdentityStart(Plain):
 
 WIRINGS = {
     "pre": PreNorm,
-    "none": Plain,
+    "none": NoSkip,
     "post": PostNorm,
     "scaled": Scaled,
     "rezero": ReZero,
@@ -477,10 +477,10 @@ WIRINGS = {
     "completep": CompleteP,
     "depth_mup": DepthMuP,
     "highway": Highway,
-    "x0": FirstStream,
-    "dense": Dense,
-    "hyper": Hyper,
+    "x0": X0Mix,
+    "dense": DenseFormer,
+    "hyper": HyperConnections,
     "attention_residual": AttentionResidual,
-    "silent": Silent,
+    "silent": ZeroBranch,
     "identity_start": IdentityStart,
 }

@@ -23,16 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from reslab import configure
-from reslab.device import DTYPES
 from reslab.residual import WIRINGS
-from reslab.runlog import git_commit, read_run, write_atomically
+from reslab.run import config as configure
+from reslab.run.log import git_commit, read_run, write_atomically
+from reslab.system.device import DTYPES
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("pre", "x0", "hyper", "dense", "attention_residual")  # one wiring for each way of compiling
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4, "max_iters": 4}
-TINY |= {"warmup_iters": 1, "eval_interval": 2, "eval_windows": 6, "sample_tokens": 4, "probe_windows": 2}
+TINY |= {"warmup_iters": 1, "eval_interval": 2, "eval_sequences": 6, "sample_tokens": 4, "probe_sequences": 2}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Plan:
         for wiring in () if self.tiny else KINDS:
             words = [
                 f"--residual={wiring}",
-                "--eval_windows=20",
+                "--eval_sequences=20",
                 "--compile=True",
             ]  # 20 at 8: a last one of 4
             self.train(f"run-{wiring}-compiled", smoke, *words, limit_s=240)
@@ -131,7 +131,7 @@ class Plan:
             self.resume(f"{name}-resume", name, 30, *words, launch=TORCHRUN, limit_s=240)
 
     def speed(self) -> None:
-        """124M parameters over 1024 tokens, and 48 layers 384 wide, beside nanoGPT; then ours alone."""
+        """124M parameters over 1024 tokens, and 48 layers width 384, beside nanoGPT; then ours alone."""
         self.bench("gpt2", "step-4L128", limit_s=900)
         if self.tiny:
             return
@@ -139,7 +139,7 @@ class Plan:
             self.bench(case, "", limit_s=900)
 
     def learning(self) -> None:
-        """nanoGPT's 1.4697 on tiny Shakespeare; 48 and 1000 layers; the study, 512 wide."""
+        """nanoGPT's 1.4697 on tiny Shakespeare; 48 and 1000 layers; the study, width 512."""
         if not self.tiny:
             prepare = ["data/shakespeare_char/prepare.py"]
             self.steps.append(Step("learn-prepare", prepare, 300))

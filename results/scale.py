@@ -41,8 +41,8 @@ def peak_bytes(run_device: str) -> int:
 
 def main(words: list[str]) -> int:
     config = configure.parse(TrainConfig, words).config
-    ranks = distributed.launched()
-    run_device = distributed.own_device(device.pick_device(config.device), ranks)
+    ranks = distributed.from_torchrun_env()
+    run_device = distributed.local_device(device.pick_device(config.device), ranks)
     before = peak_bytes(run_device) if run_device == "cpu" else 0
     real, peaks = loop.train_step, []
 
@@ -56,13 +56,13 @@ def main(words: list[str]) -> int:
     optim = replace(config.optim, max_iters=UPDATES, warmup_iters=0)
     settings = {
         "eval_interval": UPDATES,
-        "eval_windows": ranks.world,
+        "eval_sequences": ranks.world_size,
         "log_interval": UPDATES // 2,
         "sample_tokens": 0,
     }
     config = replace(config, optim=optim, out_dir=str(folder), probes=False, overwrite=True, **settings)
     code = loop.train(config)
-    if ranks.first:
+    if ranks.is_main:
         report(config, ranks, run_device, read_run(folder).last("tokens_per_s"))
         shutil.rmtree(folder)
     print(f"measured: rank {ranks.rank} held {max(peaks) / 1e6:,.0f} MB at most", flush=True)
@@ -71,7 +71,7 @@ def main(words: list[str]) -> int:
 
 def report(config, ranks, run_device: str, rate: float) -> None:
     """Print what was worked out, and the speed."""
-    size, _ = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
+    size, _ = distributed.split_batch(config.batch_size, config.gradient_accumulation_steps, ranks.world_size)
     model, shards = config.model, config.shard == "fsdp"
     dataset = open_dataset(config.dataset, model.block_size, 0)
     shape = budget.Shape(
@@ -83,12 +83,14 @@ def report(config, ranks, run_device: str, rate: float) -> None:
         size,
     )
     half = device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
-    state = budget.state_bytes(shape, ranks.world, shards)
+    state = budget.state_bytes(shape, ranks.world_size, shards)
     activations = budget.activation_bytes(shape, half, config.activation_checkpointing)
     logits = budget.logit_bytes(shape)
     parts = {"state": state, "activations": activations, "logits": logits}
     sizes = " + ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts.items())
-    print(f"{shape.parameters / 1e6:,.1f}M parameters, {ranks.world} ranks, {run_device}, {config.shard}")
+    print(
+        f"{shape.parameters / 1e6:,.1f}M parameters, {ranks.world_size} ranks, {run_device}, {config.shard}"
+    )
     print(f"worked out: {sizes} = {sum(parts.values()) / 1e6:,.0f} MB")
     print(f"measured: {rate:,.0f} tokens/s of all ranks", flush=True)
 

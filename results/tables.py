@@ -42,7 +42,7 @@ def pair(name: str) -> str:
     """Both arms of a depth, and what embeddings and head learn alone: losses and the gaps between them."""
     kept = load(name)
     (silent,) = load(f"{name}_silent")["runs"]
-    bigram, unigram = (kept["yardsticks_nats"][line] for line in ("bigram", "unigram"))
+    bigram, unigram = (kept["baselines_nats"][line] for line in ("bigram", "unigram"))
     runs = sorted(kept["runs"], key=lambda run: run["residual"] != "pre")
     rows = [
         [
@@ -55,10 +55,9 @@ def pair(name: str) -> str:
         ]
         for run in (*runs, silent)
     ]
-    head = ["", "train loss", "val loss", "to the unigram line", "to the bigram line", "to `silent`"]
-    said = (
-        f"\nNats per token. The unigram line is {unigram['val']:.3f}, the bigram line {bigram['val']:.3f}.\n"
-    )
+    head = ["", "train loss", "val loss", "to the unigram baseline", "to the bigram baseline", "to `silent`"]
+    said = "\nNats per token. "
+    said += f"The unigram baseline is {unigram['val']:.3f}, the bigram baseline {bigram['val']:.3f}.\n"
     return markdown(head, rows) + said + origin(kept)
 
 
@@ -94,7 +93,7 @@ def named(kept: dict, name: str) -> list[dict]:
 def rescue() -> str:
     """12 layers, slow blocks: what a start and each kind of skip are worth, over three seeds."""
     kept = load("rescue")
-    bigram, unigram = (kept["yardsticks_nats"][line]["val"] for line in ("bigram", "unigram"))
+    bigram, unigram = (kept["baselines_nats"][line]["val"] for line in ("bigram", "unigram"))
     silent = sum(run["val/loss"] for run in named(kept, "silent")) / len(named(kept, "silent"))
     rows = []
     for name, says in RESCUE.items():
@@ -103,7 +102,7 @@ def rescue() -> str:
         gaps = [f"{mean - line:+.3f}" for line in (unigram, bigram, silent)]
         rows.append([says, *by_seed(runs, "val/loss"), *gaps])
     head = ["12 layers", "val loss, three seeds", "from, to"]
-    head += ["to the unigram line", "to the bigram line", "to `silent`"]
+    head += ["to the unigram baseline", "to the bigram baseline", "to `silent`"]
     return markdown(head, rows) + origin(kept)
 
 
@@ -212,8 +211,8 @@ def rates() -> str:
         best = min(curve.values())
         shown = [f"{curve[r]:.2f}" if curve[r] > best else f"**{curve[r]:.2f}**" for r in columns]
         rows.append([f"`{arm}`, {layers} layers", *shown])
-    unigram, bigram = (kept["yardsticks_nats"][line]["val"] for line in ("unigram", "bigram"))
-    said = f"\nThe unigram line is {unigram:.3f}, the bigram line {bigram:.3f}.\n"
+    unigram, bigram = (kept["baselines_nats"][line]["val"] for line in ("unigram", "bigram"))
+    said = f"\nThe unigram baseline is {unigram:.3f}, the bigram baseline {bigram:.3f}.\n"
     return markdown(["", *(f"{rate:g}" for rate in columns)], rows) + said + origin(kept)
 
 
@@ -260,7 +259,7 @@ def seeds() -> str:
 
 def grid(kept: dict, names: list[str], says) -> list[list[str]]:
     """Rows of the runs whose grid is one of these: what was tried, val loss, gap."""
-    bigram = kept["yardsticks_nats"]["bigram"]["val"]
+    bigram = kept["baselines_nats"]["bigram"]["val"]
     rows = []
     for name in names:
         for run in (run for run in kept["runs"] if run["run"].startswith(f"{name}-")):
@@ -287,13 +286,13 @@ def sceptic() -> str:
         "control": "repaired, no skip: `identity_start`",
     }
     rows = grid(kept, list(said), lambda name, run: said[name].format(**run))
-    return markdown(["tried", "val loss", "to the bigram line"], rows)
+    return markdown(["tried", "val loss", "to the bigram baseline"], rows)
 
 
 def wirings() -> str:
     """All wirings at 12 layers: 300 updates at one rate, three seeds, and for the slow ones 600."""
     kept = load("wirings")
-    bigram = kept["yardsticks_nats"]["bigram"]["val"]
+    bigram = kept["baselines_nats"]["bigram"]["val"]
     groups: dict[str, dict[str, list[dict]]] = {"short": {}, "long": {}}
     for run in kept["runs"]:
         groups[run["run"].split("-")[0]].setdefault(run["residual"], []).append(run)
@@ -303,7 +302,13 @@ def wirings() -> str:
         best = min(groups["long"].get(name, []), key=final, default=None)
         after = f"{final(best) - bigram:+.3f} (learning rate {best['learning_rate']:g})" if best else ""
         rows.append([f"`{name}`", mean, spread, f"{float(mean) - bigram:+.3f}", after])
-    head = ["wiring", "val loss, three seeds", "from, to", "to the bigram line", "to it after 600 updates"]
+    head = [
+        "wiring",
+        "val loss, three seeds",
+        "from, to",
+        "to the bigram baseline",
+        "to it after 600 updates",
+    ]
     return markdown(head, sorted(rows, key=lambda cells: cells[1])) + origin(kept)
 
 
@@ -397,7 +402,7 @@ def scaling() -> str:
             f"{compiled['12']['median_s']:.1f} s, {compiled['96']['median_s']:.1f} s",
         ],
         [
-            "memory of a layer, 12 to 1000 layers, 64 wide, 1024 tokens",
+            "memory of a layer, 12 to 1000 layers, width 64, 1024 tokens",
             f"{plain:.2f} MB, of them {state:.2f} weights, gradients and AdamW",
         ],
         [
@@ -494,7 +499,7 @@ FAULTS = {
     ),
     "not finite": (
         "inf or NaN in the loss, the gradient or the weights at step k",
-        "no update, no save; step, windows and first bad layer are logged; exit code 3",
+        "no update, no save; step, sequences and first bad layer are logged; exit code 3",
     ),
     "two processes": (
         "two processes on one run directory",

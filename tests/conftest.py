@@ -63,7 +63,7 @@ def train_config(dataset_folder, tmp_path):
             "max_iters": 12,
             "warmup_iters": 2,
             "eval_interval": 5,
-            "eval_windows": 8,
+            "eval_sequences": 8,
             "log_interval": 1,
             "sample_tokens": 0,
             "device": "cpu",

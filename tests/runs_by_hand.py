@@ -67,7 +67,7 @@ def write_run(
     content = {
         "config": settings,
         "parameters": 1000,
-        "yardsticks_nats": LINES,
+        "baselines_nats": LINES,
         "command": f"train.py {name}",
         "git_commit": "abc",
         "dataset": {"source": "a text", "source_sha256": "0", "vocab_size": 50},
@@ -90,7 +90,7 @@ def write_run(
             batch = {"step": step, "batch/loss": loss + 0.5, "batch/grad_norm": 1.0 + number}
             rows.append(batch | {"tokens_per_s": 100.0 + 7 * number, "elapsed_s": 1.5 * step + 0.25})
         if status:
-            rows.append({"step": 10 * len(losses) - 10, "status": status, "verdict": "a verdict"})
+            rows.append({"step": 10 * len(losses) - 10, "status": status, "diagnosis": "a diagnosis"})
     text = "".join(json.dumps(one) + "\n" for one in rows)
     (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
     return folder

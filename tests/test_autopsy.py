@@ -22,7 +22,7 @@ from reslab.run.options import AutopsyConfig
 from reslab.training.load import load
 from reslab.training.loop import train
 
-CONFIG = AutopsyConfig(windows=6, tokens=3, draws=2)
+CONFIG = AutopsyConfig(sequences=6, tokens=3, draws=2)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_lens_shows_its_tokens_under_the_text():
     ]
 
 
-@pytest.mark.parametrize(("key", "least"), [("windows", 2), ("tokens", 1), ("draws", 1)])
+@pytest.mark.parametrize(("key", "least"), [("sequences", 2), ("tokens", 1), ("draws", 1)])
 def test_settings_are_taken_down_to_their_least(key, least):
     assert not AutopsyConfig(**{key: least}).faults()
     assert AutopsyConfig(**{key: least - 1}).faults() == [f"{key}={least - 1}: must be at least {least}"]
@@ -154,15 +154,15 @@ def test_what_is_printed_is_what_is_kept(train_config, tmp_path, capsys):
     train(config)
     capsys.readouterr()
     folder, small = Path(config.out_dir), tmp_path / "small.json"
-    assert autopsy.main([str(folder), "--windows=4", "--tokens=2", "--draws=2", f"--json={small}"]) == 0
+    assert autopsy.main([str(folder), "--sequences=4", "--tokens=2", "--draws=2", f"--json={small}"]) == 0
     shown, run = capsys.readouterr().out, read_run(folder)
     report = json.loads((folder / "autopsy.json").read_text(encoding="utf-8"))
     dataset = TokenDataset(Path(config.dataset), 16, config.seed)
-    expected = examine(load(folder)[0], dataset, AutopsyConfig(windows=4, tokens=2, draws=2))
-    assert report.pop("verdict") == run.last("verdict") == shown.splitlines()[0]
+    expected = examine(load(folder)[0], dataset, AutopsyConfig(sequences=4, tokens=2, draws=2))
+    assert report.pop("diagnosis") == run.last("diagnosis") == shown.splitlines()[0]
     assert report == json.loads(json.dumps(expected))
     kept, (rows, said) = json.loads(small.read_text(encoding="utf-8")), tell(report)
-    assert kept["layers"] == rows and kept["findings"] == said and kept["verdict"] == run.last("verdict")
+    assert kept["layers"] == rows and kept["findings"] == said and kept["diagnosis"] == run.last("diagnosis")
     assert kept["paths"] == pytest.approx(report["paths"]["norms"], rel=5e-3)
     assert kept["machine"] == run.facts["machine"] and kept["git_commit"] == run.facts["git_commit"]
     assert all(line in shown for line in said) and report["lens_text"] in shown
@@ -174,4 +174,4 @@ def test_other_data_than_the_runs_are_refused(train_config, tmp_path):
     train(config)
     write_dataset(tmp_path / "text", lambda: ["other text " * 100], "byte", "two", quiet=True)
     with pytest.raises(ValueError, match=r"not the data that .* was trained on"):
-        autopsy.main([config.out_dir, "--windows=2"])
+        autopsy.main([config.out_dir, "--sequences=2"])

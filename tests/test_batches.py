@@ -41,7 +41,7 @@ def test_targets_are_the_next_tokens_and_all_of_the_split_and_nothing_else_is_dr
 def test_batches_depend_on_seed_split_and_step_alone(places):
     one, other = TokenDataset(places, BLOCK, 1), TokenDataset(places, BLOCK, 1)
     expected = one.batch("train", 7, 4)
-    other.batch("val", 7, 4), other.batch("train", 6, 4), other.windows("val", other.eval_starts("val", 3))
+    other.batch("val", 7, 4), other.batch("train", 6, 4), other.sequences("val", other.eval_starts("val", 3))
     assert all(a.equal(b) for a, b in zip(expected, other.batch("train", 7, 4), strict=True))
     longer = other.batch("train", 7, 9)
     assert all(a.equal(b[:4]) for a, b in zip(expected, longer, strict=True))
@@ -67,7 +67,7 @@ def test_evaluations_read_the_same_sequences_from_end_to_end(places):
         for count in (1, 2, 3):
             starts = dataset.eval_starts(split, count)
             assert (starts == TokenDataset(places, BLOCK, 2).eval_starts(split, count)).all()
-            inputs, targets = dataset.windows(split, starts)
+            inputs, targets = dataset.sequences(split, starts)
             assert len(starts) == count and inputs[0, 0] == first
             assert count == 1 or targets[-1, -1] == end - 1
             assert (np.diff(starts) >= BLOCK).all()
@@ -94,29 +94,29 @@ def test_the_first_id_beyond_the_vocabulary_is_refused(places, tmp_path):
     meta["splits"]["train"]["sha256"] = hashlib.sha256(ids.tobytes()).hexdigest()
     (tmp_path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     dataset = TokenDataset(tmp_path, BLOCK, 0)
-    dataset.windows("train", np.array([11, 21]))
+    dataset.sequences("train", np.array([11, 21]))
     for start in (12, 16, 20):  # as the last target, inside, as the first input
         with pytest.raises(ValueError, match=r"token id 300 at position 20 in a vocabulary of 300"):
-            dataset.windows("train", np.array([100, start]))
+            dataset.sequences("train", np.array([100, start]))
 
 
 def test_ids_of_four_bytes_are_read_as_such(tmp_path):
     text = "".join(chr(0x10000 + i) for i in range(70_000))
     write_dataset(tmp_path, lambda: [text], "char", "large", quiet=True)
-    inputs, targets = TokenDataset(tmp_path, 2, 0).windows("val", np.array([0, 6997]))
+    inputs, targets = TokenDataset(tmp_path, 2, 0).sequences("val", np.array([0, 6997]))
     assert inputs.tolist() == [[63_000, 63_001], [69_997, 69_998]] and targets[-1, -1] == 69_999
 
 
-def test_yardsticks_count_train_and_are_read_on_the_sequences_of_the_losses(dataset_folder):
+def test_baselines_count_train_and_are_read_on_the_sequences_of_the_losses(dataset_folder):
     """By hand: the unigram's surprise at each target of each sequence."""
     dataset = TokenDataset(dataset_folder, 16, 1)
     counts = np.bincount(dataset.ids["train"], minlength=dataset.vocab_size) + 1
     for split in ("train", "val"):
-        _, targets = dataset.windows(split, dataset.eval_starts(split, 5))
+        _, targets = dataset.sequences(split, dataset.eval_starts(split, 5))
         expected = -np.log(counts / counts.sum())[targets.numpy()].mean()
-        assert dataset.yardsticks(5)["unigram"][split] == pytest.approx(expected)
-    assert dataset.yardsticks(500)["bigram"]["val"] == pytest.approx(
-        dataset.meta["yardsticks_nats"]["bigram"]["val"], rel=0.05
+        assert dataset.baselines(5)["unigram"][split] == pytest.approx(expected)
+    assert dataset.baselines(500)["bigram"]["val"] == pytest.approx(
+        dataset.meta["baselines_nats"]["bigram"]["val"], rel=0.05
     )
 
 

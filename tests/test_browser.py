@@ -153,7 +153,7 @@ def test_space_plays_the_training(page, tmp_path):
 def test_a_broken_run_gives_a_page_that_says_so(page, tmp_path):
     """A name that is HTML, no probes, a divergence, a single row, a cut line, post-norm: all on one page."""
     diverged = [{"step": k, "batch/loss": v, "batch/grad_norm": v} for k, v in enumerate((4.0, 50.0, None))]
-    diverged.append({"step": 2, "status": "diverged", "verdict": "diverged at step 2"})
+    diverged.append({"step": 2, "status": "diverged", "diagnosis": "diverged at step 2"})
     folders = [
         write_run(tmp_path, "<script>", residual="<img src=x onerror=alert(1)>"),
         write_run(tmp_path, "off", rows=[{"step": 0, "val/loss": 4.0, "val/loss_se": 0.1}], probes=False),
@@ -235,7 +235,7 @@ def test_a_chart_is_a_table_too(page, tmp_path):
 
 def test_an_autopsy_page_opens(chrome, tmp_path):
     report = {
-        "verdict": "a verdict",
+        "diagnosis": "a diagnosis",
         "lens": [4.0, 3.0],
         "lens_text": "<read>",
         "perturbation": [[1.0, 0.5], [0, 1]],
@@ -256,7 +256,7 @@ def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
         open_page(chrome, server.url)
         wait(chrome, "at step 20")
         with log.open("a", encoding="utf-8") as file:
-            file.write('{"step": 30, "status": "finished", "verdict": "learned a lot"}\n')
+            file.write('{"step": 30, "status": "finished", "diagnosis": "learned a lot"}\n')
         wait(chrome, "All runs have ended")
         assert "learned a lot" in text(chrome, "#record")
     finally:

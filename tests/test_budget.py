@@ -65,7 +65,7 @@ def test_activations_of_a_block_are_counted_to_the_byte(monkeypatch, shape, half
 
 
 def test_recomputed_activations_are_counted():
-    """On the way there only the streams between segments wait; the segment comes on top on the way back."""
+    """Only the streams between segments wait; the segment comes on top in the backward pass."""
     shapes = [Shape(**asdict(TINY) | {"n_layer": layers}) for layers in (16, 64)]
     streams = [4 * 64 * TINY.tokens * layers for layers in (16, 64 / 2)]
     measured = [held(shape, False, again=True) for shape in shapes]

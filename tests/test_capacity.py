@@ -11,9 +11,9 @@ from reslab.run import capacity
 from reslab.system.budget import Shape, state_bytes
 
 
-def needs(shape: Shape, has: int, monkeypatch, **windows: int) -> list[str]:
+def needs(shape: Shape, has: int, monkeypatch, **sequences: int) -> list[str]:
     monkeypatch.setattr(capacity, "machine_bytes", lambda: has)
-    return capacity.faults(shape, windows)
+    return capacity.faults(shape, sequences)
 
 
 @pytest.mark.parametrize("shape", [Shape(12, 768, 12), Shape(48, 1600, 25), Shape(2, 512, 8, 10**7, 64)])
@@ -29,12 +29,12 @@ def test_a_run_is_refused_only_where_it_can_not_fit(shape, monkeypatch):
 
 def test_what_takes_most_is_named_and_all_parts_count(monkeypatch):
     shape = Shape(1, 8, 1, 10, block_size=1000)
-    # a window is two ids of eight bytes per place: 16 MB for a thousand
-    for count, key in ((10**6, "eval_windows"), (10**6, "batch_size")):
-        (line,) = needs(shape, 15 * 10**9, monkeypatch, **{"probe_windows": 3, key: count})
+    # a sequence is two ids of eight bytes per place: 16 MB for a thousand
+    for count, key in ((10**6, "eval_sequences"), (10**6, "batch_size")):
+        (line,) = needs(shape, 15 * 10**9, monkeypatch, **{"probe_sequences": 3, key: count})
         assert line.startswith(f"{key}={count}, block_size=1000: needs at least 16.0 GB of memory")
     assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6) == []
-    assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6, eval_windows=10**6)  # together too many
+    assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6, eval_sequences=10**6)  # together too many
     assert needs(shape, None, monkeypatch, batch_size=10**9) == []  # a machine that can't be asked
 
 
@@ -55,7 +55,7 @@ def test_the_advice_keeps_the_update_and_halves_the_batch():
             assert smaller * times == size * accumulation and smaller <= size / 2
             between = range(smaller + 1, size // 2 + 1)  # as large as it can be
             assert not any(size * accumulation % other == 0 for other in between)
-    assert "a batch is one window already" in capacity.advice(1, 8)
+    assert "a batch is one sequence already" in capacity.advice(1, 8)
 
 
 def test_what_says_that_the_memory_is_full():

@@ -17,7 +17,7 @@ import train
 from reslab.residual import WIRINGS
 from reslab.training.grid import plan
 
-TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]
+TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_sequences=8"]
 TINY += ["--warmup_iters=2", "--eval_interval=4", "--log_interval=1", "--device=cpu"]
 
 
@@ -69,7 +69,7 @@ def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
 
 
 def test_an_autopsy_prints_and_draws(trained, tmp_path):
-    words = ["autopsy.py", trained, "--windows=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
+    words = ["autopsy.py", trained, "--sequences=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
     shown = run_python(*words).stdout
     assert "without block" in shown and "change the first token" in shown and "branches" in shown
     kept = json.loads((tmp_path / "autopsy.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from reslab.run.log import read_run
 from reslab.system import cluster
 from reslab.training import grid as grids
 
-TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_windows=8"]
+TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_sequences=8"]
 TINY += ["--warmup_iters=2", "--eval_interval=20", "--log_interval=1", "--device=cpu"]
 TIMES = {"elapsed_s", "tokens_per_s"}
 

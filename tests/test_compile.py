@@ -66,7 +66,7 @@ def test_a_whole_run_compiles_three_graphs_for_each_kind_of_region(train_config,
         n_layer=6,
         compile="True",
         sample_tokens=6,
-        eval_windows=10,
+        eval_sequences=10,
         gradient_accumulation_steps=2,
     )
     assert train(config) == 0

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reslab.data import baselines, corpus, textfiles
-from reslab.data.baselines import verdict, yardsticks
+from reslab.data.baselines import diagnosis, split_baselines
 from reslab.data.corpus import split_safely, write_dataset
 from reslab.data.textfiles import read_files
 from reslab.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
@@ -173,9 +173,9 @@ def test_characters_need_no_tiktoken(dataset_folder):
     assert subprocess.run([sys.executable, "-c", script, dataset_folder], cwd=ROOT).returncode == 0
 
 
-def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
+def test_baselines_are_those_of_a_count_by_hand(monkeypatch):
     train, val = np.array([0, 1, 0, 1, 2, 0, 1], np.uint16), np.array([1, 2, 0], np.uint16)
-    lines = yardsticks(train, val, 3)
+    lines = split_baselines(train, val, 3)
     p = {0: 4 / 10, 1: 4 / 10, 2: 2 / 10}
     assert lines["uniform"] == math.log(3)
     # a token that has none before it is left out, so that all lines read the same tokens
@@ -184,14 +184,14 @@ def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
     twelve, twenty = (1 + p[2]) / (2 + 1), (1 + p[0]) / (1 + 1)
     assert lines["bigram"]["val"] == pytest.approx(-(math.log(twelve) + math.log(twenty)) / 2)
     random = np.random.default_rng(0).integers(0, 40, 5000).astype(np.uint16)
-    dense = yardsticks(random[:4000], random[4000:], 40)
+    dense = split_baselines(random[:4000], random[4000:], 40)
     monkeypatch.setattr(baselines._DensePairs, "limit", 3999)  # of a longer split: read anew, in pieces
-    again = yardsticks(random[:4000], random[4000:], 40)
+    again = split_baselines(random[:4000], random[4000:], 40)
     assert again["bigram"] == pytest.approx(dense["bigram"])
     assert again["unigram"] == pytest.approx(dense["unigram"])
     monkeypatch.setattr(baselines, "DENSE_LIMIT", 10)
     monkeypatch.setattr(baselines, "CHUNK", 700)
-    sparse = yardsticks(random[:4000], random[4000:], 40)
+    sparse = split_baselines(random[:4000], random[4000:], 40)
     assert sparse["bigram"] == pytest.approx(dense["bigram"])
     assert sparse["unigram"] == pytest.approx(dense["unigram"])
 
@@ -199,7 +199,7 @@ def test_yardsticks_are_those_of_a_count_by_hand(monkeypatch):
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        (2.2, 2.3, "below the bigram line"),
+        (2.2, 2.3, "below the bigram baseline"),
         (3.0, 2.9, "between unigram and bigram"),
         (3.3, 3.31, "letter|token frequencies and nothing more; the training loss 3.300 is stuck there too"),
         (4.0, 4.0, "not even the token frequencies"),
@@ -211,7 +211,7 @@ def test_the_verdict_reads_a_loss_by_the_lines(train, val, words):
     lines = {"uniform": 4.17, "unigram": {"train": 3.31, "val": 3.35}, "bigram": {"train": 2.4, "val": 2.49}}
     import re
 
-    assert re.search(words, verdict(train, val, lines))
+    assert re.search(words, diagnosis(train, val, lines))
 
 
 def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypatch):

@@ -60,9 +60,9 @@ def test_an_id_beyond_the_vocabulary_is_told_with_its_position(here):
     ids[1234] = 65_535
     write_signed(here, ids)
     dataset = TokenDataset(here, 8, 0)
-    dataset.windows("train", np.array([1000, 1235]))
+    dataset.sequences("train", np.array([1000, 1235]))
     with pytest.raises(ValueError, match=r"token id 65535 at position 1234 in a vocabulary of \d+"):
-        dataset.windows("train", np.array([1000, 1230]))
+        dataset.sequences("train", np.array([1000, 1230]))
 
 
 @pytest.mark.parametrize("how", ["cut", "overwritten", "replaced", "deleted"])

@@ -22,19 +22,19 @@ KEPT_BY_PLACE = ("all outputs", "all branches")
 @pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if w.stream not in KEPT_BY_PLACE])
 def test_a_lesion_is_the_model_without_that_block_and_heals(wiring):
     model = tiny_model(residual=wiring)
-    whole = dissection.window_losses(model, IDS, TARGETS)
+    whole = dissection.sequence_losses(model, IDS, TARGETS)
     report = dissection.lesions(model, IDS, TARGETS)
     shorter = tiny_model(residual=wiring)
     del shorter.blocks[1]
-    expected = dissection.window_losses(shorter, IDS, TARGETS) - whole
+    expected = dissection.sequence_losses(shorter, IDS, TARGETS) - whole
     assert report["block"][1]["delta"] == pytest.approx(expected.mean().item(), abs=1e-12)
     assert report["block"][1]["se"] == pytest.approx((expected.std() / math.sqrt(6)).item(), abs=1e-12)
     order = tiny_model(residual=wiring)
     order.blocks[0], order.blocks[1] = order.blocks[1], order.blocks[0]
-    expected = (dissection.window_losses(order, IDS, TARGETS) - whole).mean().item()
+    expected = (dissection.sequence_losses(order, IDS, TARGETS) - whole).mean().item()
     assert report["swap"][0]["delta"] == pytest.approx(expected, abs=1e-12)
     assert [c["removed"] for c in report["random"]] == [1, 2, 3]
-    assert torch.equal(dissection.window_losses(model, IDS, TARGETS), whole)
+    assert torch.equal(dissection.sequence_losses(model, IDS, TARGETS), whole)
 
 
 @pytest.mark.parametrize("wiring", SPLITTING)
@@ -171,8 +171,8 @@ def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
         whole = model(IDS)[0]
         for p in range(8):
             other = IDS.clone()
-            for window in range(6):
-                other[window, p] = (IDS[window, p].item() + 1) % 19
+            for sequence in range(6):
+                other[sequence, p] = (IDS[sequence, p].item() + 1) % 19
             changed = model(other)[0]
             for t in range(8):
                 shares = [
@@ -183,7 +183,7 @@ def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
 
 
 def losses_by_hand(model, skipped=(), only=""):
-    """Mean loss of each window, the blocks of `skipped` (or their `only` sublayer) left out."""
+    """Mean loss of each sequence, the blocks of `skipped` (or their `only` sublayer) left out."""
     x = model.embed(IDS)
     for layer, block in enumerate(model.blocks):
         if layer not in skipped or only == "mlp":
@@ -225,7 +225,7 @@ def test_lesions_of_every_kind_are_paired_window_by_window():
             assert any((found["delta"], found["se"]) == pytest.approx(fit, rel=1e-4) for fit in fits)
             assert found["se"] > 0
     alike = dissection.lesions(model, IDS, TARGETS, draws=1)["random"]
-    assert all(one["se"] > 0 for one in alike)  # of one set alone: over windows
+    assert all(one["se"] > 0 for one in alike)  # of one set alone: over sequences
 
 
 def test_wirings_without_a_split_say_so():

@@ -29,7 +29,7 @@ def test_two_ranks_are_one_process_with_the_doubled_batch(train_config, tmp_path
     )
     two = replace(one, out_dir=str(tmp_path / "two"))
     if accumulation == 3:
-        one, two = (replace(config, batch_size=2, eval_windows=7) for config in (one, two))
+        one, two = (replace(config, batch_size=2, eval_sequences=7) for config in (one, two))
     assert train(one) == 0
     assert pair(train, two) == [0, 0]
     near(one, two, within=1e-10)
@@ -78,14 +78,14 @@ def test_one_rank_speaks(train_config, tmp_path, pair):
 
 
 def fault_on_rank_1() -> None:
-    with distributed.joined(distributed.launched(), "cpu") as ranks:
-        ranks.together(lambda: int("x" * ranks.rank or "1"))
+    with distributed.process_group(distributed.from_torchrun_env(), "cpu") as ranks:
+        ranks.raise_together(lambda: int("x" * ranks.rank or "1"))
 
 
 def test_a_fault_on_another_rank_is_told_by_the_first(pair):
     first, other = pair(fault_on_rank_1)
     assert str(first).startswith("rank 1: invalid literal") and type(first) is ValueError
-    assert isinstance(other, distributed.ToldElsewhere)
+    assert isinstance(other, distributed.ReportedByRank0)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -35,14 +35,14 @@ def test_the_first_bad_part_of_the_batch_is_told(dataset, part):
         model.wte.weight[rare_token(dataset, step, part)] = math.nan
     found = divergence.trace(model, dataset, step, PARTS, SIZE)
     starts = dataset.starts("train", step, PARTS * SIZE)[part * SIZE : (part + 1) * SIZE]
-    assert found["window_starts"] == starts.tolist() and found["first_bad"] == "block 0, forward"
+    assert found["sequence_starts"] == starts.tolist() and found["first_bad"] == "block 0, forward"
     assert found["status"] == "diverged"
-    assert found["verdict"].startswith("diverged at step 17:")
-    assert found["verdict"].endswith("first bad: block 0, forward")
+    assert found["diagnosis"].startswith("diverged at step 17:")
+    assert found["diagnosis"].endswith("first bad: block 0, forward")
 
 
 def test_what_is_finite_here_is_said_to_be_nowhere(dataset):
     found = divergence.trace(GPT(tiny_config(vocab_size=dataset.vocab_size)), dataset, 3, PARTS, SIZE)
     assert found["first_bad"].startswith("nowhere in float32")
     last = dataset.starts("train", 3, PARTS * SIZE)[-SIZE:]
-    assert np.array_equal(found["window_starts"], last)
+    assert np.array_equal(found["sequence_starts"], last)

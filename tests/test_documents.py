@@ -174,7 +174,7 @@ def test_batches_of_shards_are_those_of_one_file(inputs, tmp_path):
             for a, b in zip(many.batch(split, step, 16), one.batch(split, step, 16), strict=True):
                 assert a.equal(b)
         assert (many.eval_starts(split, 50) == one.eval_starts(split, 50)).all()
-    assert many.yardsticks(20) == one.yardsticks(20)
+    assert many.baselines(20) == one.baselines(20)
 
 
 def test_shards_are_opened_without_being_read(inputs, tmp_path, monkeypatch):
@@ -183,10 +183,10 @@ def test_shards_are_opened_without_being_read(inputs, tmp_path, monkeypatch):
     assert all(isinstance(shard, np.memmap) for shard in dataset.ids["train"].shards)
     shard = sorted(tmp_path.glob("train-*.bin"))[2]
     shard.write_bytes(b"\x01\x00" * 5000)
-    dataset.windows("train", np.array([0, 9_935, 15_000]))  # the windows next to it
+    dataset.sequences("train", np.array([0, 9_935, 15_000]))  # the sequences next to it
     for start in (9_936, 14_999):
         with pytest.raises(ValueError, match=r"train-00002\.bin: changed while a run reads it"):
-            dataset.windows("train", np.array([start]))
+            dataset.sequences("train", np.array([start]))
     with pytest.raises(ValueError, match=r"train-00002\.bin: its sha256 is"):
         TokenDataset(tmp_path, 64, 0)
     monkeypatch.setattr(shards, "HASHED_BYTES", 100_000)  # as if they were larger

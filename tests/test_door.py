@@ -125,9 +125,9 @@ def test_what_can_not_be_done_ends_with_2_and_a_line_for_each_fault(ends):
         "batch_size",
         "gradient_accumulation_steps",
         "eval_interval",
-        "eval_windows",
+        "eval_sequences",
         "log_interval",
-        "probe_windows",
+        "probe_sequences",
     ],
 )
 def test_counts_start_at_1(train_config, key):

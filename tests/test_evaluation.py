@@ -34,12 +34,12 @@ def place(train_config):
     return state, config, dataset
 
 
-def losses_by_hand(model, dataset, split: str, windows: int) -> list[float]:
-    """Mean nats per token of each window, the model without dropout, one token at a time."""
+def losses_by_hand(model, dataset, split: str, sequences: int) -> list[float]:
+    """Mean nats per token of each sequence, the model without dropout, one token at a time."""
     plain = GPT(replace(model.config, dropout=0.0))
     plain.load_state_dict(model.state_dict())
     found = []
-    for start in dataset.eval_starts(split, windows):
+    for start in dataset.eval_starts(split, sequences):
         ids = torch.from_numpy(dataset.ids[split][start : start + 17].astype("int64"))
         with torch.no_grad():
             scores = plain(ids[None, :16])[0][0].double()
@@ -47,17 +47,17 @@ def losses_by_hand(model, dataset, split: str, windows: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("windows", [8, 2])
-def test_every_number_is_that_of_plain_loops(place, windows):
+@pytest.mark.parametrize("sequences", [8, 2])
+def test_every_number_is_that_of_plain_loops(place, sequences):
     state, config, dataset = place
     state.model.train()
-    row = evaluate(state, replace(config, eval_windows=windows), dataset)
+    row = evaluate(state, replace(config, eval_sequences=sequences), dataset)
     for split in ("train", "val"):
-        losses = losses_by_hand(state.model, dataset, split, windows)
-        mean = sum(losses) / windows
-        spread = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / (windows - 1))
+        losses = losses_by_hand(state.model, dataset, split, sequences)
+        mean = sum(losses) / sequences
+        spread = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / (sequences - 1))
         assert row[f"{split}/loss"] == pytest.approx(mean, rel=1e-5)
-        assert row[f"{split}/loss_se"] == pytest.approx(spread / math.sqrt(windows), rel=1e-4)
+        assert row[f"{split}/loss_se"] == pytest.approx(spread / math.sqrt(sequences), rel=1e-4)
     assert abs(row["train/loss"] - row["val/loss"]) > 1e-3
     bits = row["val/loss"] / math.log(2) * 60
     assert row["val/bits_per_char"] == pytest.approx(bits / 100)
@@ -72,24 +72,24 @@ def test_one_window_has_no_error_and_a_huge_loss_no_overflow(place):
     state, config, dataset = place
     with torch.no_grad():
         state.model.ln_f.weight.mul_(1e5)
-    row = evaluate(state, replace(config, eval_windows=1), dataset)
+    row = evaluate(state, replace(config, eval_sequences=1), dataset)
     assert row["val/loss_se"] == row["train/loss_se"] == 0.0
     assert row["val/loss"] > 710 and math.isfinite(row["val/perplexity"])
 
 
-def test_ranks_share_the_windows(place):
-    """Each of three ranks brings the losses of its windows and zeros for the others; their sum is one's."""
+def test_ranks_share_the_sequences(place):
+    """Each of three ranks brings the losses of its sequences and zeros for the others; their sum is one's."""
     state, config, dataset = place
-    alone = evaluate(state, replace(config, eval_windows=2), dataset)
+    alone = evaluate(state, replace(config, eval_sequences=2), dataset)
     brought = []
 
     def keep(losses):
         brought.append(losses)
         return losses
 
-    for rank in range(3):  # the third has no window, and computes one that it must not count
+    for rank in range(3):  # the third has no sequence, and computes one that it must not count
         ranks = SimpleNamespace(part=lambda count, rank=rank: torch.tensor([rank]), sum=keep)
-        evaluate(replace(state, ranks=ranks), replace(config, eval_windows=2), dataset)
+        evaluate(replace(state, ranks=ranks), replace(config, eval_sequences=2), dataset)
     for split, parts in (("train", brought[0::2]), ("val", brought[1::2])):
         assert parts[0][0] > 0 and parts[0][1] == 0 and (parts[2] == 0).all()
         assert sum(parts).mean().item() == pytest.approx(alone[f"{split}/loss"], rel=1e-6)
@@ -102,9 +102,9 @@ def test_an_id_outside_the_vocabulary_is_named(place):
         rows = dataset.ids[split].copy()
         rows[5] = dataset.vocab_size - 1
         dataset.ids[split] = rows
-        dataset.windows(split, np.array([0]))
+        dataset.sequences(split, np.array([0]))
         rows[5] = dataset.vocab_size
         with pytest.raises(
             ValueError, match=f"token id {rows[5]} at position 5 in a vocabulary of {rows[5]}"
         ):
-            dataset.windows(split, np.array([0]))
+            dataset.sequences(split, np.array([0]))

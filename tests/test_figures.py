@@ -48,7 +48,7 @@ def bars(trace) -> tuple[list, list]:
     return [round(v, 6) for v in up], [round(v, 6) for v in down]
 
 
-def baselines(figure) -> dict[str, float]:
+def split_baselines(figure) -> dict[str, float]:
     """Text of each horizontal line -> its height; it goes across the whole figure."""
     shapes = figure.layout.shapes
     assert all(shape.y0 == shape.y1 and (shape.x0, shape.x1) == (0, 1) for shape in shapes)
@@ -71,7 +71,7 @@ def test_the_loss_over_depth_joins_the_rates_of_the_best_mean_and_shows_every_ru
     assert sorted(points(pre_dots)) == expected
     said = dict(zip(pre_dots.y, pre_dots.text, strict=True))
     assert said[3.0] == "lr 0.01, seed 12" and said[2.4] == "lr 0.003, seed 11"
-    assert baselines(figure) == VAL_LINES
+    assert split_baselines(figure) == VAL_LINES
     assert list(figure.layout.xaxis.tickvals) == [3, 5, 12]
     assert none.line.color == none_dots.marker.color != pre.line.color == pre_dots.marker.color
     assert not none_dots.showlegend and not pre_dots.showlegend
@@ -97,7 +97,7 @@ def test_the_curve_over_the_learning_rate_is_whole_one_line_per_wiring_and_depth
     deep = found["pre, 12 layers"]
     assert points(deep) == [(3e-3, pytest.approx(2.3)), (1e-2, 2.5)]
     assert bars(deep) == ([0.3, 0.5], [0.2, 0.5])
-    assert baselines(figure) == VAL_LINES
+    assert split_baselines(figure) == VAL_LINES
     assert found["pre, 3 layers"].line.color == deep.line.color != found["none, 5 layers"].line.color
     assert len({trace.line.dash for trace in figure.data}) == 3  # depths are told apart
 

@@ -115,7 +115,7 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(door.probes, "look", greedy)
-    with pytest.raises(MachineError, match=r"--probe_windows does not help: .* --probes=False"):
+    with pytest.raises(MachineError, match=r"--probe_sequences does not help: .* --probes=False"):
         train(train_config())
 
 

@@ -109,7 +109,7 @@ def test_a_run_resumes_on_the_tokens_it_began_with(grow, tmp_path, train_config,
     assert "has grown; this run goes on with the" in capsys.readouterr().out
     assert losses(tmp_path / "short") == losses(tmp_path / "long")
     now = read_run(tmp_path / "short").facts
-    assert now["dataset"] == old["dataset"] and now["yardsticks_nats"] == old["yardsticks_nats"]
+    assert now["dataset"] == old["dataset"] and now["baselines_nats"] == old["baselines_nats"]
     assert same_data(now["dataset"], data)
 
 
@@ -138,7 +138,7 @@ def test_an_autopsy_finds_moved_data(tmp_path, dataset_folder, train_config):
     shutil.copytree(dataset_folder, tmp_path / "data")
     assert train(train_config(dataset=str(tmp_path / "data"), max_iters=2)) == 0
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
-    words = [str(tmp_path / "run"), "--windows=2", "--draws=1", "--tokens=1"]
+    words = [str(tmp_path / "run"), "--sequences=2", "--draws=1", "--tokens=1"]
     with pytest.raises(ValueError, match="no such folder"):
         autopsy.main(words)
     assert autopsy.main([*words, f"--dataset={tmp_path / 'elsewhere'}"]) == 0

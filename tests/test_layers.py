@@ -26,7 +26,7 @@ def rotated(x, t):
 
 
 def attention_by_loops(attn, config, x):
-    """One window x (T, C), one head and one query at a time."""
+    """One sequence x (T, C), one head and one query at a time."""
     D, kv_heads = config.n_embd // config.n_head, config.n_kv_head or config.n_head
     rows = x @ attn.c_attn.weight.T + attn.c_attn.bias  # (T, Q, then K, then V)
     y = torch.zeros_like(x)
@@ -60,7 +60,7 @@ def test_attention_is_that_of_plain_loops_at_every_length(changes, wiring):
     x = torch.randn(2, 8, 16, dtype=torch.float64)
     attn = model.blocks[1].attn
     for T in (1, 2, 3, 8):
-        expected = torch.stack([attention_by_loops(attn, model.config, window[:T]) for window in x])
+        expected = torch.stack([attention_by_loops(attn, model.config, sequence[:T]) for sequence in x])
         assert torch.allclose(attn(x[:, :T]), expected, atol=1e-6)  # the table of angles holds float32
 
 

@@ -17,4 +17,4 @@ def test_the_lesson_runs_and_holds(tmp_path, monkeypatch):
     client.NotebookClient(book, timeout=180, kernel_name="python3").execute(cwd=str(NOTEBOOK.parent))
     printed = "".join(output.get("text", "") for cell in book.cells for output in cell.get("outputs", ()))
     assert "the same logits, bit for bit: True" in printed
-    assert "the unigram line; this stack learned token frequencies and nothing more" in printed
+    assert "the unigram baseline; this stack learned token frequencies and nothing more" in printed

@@ -161,8 +161,8 @@ def test_paths_and_lesions_of_a_modern_model(wiring):
     shorter = tiny_model(residual=wiring, **MODERN)
     del shorter.blocks[1]
     found = dissection.lesions(model, IDS, TARGETS)["block"][1]["delta"]
-    whole = dissection.window_losses(model, IDS, TARGETS)
-    expected = (dissection.window_losses(shorter, IDS, TARGETS) - whole).mean().item()
+    whole = dissection.sequence_losses(model, IDS, TARGETS)
+    expected = (dissection.sequence_losses(shorter, IDS, TARGETS) - whole).mean().item()
     assert found == pytest.approx(expected, abs=1e-12)
 
 

@@ -53,14 +53,14 @@ def test_every_run_is_on_the_page_and_only_a_live_one_may_ask_its_server(make_ru
 
 def test_an_autopsy_is_a_page_and_a_part_of_its_runs_page(make_run, tmp_path):
     report = {
-        "verdict": "a verdict",
+        "diagnosis": "a diagnosis",
         "lens": [4.0, 3.0],
         "lens_text": "<read>",
         "perturbation": [[1.0, 0.5], [0, 1]],
     }
     write_autopsy(tmp_path / "autopsy.html", report, "Autopsy of a")
     found = data_of(tmp_path / "autopsy.html")
-    assert (found["title"], found["about"], found["runs"]) == ("Autopsy of a", "a verdict", [])
+    assert (found["title"], found["about"], found["runs"]) == ("Autopsy of a", "a diagnosis", [])
     assert found["autopsy"]["lens"] == "<read>"
     assert [figure["name"] for figure in found["autopsy"]["figures"]] == ["Logit lens", "Perturbation"]
     run = make_run("a")

@@ -41,8 +41,8 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "layers": 5,
         "wiring": ORIGIN["wiring"],
         "status": "finished",
-        "verdict": "a verdict",
-        "alarm": "",
+        "diagnosis": "a diagnosis",
+        "early_warning": "",
         "command": "train.py it",
         "machine": "big one, cuda, torch 9",
         "commit": "def",
@@ -50,7 +50,7 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "config": run.config,
         "tokens_per_step": 2 * 3 * 8,
         "flops_per_token": 6 * 77 + 12 * 5 * 16 * 8,
-        "yardsticks": {
+        "baselines": {
             split: {"uniform": 4.0, "unigram": LINES["unigram"][split], "bigram": LINES["bigram"][split]}
             for split in ("train", "val")
         },
@@ -95,9 +95,13 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
 
 
 def test_an_early_warning_and_an_unknown_commit_are_shown(make_run):
-    rows = [{"step": 3, "alarm": "will not train"}]
+    rows = [{"step": 3, "early_warning": "will not train"}]
     (entry,) = page_data([make_run(rows=rows, facts={"git_commit": None})], "t")["runs"]
-    assert entry["alarm"] == "will not train" and entry["commit"] == "unknown" and entry["verdict"] == ""
+    assert (
+        entry["early_warning"] == "will not train"
+        and entry["commit"] == "unknown"
+        and entry["diagnosis"] == ""
+    )
 
 
 def test_the_skip_of_a_run_that_did_not_record_it_is_read_from_its_name(make_run):
@@ -185,7 +189,7 @@ def test_what_a_run_can_not_show_is_said(make_run):
     assert "no row yet" in notes_of(make_run("empty", rows=[]))
     single = notes_of(make_run("single", rows=[{"step": 0, "val/loss": 4.0, "val/loss_se": None}]))
     assert "a single row" in single and "no probes in metrics.jsonl" in single and "unfinished" in single
-    unprobed = [{"step": 0, "val/loss": 4.0}, {"step": 1, "status": "finished", "verdict": "v"}]
+    unprobed = [{"step": 0, "val/loss": 4.0}, {"step": 1, "status": "finished", "diagnosis": "v"}]
     assert "trained with --probes=False" in notes_of(make_run("off", rows=unprobed, probes=False))
     early = {k: v for k, v in probe_row(4, 0, 1.0).items() if k != "probe/input_gradient"}
     assert "earlier version" in notes_of(make_run("early", rows=[early, *unprobed]))
@@ -195,9 +199,9 @@ def test_a_diverged_run_is_a_run_with_a_gap(make_run):
     rows = [
         {"step": k, "batch/loss": loss, "batch/grad_norm": None} for k, loss in enumerate((4.0, 99.0, None))
     ]
-    run = make_run(rows=[*rows, {"step": 2, "status": "diverged", "verdict": "diverged at step 2"}])
+    run = make_run(rows=[*rows, {"step": 2, "status": "diverged", "diagnosis": "diverged at step 2"}])
     entry = page_data([run], "title")["runs"][0]
-    assert entry["status"] == "diverged" and entry["verdict"] == "diverged at step 2"
+    assert entry["status"] == "diverged" and entry["diagnosis"] == "diverged at step 2"
     assert entry["curves"]["batch"]["loss"] == [4.0, 99.0, None]
 
 

@@ -207,7 +207,7 @@ def test_an_imported_model_is_a_run_like_any_other(train_config, byte_dataset, t
     ours, _, _ = load(tmp_path / "run")
     ids = torch.randint(256, (2, 16))
     assert (ours(ids)[0] - theirs(ids).logits).abs().max() < 1e-5
-    assert autopsy.main([str(tmp_path / "run"), "--windows=4", "--tokens=2"]) == 0
+    assert autopsy.main([str(tmp_path / "run"), "--sequences=4", "--tokens=2"]) == 0
     report = json.loads((tmp_path / "run" / "autopsy.json").read_text(encoding="utf-8"))
     assert len(report["lesions"]["block"]) == 2 and report["paths"]["error"] < 1e-9
 
@@ -260,7 +260,7 @@ def test_compare_knows_the_cells_of_an_imported_model(train_config, byte_dataset
     config.write_text(
         f"dataset = {byte_dataset!r}\ninit_from = {str(tmp_path / 'm')!r}\n"
         f"out_dir = {str(tmp_path / 'grid')!r}\n"
-        "block_size = 16\nmax_iters = 0\neval_windows = 4\nprobe_windows = 2\ndevice = 'cpu'\n"
+        "block_size = 16\nmax_iters = 0\neval_sequences = 4\nprobe_sequences = 2\ndevice = 'cpu'\n"
     )
     args, places, settings = read_arguments([str(config), "--arms=pre,none"])
     cells = plan(args, places, settings)

@@ -12,8 +12,8 @@ from reslab.instruments.probes import (
     DIVERSITY_FLOOR,
     GRADIENT_FLOOR,
     PROBES,
-    alarm,
     block_matrices,
+    early_warning,
     layers_that_learn,
     measure,
     update_ratio,
@@ -174,9 +174,9 @@ def alarm_row(diversity):
 
 
 def test_the_alarm_reads_the_end_of_the_stack_and_tells_where_it_died():
-    assert alarm(alarm_row([1e-4, 1e-4, 0.002])) is None  # recovers
-    assert alarm(alarm_row([0.5, 0.2, math.nan])) is None  # diverged
-    said = alarm(alarm_row([0.5, 0.2, 2e-4, 3e-5]))
+    assert early_warning(alarm_row([1e-4, 1e-4, 0.002])) is None  # recovers
+    assert early_warning(alarm_row([0.5, 0.2, math.nan])) is None  # diverged
+    said = early_warning(alarm_row([0.5, 0.2, 2e-4, 3e-5]))
     assert "behind 2 of 3 layers all tokens look alike (diversity 2e-04, at the end 3e-05)" in said
     assert "layer 0 sees 3e-07 of the last layer's gradient, 25% of that on the first token" in said
 

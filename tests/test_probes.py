@@ -8,7 +8,7 @@ import torch
 from conftest import tiny_config, tiny_model
 
 from model import GPT
-from reslab.instruments.probes import PROBES, alarm, due, measure
+from reslab.instruments.probes import PROBES, due, early_warning, measure
 from reslab.instruments.snapshot import snapshot
 from reslab.residual import WIRINGS
 from reslab.run.log import read_run
@@ -67,7 +67,7 @@ def test_diversity_entropy_and_shares_have_their_known_values():
     assert row["probe/attention_entropy"] == pytest.approx([1.0] * 3)  # so attention is uniform
     row = measure(snapshot(GPT(tiny_config()).double(), IDS, TARGETS))
     assert row["probe/token_diversity"][0] > 0.5
-    assert row["probe/layers_that_learn"] == 3 and alarm(row) is None
+    assert row["probe/layers_that_learn"] == 3 and early_warning(row) is None
 
 
 @pytest.mark.parametrize("wiring", ["pre", "none", "scaled", "rezero", "sandwich", "completep"])
@@ -127,10 +127,10 @@ def test_a_dead_stack_is_told_early_and_a_living_one_is_not(train_config, tmp_pa
     alive = train_config(residual="pre", out_dir=str(tmp_path / "b"), **shape)
     train(dead), train(alive)
     dead, alive = (read_run(Path(config.out_dir)) for config in (dead, alive))
-    steps, lines = dead.series("alarm")
+    steps, lines = dead.series("early_warning")
     assert len(steps) == 1 and steps[0] <= 50
     assert lines[0].startswith("this stack will not train: behind")
     assert "of 12 layers all tokens look alike" in lines[0]
-    assert alive.series("alarm") == ([], [])
+    assert alive.series("early_warning") == ([], [])
     assert alive.last("probe/layers_that_learn") == 12
     assert dead.last("probe/layers_that_learn") < 3

@@ -74,7 +74,7 @@ def test_the_rate_is_tokens_over_the_seconds_spent_in_updates(train_config, tmp_
     assert train(config) == 0
     rows = [row for row in read_run(tmp_path / "run").rows if "tokens_per_s" in row]
     assert len(rows) == 6
-    # 4 windows of 16 tokens, three times
+    # 4 sequences of 16 tokens, three times
     assert [row["tokens_per_s"] for row in rows] == pytest.approx([4 * 16 * 3 / 0.5] * 6)
 
 

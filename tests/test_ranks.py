@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reslab.system import distributed
-from reslab.system.distributed import Ranks
+from reslab.system.distributed import DistContext
 from reslab.training.loop import train
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
@@ -31,7 +31,7 @@ def environment(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9])
 def test_ranks_share_things_evenly_and_each_is_taken_once(world, count):
     """As many on each, so that all take part in each exchange; numbers from count on are no things."""
-    parts = [Ranks(rank, world).part(count).tolist() for rank in range(world)]
+    parts = [DistContext(rank, world).part(count).tolist() for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
     together = sorted(number for part in parts for number in part)
     assert together[:count] == list(range(count)) and len(set(together)) == len(together)
@@ -56,36 +56,36 @@ def test_ranks_take_equal_parts_of_an_update(batch_size, accumulation, world, ex
     """Fewer batches before smaller ones, which are slower."""
     if expected is None:
         with pytest.raises(ValueError, match=f"{world} ranks can't take equal parts"):
-            distributed.share(batch_size, accumulation, world)
+            distributed.split_batch(batch_size, accumulation, world)
         return
-    size, times = distributed.share(batch_size, accumulation, world)
+    size, times = distributed.split_batch(batch_size, accumulation, world)
     assert (size, times) == expected and size * times * world == batch_size * accumulation
 
 
 def test_torchrun_says_who_this_is(environment):
     environment()
-    assert distributed.launched() == Ranks(0, 1, 0, 0) and not distributed.by_torchrun()
+    assert distributed.from_torchrun_env() == DistContext(0, 1, 0, 0) and not distributed.under_torchrun()
     environment(**LAUNCHED, TORCHELASTIC_RESTART_COUNT="2", TORCHELASTIC_MAX_RESTARTS="3")
-    assert distributed.launched() == Ranks(rank=5, world=8, local=1, restarts=2)
-    assert not distributed.launched().first and Ranks(rank=0, local=3).first
+    assert distributed.from_torchrun_env() == DistContext(rank=5, world=8, local=1, restarts=2)
+    assert not distributed.from_torchrun_env().first and DistContext(rank=0, local=3).first
     for missing in LAUNCHED:  # some schedulers set a few of them
         environment(**{name: value for name, value in LAUNCHED.items() if name != missing})
-        assert not distributed.by_torchrun() and distributed.launched() == Ranks()
+        assert not distributed.under_torchrun() and distributed.from_torchrun_env() == DistContext()
 
 
 def test_each_rank_has_the_gpu_of_its_number_on_its_machine(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     environment(**LAUNCHED, LOCAL_WORLD_SIZE="4")
-    ranks = distributed.launched()
-    assert distributed.own_device("cuda", ranks) == "cuda:1"
-    assert distributed.own_device("cpu", ranks) == "cpu"
-    assert distributed.own_device("cuda:3", Ranks()) == "cuda:3"
+    ranks = distributed.from_torchrun_env()
+    assert distributed.local_device("cuda", ranks) == "cuda:1"
+    assert distributed.local_device("cpu", ranks) == "cpu"
+    assert distributed.local_device("cuda:3", DistContext()) == "cuda:3"
     for name in ("cuda:0", "mps"):
         with pytest.raises(ValueError, match=rf"device={name}: several ranks train on cuda"):
-            distributed.own_device(name, ranks)
+            distributed.local_device(name, ranks)
     environment(**LAUNCHED, LOCAL_WORLD_SIZE="5")
     with pytest.raises(ValueError, match=r"device=cuda: 4 GPUs on this machine for 5 ranks"):
-        distributed.own_device("cuda", ranks)
+        distributed.local_device("cuda", ranks)
 
 
 def test_what_torchrun_can_not_restart_is_refused(environment):
@@ -107,14 +107,19 @@ def test_what_torchrun_can_not_restart_is_refused(environment):
 
 
 def test_one_process_alone_gives_back_what_it_was_given():
-    ranks, model = Ranks(), torch.nn.Linear(2, 2)
-    assert ranks.sum(torch.tensor(3.0)) == 3 and ranks.largest(130) == 130
-    assert ranks.together(lambda: 7) == ranks.by_first(lambda: 7) == ranks.machine_by_machine(lambda: 7) == 7
+    ranks, model = DistContext(), torch.nn.Linear(2, 2)
+    assert ranks.all_reduce_sum(torch.tensor(3.0)) == 3 and ranks.all_reduce_max(130) == 130
+    assert (
+        ranks.raise_together(lambda: 7)
+        == ranks.broadcast_from_rank0(lambda: 7)
+        == ranks.once_per_machine(lambda: 7)
+        == 7
+    )
     with pytest.raises(ValueError, match="mine") as caught:
-        ranks.by_first(lambda: (_ for _ in ()).throw(ValueError("mine")))
+        ranks.broadcast_from_rank0(lambda: (_ for _ in ()).throw(ValueError("mine")))
     assert type(caught.value) is ValueError
-    assert distributed.replicate(model, ranks, "cpu") is None
-    with distributed.accumulating(model):
+    assert distributed.wrap_ddp(model, ranks, "cpu") is None
+    with distributed.no_sync(model):
         pass
     assert ranks.command() == ["python"]
 
@@ -129,24 +134,24 @@ def test_files_are_prepared_once_on_each_machine():
             return job()
 
         ranks = SimpleNamespace(local=local, together=together)
-        assert Ranks.machine_by_machine(ranks, lambda calls=calls: calls.append("job") or 5) == 5
+        assert DistContext.once_per_machine(ranks, lambda calls=calls: calls.append("job") or 5) == 5
         assert calls == (["all", "job", "all"] if local == 0 else ["all", "all", "job"])
 
 
 def test_the_command_names_the_launcher(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert Ranks(world=4, joined=True).command() == ["torchrun", "--nproc_per_node=4"]
-    assert Ranks(world=8, joined=True).command() == ["torchrun", "..."]
+    assert DistContext(world=4, joined=True).command() == ["torchrun", "--nproc_per_node=4"]
+    assert DistContext(world=8, joined=True).command() == ["torchrun", "..."]
 
 
 def test_of_several_one_is_heard(capsys):
-    with distributed.heard_once(True):
+    with distributed.rank0_output(True):
         print("one")
-    with distributed.heard_once(False):
+    with distributed.rank0_output(False):
         print("another")
     assert capsys.readouterr().out == "one\n"
-    for speaks, kind in ((True, ValueError), (False, distributed.ToldElsewhere)):
-        with pytest.raises(ValueError, match="a fault") as caught, distributed.heard_once(speaks):
+    for speaks, kind in ((True, ValueError), (False, distributed.ReportedByRank0)):
+        with pytest.raises(ValueError, match="a fault") as caught, distributed.rank0_output(speaks):
             raise ValueError("a fault")
         assert type(caught.value) is kind
 

@@ -25,7 +25,7 @@ SHAKESPEARE = Path(
     os.environ.get("TINY_SHAKESPEARE", ROOT.parent / "shared" / "data" / "tinyshakespeare.txt")
 )
 SMALL = "--max_iters=2 --warmup_iters=1 "
-SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_windows=4 --device=cpu"
+SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_sequences=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
 LONG = re.compile(
     r"torchrun|runs/cut|--depths|config/(study|rescue|depth_mup|thousand|deep_llama)\.py"
@@ -75,7 +75,7 @@ def shrunk(command: str) -> str:
     if "config/grow.py" in command:
         return f"{command} {SMALL} --n_layer=4"
     if "autopsy.py" in command:
-        return f"{command} --windows=4 --tokens=2"
+        return f"{command} --sequences=4 --tokens=2"
     if re.match(r"python (train|compare)\.py config/", command) and "--resume" not in command:
         return f"{command} {SMALLER if '--depths' not in command else SMALL}"
     if "config/smoke.py --resume" in command or command.startswith("torchrun"):

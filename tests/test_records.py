@@ -1,4 +1,4 @@
-"""What a run leaves behind: its best and last checkpoint, its verdict, its samples."""
+"""What a run leaves behind: its best and last checkpoint, its diagnosis, its samples."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,12 +42,12 @@ def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, m
 
 
 def test_the_verdict_reads_the_last_losses_by_the_lines_of_their_sequences(train_config, monkeypatch):
-    monkeypatch.setattr(door, "verdict", lambda train, val, lines: f"{train} {val} {lines}")
-    config = train_config(eval_windows=5)
+    monkeypatch.setattr(door, "diagnosis", lambda train, val, lines: f"{train} {val} {lines}")
+    config = train_config(eval_sequences=5)
     train(config)
     run, dataset = read_run(Path(config.out_dir)), TokenDataset(Path(config.dataset), 16, config.seed)
     last = next(row for row in reversed(run.rows) if "val/loss" in row)
-    assert run.rows[-1]["verdict"] == f"{last['train/loss']} {last['val/loss']} {dataset.yardsticks(5)}"
+    assert run.rows[-1]["diagnosis"] == f"{last['train/loss']} {last['val/loss']} {dataset.baselines(5)}"
     assert run.facts["dtype"] == "float32" and run.config["dtype"] == "auto"
 
 
@@ -78,12 +78,12 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
 def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
     """Between the first update and the fiftieth: before, nothing is known; after, it is too late."""
     said = []
-    monkeypatch.setattr(door.probes, "alarm", lambda row: said.append(1) or "it will not train")
+    monkeypatch.setattr(door.probes, "early_warning", lambda row: said.append(1) or "it will not train")
     for interval, expected in ((5, [1]), (60, [1])):
         config = train_config(max_iters=61, eval_interval=interval, overwrite=interval > 5)
         train(config)
-        assert [row["step"] for row in rows(config) if "alarm" in row] == expected
-    monkeypatch.setattr(door.probes, "alarm", lambda row: said.append(0))
+        assert [row["step"] for row in rows(config) if "early_warning" in row] == expected
+    monkeypatch.setattr(door.probes, "early_warning", lambda row: said.append(0))
     said.clear()
     train(train_config(max_iters=61, eval_interval=60, overwrite=True))
     assert len(said) == 4  # at 1, 3, 10 and 30, not at 0 and 60

@@ -171,12 +171,12 @@ def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config, monkeypatch)
 
 
 def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch, capsys):
-    monkeypatch.setattr(door.probes, "alarm", lambda row: "this stack will not train")
+    monkeypatch.setattr(door.probes, "early_warning", lambda row: "this stack will not train")
     config = train_config()
     stop_before(monkeypatch, 6)
     assert train(config) == 130
     assert train(replace(config, resume=True)) == 0
-    assert [row["step"] for row in rows(config) if "alarm" in row] == [1]
+    assert [row["step"] for row in rows(config) if "early_warning" in row] == [1]
     assert capsys.readouterr().out.count("this stack will not train") == 1
 
 
@@ -228,7 +228,7 @@ MAY_CHANGE |= {"eval_interval": 2, "log_interval": 2, "probes": False, "dtype": 
 MAY_CHANGE |= {"sample_tokens": 3, "activation_checkpointing": True}
 MAY_NOT = {"dropout": 0.5, "weight_decay": 0.5, "beta1": 0.5, "beta2": 0.5, "adam_eps": 0.5, "grad_clip": 0.5}
 MAY_NOT |= {"seed": 3, "batch_size": 2, "gradient_accumulation_steps": 3, "optimizer": "sgd", "n_embd": 32}
-MAY_NOT |= {"block_size": 8, "eval_windows": 3, "norm_eps": 1e-3, "init": "orthogonal", "muon_lr": 0.1}
+MAY_NOT |= {"block_size": 8, "eval_sequences": 3, "norm_eps": 1e-3, "init": "orthogonal", "muon_lr": 0.1}
 
 
 def test_a_resumed_run_changes_only_what_leaves_it_the_same_experiment(train_config):

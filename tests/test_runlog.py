@@ -13,7 +13,7 @@ from conftest import ROOT
 from runs_by_hand import write_run
 
 from reslab.run.config import MachineError
-from reslab.run.lock import only_one
+from reslab.run.lock import exclusive_lock
 from reslab.run.log import RunLog, changes, claim, read_run, write_atomically, write_config
 from reslab.training import outcome
 
@@ -137,7 +137,7 @@ def test_what_changed_is_told_as_before_and_now():
 
 
 def test_a_folder_is_used_only_when_nothing_in_it_would_be_lost(tmp_path):
-    folder = write_run(tmp_path)  # two windows a batch, three batches an update
+    folder = write_run(tmp_path)  # two sequences a batch, three batches an update
     saved = read_run(folder).config
 
     def told(resume, overwrite, place=folder, **config):
@@ -181,7 +181,7 @@ def test_a_folder_is_used_only_when_nothing_in_it_would_be_lost(tmp_path):
 def test_a_run_that_has_nothing_left_to_do_ends_as_before(tmp_path, capsys, status, length, restarts, code):
     folder = write_run(tmp_path, status=status)
     assert outcome.exit_code(folder, length, restarts) == code
-    assert capsys.readouterr().out == (f"{folder}: {status} already. a verdict\n" if code == 0 else "")
+    assert capsys.readouterr().out == (f"{folder}: {status} already. a diagnosis\n" if code == 0 else "")
 
 
 def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, capsys):
@@ -189,16 +189,16 @@ def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, c
     monkeypatch.setattr(
         outcome, "checkpoint", SimpleNamespace(find=lambda place: place, load_state=lambda _: {"step": 7})
     )
-    verdict = f"{folder}: a verdict\n"
+    diagnosis = f"{folder}: a diagnosis\n"
     stopped = "stopped after step 12, saved; go on with: AGAIN\n"
-    diverged = verdict + "step 7 is saved; try from there with: AGAIN --learning_rate=...\n"
-    for code, said in {0: verdict, 3: diverged, 130: stopped, 143: stopped}.items():
+    diverged = diagnosis + "step 7 is saved; try from there with: AGAIN --learning_rate=...\n"
+    for code, said in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
         outcome.say(code, folder, 12, "AGAIN")
         assert capsys.readouterr().out == said
 
 
-HOLD = "import sys; from pathlib import Path; from reslab.run.lock import only_one\n"
-HOLD += "with only_one(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
+HOLD = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"
+HOLD += "with exclusive_lock(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
 
 
 def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
@@ -216,7 +216,7 @@ def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
             pytest.raises(
                 ValueError, match=rf"another process is writing \(pid {other.pid} on .*wait or stop it"
             ),
-            only_one(folder, "writing"),
+            exclusive_lock(folder, "writing"),
         ):
             raise AssertionError("both hold it")
         other.communicate("\n", timeout=30)
@@ -225,7 +225,7 @@ def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
         other.wait()
     assert not (tmp_path / "a").exists()  # its folders were made for it and stayed empty
     folder.mkdir(parents=True)
-    with only_one(folder, "writing"):
+    with exclusive_lock(folder, "writing"):
         (folder / "file").touch()
         held = (folder / "lock").read_text(encoding="utf-8")
     assert held.startswith(f"pid {os.getpid()} on ") and list(folder.iterdir()) == [folder / "file"]
@@ -234,7 +234,7 @@ def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
 def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch):
     from reslab.run import lock
 
-    first = only_one(tmp_path, "first")
+    first = exclusive_lock(tmp_path, "first")
     first.__enter__()
     (tmp_path / "kept").touch()
     waits = []
@@ -243,7 +243,7 @@ def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch)
         "sleep",
         lambda s: waits.append(s) or (len(waits) == 3 and first.__exit__(None, None, None)),
     )
-    with only_one(tmp_path, "second", wait=True):
+    with exclusive_lock(tmp_path, "second", wait=True):
         assert len(waits) == 3 and (tmp_path / "lock").exists()  # the new file, and not the one removed
     assert not (tmp_path / "lock").exists()
 
@@ -263,6 +263,6 @@ def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, mon
 
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
-    with only_one(tmp_path, "writing", wait=True):
+    with exclusive_lock(tmp_path, "writing", wait=True):
         assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} ")
     assert len(calls) == 2

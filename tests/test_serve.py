@@ -49,9 +49,9 @@ def test_the_page_asks_for_its_data_and_gets_what_is_new(server):
     tag = headers["ETag"]
     assert ask(server, If_None_Match=tag)[::2] == (304, b"")
     with (server.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"step": 30, "status": "finished", "verdict": "done"}\n')
+        file.write('{"step": 30, "status": "finished", "diagnosis": "done"}\n')
     status, headers, body = ask(server, If_None_Match=tag)
-    assert status == 200 and json.loads(body)["runs"][0]["verdict"] == "done" and headers["ETag"] != tag
+    assert status == 200 and json.loads(body)["runs"][0]["diagnosis"] == "done" and headers["ETag"] != tag
 
 
 def test_the_runs_are_read_once_per_change_and_a_tag_names_what_they_say():

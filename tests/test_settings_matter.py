@@ -13,7 +13,7 @@ from reslab.run.fields import settings as settings_of
 from reslab.run.settings import TrainConfig
 from reslab.training.loop import train
 
-BASE = {"max_iters": 3, "eval_interval": 2, "warmup_iters": 1, "eval_windows": 4, "sample_tokens": 0}
+BASE = {"max_iters": 3, "eval_interval": 2, "warmup_iters": 1, "eval_sequences": 4, "sample_tokens": 0}
 
 # Setting -> another value, and what has to be set in both runs for it to matter.
 MATTERS = {
@@ -54,10 +54,10 @@ MATTERS = {
     "batch_size": (3, {}),
     "gradient_accumulation_steps": (2, {}),
     "eval_interval": (1, {}),
-    "eval_windows": (3, {}),
+    "eval_sequences": (3, {}),
     "log_interval": (2, {"probes": False}),
     "probes": (False, {}),
-    "probe_windows": (3, {}),
+    "probe_sequences": (3, {}),
     "sample_tokens": (9, {}),
     "seed": (1, {}),
     "dtype": ("bfloat16", {}),
@@ -87,8 +87,8 @@ def what_it_did(config, folder: Path) -> dict:
     """All that a run leaves, without the settings themselves and the clock."""
     assert train(replace(config, out_dir=str(folder))) == 0
     written = rows(replace(config, out_dir=str(folder)))
-    for row in written:  # a verdict quotes numbers that are compared anyway
-        row.pop("verdict", None)
+    for row in written:  # a diagnosis quotes numbers that are compared anyway
+        row.pop("diagnosis", None)
     weights = folder / "checkpoint" / "last" / "model.safetensors"
     return {"rows": written, "weights": weights.read_bytes()}
 
@@ -118,14 +118,14 @@ def test_a_setting_changes_what_a_run_does(setting, train_config, other_folder, 
 def test_what_the_probes_read_is_train_and_what_evaluations_read_is_both(train_config, monkeypatch):
     from reslab.data.dataset import TokenDataset
 
-    real, read = TokenDataset.windows, []
+    real, read = TokenDataset.sequences, []
 
     def watched(self, split, starts):
         read.append((split, tuple(starts)))
         return real(self, split, starts)
 
-    config = train_config(**BASE | {"eval_windows": 5, "probe_windows": 3})
-    monkeypatch.setattr(TokenDataset, "windows", watched)
+    config = train_config(**BASE | {"eval_sequences": 5, "probe_sequences": 3})
+    monkeypatch.setattr(TokenDataset, "sequences", watched)
     train(config)
     dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
     probed = [("train", tuple(dataset.eval_starts("train", 3)))]

@@ -25,7 +25,7 @@ pytestmark = NEED_GLOO
 
 
 def test_a_model_cut_over_two_ranks_learns_as_on_one(train_config, tmp_path, pair):
-    parts = {"batch_size": 4, "gradient_accumulation_steps": 2, "eval_windows": 7, "dtype": "float64"}
+    parts = {"batch_size": 4, "gradient_accumulation_steps": 2, "eval_sequences": 7, "dtype": "float64"}
     one = train_config(**parts, max_iters=6)
     two = replace(one, out_dir=str(tmp_path / "two"), shard="fsdp", activation_checkpointing=True)
     assert train(one) == 0
@@ -105,7 +105,7 @@ def test_a_full_disk_of_one_rank_ends_all_and_leaves_the_checkpoint(train_config
 def cut(config) -> dict:
     """Wiring -> why it can't be cut, or the share of the numbers that this rank holds."""
     found = {}
-    with distributed.joined(distributed.launched(), "cpu") as ranks:
+    with distributed.process_group(distributed.from_torchrun_env(), "cpu") as ranks:
         for name in WIRINGS:
             shape = replace(config.model, residual=name, vocab_size=19)
             try:
@@ -117,7 +117,7 @@ def cut(config) -> dict:
             with state.whole() as model:
                 loss = state.model(ids, ids)[1]
                 loss.backward()
-                if ranks.first:
+                if ranks.is_main:
                     assert torch.equal(model(ids, ids)[1], loss)
             held = sum(p.grad.to_local().numel() for p in state.model.parameters())
             found[name] = held / state.model.count_parameters()

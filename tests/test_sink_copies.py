@@ -14,14 +14,14 @@ from reslab.report import trackers
 ROWS = [
     {"step": 0, "val/loss": 4.0, "sample/prompt": "a", "sample/text": "abc", "n": 3},
     {"step": 10, "probe/rms": [1.0, 20.0, 300.0], "probe/learn": 7, "batch/loss": None, "off": [1, 2]},
-    {"step": 10, "probe/rms": [None, 2.0, math.nan], "val/loss": 2.5, "verdict": "done"},
+    {"step": 10, "probe/rms": [None, 2.0, math.nan], "val/loss": 2.5, "diagnosis": "done"},
 ]
 NUMBERS = [
     {"val/loss": 4.0, "n": 3},
     {"probe/learn": 7, "probe/rms/first": 1.0, "probe/rms/last": 300.0},
     {"val/loss": 2.5},
 ]
-WORDS = [{"sample/prompt": "a", "sample/text": "abc"}, {}, {"verdict": "done"}]
+WORDS = [{"sample/prompt": "a", "sample/text": "abc"}, {}, {"diagnosis": "done"}]
 STEPS = [0, 10, 10]
 
 
@@ -98,7 +98,7 @@ def test_tensorboard_is_sent_numbers_words_and_pictures_at_their_steps(packages,
     assert sorted(args for args, _ in told(packages, "add_scalar")) == sorted(expected)
     config, *words = [args for args, _ in told(packages, "add_text")]
     assert config[0] == "config" and "| n_layer | 4 |" in config[1] and config[2] == 0
-    assert words == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("verdict", "done", 10)]
+    assert words == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("diagnosis", "done", 10)]
     (one, _), (two, options) = told(packages, "add_image")
     assert one[0] == two[0] == "probe/rms" and one[2] == two[2] == 10 and options == {"dataformats": "HWC"}
     assert (one[1] == trackers.picture([ROWS[1]["probe/rms"]])).all()

@@ -176,7 +176,7 @@ def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_pa
         assert [(event.step, event.value) for event in events.Scalars(key)] == expected
     assert [event.step for event in events.Images("probe/gradient_reach")][-1] == 6
     assert events.Images("probe/gradient_reach")[-1].encoded_image_string.startswith(b"\x89PNG")
-    assert {"config/text_summary", "verdict/text_summary"} <= set(events.Tags()["tensors"])
+    assert {"config/text_summary", "diagnosis/text_summary"} <= set(events.Tags()["tensors"])
 
 
 @needs("wandb")

@@ -179,7 +179,7 @@ def test_dropout_is_a_function_of_seed_step_and_rank(train_config):
     def loss(step=3, rank=0, seed=config.seed) -> float:
         torch.manual_seed(torch.seed())
         state.model.eval()
-        state.step, state.ranks = step, distributed.Ranks(rank=rank)
+        state.step, state.ranks = step, distributed.DistContext(rank=rank)
         return train_step(state, replace(config, seed=seed), same)["batch/loss"]
 
     assert loss() == loss()
@@ -198,7 +198,7 @@ def test_all_ranks_together_read_the_batch_of_one_process(train_config, world, a
     seen = []
     state.model.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
     for rank in range(world):
-        state.step, state.ranks = 5, distributed.Ranks(rank=rank, world=world)
+        state.step, state.ranks = 5, distributed.DistContext(rank=rank, world=world)
         train_step(state, config, dataset)
     assert torch.equal(torch.cat(seen), whole)
     assert len({len(part) for part in seen}) == 1 and max(len(part) for part in seen) <= 8

@@ -123,7 +123,7 @@ def test_what_is_kept_is_what_the_runs_wrote(make_run):
         "commit": ["aaa", "bbb"],
         "machine": "a machine, cpu, torch 2",
         "dataset": {"source": "a text", "source_sha256": "0"},
-        "yardsticks_nats": LINES,
+        "baselines_nats": LINES,
     }
     first, second = kept["runs"]
     assert {key: value for key, value in first.items() if key != "probed"} == {
@@ -139,7 +139,7 @@ def test_what_is_kept_is_what_the_runs_wrote(make_run):
         "val/loss_se": 0.024,
         "tokens_per_s": 128.0,
         "layers_that_learn": 0,
-        "alarm": None,
+        "early_warning": None,
     }
     assert (second["run"], second["status"], second["step"]) == ("two", "diverged", 10)
     assert (second["val/loss"], second["train/loss"]) == (3.6, train_loss(3.6))
@@ -171,11 +171,11 @@ def test_both_ends_of_the_stack_are_kept_at_the_first_steps_and_the_last(make_ru
 
 
 def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run):
-    rows = [{"step": 9, "val/loss": 3.0}, {"step": 10, "alarm": "will not train"}]
+    rows = [{"step": 9, "val/loss": 3.0}, {"step": 10, "early_warning": "will not train"}]
     warned = make_run("warned", rows=rows)
     runs = [warned, *(make_run(f"r{k}", seed=k) for k in range(2, 5))]
     kept = json.loads(results(runs, ""))["runs"]
-    assert [one["alarm"] for one in kept] == ["will not train", None, None, None]
+    assert [one["early_warning"] for one in kept] == ["will not train", None, None, None]
     assert all("probed" in one for one in kept)
     kept = json.loads(results([*runs, make_run("fifth", seed=9)], ""))["runs"]
     assert len(kept) == 5 and not any("probed" in one for one in kept)

@@ -7,7 +7,7 @@ from conftest import ROOT
 
 TABLES = runpy.run_path(str(ROOT / "results" / "tables.py"))
 LINES = {"uniform": 5.0, "unigram": {"train": 3.3, "val": 3.1}, "bigram": {"train": 2.2, "val": 2.4}}
-ORIGIN = {"command": "compare.py a b", "date": "2026-01-02", "machine": "a machine", "yardsticks_nats": LINES}
+ORIGIN = {"command": "compare.py a b", "date": "2026-01-02", "machine": "a machine", "baselines_nats": LINES}
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_a_pair_is_read_by_the_lines_of_validation(made):
     ]
     assert rows[0] == [
         *("", "train loss", "val loss"),
-        *("to the unigram line", "to the bigram line", "layers that learn"),
+        *("to the unigram baseline", "to the bigram baseline", "layers that learn"),
     ]
-    assert "The unigram line is 3.100, the bigram line 2.400." in said
+    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in said
     assert "`python compare.py a b`, 2026-01-02, a machine" in said
 
 
@@ -83,7 +83,7 @@ def test_rates_are_whole_curves_with_the_lowest_loss_in_bold(made):
         ["`pre`, 8 layers", "**2.25**", "2.50"],
         ["`none`, 4 layers", "inf", "**3.00**"],
     ]
-    assert "The unigram line is 3.100, the bigram line 2.400." in said
+    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in said
 
 
 def test_seeds_are_a_mean_and_its_range(made):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT, run_python
 
-SHAPE = ["--n_layer=1", "--n_head=1", "--n_embd=8", "--block_size=8", "--batch_size=2", "--eval_windows=4"]
+SHAPE = ["--n_layer=1", "--n_head=1", "--n_embd=8", "--block_size=8", "--batch_size=2", "--eval_sequences=4"]
 SHAPE += ["--max_iters=4", "--warmup_iters=0", "--eval_interval=2", "--device=cpu"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -40,7 +40,7 @@ def test_n_steps_are_n_updates_and_every_evaluation_is_there(train_config):
     assert [row["step"] for row in found if "batch/loss" in row] == list(range(12))
     state = checkpoint.load_optimizer(Path(config.out_dir) / "checkpoint" / "last")["optimizer"]["state"]
     assert {int(s["step"]) for s in state.values()} == {12}
-    assert found[-1]["status"] == "finished" and "unigram" in found[-1]["verdict"]
+    assert found[-1]["status"] == "finished" and "unigram" in found[-1]["diagnosis"]
 
 
 def test_rows_of_the_batch_loss_come_every_log_interval(train_config):
@@ -53,7 +53,7 @@ def test_rows_of_the_batch_loss_come_every_log_interval(train_config):
 def test_evaluation_changes_nothing(train_config, tmp_path):
     often = train_config(eval_interval=1, dropout=0.2)
     seldom = train_config(
-        eval_interval=12, eval_windows=3, log_interval=1, dropout=0.2, out_dir=str(tmp_path / "b")
+        eval_interval=12, eval_sequences=3, log_interval=1, dropout=0.2, out_dir=str(tmp_path / "b")
     )
     train(often), train(seldom)
     assert batch_losses(often) == batch_losses(seldom)
@@ -129,8 +129,8 @@ def test_a_full_memory_is_one_line_with_what_to_lower(train_config, monkeypatch)
 def test_one_process_per_run_directory(train_config, tmp_path):
     """The second is refused while the first lives; a lock file that nobody holds is not in the way."""
     config = train_config(max_iters=2)
-    script = "import sys; from pathlib import Path; from reslab.run.lock import only_one\n"
-    script += "with only_one(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
+    script = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"
+    script += "with exclusive_lock(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
     words = [sys.executable, "-c", script, config.out_dir]
     other = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
@@ -158,8 +158,8 @@ def test_divergence_is_a_result(train_config):
     config = train_config(learning_rate=1e38, grad_clip=0.0, warmup_iters=0, schedule="constant")
     assert train(config) == 3
     last = rows(config)[-1]
-    assert last["status"] == "diverged" and "first bad" in last["verdict"]
-    assert last["first_bad"] in last["verdict"] and len(last["window_starts"]) == config.batch_size
+    assert last["status"] == "diverged" and "first bad" in last["diagnosis"]
+    assert last["first_bad"] in last["diagnosis"] and len(last["sequence_starts"]) == config.batch_size
     saved = checkpoint.find(Path(config.out_dir) / "checkpoint" / "last")
     model = GPT(replace(config.model, vocab_size=checkpoint.load_state(saved)["config"]["vocab_size"]))
     checkpoint.load_model(saved, model)
@@ -168,7 +168,7 @@ def test_divergence_is_a_result(train_config):
 
 @pytest.mark.parametrize("what", ["loss", "gradient", "weights", "a token"])
 def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, monkeypatch, what):
-    """In the second of two accumulated batches: its windows are named, and the update does not happen."""
+    """In the second of two accumulated batches: its sequences are named, and the update does not happen."""
     config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4, tie_weights=False)
     real, before, calls = door.train_step, {}, []
 
@@ -204,9 +204,9 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     assert last["step"] == 5 and last["status"] == "diverged"
     starts = TokenDataset(Path(config.dataset), 16, config.seed).starts("train", 5, 8).tolist()
     if what == "weights":
-        assert last["first_bad"] == "block 1, forward" and last["window_starts"] == starts[:4]
+        assert last["first_bad"] == "block 1, forward" and last["sequence_starts"] == starts[:4]
     if what == "a token":
-        assert last["first_bad"] == "block 0, forward" and last["window_starts"] == starts[4:]
+        assert last["first_bad"] == "block 0, forward" and last["sequence_starts"] == starts[4:]
     saved = Path(config.out_dir) / "checkpoint" / "last"
     assert checkpoint.find(saved) == saved and checkpoint.load_state(saved)["step"] == 4
 

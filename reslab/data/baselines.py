@@ -16,7 +16,7 @@ SPARSE_TOKENS = 10_000_000  # the same for pairs of a larger vocabulary
 CHUNK = 1 << 19  # tokens looked at in one go, so memory does not grow with the corpus
 
 
-class Yardsticks:
+class Baselines:
     """Unigram and bigram of a training split.
 
     Unigrams are smoothed by adding one to each count. A bigram is backed by its unigram as if that
@@ -65,9 +65,9 @@ class Yardsticks:
         return (unigram / total, bigram / total) if total else (math.nan, math.nan)
 
 
-def yardsticks(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict:
-    """The cross-entropies of both whole splits, fitted on train: see Yardsticks.read."""
-    fitted = Yardsticks(train, vocab_size)
+def split_baselines(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict:
+    """The cross-entropies of both whole splits, fitted on train: see Baselines.read."""
+    fitted = Baselines(train, vocab_size)
     if len(train) > fitted.pairs.limit:
         return fitted.read({"train": _Pieces(train), "val": _Pieces(val)})
     found = fitted.read({"train": [], "val": _Pieces(val)})
@@ -142,11 +142,11 @@ class _Pieces:
             yield np.asarray(self.ids[start : start + CHUNK + self.overlap]).astype(np.int64)
 
 
-def verdict(train_loss: float, val_loss: float, lines: dict, tolerance: float = 0.05) -> str:
+def diagnosis(train_loss: float, val_loss: float, lines: dict, tolerance: float = 0.05) -> str:
     """One sentence: what a stack with these losses (nats per token) has learned.
 
     Args:
-        lines: what yardsticks() returned.
+        lines: what split_baselines() returned.
         tolerance: a loss this close to a line, in nats, lies on it.
     """
     unigram, bigram = lines["unigram"]["val"], lines["bigram"]["val"]
@@ -164,9 +164,7 @@ def verdict(train_loss: float, val_loss: float, lines: dict, tolerance: float = 
             if stuck
             else ""
         )
-        return f"{where}: the unigram line; this stack learned token frequencies and nothing more{cause}"
+        return f"{where}: the unigram baseline; this stack learned token frequencies and nothing more{cause}"
     if val_loss > bigram:
         return f"{where}: between unigram and bigram; it uses some context, less than the one token before"
-    return (
-        f"{where}: {bigram - val_loss:.3f} nats below the bigram line; it uses more than one token of context"
-    )
+    return f"{where}: {bigram - val_loss:.3f} nats below the bigram baseline; it uses more than one token"

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from reslab.data.baselines import yardsticks
+from reslab.data.baselines import split_baselines
 from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_unread
 from reslab.data.tokenizer import make_tokenizer
-from reslab.run.lock import only_one
+from reslab.run.lock import exclusive_lock
 
 PART = 1 << 19  # characters encoded in one go
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
@@ -77,7 +77,7 @@ def write_dataset(
         ValueError: the text is too short to be split, or changed between the two readings, or the
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
-    with only_one(out_dir, "preparing data here", wait=True):
+    with exclusive_lock(out_dir, "preparing data here", wait=True):
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
         check_unread(out_dir)
@@ -111,7 +111,7 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
             "vocab_size": encoder.vocab_size,
             "dtype": np.dtype(dtype).name,
             "splits": counts,
-            "yardsticks_nats": yardsticks(ids["train"], ids["val"], encoder.vocab_size),
+            "baselines_nats": split_baselines(ids["train"], ids["val"], encoder.vocab_size),
             "tokenizer": encoder.to_json(),
         }
         _publish(out_dir, temporary, meta, mark)

@@ -1,4 +1,4 @@
-"""A finished dataset: batches and evaluation windows as pure functions of (seed, split, step)."""
+"""A finished dataset: batches and evaluation sequences as pure functions of (seed, split, step)."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reslab.data.baselines import Yardsticks
+from reslab.data.baselines import Baselines
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
 
@@ -22,7 +22,7 @@ class TokenDataset:
 
     Args:
         folder: holds meta.json, and train.bin and val.bin or the shards that it lists.
-        block_size: tokens in a window.
+        block_size: tokens in a sequence.
         seed: of the batches' order.
 
     Raises:
@@ -68,41 +68,41 @@ class TokenDataset:
 
         Depends on (seed, split, step) alone: whatever else a run does, it sees the same tokens.
         """
-        return self.windows(split, self.starts(split, step, batch_size)[part])
+        return self.sequences(split, self.starts(split, step, batch_size)[part])
 
     def starts(self, split: str, step: int, batch_size: int) -> np.ndarray:
-        """Where the windows of that batch begin, in tokens of the split: (batch_size,)."""
+        """Where the sequences of that batch begin, in tokens of the split: (batch_size,)."""
         random = np.random.default_rng([self.seed, SPLITS[split], step])
         return random.integers(0, len(self.ids[split]) - self.block_size, size=batch_size)
 
     def eval_starts(self, split: str, count: int) -> np.ndarray:
-        """Starts of up to count windows, spread evenly over the split, always the same, disjoint where
+        """Starts of up to count sequences, spread evenly over the split, always the same, disjoint where
         the split has room for that many."""
         last = len(self.ids[split]) - self.block_size - 1
         return np.unique(np.linspace(0, last, count).astype(np.int64))
 
-    def yardsticks(self, count: int) -> dict:
-        """Uniform, unigram and bigram cross-entropy on the windows of eval_starts, in nats per token.
+    def baselines(self, count: int) -> dict:
+        """Uniform, unigram and bigram cross-entropy on the sequences of eval_starts, in nats per token.
 
-        A loss on the same windows is compared with these and not with those of the whole split, so which
-        windows were drawn makes no difference.
+        A loss on the same sequences is compared with these and not with those of the whole split, so which
+        sequences were drawn makes no difference.
         """
-        windows = {}
+        sequences = {}
         for split in SPLITS:
             rows = (self.ids[split][s : s + self.block_size + 1] for s in self.eval_starts(split, count))
-            windows[split] = [row.astype(np.int64) for row in rows]
-        return Yardsticks(self.ids["train"], self.vocab_size).read(windows)
+            sequences[split] = [row.astype(np.int64) for row in rows]
+        return Baselines(self.ids["train"], self.vocab_size).read(sequences)
 
-    def windows(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def sequences(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""
         for file in touched(self.files[split], starts, self.block_size + 1):
             file.check()
         rows = np.stack([self.ids[split][s : s + self.block_size + 1] for s in starts]).astype(np.int64)
         if rows.max() >= self.vocab_size:
-            window, place = np.unravel_index(rows.argmax(), rows.shape)
+            sequence, place = np.unravel_index(rows.argmax(), rows.shape)
             raise ValueError(
-                f"{self.folder / split}.bin: token id {rows.max()} at position {starts[window] + place} in a "
-                f"vocabulary of {self.vocab_size}; the file is damaged, prepare it again"
+                f"{self.folder / split}.bin: token id {rows.max()} at position {starts[sequence] + place} "
+                f"in a vocabulary of {self.vocab_size}; the file is damaged, prepare it again"
             )
         rows = torch.from_numpy(rows)
         return rows[:, :-1], rows[:, 1:]
@@ -157,7 +157,7 @@ def read_meta(folder: Path) -> dict:
             numbers = ("vocab_size",) if count is meta else ("tokens", "chars", "bytes")
             if not all(type(count[key]) is int and count[key] > 0 for key in numbers):
                 raise TypeError(f"{', '.join(numbers)} must be positive numbers")
-        meta["yardsticks_nats"], meta["tokenizer"], meta["source"], meta["source_sha256"], meta["dtype"]
+        meta["baselines_nats"], meta["tokenizer"], meta["source"], meta["source_sha256"], meta["dtype"]
         meta["splits"]["train"]["sha256"], meta["splits"]["val"]["sha256"]
     except FileNotFoundError:
         script = folder / "prepare.py"

@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from reslab.data.baselines import yardsticks
+from reslab.data.baselines import split_baselines
 from reslab.data.corpus import cores
 from reslab.data.rows import ReadError
 from reslab.data.shards import ShardWriter, TokenStream, grown_from, open_split
 from reslab.data.source import Rows, Source
 from reslab.data.tokenfile import check_unread
 from reslab.data.tokenizer import make_tokenizer, tokenizer_folder
-from reslab.run.lock import only_one
+from reslab.run.lock import exclusive_lock
 
 BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
-YARDSTICK_TOKENS = 10_000_000  # first tokens of each split that the yardsticks are fitted and read on
+BASELINE_TOKENS = 10_000_000  # first tokens of each split that the baselines are fitted and read on
 SAVE_EVERY_S = 10.0
 
 
@@ -89,7 +89,7 @@ def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, 
     Raises:
         ValueError: the documents can't be read, another prepare works here, or out_dir holds other data.
     """
-    with only_one(out_dir, "preparing data here"):
+    with exclusive_lock(out_dir, "preparing data here"):
         return _prepare(out_dir, source, plan, overwrite, quiet)
 
 
@@ -138,8 +138,8 @@ def _publish(out_dir: Path, meta: dict) -> dict:
     streams = (
         TokenStream([file.ids for file in open_split(out_dir, split, meta)]) for split in meta["splits"]
     )
-    first = [stream[:YARDSTICK_TOKENS] for stream in streams]
-    meta["yardsticks_nats"] = yardsticks(*first, meta["vocab_size"])
+    first = [stream[:BASELINE_TOKENS] for stream in streams]
+    meta["baselines_nats"] = split_baselines(*first, meta["vocab_size"])
     meta["earlier"] = grown_from(_read_json(path) if path.exists() else None, meta)
     _write_json(path, meta)
     return _read_json(path)

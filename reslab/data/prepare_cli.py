@@ -43,12 +43,12 @@ def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> 
 
 def describe(out_dir: Path, meta: dict) -> str:
     """What a dataset holds, in three lines."""
-    train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["yardsticks_nats"]
+    train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["baselines_nats"]
     return (
         f"{out_dir}: {train['tokens']:,} training and {val['tokens']:,} validation tokens, "
         f"vocabulary {meta['vocab_size']:,}\n"
         f"from {meta['source']}\n"
-        f"val yardsticks in nats/token: uniform {lines['uniform']:.3f}, "
+        f"val baselines in nats/token: uniform {lines['uniform']:.3f}, "
         f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}"
     )
 

@@ -3,7 +3,7 @@
 Shards are <split>-00000.bin, <split>-00001.bin, ...: each has the same number of tokens, but for those
 that ended a preparation. A finished shard never changes: a dataset grows by further ones, and its
 meta.json says under `earlier` what it was before, so that runs go on with what they began with. A text
-may go on in the next shard, and so may a window: put end to end, the shards are the stream that one
+may go on in the next shard, and so may a sequence: put end to end, the shards are the stream that one
 large file would hold, and batches are the same.
 """
 
@@ -69,7 +69,7 @@ def grown_from(old: dict | None, new: dict) -> list[dict]:
     """The `earlier` of a new meta.json that follows an old one: what differs, with counts for shards."""
     if old is None or old["splits"] == new["splits"]:
         return [] if old is None else old.get("earlier", [])
-    past = {key: old[key] for key in ("source", "source_sha256", "yardsticks_nats")}
+    past = {key: old[key] for key in ("source", "source_sha256", "baselines_nats")}
     past["splits"] = {s: about | {"shards": len(about["shards"])} for s, about in old["splits"].items()}
     return [*old.get("earlier", []), past]
 
@@ -94,7 +94,7 @@ def earlier_meta(meta: dict, train_sha256: str) -> dict | None:
 
 
 def touched(files: list[TokenFile], starts: np.ndarray, length: int) -> list[TokenFile]:
-    """Those of a split's files that hold a part of the windows [start, start + length)."""
+    """Those of a split's files that hold a part of the sequences [start, start + length)."""
     ends = np.cumsum([len(file.ids) for file in files])
     firsts, lasts = (np.searchsorted(ends, starts + shift, side="right") for shift in (0, length - 1))
     numbers = {n for first, last in zip(firsts, lasts, strict=True) for n in range(first, last + 1)}

@@ -1,6 +1,6 @@
 """A finished model on the table: what each layer does for it, and how its gradient travels.
 
-Every function takes a model in eval mode and token windows, and returns plain numbers. The model is the
+Every function takes a model in eval mode and token sequences, and returns plain numbers. The model is the
 same afterwards. Lesions follow Veit et al. 2016 (arXiv 1605.06431), block influence ShortGPT (Men et al.
 2024, arXiv 2403.03853), the logit lens nostalgebraist 2020.
 """
@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from reslab.instruments.snapshot import snapshot
 
 
-def window_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
-    """Mean loss of each window (N,), fp64, nats per token."""
+def sequence_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
+    """Mean loss of each sequence (N,), fp64, nats per token."""
     found = []
     with torch.no_grad():
         for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
@@ -53,7 +53,7 @@ def swapped(model, layer: int):
 
 
 def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
-    """What the loss rises by when something is taken away, in nats per token, paired window by window.
+    """What the loss rises by when something is taken away, in nats per token, paired by sequence.
 
     Args:
         draws: random sets of blocks for each number of removed blocks.
@@ -62,11 +62,11 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         "block", "attn", "mlp": one {"delta", "se"} per layer; "swap": per pair of neighbours; "random":
         for k = 1 .. L blocks removed at random, over draws; "loss": of the whole model.
     """
-    whole = window_losses(model, inputs, targets)
+    whole = sequence_losses(model, inputs, targets)
 
     def cost(context) -> dict:
         with context:
-            return _mean_se(window_losses(model, inputs, targets) - whole)
+            return _mean_se(sequence_losses(model, inputs, targets) - whole)
 
     blocks, layers = list(model.blocks), len(model.blocks)
     generator = torch.Generator().manual_seed(seed)
@@ -118,7 +118,7 @@ def perturbation(model, inputs) -> list[list[float]]:
     """Change one input token and see which outputs move (T, T).
 
     Row p, column t: norm of the change of the logits at t when the token at p becomes its neighbour in the
-    vocabulary, relative to the norm of the logits; a mean over the windows. Where t < p it is 0.
+    vocabulary, relative to the norm of the logits; a mean over the sequences. Where t < p it is 0.
     """
     vocabulary = model.config.vocab_size
     rows = []

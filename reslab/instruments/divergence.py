@@ -16,19 +16,19 @@ def trace(model: torch.nn.Module, dataset: TokenDataset, step: int, parts: int, 
 
     Args:
         model: as it was for that batch; where it drops out, seed torch as for the update.
-        step: of the batch, which is `parts` times batch_size windows of train.
+        step: of the batch, which is `parts` times batch_size sequences of train.
 
     Returns:
-        first_bad (layer), window_starts (of the first part that is bad), status, verdict.
+        first_bad (layer), sequence_starts (of the first part that is bad), status, diagnosis.
     """
     device = next(model.parameters()).device
     for starts in dataset.starts("train", step, parts * batch_size).reshape(parts, batch_size):
-        x, y = dataset.windows("train", starts)
+        x, y = dataset.sequences("train", starts)
         where = first_bad_layer(model, x.to(device), y.to(device))
         if where != NOWHERE:
             break
     said = f"diverged at step {step}: the loss or its gradient is not finite; first bad: {where}"
-    return {"first_bad": where, "window_starts": starts.tolist(), "status": "diverged", "verdict": said}
+    return {"first_bad": where, "sequence_starts": starts.tolist(), "status": "diverged", "diagnosis": said}
 
 
 def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> str:

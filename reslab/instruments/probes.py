@@ -18,7 +18,7 @@ GRADIENT_FLOOR = (
 )
 TOO_LARGE = (
     "the probes look at one sequence at a time, in float32 and without recomputation, so a smaller "
-    "--probe_windows does not help: leave them out with --probes=False, or lower --block_size"
+    "--probe_sequences does not help: leave them out with --probes=False, or lower --block_size"
 )
 EARLY_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
@@ -215,7 +215,7 @@ def _measure(parts: Iterable[Snapshot], count: int) -> dict:
     return row | {"probe/layers_that_learn": layers_that_learn(values, q.numel() + k.numel())}
 
 
-def alarm(row: dict) -> str | None:
+def early_warning(row: dict) -> str | None:
     """One line when this stack will not train, from what a probe measured; None when it may.
 
     The sign is that the end of the stack can't tell tokens apart: whatever later tokens say is lost,

@@ -33,7 +33,7 @@ class Snapshot:
 
 @dataclass
 class Crossing:
-    """The gradient on its way back across y = skip x + F(x); each tensor (B, T, C).
+    """The gradient on the backward pass across y = skip x + F(x); each tensor (B, T, C).
 
     Where a norm or a gate stands on the skip, which is then no constant, it does not split.
     """

@@ -68,9 +68,9 @@ def linear_cross_entropy(
 ) -> torch.Tensor:
     """cross_entropy(x @ weight.T, targets) without ever holding the logits of all tokens.
 
-    torch's own since 2.13, which computes the gradients on the way forward. Before that, and in half
+    torch's own since 2.13, which computes the gradients in the forward pass. Before that, and in half
     precision, where torch's returns a loss of three digits, the logits of a chunk of tokens at a time,
-    computed again on the way back.
+    computed again in the backward pass.
 
     Args:
         x: (B, T, C); weight: (V, C); targets: (B, T).

@@ -44,7 +44,7 @@ def depth(runs: list[Run]) -> go.Figure | None:
         )
         dots.update(mode="markers", marker={"color": line["color"], "opacity": 0.35}, showlegend=False)
         figure.add_trace(dots.update(name=name, legendgroup=name))
-    _yardstick_lines(figure, group[0])
+    _baseline_lines(figure, group[0])
     ticks = sorted({run.config["n_layer"] for run in group})
     figure.update_xaxes(title="layers", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks])
     figure.update_yaxes(title="final validation loss, nats per token")
@@ -98,7 +98,7 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
                 rates = sorted(at)
                 label = f"{name}, {n} layers"
                 figure.add_trace(_with_spread(rates, [at[rate] for rate in rates], label, line))
-    _yardstick_lines(figure, group[0])
+    _baseline_lines(figure, group[0])
     figure.update_xaxes(title="learning rate", type="log", exponentformat="power")
     figure.update_yaxes(title="final validation loss, nats per token")
     return figure.update_layout(height=480)
@@ -154,7 +154,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _yardstick_lines(figure, run: Run) -> None:
+def _baseline_lines(figure, run: Run) -> None:
     for name in ("unigram", "bigram"):
         loss = lines(run, "val")[name]
         figure.add_hline(

@@ -47,7 +47,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
 
 def autopsy_data(report: dict, title: str) -> dict:
     """The same for one autopsy."""
-    return {"title": title, "about": report["verdict"], "autopsy": _autopsy(report)}
+    return {"title": title, "about": report["diagnosis"], "autopsy": _autopsy(report)}
 
 
 def to_json(data: dict) -> str:
@@ -107,8 +107,8 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
         "layers": run.config["n_layer"],
         "wiring": facts.get("wiring") or _wiring_by_name(run.config),
         "status": run.status,
-        "verdict": run.last("verdict") or "",
-        "alarm": run.last("alarm") or "",
+        "diagnosis": run.last("diagnosis") or "",
+        "early_warning": run.last("early_warning") or "",
         "command": facts["command"],
         "machine": f"{facts['machine']}, {facts['device']}, torch {facts['torch']}",
         "commit": facts["git_commit"] or "unknown",
@@ -116,7 +116,7 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
         "config": run.config,
         "tokens_per_step": tokens_per_step(run),
         "flops_per_token": flops_per_token(run),
-        "yardsticks": {split: lines(run, split) for split in ("train", "val")},
+        "baselines": {split: lines(run, split) for split in ("train", "val")},
         "curves": {
             "train": _curve(run, ("train/loss", "train/loss_se"), limit, notes),
             "val": _curve(run, ("val/loss", "val/loss_se"), limit, notes),

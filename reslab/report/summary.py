@@ -12,12 +12,12 @@ COLUMNS = {
     "layers": "n_layer",
     "params": "trainable parameters",
     "steps": "updates",
-    "train": "loss on the training windows, nats/token",
-    "val": "loss on the validation windows, nats/token",
-    "-unigram": "val minus the unigram line, nats",
-    "-bigram": "val minus the bigram line, nats",
-    "<unigram at": "first evaluated step below the unigram line",
-    "<bigram at": "first evaluated step below the bigram line",
+    "train": "loss on the training sequences, nats/token",
+    "val": "loss on the validation sequences, nats/token",
+    "-unigram": "val minus the unigram baseline, nats",
+    "-bigram": "val minus the bigram baseline, nats",
+    "<unigram at": "first evaluated step below the unigram baseline",
+    "<bigram at": "first evaluated step below the bigram baseline",
     "tok/s": "training tokens per second",
     "status": "finished, diverged or unfinished",
 }
@@ -58,8 +58,8 @@ def labels(runs: list[Run]) -> list[str]:
 
 
 def lines(run: Run, split: str) -> dict[str, float]:
-    """The yardsticks of one split: name -> nats per token."""
-    known = run.facts["yardsticks_nats"]
+    """The baselines of one split: name -> nats per token."""
+    known = run.facts["baselines_nats"]
     return {"uniform": known["uniform"], "unigram": known["unigram"][split], "bigram": known["bigram"][split]}
 
 
@@ -97,12 +97,15 @@ def results(runs: list[Run], command: str) -> str:
         "commit": sorted({str(run.facts["git_commit"]) for run in runs}),
         "machine": "; ".join(dict.fromkeys(machines)),
         "dataset": {"source": first["dataset"]["source"], "source_sha256": first["dataset"]["source_sha256"]},
-        "yardsticks_nats": first["yardsticks_nats"],
+        "baselines_nats": first["baselines_nats"],
         "runs": [],
     }
     for run in runs:
         figures = {key: run.last(key) for key in ("train/loss", "val/loss", "val/loss_se", "tokens_per_s")}
-        figures |= {"layers_that_learn": run.last("probe/layers_that_learn"), "alarm": run.last("alarm")}
+        figures |= {
+            "layers_that_learn": run.last("probe/layers_that_learn"),
+            "early_warning": run.last("early_warning"),
+        }
         settings = {key: run.config[key] for key in different if key in run.config}
         if len(runs) <= 4:
             figures["probed"] = probed(run)

@@ -20,23 +20,23 @@ def machine_bytes() -> int | None:
     return min(found, int(text)) if text.isdecimal() else found
 
 
-def faults(shape, windows: dict[str, int], on_gpu: bool = False) -> list[str]:
+def faults(shape, sequences: dict[str, int], on_gpu: bool = False) -> list[str]:
     """A line when a run can't fit into main memory: its model and its batches, and on a CPU what trains it.
 
     Args:
         shape: a GPTConfig.
-        windows: setting -> windows that are held at once because of it.
+        sequences: setting -> sequences that are held at once because of it.
         on_gpu: gradients and moments are in a GPU's own memory.
     """
     has = machine_bytes()
-    counts = (shape.n_layer, shape.n_embd, shape.block_size, *windows.values())
+    counts = (shape.n_layer, shape.n_embd, shape.block_size, *sequences.values())
     if has is None or min(counts) < 1:
         return []
     each = WEIGHT if on_gpu else ADAM
     model = shape.n_layer * (10 * each * shape.n_embd**2 + LAYER_OBJECTS)
     model += each * (shape.block_size + shape.vocab_size) * shape.n_embd
     parts = {f"n_layer={shape.n_layer}, n_embd={shape.n_embd}, vocab_size={shape.vocab_size}": model}
-    for key, count in windows.items():
+    for key, count in sequences.items():
         parts[f"{key}={count}"] = 16 * count * shape.block_size
     largest = max(parts, key=parts.get)
     if (needed := sum(parts.values())) <= has:
@@ -69,7 +69,7 @@ def advice(error: BaseException, batch_size: int, accumulation: int) -> str:
     if notes := getattr(error, "__notes__", []):
         return notes[0]
     if batch_size == 1:
-        return "lower --block_size, --n_embd or --n_layer (a batch is one window already)"
+        return "lower --block_size, --n_embd or --n_layer (a batch is one sequence already)"
     total = batch_size * accumulation
     smaller = next(size for size in range(batch_size // 2, 0, -1) if total % size == 0)
     words = f"--batch_size={smaller} --gradient_accumulation_steps={total // smaller}"

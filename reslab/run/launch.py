@@ -7,29 +7,29 @@ from pathlib import Path
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 
 
-class ToldElsewhere(ValueError):
+class ReportedByRank0(ValueError):
     """A fault that another rank prints."""
 
 
-def by_torchrun() -> bool:
+def under_torchrun() -> bool:
     """Whether torchrun has started this process."""
     return all(name in os.environ for name in LAUNCHER)
 
 
 def rank() -> int:
     """The number of this process among those that torchrun started; 0 without it."""
-    return int(os.environ["RANK"]) if by_torchrun() else 0
+    return int(os.environ["RANK"]) if under_torchrun() else 0
 
 
 @contextmanager
-def heard_once(speaks: bool):
+def rank0_output(speaks: bool):
     """Inside, several ranks do the same, and one of them is heard.
 
     Args:
         speaks: whether this one is.
 
     Raises:
-        ToldElsewhere: a ValueError on one that is not.
+        ReportedByRank0: a ValueError on one that is not.
     """
     if speaks:
         yield
@@ -38,7 +38,7 @@ def heard_once(speaks: bool):
         try:
             yield
         except ValueError as error:
-            raise ToldElsewhere(str(error)) from None
+            raise ReportedByRank0(str(error)) from None
 
 
 @contextmanager

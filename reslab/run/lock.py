@@ -14,7 +14,7 @@ except ImportError:  # Windows
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, doing: str, wait: bool = False):
+def exclusive_lock(folder: Path, doing: str, wait: bool = False):
     """Hold folder/lock. The system gives it back when the process ends, however it ends.
 
     Args:

@@ -2,15 +2,15 @@
 
 metrics.jsonl has one row per line; `step` counts the updates that the weights have had. Keys:
 
-    train/loss, val/loss            nats per token on the fixed evaluation windows, and their _se
+    train/loss, val/loss            nats per token on the fixed evaluation sequences, and their _se
     val/perplexity, val/bits_per_char, val/bits_per_byte
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
     learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
     sample/prompt, sample/text      what the model makes of the first words of the validation split
-    alarm                           the one line of a stack that will not train
-    status, verdict                 the last row: finished or diverged, and what it means
-    first_bad, window_starts        of a divergence: the first bad layer, and where the batch begins in train
+    early_warning                           the one line of a stack that will not train
+    status, diagnosis                 the last row: finished or diverged, and what it means
+    first_bad, sequence_starts      of a divergence: the first bad layer, and where the batch begins in train
     changed                         settings that a resumed life changed: {key: [before, now]}
 """
 

@@ -71,8 +71,8 @@ class SampleConfig(Options):
 class AutopsyConfig(Options):
     """Look into a trained model: RUN is a run directory."""
 
-    windows: Measuring[Annotated[int, Check(lambda n: n >= 2, "at least 2")]] = 64
-    """Validation windows for lesions and lens; more give smaller standard errors."""
+    sequences: Measuring[Annotated[int, Check(lambda n: n >= 2, "at least 2")]] = 64
+    """Validation sequences for lesions and lens; more give smaller standard errors."""
     tokens: Measuring[Count] = 4
     """Tokens of the sequence that Jacobians and path lengths are taken on, in fp64."""
     draws: Measuring[Count] = 3

@@ -195,14 +195,14 @@ class TrainConfig:
     """Batches per update; the gradient is that of one batch as large as all."""
     eval_interval: Measuring[Count] = 100
     """Updates between evaluations; a checkpoint is saved at each."""
-    eval_windows: Experiment[Count] = 256  # losses on other windows are other numbers
-    """Windows of each split that an evaluation reads, always the same ones."""
+    eval_sequences: Experiment[Count] = 256  # losses on other sequences are other numbers
+    """Sequences of each split that an evaluation reads, always the same ones."""
     log_interval: Measuring[Count] = 10
     """Updates between rows of the batch loss."""
     probes: Measuring[bool] = True
     """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
-    probe_windows: Experiment[Count] = 8
-    """Windows of the fixed batch that the probes read, one at a time."""
+    probe_sequences: Experiment[Count] = 8
+    """Sequences of the fixed batch that the probes read, one at a time."""
     sample_tokens: Measuring[Whole] = 200
     """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
     log: Place[str] = ""
@@ -218,7 +218,7 @@ class TrainConfig:
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
     """How a model is on several GPUs (torchrun): none (a whole one on each, DDP) or fsdp (a part on each)."""
     activation_checkpointing: Machine[bool] = False
-    """Compute activations again on the way back instead of holding them: less memory, a third more time."""
+    """Compute activations again in the backward pass: less memory, a third more time."""
     profile: Place[bool] = False
     """Trace some updates into out_dir/trace.json and print their time by kind of layer."""
 
@@ -228,12 +228,12 @@ class TrainConfig:
         if self.shard == "fsdp" and self.optim.optimizer == "muon":
             found.append("shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd")
         batch = self.batch_size * self.gradient_accumulation_steps
-        windows = {"batch_size * gradient_accumulation_steps": batch}
-        windows |= {key: getattr(self, key) for key in ("eval_windows", "probe_windows")}
+        sequences = {"batch_size * gradient_accumulation_steps": batch}
+        sequences |= {key: getattr(self, key) for key in ("eval_sequences", "probe_sequences")}
         on_gpu = self.device.startswith("cuda") or (
             self.device == "auto" and shutil.which("nvidia-smi") is not None
         )
-        memory = [] if found else capacity.faults(self.model, windows, on_gpu)
+        memory = [] if found else capacity.faults(self.model, sequences, on_gpu)
         return found + memory + tracker_faults(self.log)
 
 

@@ -20,7 +20,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Shape:
-    """A GPT, and the windows that go through it at once on a rank."""
+    """A GPT, and the sequences that go through it at once on a rank."""
 
     n_layer: int
     n_embd: int
@@ -68,7 +68,7 @@ def state_bytes(shape: Shape, ranks: int, shards: bool) -> float:
 
 
 def block_activations(shape: Shape, half: bool) -> int:
-    """What one block holds for its way back: x, N(x), QKV, attention's output, x, N(x) and 4C twice, with
+    """What a block holds for the backward pass: x, N(x), QKV, attention's output, x, N(x) and 4C twice, with
     the norms' means and deviations and a sum per head. In half precision all but the stream is 2 bytes
     wide, and the cast matrices are held too."""
     small = 2 * 2 * WORD + WORD * shape.n_head

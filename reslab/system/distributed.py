@@ -13,54 +13,54 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from reslab.run.launch import LAUNCHER, ToldElsewhere, by_torchrun, silence
+from reslab.run.launch import LAUNCHER, ReportedByRank0, silence, under_torchrun
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistContext:
     """This process among those that train one model."""
 
     rank: int = 0
-    world: int = 1
-    local: int = 0
+    world_size: int = 1
+    local_rank: int = 0
     """Its number on this machine, and that of its GPU."""
     restarts: int = 0
     """How often torchrun has started all ranks again after one had died; once joined, the most that any
     machine has counted."""
-    joined: bool = False
+    initialized: bool = False
     """Whether the ranks are connected; all that follows needs that when there are several."""
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the rank that prints and writes."""
         return self.rank == 0
 
-    def part(self, count: int) -> torch.Tensor:
+    def shard_indices(self, count: int) -> torch.Tensor:
         """Which of `count` things are this rank's; as many on every rank, so numbers from count on pad."""
-        return torch.arange(self.rank, -(-count // self.world) * self.world, self.world)
+        return torch.arange(self.rank, -(-count // self.world_size) * self.world_size, self.world_size)
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all ranks, in its place."""
-        if self.joined:
+        if self.initialized:
             dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of a whole number over all ranks: whether any saw a signal, and which."""
         found = torch.tensor(number)
-        if self.joined:
+        if self.initialized:
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all ranks are here."""
-        self.largest(0)
+        self.all_reduce_max(0)
 
-    def together(self, job):
+    def raise_together(self, job):
         """What job() returns; when it raises ValueError on any rank, all ranks raise one.
 
         Raises:
-            ValueError: on rank 0, with the first rank's message; on the others ToldElsewhere.
+            ValueError: on rank 0, with the first rank's message; on the others ReportedByRank0.
         """
         answer, fault = None, None
         try:
@@ -70,31 +70,31 @@ class Ranks:
         self._raise_first(self._gather(fault))
         return answer
 
-    def by_first(self, job):
+    def broadcast_from_rank0(self, job):
         """What job() returns on rank 0, which alone runs it, on all ranks; its ValueError too."""
-        answer = self.together(lambda: job() if self.first else None)
-        if self.joined:
+        answer = self.raise_together(lambda: job() if self.is_main else None)
+        if self.initialized:
             held = [answer]
             dist.broadcast_object_list(held, src=0)
             answer = held[0]
         return answer
 
-    def machine_by_machine(self, job):
+    def once_per_machine(self, job):
         """What job() returns on each rank, run first by one rank of each machine: it prepares files that
         the others then find."""
-        answer = self.together(lambda: job() if self.local == 0 else None)
-        return self.together(lambda: answer if self.local == 0 else job())
+        answer = self.raise_together(lambda: job() if self.local_rank == 0 else None)
+        return self.raise_together(lambda: answer if self.local_rank == 0 else job())
 
     def command(self) -> list[str]:
         """How this process was started, up to the program's name."""
-        if not self.joined:
+        if not self.initialized:
             return ["python"]
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
-        return ["torchrun", f"--nproc_per_node={here}" if here == self.world else "..."]
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+        return ["torchrun", f"--nproc_per_node={here}" if here == self.world_size else "..."]
 
     def _gather(self, value) -> list:
-        held = [value] * self.world
-        if self.joined:
+        held = [value] * self.world_size
+        if self.initialized:
             dist.all_gather_object(held, value)
         return held
 
@@ -102,21 +102,21 @@ class Ranks:
         for rank, fault in enumerate(faults):
             if fault is not None:
                 where = f"rank {rank}: " if rank else ""
-                raise ValueError(where + fault) if self.first else ToldElsewhere(where + fault)
+                raise ValueError(where + fault) if self.is_main else ReportedByRank0(where + fault)
 
 
-ALONE = Ranks()
+ALONE = DistContext()
 
 
-def launched() -> Ranks:
+def from_torchrun_env() -> DistContext:
     """This process as torchrun started it, not connected yet; rank 0 of 1 without torchrun."""
-    if not by_torchrun():
-        return Ranks()
+    if not under_torchrun():
+        return DistContext()
     rank, world, local = (int(os.environ[name]) for name in LAUNCHER[:3])
-    return Ranks(rank, world, local, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+    return DistContext(rank, world, local, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
 
 
-def own_device(name: str, ranks: Ranks) -> str:
+def local_device(name: str, ranks: DistContext) -> str:
     """The device of this rank: each has a GPU of its own.
 
     Args:
@@ -125,7 +125,7 @@ def own_device(name: str, ranks: Ranks) -> str:
     Raises:
         ValueError: several ranks can't share that device, or there are fewer GPUs than ranks.
     """
-    if ranks.world == 1 or name == "cpu":
+    if ranks.world_size == 1 or name == "cpu":
         return name
     if name != "cuda":
         raise ValueError(f"device={name}: several ranks train on cuda, a GPU each, or on cpu")
@@ -134,11 +134,11 @@ def own_device(name: str, ranks: Ranks) -> str:
         raise ValueError(
             f"device=cuda: {there} GPUs on this machine for {wanted} ranks; use --nproc_per_node={there}"
         )
-    return f"cuda:{ranks.local}"
+    return f"cuda:{ranks.local_rank}"
 
 
 @contextmanager
-def joined(ranks: Ranks, run_device: str):
+def process_group(ranks: DistContext, run_device: str):
     """Connect the ranks: NCCL between GPUs, gloo between CPUs and for what is agreed on. Inside, only the
     first rank's print() is heard.
 
@@ -148,17 +148,17 @@ def joined(ranks: Ranks, run_device: str):
     Raises:
         SystemExit: another rank died; torchrun ends this one too, or starts all again.
     """
-    if not by_torchrun():
+    if not under_torchrun():
         yield ranks
         return
     if run_device.startswith("cuda"):
         torch.cuda.set_device(run_device)
     try:
         backend = "cpu:gloo,cuda:nccl" if run_device.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, store=_store(ranks), rank=ranks.rank, world_size=ranks.world)
-        ranks = replace(ranks, joined=True)
-        with nullcontext() if ranks.first else silence():
-            yield replace(ranks, restarts=ranks.largest(ranks.restarts))
+        dist.init_process_group(backend, store=_store(ranks), rank=ranks.rank, world_size=ranks.world_size)
+        ranks = replace(ranks, initialized=True)
+        with nullcontext() if ranks.is_main else silence():
+            yield replace(ranks, restarts=ranks.all_reduce_max(ranks.restarts))
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
@@ -170,7 +170,7 @@ def joined(ranks: Ranks, run_device: str):
     dist.destroy_process_group()
 
 
-def _store(ranks: Ranks) -> "dist.Store":
+def _store(ranks: DistContext) -> "dist.Store":
     """Where the ranks find each other's addresses.
 
     torchrun keeps one store over all restarts, so a rank can find the address of one that is dead (PyTorch
@@ -183,11 +183,11 @@ def _store(ranks: Ranks) -> "dist.Store":
 def check_launch(shard: str) -> None:
     """Raises ValueError where a model is to be cut and torchrun has not started this process, and where
     torchrun's restarts would mix up the addresses of dead and living ranks."""
-    if shard != "none" and not by_torchrun():
+    if shard != "none" and not under_torchrun():
         raise ValueError(f"shard={shard}: start it with torchrun --nproc_per_node=N train.py ...")
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if (
-        by_torchrun()
+        under_torchrun()
         and _machines() > 1
         and shared
         and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
@@ -202,10 +202,10 @@ def _machines() -> int:
     return int(os.environ.get("GROUP_WORLD_SIZE", 1))
 
 
-def share(batch_size: int, accumulation: int, world: int) -> tuple[int, int]:
-    """How a rank takes its part of an update: (windows at once, times).
+def split_batch(batch_size: int, accumulation: int, world: int) -> tuple[int, int]:
+    """How a rank takes its part of an update: (sequences at once, times).
 
-    All ranks together read batch_size * accumulation windows, as one process does: first the
+    All ranks together read batch_size * accumulation sequences, as one process does: first the
     accumulation is divided among them, then the batch.
 
     Raises:
@@ -220,17 +220,17 @@ def share(batch_size: int, accumulation: int, world: int) -> tuple[int, int]:
     )
 
 
-def replicate(model: torch.nn.Module, ranks: Ranks, run_device: str) -> torch.nn.Module | None:
+def wrap_ddp(model: torch.nn.Module, ranks: DistContext, run_device: str) -> torch.nn.Module | None:
     """The model in DDP's wrapper (Li et al. 2020, arXiv 2006.15704): each rank has the whole of it, and
     gradients are averaged while they are computed. None when there is one rank."""
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return None
-    devices = [ranks.local] if run_device.startswith("cuda") else None
+    devices = [ranks.local_rank] if run_device.startswith("cuda") else None
     accepts = inspect.signature(DistributedDataParallel).parameters  # buffers are constants: no need to send
     still = "forward_sync_buffers" if "forward_sync_buffers" in accepts else "broadcast_buffers"
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{still: False})
 
 
-def accumulating(forward: torch.nn.Module):
+def no_sync(forward: torch.nn.Module):
     """Context of a backward pass that another one follows: gradients are not exchanged yet."""
     return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()

@@ -27,7 +27,7 @@ def per_token(model) -> int:
     """FLOPs of training on one token: 6 N + 12 L C T.
 
     N counts the weights of linear layers and the head, each used in one multiplication and addition on the
-    way forward and two on the way back; the scores of attention and their use are counted whole, without
+    way forward and two in the backward pass; the scores of attention and their use are counted whole, without
     what causality saves (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
     """
     config = model.config

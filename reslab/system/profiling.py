@@ -103,7 +103,7 @@ def by_kind(events, cuda: bool) -> dict[str, list[float]]:
 
 
 def _kind_above(event, kind_of_number: dict) -> tuple[str, int] | None:
-    """The innermost range that an event is in: (kind, 1 on the way back)."""
+    """The innermost range that an event is in: (kind, 1 in the backward pass)."""
     while event is not None:
         if event.name.startswith("kind "):
             return event.name.removeprefix("kind "), 0

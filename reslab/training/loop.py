@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from model import check_wirings
-from reslab.data.baselines import verdict
+from reslab.data.baselines import diagnosis
 from reslab.data.dataset import TokenDataset, find_folder, open_dataset
 from reslab.instruments import probes
 from reslab.report import trackers
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.fields import with_role
-from reslab.run.lock import only_one
+from reslab.run.lock import exclusive_lock
 from reslab.run.log import NoLog, RunLog, changes, claim, read_run, write_config
 from reslab.run.settings import TrainConfig
 from reslab.system import device, distributed
@@ -42,35 +42,37 @@ def train(config: TrainConfig) -> int:
         MachineError: the disk or the memory is full.
     """
     config = init_from.settle_run(config)
-    folder, ranks = Path(config.out_dir), distributed.launched()
+    folder, ranks = Path(config.out_dir), distributed.from_torchrun_env()
 
     def may_use(config):
         claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
 
-    with launch.heard_once(ranks.local == 0):  # machines may differ
+    with launch.rank0_output(ranks.local_rank == 0):  # machines may differ
         run_device, *_ = configure.collect(
-            lambda: distributed.own_device(device.pick_device(config.device), ranks),
-            lambda: distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world),
+            lambda: distributed.local_device(device.pick_device(config.device), ranks),
+            lambda: distributed.split_batch(
+                config.batch_size, config.gradient_accumulation_steps, ranks.world_size
+            ),
             lambda: distributed.check_launch(config.shard),
-            lambda: None if distributed.by_torchrun() else may_use(config),
+            lambda: None if distributed.under_torchrun() else may_use(config),
             lambda: find_folder(config.dataset),
             lambda: check_wirings(config.model),
         )
     device.prepare_torch(run_device)
-    with distributed.joined(ranks, run_device) as ranks, ExitStack() as held:
-        dataset = ranks.machine_by_machine(
+    with distributed.process_group(ranks, run_device) as ranks, ExitStack() as held:
+        dataset = ranks.once_per_machine(
             lambda: open_dataset(config.dataset, config.model.block_size, config.seed)
         )
 
-        if ranks.restarts and ranks.by_first((folder / "config.json").exists):
+        if ranks.restarts and ranks.broadcast_from_rank0((folder / "config.json").exists):
             config = replace(config, resume=True, overwrite=False)
 
         def take() -> int | None:
-            held.enter_context(only_one(folder, "training here"))
+            held.enter_context(exclusive_lock(folder, "training here"))
             may_use(config)  # as it is now that nobody else can change it
             return exit_code(folder, config.optim.max_iters, ranks.restarts) if config.resume else None
 
-        code = ranks.by_first(take)
+        code = ranks.broadcast_from_rank0(take)
         try:
             return live(config, dataset, run_device, ranks) if code is None else code
         except (RuntimeError, MemoryError) as error:
@@ -82,15 +84,15 @@ def train(config: TrainConfig) -> int:
             ) from None
 
 
-def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: distributed.Ranks) -> int:
+def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: distributed.DistContext) -> int:
     """One life of a run, from its start or its checkpoint to its end or a stop; returns the exit code."""
     folder, settings = Path(config.out_dir), configure.flat(config)
     last = folder / "checkpoint" / "last"
-    found = ranks.by_first(lambda: checkpoint.find(last)) if config.resume else None
-    state = ranks.together(lambda: make_state(config, dataset.vocab_size, run_device, ranks))
-    saved = ranks.together(lambda: begin(state, config, dataset, found))
+    found = ranks.broadcast_from_rank0(lambda: checkpoint.find(last)) if config.resume else None
+    state = ranks.raise_together(lambda: make_state(config, dataset.vocab_size, run_device, ranks))
+    saved = ranks.raise_together(lambda: begin(state, config, dataset, found))
     log = NoLog()
-    if ranks.first:
+    if ranks.is_main:
         if found:
             checkpoint.settle(last, found)
         if config.overwrite:
@@ -103,12 +105,12 @@ def live(config: TrainConfig, dataset: TokenDataset, run_device: str, ranks: dis
     if changed:
         log.write({"step": state.step, "changed": changed})
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    mfu = meter(state.model, run_device, ranks.world)
-    shown = Progress(config.optim.max_iters, state.step, tokens, mfu, ranks.first)
+    mfu = meter(state.model, run_device, ranks.world_size)
+    shown = Progress(config.optim.max_iters, state.step, tokens, mfu, ranks.is_main)
     with Stop() as stop, shown as progress:
         code = loop(state, config, dataset, log, progress, stop)
     log.close()
-    if ranks.first:
+    if ranks.is_main:
         say(code, folder, state.step, resume_command(sys.argv, config.overwrite, ranks.command()))
     return code
 
@@ -150,16 +152,16 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
     """Look, then update, until the last step, a stop or a divergence; returns the exit code."""
     clock = time.perf_counter() - state.elapsed_s
     step = train_step
-    if config.profile and state.ranks.first:
+    if config.profile and state.ranks.is_main:
         step = traced(train_step, state.model, Path(config.out_dir), progress.say)
     while True:
         if not look(state, config, dataset, log, progress, clock):
             return diverged(state, config, dataset, log, {})
         if state.step >= config.optim.max_iters:
-            if state.ranks.first:
+            if state.ranks.is_main:
                 run = read_run(Path(config.out_dir))
-                said = verdict(run.last("train/loss"), run.last("val/loss"), run.facts["yardsticks_nats"])
-                log.write({"step": state.step, "status": "finished", "verdict": said})
+                said = diagnosis(run.last("train/loss"), run.last("val/loss"), run.facts["baselines_nats"])
+                log.write({"step": state.step, "status": "finished", "diagnosis": said})
             return 0
         watches, watched = state.probed_step == state.step, None
         if watches:
@@ -179,6 +181,6 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
             metrics |= progress.speed() | {"elapsed_s": state.elapsed_s}
             log.write({"step": state.step} | metrics)
         state.step += 1
-        if asked := state.ranks.largest(stop.asked):
+        if asked := state.ranks.all_reduce_max(stop.asked):
             save(state, Path(config.out_dir), configure.flat(config), dataset, log, best=False)
             return 128 + asked

@@ -20,7 +20,7 @@ def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
     if run.status == "unfinished":
         return None
     if run.last("step") >= max_iters:
-        print(f"{folder}: {run.status} already. {run.last('verdict')}")
+        print(f"{folder}: {run.status} already. {run.last('diagnosis')}")
         return 0
     return 3 if restarts and run.status == "diverged" else None  # it would diverge again
 
@@ -33,7 +33,7 @@ def diverged(state, config, dataset, log, seen: dict) -> int:
     """
     parts = config.gradient_accumulation_steps
     with state.whole() as model:
-        if state.ranks.first:
+        if state.ranks.is_main:
             torch.manual_seed(device.step_seed(config.seed, state.step))
             found = trace(model, dataset, state.step, parts, config.batch_size)
             log.write({"step": state.step} | seen | found)
@@ -41,7 +41,7 @@ def diverged(state, config, dataset, log, seen: dict) -> int:
 
 
 def say(code: int, folder: Path, step: int, again: str) -> None:
-    """Print the verdict of a run, or how to go on with it.
+    """Print the diagnosis of a run, or how to go on with it.
 
     Args:
         again: the command that resumes it.
@@ -49,7 +49,7 @@ def say(code: int, folder: Path, step: int, again: str) -> None:
     if code > 128:
         print(f"stopped after step {step}, saved; go on with: {again}")
     else:
-        print(f"{folder}: {read_run(folder).last('verdict')}")
+        print(f"{folder}: {read_run(folder).last('diagnosis')}")
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
         step = checkpoint.load_state(good)["step"]
         print(f"step {step} is saved; try from there with: {again} --learning_rate=...")

@@ -27,7 +27,7 @@ def write(model, dataset: TokenDataset, tokens: int, seed: int) -> dict:
         the keys of a row: sample/prompt and sample/text.
     """
     place = next(model.parameters()).device
-    prompt, _ = dataset.windows("val", dataset.eval_starts("val", 1))
+    prompt, _ = dataset.sequences("val", dataset.eval_starts("val", 1))
     prompt = prompt[:, :PROMPT].to(place)  # (1, T)
     length = min(tokens, max(LEAST, TOKENS_LAYERS // model.config.n_layer))
     draws = torch.Generator(place).manual_seed(seed)

@@ -12,11 +12,11 @@ from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
 from reslab.run.fields import flat
 from reslab.run.log import RunLog
-from reslab.system.distributed import ALONE, Ranks
+from reslab.system.distributed import ALONE, DistContext
 from reslab.training.growth import start_from
 
 # What of a TrainState goes into state.json as it is.
-SAVED = ("step", "evaluated_step", "probed_step", "alarmed", "elapsed_s")
+SAVED = ("step", "evaluated_step", "probed_step", "warned", "elapsed_s")
 
 
 @dataclass
@@ -28,7 +28,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     dtype: str = "float32"
     """Precision of the matrix products."""
-    ranks: Ranks = ALONE
+    ranks: DistContext = ALONE
     """This process among those that train the model."""
     replica: torch.nn.Module | None = None
     """The model in DDP's wrapper, where there are several ranks; it shares the model's weights."""
@@ -45,7 +45,7 @@ class TrainState:
     """Seconds of all lives of the run."""
     probed_step: int = -1
     """The step that was last probed."""
-    alarmed: bool = False
+    warned: bool = False
     """Whether the run has said that its stack will not train."""
 
     @contextmanager
@@ -85,10 +85,10 @@ def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) 
         "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
         "dtype": state.dtype,
         "threads": torch.get_num_threads(),
-        "ranks": state.ranks.world,
+        "ranks": state.ranks.world_size,
         "parameters": state.model.count_parameters(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
-        "yardsticks_nats": dataset.yardsticks(config.eval_windows),
+        "baselines_nats": dataset.baselines(config.eval_sequences),
         "wiring": {
             kind: wiring(getattr(state.model.blocks[0], f"{kind}_residual")) for kind in ("attn", "mlp")
         },
@@ -105,7 +105,7 @@ def save(
     """
     last = folder / "checkpoint" / "last"
     with state.whole() as model:
-        if not state.ranks.first:
+        if not state.ranks.is_main:
             if state.sharded:
                 with checkpoint.saving(last):
                     write_shards(state, checkpoint.unfinished(last))
@@ -139,7 +139,7 @@ def write_shards(state: TrainState, folder: Path) -> None:
     """Add shards/ to a checkpoint that is being written; all ranks come here together."""
     from reslab.system import fsdp
 
-    state.ranks.wait()  # until the first has made the folder
+    state.ranks.barrier()  # until the first has made the folder
     fsdp.write(folder / "shards", state.model, state.optimizer)
 
 
@@ -174,7 +174,7 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
     with checkpoint.reading(folder):
         newest = dataset.meta
         check_data(folder, saved, dataset)
-        if dataset.meta is not newest and state.ranks.first:
+        if dataset.meta is not newest and state.ranks.is_main:
             tokens = dataset.meta["splits"]["train"]["tokens"]
             print(f"{dataset.folder} has grown; this run goes on with the {tokens:,} training tokens it had")
         loaded = checkpoint.load_optimizer(folder)

@@ -29,23 +29,27 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     lr = learning_rate(config.optim, state.step)
     set_learning_rate(state.optimizer, config.optim, lr)
     ranks, forward = state.ranks, state.replica or state.model
-    size, times = distributed.share(config.batch_size, config.gradient_accumulation_steps, ranks.world)
-    windows = config.batch_size * config.gradient_accumulation_steps
+    size, times = distributed.split_batch(
+        config.batch_size, config.gradient_accumulation_steps, ranks.world_size
+    )
+    sequences = config.batch_size * config.gradient_accumulation_steps
     mine = slice(ranks.rank * size * times, (ranks.rank + 1) * size * times)
-    batch = torch.stack(dataset.batch("train", state.step, windows, mine)).to(run_device)  # one copy for all
+    batch = torch.stack(dataset.batch("train", state.step, sequences, mine)).to(
+        run_device
+    )  # one copy for all
     state.model.train()
     while True:
         torch.manual_seed(device.step_seed(config.seed, state.step, ranks.rank))
         losses = []
         for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
-            with distributed.accumulating(forward) if number < times else nullcontext():
+            with distributed.no_sync(forward) if number < times else nullcontext():
                 with device.autocast(str(run_device), state.dtype):
                     loss = (
                         forward(x, y)[1] / times
                     )  # no name keeps the logits until the next batch has its own
                 state.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        total = ranks.sum(torch.stack(losses).sum()) / ranks.world
+        total = ranks.all_reduce_sum(torch.stack(losses).sum()) / ranks.world_size
         state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
         norm = norm.full_tensor() if state.sharded else norm
@@ -66,21 +70,21 @@ def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Ru
     """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
     state.probed_step = state.step
     with state.whole() as model:
-        if not state.ranks.first:
+        if not state.ranks.is_main:
             return
         run_device = next(model.parameters()).device
-        x, y = dataset.windows("train", dataset.eval_starts("train", config.probe_windows))
+        x, y = dataset.sequences("train", dataset.eval_starts("train", config.probe_sequences))
         with capacity.remedy(probes.TOO_LARGE):
             row = probes.look(model, x.to(run_device), y.to(run_device))
     log.write({"step": state.step} | row)
-    if not state.alarmed and 0 < state.step <= 50 and (line := probes.alarm(row)):
+    if not state.warned and 0 < state.step <= 50 and (line := probes.early_warning(row)):
         progress.say(f"step {state.step}: {line}")
-        log.write({"step": state.step, "alarm": line})
-        state.alarmed = True
+        log.write({"step": state.step, "early_warning": line})
+        state.warned = True
 
 
 def make_state(
-    config: TrainConfig, vocab_size: int, run_device: str, ranks: distributed.Ranks = distributed.ALONE
+    config: TrainConfig, vocab_size: int, run_device: str, ranks: distributed.DistContext = distributed.ALONE
 ) -> TrainState:
     """A fresh model and optimizer, at step 0."""
     shape = config.model
@@ -92,7 +96,7 @@ def make_state(
     if dtype == "float64":
         model = model.double()
     sharded = config.shard == "fsdp"
-    copy = deepcopy(model).eval() if sharded and ranks.first else None
+    copy = deepcopy(model).eval() if sharded and ranks.is_main else None
     model = model if sharded else model.to(run_device)
     device.compile_model(model, config.compile, run_device)
     if sharded:
@@ -100,6 +104,6 @@ def make_state(
 
         fsdp.split(model, run_device)
     scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
-    replica = None if sharded else distributed.replicate(model, ranks, run_device)
+    replica = None if sharded else distributed.wrap_ddp(model, ranks, run_device)
     optimizer = make_optimizer(model, config.optim)
     return TrainState(model, optimizer, scaler, dtype, ranks, replica, sharded, copy)

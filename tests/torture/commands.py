@@ -48,7 +48,7 @@ OUT_OF_RANGE = {
     "batch_size": ["0", "-2", "1000000000"],
     "gradient_accumulation_steps": ["0"],
     "eval_interval": ["0"],
-    "eval_windows": ["0", "1000000000"],
+    "eval_sequences": ["0", "1000000000"],
     "log_interval": ["-5"],
     "seed": ["-1", str(2**70)],
     "device": ["gpu", "cuda:x", "", "cpu:"],
@@ -66,7 +66,7 @@ BAD_SAMPLE = {
     "device": ["gpu"],
     "prompt": [""],
 }
-BAD_AUTOPSY = {"windows": ["1", "-1"], "tokens": ["0"], "draws": ["0"]}
+BAD_AUTOPSY = {"sequences": ["1", "-1"], "tokens": ["0"], "draws": ["0"]}
 CONTRADICTIONS = [
     (["--n_embd=30", "--n_head=7"], "n_head"),
     (["--warmup_iters=50", "--max_iters=20"], "warmup_iters"),

@@ -21,7 +21,7 @@ from reslab.run.log import read_run
 from reslab.training import loop as door
 
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}
-SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_windows=8 --device=cpu --warmup_iters=2"
+SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_sequences=8 --device=cpu --warmup_iters=2"
 # Everything that draws random numbers or keeps state between updates is on.
 FULL = f"{SHAPE} --batch_size=4 --gradient_accumulation_steps=2 --dropout=0.1 --log_interval=1"
 
@@ -212,7 +212,7 @@ def _starver(filler: Path | None, room: int):
 
 def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
     """One process, many updates, evaluations and saves: what grows?"""
-    shape = "--n_layer=1 --n_head=1 --n_embd=8 --block_size=8 --batch_size=1 --eval_windows=2 --device=cpu"
+    shape = "--n_layer=1 --n_head=1 --n_embd=8 --block_size=8 --batch_size=1 --eval_sequences=2 --device=cpu"
     words = [*shape.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--warmup_iters=0"]
     words += [f"--eval_interval={steps // evals}", "--log_interval=1000", f"--out_dir={folder}/soak"]
     samples = folder / "samples.jsonl"

@@ -1,4 +1,4 @@
-// The curves: train and validation loss against updates, tokens, seconds and FLOPs, between the yardsticks.
+// The curves: train and validation loss against updates, tokens, seconds and FLOPs, between the baselines.
 
 const AXES = {
   step: ["updates", (_, curve, k) => curve.step[k]],
@@ -212,7 +212,7 @@ function drawCurves() {
   });
 }
 
-// Axes, title and yardsticks of one panel.
+// Axes, title and baselines of one panel.
 function panelLayout(layout, split, number, count, stacked, run) {
   const view = curvesView;
   const tail = number === 1 ? "" : String(number);
@@ -244,7 +244,7 @@ function panelLayout(layout, split, number, count, stacked, run) {
     text: `<b>${PANELS[split]}</b>`,
   });
   if (!run) return;
-  for (const [name, loss] of Object.entries(run.yardsticks[split])) {
+  for (const [name, loss] of Object.entries(run.baselines[split])) {
     const line = { color: css("--soft"), width: 1, dash: "dot" };
     layout.shapes.push({
       type: "line",

@@ -1,7 +1,7 @@
 // The start of the page: theme, the choice of runs, its sections, and following runs that still train.
 
 const POLL_MS = 2000;
-const TOLD_RUNS = 4; // so few that each verdict has room at the top of the page
+const TOLD_RUNS = 4; // so few that each diagnosis has room at the top of the page
 const live = "live" in document.body.dataset;
 
 function drawAll() {
@@ -93,7 +93,7 @@ const chooser = {
     chooser.boxes.forEach((box, k) => {
       box.input.checked = !page.off.has(runs[k].folder);
       chooser.said[k].textContent =
-        runs.length > TOLD_RUNS ? "" : runs[k].verdict || runs[k].alarm || runs[k].status;
+        runs.length > TOLD_RUNS ? "" : runs[k].diagnosis || runs[k].early_warning || runs[k].status;
     });
   },
 };

@@ -137,19 +137,19 @@ function drawRecord() {
   recordView.root.append(el("h3", {}, "What differs between these runs"), differencesTable());
 }
 
-// One run in words: verdict, alarm, what is missing, where it comes from.
+// One run in words: diagnosis, early_warning, what is missing, where it comes from.
 function recordOf(run) {
-  const said = run.verdict || (run.status === "unfinished" ? "no verdict: unfinished" : "no verdict");
+  const said = run.diagnosis || (run.status === "unfinished" ? "no diagnosis: unfinished" : "no diagnosis");
   const facts = [run.machine, `commit ${run.commit}`, `started ${run.started}`].join(" · ");
   const parts = [
     el(
       "p",
-      { class: "verdict", style: `--colour: ${lineOf(run).color}` },
+      { class: "diagnosis", style: `--colour: ${lineOf(run).color}` },
       el("b", {}, `${run.label}: `),
       said,
     ),
   ];
-  if (run.alarm) parts.push(el("p", { class: "alarm" }, `It said early: ${run.alarm}`));
+  if (run.early_warning) parts.push(el("p", { class: "early_warning" }, `It said early: ${run.early_warning}`));
   if (run.notes.length)
     parts.push(el("ul", { class: "notes soft" }, ...run.notes.map((note) => el("li", {}, note))));
   parts.push(

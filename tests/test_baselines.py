@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reslab.data import baselines
-from reslab.data.baselines import Yardsticks, verdict, yardsticks
+from reslab.data.baselines import Baselines, diagnosis, split_baselines
 
 V = 12
 
@@ -43,7 +43,7 @@ def draws(count: int, seed: int) -> np.ndarray:
 def test_both_splits_are_read_by_counts_of_the_training_split(kind):
     train, val = draws(500, 0), draws(90, 1)
     val[3] = train[-1]  # which none follows in train
-    found = yardsticks(train, val, V)
+    found = split_baselines(train, val, V)
     assert found["uniform"] == math.log(V)
     for split, ids in (("train", train), ("val", val)):
         expected = by_loop(train.tolist(), ids.tolist())
@@ -54,17 +54,17 @@ def test_both_splits_are_read_by_counts_of_the_training_split(kind):
 def test_of_a_long_split_the_first_tokens_are_counted(monkeypatch):
     monkeypatch.setattr(baselines, "FIT_TOKENS", 40)
     train = draws(200, 0)
-    found = Yardsticks(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
+    found = Baselines(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
     expected = by_loop(train[:40].tolist(), draws(90, 1).tolist())
     assert (found["unigram"]["val"], found["bigram"]["val"]) == pytest.approx(expected)
 
 
 LINES = {"uniform": 4.0, "unigram": {"train": 2.0, "val": 3.0}, "bigram": {"train": 1.0, "val": 2.5}}
 WORSE, NOT_YET = "worse than guessing evenly", "not even the token frequencies are learned yet"
-ON_IT = "the unigram line; this stack learned token frequencies and nothing more"
+ON_IT = "the unigram baseline; this stack learned token frequencies and nothing more"
 STUCK = ON_IT + "; the training loss {:.3f} is stuck there too, so it is not overfitting"
 BETWEEN = "between unigram and bigram; it uses some context, less than the one token before"
-BELOW = "{:.3f} nats below the bigram line; it uses more than one token of context"
+BELOW = "{:.3f} nats below the bigram baseline; it uses more than one token"
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ BELOW = "{:.3f} nats below the bigram line; it uses more than one token of conte
 )
 def test_a_run_is_read_by_the_lines_of_validation_but_its_training_loss_by_its_own(train, val, said):
     where = f"val {val:.3f} (bigram 2.500, unigram 3.000, uniform 4.000)"
-    assert verdict(train, val, LINES) == f"{where}: {said}"
+    assert diagnosis(train, val, LINES) == f"{where}: {said}"
