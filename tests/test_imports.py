@@ -1,63 +1,143 @@
-"""The parts never import the assembly: read from the imports themselves."""
+"""The architecture, read from the files: the order of the packages, no circle, the limits, and the README's tree."""
 
 import ast
 import graphlib
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOORS = {path.stem for path in ROOT.glob("*.py")} - {"model"}
-PARTS = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-    for path in (ROOT / "reslab").rglob("*.py")
-    if path.stem != "__init__"
-}
-PARTS["model"] = ROOT / "model.py"
+# A package imports only from its own and from those on lines above it; on one line, not from each other.
+ORDER = (
+    {"reslab.nn", "reslab.run"},
+    {"reslab.residual"},
+    {"model"},
+    {"reslab.data", "reslab.system", "reslab.report"},
+    {"reslab.instruments"},
+    {"reslab.training"},
+    DOORS,
+)
+NEEDS_TORCH = {"reslab.report.trackers"}  # of the report; its other modules start without torch
+FILE_LINES, FUNCTION_LINES = 300, 40
+# "path" or "path:function" -> why it may be longer
+LONG = {"reslab/residual.py": "one class per wiring, side by side"}
 
 
-def imports(path: Path) -> set[str]:
-    """Modules that a file imports, anywhere in it; of `from reslab import x`, reslab.x."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            inside = {f"{node.module}.{alias.name}" for alias in node.names} & set(PARTS)
-            found |= inside or {node.module}
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of the doors, the model and everything in reslab."""
+    found = {path.stem: path for path in ROOT.glob("*.py")}
+    for path in (ROOT / "reslab").rglob("*.py"):
+        found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
     return found
 
 
-def reach(part: str) -> set[str]:
-    """Everything that importing a part brings in, seen through our own modules."""
-    found, open_ = set(), [part]
+MODULES = modules()
+
+
+def imports(path: Path, top_level: bool = False) -> set[str]:
+    """Modules that a file imports, anywhere in it or at its top level only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & set(MODULES) or {node.module}
+    return found
+
+
+def place(module: str) -> tuple[int, str]:
+    """The line of ORDER that a module stands on, and its name there."""
+    for line, names in enumerate(ORDER):
+        for name in names:
+            if module == name or module.startswith(f"{name}."):
+                return line, name
+    raise AssertionError(f"{module}: in no line of ORDER")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "reslab"])
+def test_a_package_imports_only_from_those_before_it(module):
+    line, own = place(module)
+    for other in imports(MODULES[module]) & set(MODULES) - {"reslab"}:
+        before, theirs = place(other)
+        assert theirs == own != "" or before < line, f"{module} imports {other}"
+        assert not (own == theirs and own in DOORS), f"{module} imports the door {other}"
+
+
+def test_there_is_no_circle():
+    graph = {name: imports(path) & set(MODULES) for name, path in MODULES.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def reach(module: str) -> set[str]:
+    """Everything that importing a module brings in, seen through our own modules."""
+    found, open_ = set(), [module]
     while open_:
-        for name in imports(PARTS[open_.pop()]) - found:
+        for name in imports(MODULES[open_.pop()], top_level=True) - found:
             found.add(name)
-            if name in PARTS:
+            if name in MODULES:
                 open_.append(name)
     return found
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_no_part_imports_a_door(part):
-    assert not {name.split(".")[0] for name in imports(PARTS[part])} & DOORS
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if m.startswith(("reslab.report", "reslab.run.settings"))]
+)
+def test_reports_and_settings_need_no_torch(module):
+    if module not in NEEDS_TORCH:
+        assert "torch" not in {name.split(".")[0] for name in reach(module)}
 
 
-TORCHLESS = ["reslab.report.figures", "reslab.report.html", "reslab.report.summary", "reslab.run.log"]
-TORCHLESS += [part for part in PARTS if part.startswith("reslab.run.")]
+def sources() -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True)
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("part", TORCHLESS)
-def test_settings_and_pictures_need_no_torch(part):
-    assert "torch" not in {name.split(".")[0] for name in reach(part)}
+@pytest.mark.parametrize("name", sources())
+def test_files_and_functions_stay_short(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= FILE_LINES or name in LONG, f"{name}: {len(text.splitlines())} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            key = f"{name}:{node.name}"
+            assert length <= FUNCTION_LINES or key in LONG, f"{key}: {length} lines"
 
 
-def test_there_is_no_circle():
-    graph = {part: imports(path) & set(PARTS) for part, path in PARTS.items()}
-    graphlib.TopologicalSorter(graph).prepare()
+def test_nothing_is_listed_as_long_that_is_short():
+    for key in LONG:
+        name, _, function = key.partition(":")
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        lengths = [
+            node.end_lineno - node.lineno + 1
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        ]
+        longest = max(lengths) if function else len((ROOT / name).read_text(encoding="utf-8").splitlines())
+        assert longest > (FUNCTION_LINES if function else FILE_LINES), key
+
+
+def test_the_tree_of_the_readme_is_the_real_one():
+    """Every module of reslab stands in it once, and nothing else does."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = re.search(r"<!-- tree -->\n```\n(.*?)```", readme, re.DOTALL).group(1)
+    shown, package = set(), ""
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        word = line.split()[0] if line.strip() else ""
+        if word.endswith("/"):
+            package = word if indent == 0 else "reslab/" + word
+            continue
+        if word.endswith(".py"):
+            shown.add(("" if indent == 0 else package if indent > 2 else "reslab/") + word)
+    real = {name for name in sources() if name.startswith("reslab/") or "/" not in name}
+    assert shown == {name for name in real if not name.endswith("__init__.py")}
 
 
 def test_nothing_is_pickled():
-    for path in [*ROOT.glob("*.py"), *(ROOT / "reslab").rglob("*.py"), *(ROOT / "data").rglob("*.py")]:
+    for path in [*MODULES.values(), *(ROOT / "data").rglob("*.py")]:
         assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & imports(path), path
