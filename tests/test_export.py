@@ -193,6 +193,12 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
     assert model.config.bos_token_id is model.generation_config.eos_token_id is None
 
 
+def test_gpt2s_words_begin_and_end_with_its_own_token():
+    named = BPETokenizer("gpt2", BPE.pattern, {bytes([byte]): byte for byte in range(256)})
+    made = export.make_tokenizer(named, GPT(tiny_config()))
+    assert made.eos_token == made.bos_token == "<|endoftext|>"
+
+
 def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
     """Against the run itself: other weights by a little, and a tokenizer with two ids exchanged."""
     ours, real = GPT(tiny_config(vocab_size=256)).eval(), pretrained.to_transformers
