@@ -112,8 +112,9 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
     model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
     export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
-    assert theirs.decode(theirs(TEXT).input_ids) == TEXT
+    for text in (TEXT, "\n\n\r\n\n  \t\t"):
+        assert theirs(text).input_ids == tokenizer.encode(text).tolist()
+        assert theirs.decode(theirs(text).input_ids) == text
     if kind == "char":
         with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
             theirs("Ω")
@@ -179,6 +180,7 @@ def test_merges_are_the_pairs_that_were_learned():
     letters = {bytes([byte]): byte for byte in range(256)}
     learned = [(b"a", b"b"), (b"ab", b"c"), (b"b", b"c"), (b"ab", b"bc"), (b"abc", b"abbc")]
     ranks = letters | {a + b: 256 + k for k, (a, b) in enumerate(learned)}
+    ranks[b"xyz"] = len(ranks)  # that no pair makes, so none is written
     assert merges_of(dict(reversed(ranks.items()))) == learned
 
 
