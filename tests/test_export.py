@@ -113,8 +113,9 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
     model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
     export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(TEXT).input_ids == tokenizer.encode(TEXT).tolist()
-    assert theirs.decode(theirs(TEXT).input_ids) == TEXT
+    for text in (TEXT, "\n\n\r\n\n  \t\t"):
+        assert theirs(text).input_ids == tokenizer.encode(text).tolist()
+        assert theirs.decode(theirs(text).input_ids) == text
     if kind == "char":
         with pytest.raises(Exception, match="UNK"):  # unknown here is unknown there
             theirs("Ω")
@@ -180,6 +181,7 @@ def test_merges_are_the_pairs_that_were_learned():
     letters = {bytes([byte]): byte for byte in range(256)}
     learned = [(b"a", b"b"), (b"ab", b"c"), (b"b", b"c"), (b"ab", b"bc"), (b"abc", b"abbc")]
     ranks = letters | {a + b: 256 + k for k, (a, b) in enumerate(learned)}
+    ranks[b"xyz"] = len(ranks)  # that no pair makes, so none is written
     assert merges_of(dict(reversed(ranks.items()))) == learned
 
 
@@ -192,6 +194,12 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
     assert tokenizer.decode(tokenizer("a , b .").input_ids) == "a , b ."
     assert model.config.eos_token_id is model.generation_config.bos_token_id is None
     assert model.config.bos_token_id is model.generation_config.eos_token_id is None
+
+
+def test_gpt2s_words_begin_and_end_with_its_own_token():
+    named = BPETokenizer("gpt2", BPE.pattern, {bytes([byte]): byte for byte in range(256)})
+    made = export.make_tokenizer(named, GPT(tiny_config()))
+    assert made.eos_token == made.bos_token == "<|endoftext|>"
 
 
 def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
