@@ -41,7 +41,9 @@ def test_exactly_the_shards_under_a_sequence_are_checked(lengths, length, data):
 def test_a_slice_of_a_stream_is_that_of_its_shards_end_to_end(lengths, start, stop):
     whole = np.arange(sum(lengths))
     stream = TokenStream(np.split(whole, np.cumsum(lengths)[:-1]))
-    assert len(stream) == len(whole) and stream[start:stop].tolist() == whole[start:stop].tolist()
+    found, owners = stream[start:stop], np.repeat(np.arange(len(lengths)), lengths)[start:stop]
+    assert len(stream) == len(whole) and found.tolist() == whole[start:stop].tolist()
+    assert len(set(owners)) != 1 or np.shares_memory(found, whole)  # nothing is copied within a shard
 
 
 @settings(max_examples=15, deadline=None)
