@@ -14,7 +14,7 @@ from runs_by_hand import write_run
 
 from reslab.run.config import MachineError
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import RunLog, changes, claim, read_run, write_atomically, write_config
+from reslab.run.log import RunLog, changes, check_run_dir, read_run, write_atomically, write_config
 from reslab.training import outcome
 
 ROWS = [{"step": k, "val/loss": 5.0 - k, "status": "on its way"} for k in range(4)]
@@ -142,7 +142,7 @@ def test_a_folder_is_used_only_when_nothing_in_it_would_be_lost(tmp_path):
 
     def told(resume, overwrite, place=folder, **config):
         try:
-            claim(place, saved | config, resume, overwrite, {"learning_rate"})
+            check_run_dir(place, saved | config, resume, overwrite, {"learning_rate"})
         except ValueError as error:
             return str(error)
         return None
