@@ -88,7 +88,7 @@ def report(config, dist, run_device: str, rate: float) -> None:
     logits = budget.logit_bytes(shape)
     parts = {"state": state, "activations": activations, "logits": logits}
     sizes = " + ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts.items())
-    print(f"{shape.parameters / 1e6:,.1f}M parameters, {dist.world_size} dist, {run_device}, {config.shard}")
+    print(f"{shape.parameters / 1e6:,.1f}M parameters, {dist.world_size} ranks, {run_device}, {config.shard}")
     print(f"worked out: {sizes} = {sum(parts.values()) / 1e6:,.0f} MB")
     print(f"measured: {rate:,.0f} tokens/s of all ranks", flush=True)
 

@@ -193,7 +193,7 @@ def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, c
     stopped = "stopped after step 12, saved; go on with: AGAIN\n"
     diverged = diagnosis + "step 7 is saved; try from there with: AGAIN --learning_rate=...\n"
     for code, said in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
-        outcome.say(code, folder, 12, "AGAIN")
+        outcome.print_summary(code, folder, 12, "AGAIN")
         assert capsys.readouterr().out == said
 
 
