@@ -1,5 +1,6 @@
 """What memory is held: by the probes, by an update that is watched; when a run is refused, and what helps."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
@@ -15,7 +16,7 @@ from reslab.instruments import probes
 from reslab.instruments.snapshot import snapshot
 from reslab.run import capacity
 from reslab.run.config import MachineError
-from reslab.run.settings import GPTConfig
+from reslab.run.settings import GPTConfig, TrainConfig
 from reslab.training import measure
 from reslab.training.loop import train
 
@@ -126,7 +127,7 @@ def test_a_gpu_needs_main_memory_for_the_weights_alone(monkeypatch):
     assert capacity.faults(xl, {"batch_size": 8}, on_gpu=True) == []
     assert "needs at least" in capacity.faults(xl, {"batch_size": 8})[0]
     assert capacity.faults(replace(xl, n_layer=480), {"batch_size": 8}, on_gpu=True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     for name, refused in {"auto": False, "cuda": False, "cpu": True}.items():
         assert bool(TrainConfig(model=xl, device=name).faults()) == refused
 
