@@ -21,7 +21,8 @@ from reslab.run.configfile import read_config_file
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
 from reslab.system import device
-from reslab.training.step import make_state, train_step
+from reslab.system.parallel import Single
+from reslab.training.step import make_state, next_batch, train_step
 
 
 def seconds(function, turns: int = 3) -> float:
@@ -74,13 +75,13 @@ def small_run(**settings):
     run_device = device.pick_device("auto")
     device.prepare_torch(run_device)
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
-    return make_state(config, dataset.vocab_size, run_device), config, dataset
+    return make_state(config, dataset.vocab_size, Single(run_device)), config, dataset
 
 
 def save(quick: bool) -> dict:
     """Seconds to save a checkpoint of the 6-layer model after an update, optimizer included."""
     state, config, dataset = small_run(n_layer=6, n_head=6, n_embd=384, batch_size=1)
-    train_step(state, config, dataset)
+    train_step(state, next_batch(dataset, config, state.step), config)
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "last"
         took = seconds(
@@ -102,8 +103,7 @@ def probe(quick: bool) -> dict:
     for number in range(3 if quick else 6):
         begin = time.perf_counter()
         for _ in range(steps):
-            train_step(state, config, dataset)
-            state.step += 1
+            train_step(state, next_batch(dataset, config, state.step), config)
         device.synchronize(run_device)
         middle = time.perf_counter()
         watched = probes.block_matrices(state.model)

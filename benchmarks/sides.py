@@ -19,8 +19,9 @@ from reslab.data.dataset import open_dataset
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
 from reslab.system import device, flops
+from reslab.system.parallel import Single
 from reslab.training.evaluate import evaluate
-from reslab.training.step import make_state, train_step
+from reslab.training.step import make_state, next_batch, train_step
 
 OURS_DEFAULTS = {"bias": False, "probes": False, "warmup_iters": 0}
 
@@ -33,22 +34,24 @@ class Ours:
         self.device = device.pick_device(self.config.device)
         device.prepare_torch(self.device)
         self.dataset = open_dataset(self.config.dataset, self.config.model.block_size, self.config.seed)
-        self.state = make_state(self.config, self.dataset.vocab_size, self.device)
-        facts = {"parameters": self.state.model.count_parameters(), "dtype": self.state.dtype}
+        self.strategy = Single(self.device)
+        self.state = make_state(self.config, self.dataset.vocab_size, self.strategy)
+        self.dtype = device.pick_dtype(self.config.dtype, self.device, self.config.model.n_embd)
+        facts = {"parameters": self.state.model.count_parameters(), "dtype": self.dtype}
         return facts | {"flops_per_token": flops.per_token(self.state.model)}
 
     def step(self) -> None:
-        train_step(self.state, self.config, self.dataset)
-        self.state.step += 1
+        batch = next_batch(self.dataset, self.config, self.state.step, self.strategy)
+        train_step(self.state, batch, self.config, self.strategy)
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
-        with device.autocast(self.device, self.state.dtype), device.uncompiled():
+        with device.autocast(self.device, self.dtype), device.uncompiled():
             for _ in self.state.model.eval().generate(idx, count):
                 pass
 
     def val_loss(self) -> float:
-        return evaluate(self.state, self.config, self.dataset)["val/loss"]
+        return evaluate(self.state, self.config, self.dataset, self.strategy)["val/loss"]
 
 
 class NanoGPT:

@@ -13,7 +13,7 @@ from pathlib import Path
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import settings as known_settings
 from reslab.run.settings import TrainConfig
-from reslab.training.progress import percent
+from reslab.training.throughput import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,7 +27,8 @@ from reslab.run import config as configure
 from reslab.run.log import read_run
 from reslab.run.settings import TrainConfig
 from reslab.system import budget, device, distributed
-from reslab.training import loop
+from reslab.training.loop import train
+from reslab.training.step import train_step
 
 UPDATES = 10
 
@@ -41,37 +42,36 @@ def peak_bytes(run_device: str) -> int:
 
 def main(words: list[str]) -> int:
     config = configure.parse(TrainConfig, words).config
-    ranks = distributed.from_torchrun_env()
-    run_device = distributed.local_device(device.pick_device(config.device), ranks)
+    dist = distributed.from_torchrun_env()
+    run_device = distributed.local_device(device.pick_device(config.device), dist)
     before = peak_bytes(run_device) if run_device == "cpu" else 0
-    real, peaks = loop.train_step, []
+    peaks = []
 
-    def measured(state, *rest):
-        answer = real(state, *rest)
+    def measured_step(*args):
+        metrics = train_step(*args)
         peaks.append(peak_bytes(run_device) - before)
-        return answer
+        return metrics
 
-    loop.train_step = measured
     folder = Path(tempfile.gettempdir()) / f"scale-{os.environ.get('MASTER_PORT', os.getpid())}"
     optim = replace(config.optim, max_iters=UPDATES, warmup_iters=0)
     settings = {
         "eval_interval": UPDATES,
-        "eval_sequences": ranks.world_size,
+        "eval_sequences": dist.world_size,
         "log_interval": UPDATES // 2,
         "sample_tokens": 0,
     }
     config = replace(config, optim=optim, out_dir=str(folder), probes=False, overwrite=True, **settings)
-    code = loop.train(config)
-    if ranks.is_main:
-        report(config, ranks, run_device, read_run(folder).last("tokens_per_s"))
+    code = train(config, measured_step)
+    if dist.is_main:
+        report(config, dist, run_device, read_run(folder).last("tokens_per_s"))
         shutil.rmtree(folder)
-    print(f"measured: rank {ranks.rank} held {max(peaks) / 1e6:,.0f} MB at most", flush=True)
+    print(f"measured: rank {dist.rank} held {max(peaks) / 1e6:,.0f} MB at most", flush=True)
     return code
 
 
-def report(config, ranks, run_device: str, rate: float) -> None:
+def report(config, dist, run_device: str, rate: float) -> None:
     """Print what was worked out, and the speed."""
-    size, _ = distributed.split_batch(config.batch_size, config.gradient_accumulation_steps, ranks.world_size)
+    size, _ = distributed.split_batch(config.batch_size, config.gradient_accumulation_steps, dist.world_size)
     model, shards = config.model, config.shard == "fsdp"
     dataset = open_dataset(config.dataset, model.block_size, 0)
     shape = budget.Shape(
@@ -83,14 +83,12 @@ def report(config, ranks, run_device: str, rate: float) -> None:
         size,
     )
     half = device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
-    state = budget.state_bytes(shape, ranks.world_size, shards)
+    state = budget.state_bytes(shape, dist.world_size, shards)
     activations = budget.activation_bytes(shape, half, config.activation_checkpointing)
     logits = budget.logit_bytes(shape)
     parts = {"state": state, "activations": activations, "logits": logits}
     sizes = " + ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts.items())
-    print(
-        f"{shape.parameters / 1e6:,.1f}M parameters, {ranks.world_size} ranks, {run_device}, {config.shard}"
-    )
+    print(f"{shape.parameters / 1e6:,.1f}M parameters, {dist.world_size} ranks, {run_device}, {config.shard}")
     print(f"worked out: {sizes} = {sum(parts.values()) / 1e6:,.0f} MB")
     print(f"measured: {rate:,.0f} tokens/s of all ranks", flush=True)
 

@@ -18,6 +18,8 @@ from reslab.data.corpus import write_dataset
 from reslab.run.fields import from_flat
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig, TrainConfig
+from reslab.system.parallel import SINGLE, Single
+from reslab.training.step import next_batch, train_step
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,6 +74,11 @@ def train_config(dataset_folder, tmp_path):
         return from_flat(TrainConfig, settings)
 
     return make
+
+
+def update(state, config, dataset, strategy: Single = SINGLE) -> dict:
+    """One update on the batch of the state's step; returns its metrics."""
+    return train_step(state, next_batch(dataset, config, state.step, strategy), config, strategy)
 
 
 def rows(config) -> list[dict]:

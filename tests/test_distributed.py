@@ -103,17 +103,17 @@ DYING = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from reslab.run.config import run_door
-from reslab.training import loop as door
+from functools import partial
+from reslab.training import loop
+from reslab.training.step import train_step
 from train import main
-
-real = door.train_step
 
 def dying(state, *rest):
     if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], state.step) == ("1", "0", 8):
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(state, *rest)
+    return train_step(state, *rest)
 
-door.train_step = dying
+loop.train = partial(loop.train, step=dying)
 run_door(main)
 """
 

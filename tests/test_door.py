@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import train as door
 from reslab.run import config as configure
 from reslab.run.config import MachineError
 from reslab.run.fields import flat
+from reslab.training import loop
+from reslab.training.step import train_step
 
 
 @pytest.fixture
@@ -20,16 +23,14 @@ def ends(train_config, monkeypatch, capsys):
     """Runs the door with a config, and something that happens at an update; the code and stderr."""
 
     def run(at_step=lambda step: None, **changes) -> tuple[int, str]:
-        real = door.train_step
-
-        def watched(state, config, dataset):
+        def watched(state, *rest):
             at_step(state.step)
-            return real(state, config, dataset)
+            return train_step(state, *rest)
 
         words = [f"--{k}={v}" for k, v in flat(train_config(**changes)).items() if v != ""]
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
-            patched.setattr(door, "train_step", watched)
+            patched.setattr(loop, "train", partial(loop.train, step=watched))
             configure.run_door(door.main)
         return end.value.code, capsys.readouterr().err
 
@@ -108,7 +109,7 @@ def test_a_full_disk_ends_with_1_whoever_finds_it(ends, monkeypatch):
 
 def test_what_can_not_be_done_ends_with_2_and_a_line_for_each_fault(ends):
     code, told = ends(batch_size=0, dataset="nowhere")
-    assert code == 2 and told.startswith("error: batch_size=0: must be at least 1\n")
+    assert code == 2 and told.startswith("error: --batch_size=0: must be at least 1\n")
     code, told = ends(dataset="nowhere", device="mps:9")
     assert code == 2
     assert [line.split("=")[0] for line in told.splitlines()] == ["error: device", "error: dataset"]

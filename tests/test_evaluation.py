@@ -11,6 +11,7 @@ import torch
 
 from model import GPT
 from reslab.data.dataset import TokenDataset
+from reslab.system.parallel import Single
 from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state
 
@@ -27,7 +28,7 @@ def place(train_config):
     dataset = TokenDataset(Path(config.dataset), 16, config.seed)
     for split, counts in COUNTS.items():
         dataset.meta["splits"][split] |= counts
-    state = make_state(config, 200, "cpu")
+    state = make_state(config, 200)
     with torch.no_grad():
         for parameter in state.model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -88,8 +89,10 @@ def test_ranks_share_the_sequences(place):
         return losses
 
     for rank in range(3):  # the third has no sequence, and computes one that it must not count
-        ranks = SimpleNamespace(part=lambda count, rank=rank: torch.tensor([rank]), sum=keep)
-        evaluate(replace(state, ranks=ranks), replace(config, eval_sequences=2), dataset)
+        dist = SimpleNamespace(
+            shard_indices=lambda count, rank=rank: torch.tensor([rank]), all_reduce_sum=keep
+        )
+        evaluate(state, replace(config, eval_sequences=2), dataset, Single(dist=dist))
     for split, parts in (("train", brought[0::2]), ("val", brought[1::2])):
         assert parts[0][0] > 0 and parts[0][1] == 0 and (parts[2] == 0).all()
         assert sum(parts).mean().item() == pytest.approx(alone[f"{split}/loss"], rel=1e-6)

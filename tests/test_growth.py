@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import update
 
 from model import GPT
 from reslab.data.dataset import open_dataset
@@ -14,7 +15,7 @@ from reslab.run.log import read_run
 from reslab.training.growth import PLACES, placement, start_from
 from reslab.training.loop import train
 from reslab.training.optimizer import make_optimizer
-from reslab.training.step import make_state, train_step
+from reslab.training.step import make_state
 
 GROWING = [name for name, wiring in WIRINGS.items() if wiring.has_identity]
 
@@ -41,7 +42,7 @@ def test_a_grown_model_says_the_same_and_wakes(train_config, tmp_path, wiring, w
     small = GPT(replace(short.model, vocab_size=dataset.vocab_size))
     checkpoint.load_model(tmp_path / "run" / "checkpoint" / "last", small)
     config = train_config(residual=wiring, n_layer=5, warmup_iters=0)
-    state = make_state(config, dataset.vocab_size, "cpu")
+    state = make_state(config, dataset.vocab_size)
     said = start_from(str(tmp_path / "run"), state.model, state.optimizer, where, dataset.tokenizer.to_json())
     assert "2 blocks carried over, 3 silent ones inserted" in said
     assert torch.equal(state.model(ids), small(ids))
@@ -49,7 +50,7 @@ def test_a_grown_model_says_the_same_and_wakes(train_config, tmp_path, wiring, w
         return
     before = {name: p.clone() for name, p in state.model.named_parameters()}
     for state.step in range(3):
-        train_step(state, config, dataset)
+        update(state, config, dataset)
     still = [name for name, p in state.model.named_parameters() if torch.equal(p, before[name])]
     assert not [name for name in still if "weight" in name]  # every matrix moves within three updates
 
@@ -61,7 +62,7 @@ def test_the_optimizer_remembers(train_config, tmp_path):
     old = GPT(replace(short.model, vocab_size=dataset.vocab_size))
     memory = make_optimizer(old, short.optim)
     memory.load_state_dict(checkpoint.load_optimizer(tmp_path / "run" / "checkpoint" / "last")["optimizer"])
-    state = make_state(train_config(n_layer=4), dataset.vocab_size, "cpu")
+    state = make_state(train_config(n_layer=4), dataset.vocab_size)
     start_from(str(tmp_path / "run"), state.model, state.optimizer, "between", dataset.tokenizer.to_json())
     for theirs, ours in (
         (old.wte, state.model.wte),
@@ -78,7 +79,7 @@ def test_other_optimizers_remember_too(train_config, tmp_path, optimizer):
     short = train_config(max_iters=4, n_layer=2, optimizer=optimizer)
     train(short)
     dataset = open_dataset(short.dataset, 16, 1)
-    state = make_state(train_config(n_layer=4, optimizer=optimizer), dataset.vocab_size, "cpu")
+    state = make_state(train_config(n_layer=4, optimizer=optimizer), dataset.vocab_size)
     saved = checkpoint.load_optimizer(tmp_path / "run" / "checkpoint" / "last")["optimizer"]
     kept = (saved["muon"] if optimizer == "muon" else saved)["state"]
     said = start_from(tmp_path / "run", state.model, state.optimizer, "end", dataset.tokenizer.to_json())
@@ -87,7 +88,7 @@ def test_other_optimizers_remember_too(train_config, tmp_path, optimizer):
     buffer = inner.state[first]["momentum_buffer"]
     assert any(torch.equal(buffer, one["momentum_buffer"]) for one in kept.values())
     assert "the optimizer remembers" in said and "0 of" not in said
-    other = make_state(train_config(n_layer=4, optimizer="adamw"), dataset.vocab_size, "cpu")
+    other = make_state(train_config(n_layer=4, optimizer="adamw"), dataset.vocab_size)
     said = start_from(tmp_path / "run", other.model, other.optimizer, "end", dataset.tokenizer.to_json())
     assert "the optimizer, another one, starts afresh" in said
 
@@ -150,7 +151,7 @@ def short_run(train_config, tmp_path):
 
 def grown(short_run, config, tmp_path):
     _, _, dataset = short_run
-    state = make_state(config, dataset.vocab_size, "cpu")
+    state = make_state(config, dataset.vocab_size)
     start_from(str(tmp_path / "run"), state.model, state.optimizer, "middle", dataset.tokenizer.to_json())
     return state
 
@@ -187,7 +188,7 @@ def test_a_silent_block_of_rezero_keeps_its_matrices(train_config, tmp_path):
     config = train_config(max_iters=2, n_layer=1, residual="rezero")
     train(config)
     dataset = open_dataset(config.dataset, 16, 1)
-    state = make_state(train_config(n_layer=2, residual="rezero"), dataset.vocab_size, "cpu")
+    state = make_state(train_config(n_layer=2, residual="rezero"), dataset.vocab_size)
     start_from(str(tmp_path / "run"), state.model, state.optimizer, "end", dataset.tokenizer.to_json())
     assert state.model.blocks[0].attn_residual.alpha != 0
     block = state.model.blocks[1]
@@ -197,7 +198,7 @@ def test_a_silent_block_of_rezero_keeps_its_matrices(train_config, tmp_path):
 
 def test_another_tokenizer_can_not_read_the_weights(short_run, train_config, tmp_path):
     _, _, dataset = short_run
-    state = make_state(train_config(n_layer=3), dataset.vocab_size, "cpu")
+    state = make_state(train_config(n_layer=3), dataset.vocab_size)
     other = dataset.tokenizer.to_json()
     other["chars"] = other["chars"][::-1]
     with pytest.raises(ValueError, match="it was trained with another tokenizer; use its dataset"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import tiny_config, update
 from torch import nn
 
 from model import GPT
@@ -14,7 +14,7 @@ from reslab.training.loop import train
 from reslab.training.muon import Muon, orthogonal
 from reslab.training.optimizer import make_optimizer, set_learning_rate
 from reslab.training.state import restore
-from reslab.training.step import make_state, train_step
+from reslab.training.step import make_state
 
 
 @pytest.mark.parametrize(("adjust", "match"), [("original", False), ("match_rms_adamw", True)])
@@ -115,9 +115,9 @@ def test_another_learning_rate_on_resume_leaves_muons_own_alone(train_config):
         optimizer="muon", learning_rate=1e-3, muon_lr=0.02, max_iters=4, schedule="constant", resume=True
     )
     dataset = open_dataset(config.dataset, 16, config.seed)
-    state = make_state(config, dataset.vocab_size, "cpu")
+    state = make_state(config, dataset.vocab_size)
     restore(state, Path(config.out_dir) / "checkpoint" / "last", dataset)
-    train_step(state, config, dataset)
+    update(state, config, dataset)
     muon, *others = state.optimizer.param_groups
     assert muon["lr"] == pytest.approx(0.02) and {g["lr"] for g in others} == {1e-3}
 
@@ -128,14 +128,14 @@ def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     words = {"optimizer": optimizer, "learning_rate": 1e-2, "weight_decay": 0.0, "grad_clip": 0.0}
     config = train_config(**words, block_lr=1e-3, schedule="linear", warmup_iters=0, max_iters=4)
     dataset = open_dataset(config.dataset, 16, config.seed)
-    state = make_state(config, dataset.vocab_size, "cpu")
+    state = make_state(config, dataset.vocab_size)
     state.step = 2  # half of the linear schedule is left
     before = {name: p.clone() for name, p in state.model.named_parameters()}
     x, y = dataset.batch("train", 2, config.batch_size)
     state.model.loss(x, y).backward()
     gradients = {name: p.grad.clone() for name, p in state.model.named_parameters()}
     state.optimizer.zero_grad()
-    assert train_step(state, config, dataset)["learning_rate"] == pytest.approx(5e-3)
+    assert update(state, config, dataset)["learning_rate"] == pytest.approx(5e-3)
     for name, p in state.model.named_parameters():
         rate, g = (5e-4 if name.startswith("blocks") else 5e-3), gradients[name]
         # The first step of Adam is g / (|g| + eps), that of momentum is g.

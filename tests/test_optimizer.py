@@ -61,14 +61,16 @@ def test_every_parameter_is_updated_once_and_only_layers_and_embeddings_decay(na
 
 def test_a_rate_of_its_own_for_the_matrices_of_the_blocks():
     model = GPT(tiny_config())
-    optimizer = make_optimizer(model, OptimConfig(optimizer="muon", learning_rate=0.01, muon_lr=0.05))
-    set_learning_rate(optimizer, 0.004)  # as the schedule goes down
+    config = OptimConfig(optimizer="muon", learning_rate=0.01, muon_lr=0.05)
+    optimizer = make_optimizer(model, config)
+    set_learning_rate(optimizer, config, 0.004)  # as the schedule goes down
     found = groups(optimizer)
     for name, p in model.named_parameters():
         inside = name.startswith("blocks") and p.dim() == 2
         assert found[id(p)]["lr"] == pytest.approx(0.02 if inside else 0.004)
-    again = make_optimizer(GPT(tiny_config()), OptimConfig(optimizer="muon", learning_rate=0.01))
-    set_learning_rate(again, 0.004)
+    config = OptimConfig(optimizer="muon", learning_rate=0.01)
+    again = make_optimizer(GPT(tiny_config()), config)
+    set_learning_rate(again, config, 0.004)
     assert {g["lr"] for g in again.param_groups} == {0.004}
 
 
@@ -79,7 +81,7 @@ def test_a_rate_set_after_loading_reaches_the_weights(name):
     model = GPT(tiny_config())
     optimizer = make_optimizer(model, config)
     optimizer.load_state_dict(make_optimizer(model, config).state_dict())
-    set_learning_rate(optimizer, 0.0)
+    set_learning_rate(optimizer, config, 0.0)
     before = [p.clone() for p in model.parameters()]
     for p in model.parameters():
         p.grad = torch.ones_like(p)

@@ -12,7 +12,7 @@ from model import GPT
 from reslab.run.log import read_run
 from reslab.system import flops
 from reslab.training.loop import train
-from reslab.training.progress import percent
+from reslab.training.throughput import percent
 
 
 def test_flops_are_those_that_torch_counts():

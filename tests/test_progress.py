@@ -12,18 +12,21 @@ from pathlib import Path
 
 import pytest
 
-import train as door
 from reslab.run.log import read_run
+from reslab.training import loop
 from reslab.training.loop import train
 from reslab.training.progress import Progress, Stop, resume_command
+from reslab.training.throughput import Throughput
 
 ROW = {"train/loss": 1.25, "train/loss_se": 0.5, "val/loss": 2.75, "val/loss_se": 0.125}
 
 
 def test_an_evaluation_is_a_line_with_the_time_that_is_left(capsys):
-    with Progress(total=700, done=100, tokens_per_step=50, mfu=lambda rate: rate / 1000) as progress:
-        progress.evaluated(100, ROW, 0)
-        progress.evaluated(400, ROW, 125.0)
+    throughput = Throughput(tokens_per_step=50, mfu_of=lambda rate: rate / 1000)
+    with Progress(total=700, done=100) as progress:
+        progress.evaluated(100, ROW, throughput)
+        throughput.add(seconds=0.4)
+        progress.evaluated(400, ROW, throughput)
     first, second = capsys.readouterr().out.splitlines()
     assert first == "step    100/700   train 1.2500   val 2.7500 ± 0.1250"
     # 300 updates of 50 tokens at 125 tokens per second are two minutes
@@ -31,12 +34,14 @@ def test_an_evaluation_is_a_line_with_the_time_that_is_left(capsys):
 
 
 def test_without_a_gpu_there_is_no_mfu_and_another_rank_is_silent(capsys):
-    Progress(700, 0, 50).evaluated(350, ROW, 35.0)
-    Progress(700, 0, 50, speaks=False).evaluated(350, ROW, 35.0)
-    Progress(700, 0, 50, speaks=False).say("not a word")
+    throughput = Throughput(tokens_per_step=35)
+    throughput.add(seconds=1.0)
+    Progress(700, 0).evaluated(350, ROW, throughput)
+    Progress(700, 0, speaks=False).evaluated(350, ROW, throughput)
+    Progress(700, 0, speaks=False).say("not a word")
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        "step    350/700   train 1.2500   val 2.7500 ± 0.1250   35 tok/s   08:20 left"
+        "step    350/700   train 1.2500   val 2.7500 ± 0.1250   35 tok/s   05:50 left"
     ]
     assert not err
 
@@ -50,9 +55,11 @@ def test_on_a_terminal_the_bar_counts_from_where_the_run_goes_on(monkeypatch):
     shown = Terminal()
     monkeypatch.setattr(sys, "stderr", shown)
     monkeypatch.setattr(sys, "stdout", shown)
-    with Progress(700, 400, 50, mfu=lambda rate: rate / 2000) as progress:
-        progress.evaluated(400, ROW, 0)
-        progress.updated(3.5, 1250.0)
+    throughput = Throughput(50, mfu_of=lambda rate: rate / 2000)
+    with Progress(700, 400) as progress:
+        progress.evaluated(400, ROW, throughput)
+        throughput.add(seconds=0.04)
+        progress.updated(3.5, throughput)
         progress.bar.refresh()
         assert progress.bar.n == 401
         progress.bar.update(299)
@@ -65,7 +72,7 @@ def test_on_a_terminal_the_bar_counts_from_where_the_run_goes_on(monkeypatch):
 def ticking(monkeypatch, start: float, step: float) -> None:
     """The clock of train.py moves by `step` seconds whenever it is read."""
     ticks = itertools.count()
-    monkeypatch.setattr(door.time, "perf_counter", lambda: start + step * next(ticks))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: start + step * next(ticks))
 
 
 def test_the_rate_is_tokens_over_the_seconds_spent_in_updates(train_config, tmp_path, monkeypatch):
@@ -109,11 +116,13 @@ def test_the_first_signal_asks_and_the_handlers_before_come_back(name):
     number = getattr(signal, name)
     before = {each: signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGUSR1")}
     with Stop() as stop:
-        assert stop.asked == 0 and signal.getsignal(number) != before[name]  # else it would end pytest
+        assert (
+            stop.signal_number == 0 and signal.getsignal(number) != before[name]
+        )  # else it would end pytest
         os.kill(os.getpid(), number)
-        assert stop.asked == number
+        assert stop.signal_number == number
         os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself does no harm
-        assert stop.asked == number
+        assert stop.signal_number == number
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)  # a person who repeats it means it
             signal.pause()

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from reslab.run.launch import ReportedByRank0, rank0_output
 from reslab.system import distributed
 from reslab.system.distributed import DistContext
+from reslab.system.parallel import DDP, FSDP, Single, make_strategy
 from reslab.training.loop import train
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
@@ -31,7 +33,7 @@ def environment(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9])
 def test_ranks_share_things_evenly_and_each_is_taken_once(world, count):
     """As many on each, so that all take part in each exchange; numbers from count on are no things."""
-    parts = [DistContext(rank, world).part(count).tolist() for rank in range(world)]
+    parts = [DistContext(rank, world).shard_indices(count).tolist() for rank in range(world)]
     assert len({len(part) for part in parts}) == 1
     together = sorted(number for part in parts for number in part)
     assert together[:count] == list(range(count)) and len(set(together)) == len(together)
@@ -66,8 +68,8 @@ def test_torchrun_says_who_this_is(environment):
     environment()
     assert distributed.from_torchrun_env() == DistContext(0, 1, 0, 0) and not distributed.under_torchrun()
     environment(**LAUNCHED, TORCHELASTIC_RESTART_COUNT="2", TORCHELASTIC_MAX_RESTARTS="3")
-    assert distributed.from_torchrun_env() == DistContext(rank=5, world=8, local=1, restarts=2)
-    assert not distributed.from_torchrun_env().first and DistContext(rank=0, local=3).first
+    assert distributed.from_torchrun_env() == DistContext(rank=5, world_size=8, local_rank=1, restarts=2)
+    assert not distributed.from_torchrun_env().is_main and DistContext(rank=0, local_rank=3).is_main
     for missing in LAUNCHED:  # some schedulers set a few of them
         environment(**{name: value for name, value in LAUNCHED.items() if name != missing})
         assert not distributed.under_torchrun() and distributed.from_torchrun_env() == DistContext()
@@ -107,7 +109,7 @@ def test_what_torchrun_can_not_restart_is_refused(environment):
 
 
 def test_one_process_alone_gives_back_what_it_was_given():
-    ranks, model = DistContext(), torch.nn.Linear(2, 2)
+    ranks = DistContext()
     assert ranks.all_reduce_sum(torch.tensor(3.0)) == 3 and ranks.all_reduce_max(130) == 130
     assert (
         ranks.raise_together(lambda: 7)
@@ -118,40 +120,39 @@ def test_one_process_alone_gives_back_what_it_was_given():
     with pytest.raises(ValueError, match="mine") as caught:
         ranks.broadcast_from_rank0(lambda: (_ for _ in ()).throw(ValueError("mine")))
     assert type(caught.value) is ValueError
-    assert distributed.wrap_ddp(model, ranks, "cpu") is None
-    with distributed.no_sync(model):
-        pass
+    assert {type(make_strategy("none", "cpu", DistContext(world_size=n))) for n in (1, 2)} == {Single, DDP}
+    assert type(make_strategy("fsdp", "cpu", ranks)) is FSDP
     assert ranks.command() == ["python"]
 
 
 def test_files_are_prepared_once_on_each_machine():
     """The first rank of a machine runs the job before the others do."""
-    for local in (0, 1):
+    for local_rank in (0, 1):
         calls = []
 
-        def together(job, calls=calls):
+        def raise_together(job, calls=calls):
             calls.append("all")
             return job()
 
-        ranks = SimpleNamespace(local=local, together=together)
+        ranks = SimpleNamespace(local_rank=local_rank, raise_together=raise_together)
         assert DistContext.once_per_machine(ranks, lambda calls=calls: calls.append("job") or 5) == 5
-        assert calls == (["all", "job", "all"] if local == 0 else ["all", "all", "job"])
+        assert calls == (["all", "job", "all"] if local_rank == 0 else ["all", "all", "job"])
 
 
 def test_the_command_names_the_launcher(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert DistContext(world=4, joined=True).command() == ["torchrun", "--nproc_per_node=4"]
-    assert DistContext(world=8, joined=True).command() == ["torchrun", "..."]
+    assert DistContext(world_size=4, initialized=True).command() == ["torchrun", "--nproc_per_node=4"]
+    assert DistContext(world_size=8, initialized=True).command() == ["torchrun", "..."]
 
 
 def test_of_several_one_is_heard(capsys):
-    with distributed.rank0_output(True):
+    with rank0_output(True):
         print("one")
-    with distributed.rank0_output(False):
+    with rank0_output(False):
         print("another")
     assert capsys.readouterr().out == "one\n"
-    for speaks, kind in ((True, ValueError), (False, distributed.ReportedByRank0)):
-        with pytest.raises(ValueError, match="a fault") as caught, distributed.rank0_output(speaks):
+    for speaks, kind in ((True, ValueError), (False, ReportedByRank0)):
+        with pytest.raises(ValueError, match="a fault") as caught, rank0_output(speaks):
             raise ValueError("a fault")
         assert type(caught.value) is kind
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import rows
 
-import train as door
 from model import GPT
 from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
 from reslab.run.log import read_run
-from reslab.training import samples
+from reslab.training import loop, measure, outcome, samples
 from reslab.training.loop import train
 
 
@@ -24,13 +23,13 @@ def model_of(folder: Path, config) -> GPT:
 
 def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, monkeypatch):
     """Losses that go down and up again, and a train loss that would choose another."""
-    losses, real = {0: 4.0, 3: 3.0, 6: 2.0, 9: 2.5, 12: 2.0}, door.evaluate
+    losses, real = {0: 4.0, 3: 3.0, 6: 2.0, 9: 2.5, 12: 2.0}, loop.evaluate
 
-    def told(state, config, dataset):
+    def told(state, *rest):
         said = {"val/loss": losses[state.step], "train/loss": 5 - state.step / 3}
-        return real(state, config, dataset) | said
+        return real(state, *rest) | said
 
-    monkeypatch.setattr(door, "evaluate", told)
+    monkeypatch.setattr(loop, "evaluate", told)
     config = train_config(eval_interval=3)
     train(config)
     folder = Path(config.out_dir) / "checkpoint"
@@ -42,7 +41,7 @@ def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, m
 
 
 def test_the_verdict_reads_the_last_losses_by_the_lines_of_their_sequences(train_config, monkeypatch):
-    monkeypatch.setattr(door, "diagnosis", lambda train, val, lines: f"{train} {val} {lines}")
+    monkeypatch.setattr(outcome, "diagnosis", lambda train, val, lines: f"{train} {val} {lines}")
     config = train_config(eval_sequences=5)
     train(config)
     run, dataset = read_run(Path(config.out_dir)), TokenDataset(Path(config.dataset), 16, config.seed)
@@ -66,10 +65,10 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
     config = train_config()
     train(config)
 
-    def crash(state, config, dataset):
+    def crash(*args):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(door, "evaluate", crash)
+    monkeypatch.setattr(loop, "evaluate", crash)
     with pytest.raises(RuntimeError):
         train(replace(config, overwrite=True))
     assert not (Path(config.out_dir) / "checkpoint").exists() and rows(config) == []
@@ -78,12 +77,12 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
 def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
     """Between the first update and the fiftieth: before, nothing is known; after, it is too late."""
     said = []
-    monkeypatch.setattr(door.probes, "early_warning", lambda row: said.append(1) or "it will not train")
+    monkeypatch.setattr(measure.probes, "early_warning", lambda row: said.append(1) or "it will not train")
     for interval, expected in ((5, [1]), (60, [1])):
         config = train_config(max_iters=61, eval_interval=interval, overwrite=interval > 5)
         train(config)
         assert [row["step"] for row in rows(config) if "early_warning" in row] == expected
-    monkeypatch.setattr(door.probes, "early_warning", lambda row: said.append(0))
+    monkeypatch.setattr(measure.probes, "early_warning", lambda row: said.append(0))
     said.clear()
     train(train_config(max_iters=61, eval_interval=60, overwrite=True))
     assert len(said) == 4  # at 1, 3, 10 and 30, not at 0 and 60

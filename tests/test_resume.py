@@ -12,55 +12,52 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import rows
+from conftest import rows, update
 
-import train as door
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
-from reslab.run.log import NoLog, read_run
+from reslab.run.log import read_run
+from reslab.training import loop, measure
+from reslab.training.context import RunContext
 from reslab.training.loop import train
 from reslab.training.state import TrainState, restore, save
 from reslab.training.step import make_state, train_step
 
 
-def stop_before(monkeypatch, *stops: int) -> list[int]:
-    """Ctrl-C in the middle of the nth updates that are made; returns the steps of all of them."""
-    real, steps = door.train_step, []
+class StopBefore:
+    """A step function that gets Ctrl-C in the middle of the nth updates; it keeps the steps of all."""
 
-    def stopping(state, config, dataset):
-        if len(steps) in stops:
+    def __init__(self, *stops: int):
+        self.stops, self.steps = stops, []
+
+    def __call__(self, state, *rest):
+        if len(self.steps) in self.stops:
             os.kill(os.getpid(), signal.SIGINT)
-        steps.append(state.step)
-        return real(state, config, dataset)
-
-    monkeypatch.setattr(door, "train_step", stopping)
-    return steps
+        self.steps.append(state.step)
+        return train_step(state, *rest)
 
 
 def last(config) -> Path:
     return Path(config.out_dir) / "checkpoint" / "last"
 
 
-OF_THE_PROCESS = {"dtype", "ranks", "replica", "sharded", "copy"}  # what make_state() decides anew
-
-
 def test_every_field_of_the_state_comes_back(train_config, dataset_folder, tmp_path):
-    config = train_config(dtype="float16", dropout=0.1)
+    config = train_config(dtype="float16", dropout=0.1, out_dir=str(tmp_path))
     dataset = TokenDataset(dataset_folder, 16, config.seed)
-    state, fresh = (make_state(replace(config, seed=s), dataset.vocab_size, "cpu") for s in (1, 2))
+    state, fresh = (make_state(replace(config, seed=s), dataset.vocab_size) for s in (1, 2))
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**9, growth_interval=3)
     for state.step in range(2):
-        train_step(state, config, dataset)
+        update(state, config, dataset)
     plain = []
     for number, field in enumerate(dataclasses.fields(TrainState), 3):
         before = getattr(state, field.name)
-        if field.name not in OF_THE_PROCESS and isinstance(before, bool | int | float):
+        if isinstance(before, bool | int | float):
             setattr(state, field.name, not before if isinstance(before, bool) else type(before)(number))
             plain.append(field.name)
-    rest = {field.name for field in dataclasses.fields(TrainState)} - OF_THE_PROCESS - set(plain)
-    assert rest == {"model", "optimizer", "scaler"} and len(plain) >= 7
-    save(state, tmp_path, {}, dataset, NoLog(), best=False)
+    rest = {field.name for field in dataclasses.fields(TrainState)} - set(plain)
+    assert rest == {"model", "optimizer", "scaler"} and len(plain) >= 6
+    save(state, RunContext(config, dataset), best=False)
     restore(fresh, tmp_path / "checkpoint" / "last", dataset)
     for name in plain:
         assert getattr(fresh, name) == getattr(state, name), name
@@ -70,18 +67,18 @@ def test_every_field_of_the_state_comes_back(train_config, dataset_folder, tmp_p
         assert torch.equal(a, b)
         for key, value in state.optimizer.state[b].items():
             assert torch.equal(fresh.optimizer.state[a][key], value)
-    metrics = [train_step(one, config, dataset) for one in (state, fresh)]
+    metrics = [update(one, config, dataset) for one in (state, fresh)]
     assert metrics[0] == metrics[1]
 
 
 def test_a_best_loss_that_is_none_yet_comes_back_too(train_config, dataset_folder, tmp_path):
-    config = train_config()
+    config = train_config(out_dir=str(tmp_path))
     dataset = TokenDataset(dataset_folder, 16, config.seed)
-    state = make_state(config, dataset.vocab_size, "cpu")
+    state = make_state(config, dataset.vocab_size)
     for best in (state.best_val_loss, 0.0):
         state.best_val_loss = best
-        save(state, tmp_path, {}, dataset, NoLog(), best=False)
-        other = make_state(config, dataset.vocab_size, "cpu")
+        save(state, RunContext(config, dataset), best=False)
+        other = make_state(config, dataset.vocab_size)
         restore(other, tmp_path / "checkpoint" / "last", dataset)
         assert other.best_val_loss == best
 
@@ -104,11 +101,11 @@ def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop
     whole = train_config(dropout=0.1, sample_tokens=5, **settings)
     train(whole)
     parts = replace(whole, out_dir=str(tmp_path / "b"))
-    steps = stop_before(monkeypatch, stop_at, stop_at + 1)
-    assert train(parts) == 130
-    assert train(replace(parts, resume=True)) == 130
-    assert train(replace(parts, resume=True)) == 0
-    assert steps == list(range(12))
+    step = StopBefore(stop_at, stop_at + 1)
+    assert train(parts, step) == 130
+    assert train(replace(parts, resume=True), step) == 130
+    assert train(replace(parts, resume=True), step) == 0
+    assert step.steps == list(range(12))
     assert rows(parts) == rows(whole)
     for name in ("last", "best"):
         files = [Path(c.out_dir) / "checkpoint" / name / "model.safetensors" for c in (parts, whole)]
@@ -118,24 +115,21 @@ def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop
     assert str(found["optimizer"]) == str(expected["optimizer"])
 
 
-def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path, monkeypatch):
+def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path):
     """Rows written after the checkpoint, and half a row, belong to a life that is forgotten."""
     whole, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
     train(whole)
-    real = door.train_step
 
-    def crashing(state, config, dataset):
+    def crashing(state, *rest):
         if state.step == 8:
             raise RuntimeError("power cut")
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", crashing)
     with pytest.raises(RuntimeError):
-        train(parts)
+        train(parts, crashing)
     with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "ba')
     assert read_run(tmp_path / "b").status == "unfinished"
-    monkeypatch.setattr(door, "train_step", real)
     assert train(replace(parts, resume=True)) == 0
     assert rows(parts) == rows(whole)
 
@@ -159,22 +153,21 @@ def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, t
     assert best[0].read_bytes() == best[1].read_bytes()
 
 
-def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config, monkeypatch):
+def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config):
     """Nobody has evaluated the weights of a stop, so they are never the best."""
     config = train_config()
     best = Path(config.out_dir) / "checkpoint" / "best"
-    stop_before(monkeypatch, 7, 8)
+    stopping = StopBefore(7, 8)
     for again, step in ((False, 8), (True, 9)):
-        assert train(replace(config, resume=again)) == 130
+        assert train(replace(config, resume=again), stopping) == 130
         assert checkpoint.load_state(last(config))["step"] == step
         assert checkpoint.load_state(best)["step"] == 5
 
 
 def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch, capsys):
-    monkeypatch.setattr(door.probes, "early_warning", lambda row: "this stack will not train")
+    monkeypatch.setattr(measure.probes, "early_warning", lambda row: "this stack will not train")
     config = train_config()
-    stop_before(monkeypatch, 6)
-    assert train(config) == 130
+    assert train(config, StopBefore(6)) == 130
     assert train(replace(config, resume=True)) == 0
     assert [row["step"] for row in rows(config) if "early_warning" in row] == [1]
     assert capsys.readouterr().out.count("this stack will not train") == 1
@@ -192,13 +185,12 @@ def test_the_clock_of_a_run_goes_on(train_config, monkeypatch, accumulation):
 
         return slow
 
-    monkeypatch.setattr(door, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    stop_before(monkeypatch, 3, 7)
-    monkeypatch.setattr(door, "train_step", taking(2, door.train_step))
-    monkeypatch.setattr(door, "evaluate", taking(5, door.evaluate))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    step = taking(2, StopBefore(3, 7))
+    monkeypatch.setattr(loop, "evaluate", taking(5, loop.evaluate))
     for resume in (False, True, True):
         now[0] += 10_000  # between lives
-        train(replace(config, resume=resume))
+        train(replace(config, resume=resume), step)
     found = [row for row in read_run(Path(config.out_dir)).rows if "elapsed_s" in row]
     updates = evaluations = 0
     for row in found:
@@ -225,10 +217,10 @@ def test_a_resumed_run_may_change_its_rate_and_length_and_says_so(train_config):
 
 MAY_CHANGE = {"max_iters": 4, "learning_rate": 1e-4, "min_lr": 1e-5, "schedule": "linear", "warmup_iters": 1}
 MAY_CHANGE |= {"eval_interval": 2, "log_interval": 2, "probes": False, "dtype": "bfloat16"}
-MAY_CHANGE |= {"sample_tokens": 3, "activation_checkpointing": True}
+MAY_CHANGE |= {"muon_lr": 0.1, "sample_tokens": 3, "activation_checkpointing": True}
 MAY_NOT = {"dropout": 0.5, "weight_decay": 0.5, "beta1": 0.5, "beta2": 0.5, "adam_eps": 0.5, "grad_clip": 0.5}
 MAY_NOT |= {"seed": 3, "batch_size": 2, "gradient_accumulation_steps": 3, "optimizer": "sgd", "n_embd": 32}
-MAY_NOT |= {"block_size": 8, "eval_sequences": 3, "norm_eps": 1e-3, "init": "orthogonal", "muon_lr": 0.1}
+MAY_NOT |= {"block_size": 8, "eval_sequences": 3, "norm_eps": 1e-3, "init": "orthogonal"}
 
 
 def test_a_resumed_run_changes_only_what_leaves_it_the_same_experiment(train_config):

@@ -14,7 +14,7 @@ from runs_by_hand import write_run
 
 from reslab.run.config import MachineError
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import RunLog, changes, claim, read_run, write_atomically, write_config
+from reslab.run.log import RunLog, changes, check_run_dir, read_run, write_atomically, write_config
 from reslab.training import outcome
 
 ROWS = [{"step": k, "val/loss": 5.0 - k, "status": "on its way"} for k in range(4)]
@@ -142,7 +142,7 @@ def test_a_folder_is_used_only_when_nothing_in_it_would_be_lost(tmp_path):
 
     def told(resume, overwrite, place=folder, **config):
         try:
-            claim(place, saved | config, resume, overwrite, {"learning_rate"})
+            check_run_dir(place, saved | config, resume, overwrite, {"learning_rate"})
         except ValueError as error:
             return str(error)
         return None
@@ -193,7 +193,7 @@ def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, c
     stopped = "stopped after step 12, saved; go on with: AGAIN\n"
     diverged = diagnosis + "step 7 is saved; try from there with: AGAIN --learning_rate=...\n"
     for code, said in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
-        outcome.say(code, folder, 12, "AGAIN")
+        outcome.print_summary(code, folder, 12, "AGAIN")
         assert capsys.readouterr().out == said
 
 

@@ -16,8 +16,8 @@ from reslab.report import trackers
 from reslab.report.trackers import picture
 from reslab.run.configfile import UsageError
 from reslab.run.log import read_run
-from reslab.training import loop as door
 from reslab.training.loop import train
+from reslab.training.step import train_step
 from train import main
 
 TIMES = {"elapsed_s", "tokens_per_s"}
@@ -103,17 +103,15 @@ def test_a_sink_that_fails_is_left_out_with_one_warning(
 
 
 def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeypatch):
-    config, real = train_config(log="recorder", max_iters=6, eval_interval=2), door.train_step
+    config = train_config(log="recorder", max_iters=6, eval_interval=2)
 
-    def crashing(state, config, dataset):
+    def crashing(state, *rest):
         if state.step == 5:
             raise RuntimeError("power cut")
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", crashing)
     with pytest.raises(RuntimeError):
-        train(config)
-    monkeypatch.setattr(door, "train_step", real)
+        train(config, crashing)
     assert train(replace(config, resume=True)) == 0
     assert train(replace(config, overwrite=True)) == 0
     one, again, other = recorder.made
@@ -156,17 +154,15 @@ def test_nothing_is_imported_unless_asked_for(train_config, monkeypatch):
 def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config, real = train_config(log="tensorboard", max_iters=6, eval_interval=2), door.train_step
+    config = train_config(log="tensorboard", max_iters=6, eval_interval=2)
 
-    def crashing(state, config, dataset):
+    def crashing(state, *rest):
         if state.step == 5:
             raise RuntimeError("power cut")
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", crashing)
     with pytest.raises(RuntimeError):
-        train(config)
-    monkeypatch.setattr(door, "train_step", real)
+        train(config, crashing)
     train(replace(config, resume=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0, "scalars": 0})
     events.Reload()

@@ -1,17 +1,20 @@
 """One update, computed a second time by hand: plain torch, a formula per line."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import update
 
-import train as door
-from reslab.data.dataset import TokenDataset
-from reslab.system import distributed
+from reslab.data.dataset import TokenDataset, find_folder
+from reslab.system.distributed import DistContext
+from reslab.system.parallel import Single
+from reslab.training.evaluate import evaluate
 from reslab.training.muon import orthogonal
 from reslab.training.optimizer import learning_rate
-from reslab.training.step import make_state, train_step
+from reslab.training.step import Diverged, make_state
 
 PECULIAR = {
     "dtype": "float64",
@@ -31,8 +34,8 @@ PECULIAR = {
 
 def begun(config):
     """A fresh state and its dataset."""
-    dataset = TokenDataset(door.find_folder(config.dataset), config.model.block_size, config.seed)
-    return make_state(config, dataset.vocab_size, "cpu"), dataset
+    dataset = TokenDataset(find_folder(config.dataset), config.model.block_size, config.seed)
+    return make_state(config, dataset.vocab_size), dataset
 
 
 class SameBatch:
@@ -61,20 +64,21 @@ def adamw(config, lr, decay, weight, gradient, memory):
 
 def sgd(config, lr, decay, weight, gradient, memory):
     gradient = gradient + decay * weight
-    m = memory["m"] = config.beta1 * memory["m"] + gradient if memory else gradient
+    m = memory["m"] = config.beta1 * memory["m"] + gradient if "m" in memory else gradient
     return weight - lr * m
 
 
 def muon(config, lr, decay, weight, gradient, memory):
+    """Of one matrix: Q, K and V are three, a gate and W1 are two, whatever tensor holds them."""
     m = memory["m"] = 0.95 * memory.get("m", 0) + 0.05 * gradient
-    direction = orthogonal((0.95 * m + 0.05 * gradient)[None])[0]
-    scale = 0.2 * max(weight.shape) ** 0.5
+    rows, columns = weight.shape
+    count = rows // columns if rows == 3 * columns else 2 if memory["gated"] else 1
+    directions = [orthogonal(part[None])[0] for part in (0.95 * m + 0.05 * gradient).chunk(count)]
+    scale = 0.2 * max(rows // count, columns) ** 0.5
     if config.muon_lr:
-        lr, scale = (
-            lr * config.muon_lr / config.learning_rate,
-            max(1, weight.shape[0] / weight.shape[1]) ** 0.5,
-        )
-    return (1 - lr * decay) * weight - lr * scale * direction
+        lr = lr * config.muon_lr / config.learning_rate
+        scale = max(1, rows / count / columns) ** 0.5
+    return (1 - lr * decay) * weight - lr * scale * torch.cat(directions)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +98,7 @@ def test_three_updates_are_those_computed_by_hand(train_config, optimizer, chang
     (state, dataset), (other, _) = begun(config), begun(config)
     weights, memory = dict(other.model.named_parameters()), {}
     for step in range(3):
-        metrics = train_step(state, config, dataset)
-        state.step += 1
+        metrics = update(state, config, dataset)
         inputs, targets = dataset.batch("train", step, 6)  # one batch as large as all
         loss = other.model.loss(inputs, targets)
         gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
@@ -112,7 +115,8 @@ def test_three_updates_are_those_computed_by_hand(train_config, optimizer, chang
             decay = config.optim.weight_decay if decays(other.model, name) else 0
             before = weight.detach().clone()
             with torch.no_grad():
-                words = (weight, clip * gradients[name], memory.setdefault(name, {}))
+                gated = "c_fc" in name and config.model.mlp == "swiglu"
+                words = (weight, clip * gradients[name], memory.setdefault(name, {"gated": gated}))
                 weight.copy_(rule(config.optim, lr, decay, *words))
             there, moved = state.model.get_parameter(name), (weight - before).norm()
             near = 0.02 if rule is muon else 1e-4  # orthogonal() computes in bfloat16; clipping adds 1e-6
@@ -131,11 +135,11 @@ def test_the_scale_of_float16_changes_no_update(train_config, clip):
         state, dataset = begun(config)
         before = torch.nn.utils.parameters_to_vector(state.model.parameters()).clone()
         state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        norms.append(train_step(state, config, dataset)["batch/grad_norm"])
+        norms.append(update(state, config, dataset)["batch/grad_norm"])
         moved = torch.nn.utils.parameters_to_vector(state.model.parameters()) - before
         moves.append(moved.norm().item())
     exact, dataset = begun(replace(config, dtype="float32"))
-    assert norms == pytest.approx([train_step(exact, config, dataset)["batch/grad_norm"]] * 2, rel=0.01)
+    assert norms == pytest.approx([update(exact, config, dataset)["batch/grad_norm"]] * 2, rel=0.01)
     assert moves == pytest.approx([0.5 * (clip or norms[0])] * 2, rel=0.02)
 
 
@@ -145,7 +149,7 @@ def test_an_overflow_in_float16_is_retried_with_a_smaller_scale(train_config):
     assert state.scaler.is_enabled()
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     before = state.model.wte.weight.clone()
-    metrics = train_step(state, config, dataset)
+    metrics = update(state, config, dataset)
     assert math.isfinite(metrics["batch/grad_norm"])
     assert state.scaler.get_scale() < 2.0**40
     assert {int(s["step"]) for s in state.optimizer.state.values()} == {1}
@@ -158,7 +162,7 @@ def test_the_scale_of_float16_grows_again(train_config):
     state, dataset = begun(config)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=2)
     for state.step in range(4):
-        train_step(state, config, dataset)
+        update(state, config, dataset)
     assert state.scaler.get_scale() == 2.0**10
 
 
@@ -174,20 +178,22 @@ def test_dropout_is_a_function_of_seed_step_and_rank(train_config):
     """The same batch and weights each time: only what is dropped can change the loss."""
     config = train_config(dropout=0.5, learning_rate=0.0, min_lr=0.0)
     state, dataset = begun(config)
-    same = SameBatch(dataset, config.batch_size)
+    repeated = SameBatch(dataset, config.batch_size)
 
     def loss(step=3, rank=0, seed=config.seed) -> float:
         torch.manual_seed(torch.seed())
         state.model.eval()
-        state.step, state.ranks = step, distributed.DistContext(rank=rank)
-        return train_step(state, replace(config, seed=seed), same)["batch/loss"]
+        state.step = step
+        return update(state, replace(config, seed=seed), repeated, Single(dist=DistContext(rank=rank)))[
+            "batch/loss"
+        ]
 
     assert loss() == loss()
     found = [loss(), loss(step=4), loss(step=0), loss(rank=1), loss(rank=2), loss(seed=1)]
     assert len(set(found)) == len(found)
     assert loss(step=3, seed=4) != loss(step=4, seed=3)
     state.model.eval()
-    assert loss() != pytest.approx(state.model.loss(same.inputs, same.targets).item(), abs=1e-4)
+    assert loss() != pytest.approx(state.model.loss(repeated.inputs, repeated.targets).item(), abs=1e-4)
 
 
 @pytest.mark.parametrize(("world", "accumulation"), [(1, 3), (2, 3), (2, 2), (4, 1), (8, 1)])
@@ -198,16 +204,62 @@ def test_all_ranks_together_read_the_batch_of_one_process(train_config, world, a
     seen = []
     state.model.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
     for rank in range(world):
-        state.step, state.ranks = 5, distributed.DistContext(rank=rank, world=world)
-        train_step(state, config, dataset)
+        state.step = 5
+        update(state, config, dataset, Single(dist=DistContext(rank, world)))
     assert torch.equal(torch.cat(seen), whole)
     assert len({len(part) for part in seen}) == 1 and max(len(part) for part in seen) <= 8
+
+
+def everything(state) -> dict:
+    """All that a checkpoint holds, as values of its own."""
+    optimizer, scaler = state.optimizer.state_dict(), state.scaler.state_dict()
+    plain = {key: value for key, value in vars(state).items() if isinstance(value, bool | int | float)}
+    return deepcopy({"model": state.model.state_dict(), "optimizer": optimizer, "scaler": scaler} | plain)
+
+
+def same(one, other) -> bool:
+    """Whether two trees are bitwise equal."""
+    if torch.is_tensor(one):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"),
+    [("adamw", "float32"), ("sgd", "float16"), ("adamw", "float16"), ("muon", "float32")],
+)
+def test_a_step_that_diverges_leaves_everything_as_it_was(train_config, monkeypatch, optimizer, dtype, what):
+    """Weights, moments, rate, scale and step, bitwise; the same batch, once it is good, is learned from."""
+    config = train_config(optimizer=optimizer, dtype=dtype, dropout=0.1)
+    (state, dataset), (other, _) = begun(config), begun(config)
+    for one in (state, other):
+        update(one, config, dataset)
+    before, forward = everything(state), state.model.forward
+
+    def poisoned(*args):
+        logits, loss = forward(*args)
+        return logits, loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
+
+    monkeypatch.setattr(state.model, "forward", poisoned)
+    with pytest.raises(Diverged) as caught:
+        update(state, config, dataset)
+    assert not all(map(math.isfinite, caught.value.metrics.values()))
+    assert same(everything(state), before)
+    assert all(p.grad is None for p in state.model.parameters())
+    monkeypatch.undo()
+    assert update(state, config, dataset) == update(other, config, dataset)
+    assert state.step == 2 and same(everything(state), everything(other))
 
 
 def test_a_step_leaves_no_gradient_behind(train_config):
     for optimizer in ("adamw", "sgd", "muon"):
         state, dataset = begun(config := train_config(optimizer=optimizer))
-        train_step(state, config, dataset)
+        update(state, config, dataset)
         assert all(p.grad is None for p in state.model.parameters())
 
 
@@ -220,8 +272,8 @@ def test_products_of_matrices_run_in_the_precision_that_was_asked_for(train_conf
     state, dataset = begun(config)
     seen = []
     state.model.blocks[0].mlp.register_forward_hook(lambda module, x, y: seen.append(y.dtype))
-    train_step(state, config, dataset)
-    door.evaluate(state, config, dataset)
+    update(state, config, dataset)
+    evaluate(state, config, dataset)
     assert set(seen) == {half or next(state.model.parameters()).dtype} and len(seen) > 2
 
 
@@ -232,14 +284,14 @@ def test_activation_checkpointing_computes_blocks_twice_and_changes_no_number(tr
         state, dataset = begun(config)
         calls = []
         state.model.blocks[0].attn.register_forward_hook(lambda *words, calls=calls: calls.append(1))
-        found.append((train_step(state, config, dataset), len(calls)))
+        found.append((update(state, config, dataset), len(calls)))
     assert found[0][0] == found[1][0] and [calls for _, calls in found] == [1, 2]
 
 
 @pytest.mark.parametrize("wanted", ["True", "False", "auto"])
 def test_a_run_is_compiled_when_it_asks_for_it(train_config, monkeypatch, wanted):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda function: function)
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
     state, _ = begun(train_config(compile=wanted))
     assert compiled == (list(state.model.blocks) if wanted == "True" else [])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ from reslab.instruments.divergence import first_bad_layer
 from reslab.run import checkpoint
 from reslab.run.config import MachineError
 from reslab.run.log import RunLog, read_run
-from reslab.training import loop as door
-from reslab.training import samples
+from reslab.training import loop, samples
 from reslab.training.loop import train
+from reslab.training.step import train_step
 
 TIMES = {"elapsed_s", "tokens_per_s"}
 
@@ -93,17 +92,16 @@ def test_nothing_is_overwritten(train_config, tmp_path):
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 128 + signal.SIGUSR1)])
 def test_a_signal_saves_within_a_step_and_says_how_to_go_on(train_config, monkeypatch, capsys, name, code):
-    config, real = train_config(eval_interval=100), door.train_step
+    config = train_config(eval_interval=100)
 
-    def signalled(state, config, dataset):
+    def signalled(state, *rest):
         if state.step == 7:
             os.kill(os.getpid(), getattr(signal, name))
             os.kill(os.getpid(), signal.SIGTERM)  # a scheduler that repeats itself does no harm
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", signalled)
     monkeypatch.setattr(sys, "argv", ["train.py", "config/my file.py", "--overwrite", "--n_layer=2"])
-    assert train(config) == code
+    assert train(config, signalled) == code
     assert checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "last")["step"] == 8
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == (
@@ -111,17 +109,16 @@ def test_a_signal_saves_within_a_step_and_says_how_to_go_on(train_config, monkey
     )
 
 
-def test_a_full_memory_is_one_line_with_what_to_lower(train_config, monkeypatch):
-    config, real = train_config(batch_size=6), door.train_step
+def test_a_full_memory_is_one_line_with_what_to_lower(train_config):
+    config = train_config(batch_size=6)
 
-    def greedy(state, config, dataset):
+    def greedy(state, *rest):
         if state.step == 7:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", greedy)
     with pytest.raises(MachineError, match=r"^cpu: out of memory; .* --batch_size=3 --grad\w+_steps=2\. "):
-        train(config)
+        train(config, greedy)
     last = Path(config.out_dir) / "checkpoint" / "last"
     assert checkpoint.find(last) == last and checkpoint.load_state(last)["step"] == 5
 
@@ -166,38 +163,39 @@ def test_divergence_is_a_result(train_config):
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+def poison(monkeypatch, what: str, model, batch) -> None:
+    """Make the second half of a batch give a loss or a gradient that is not finite."""
+    first, second = batch[0].split(4)
+
+    def poisoned(inputs, targets):
+        loss = GPT.loss(model, inputs, targets)
+        if torch.equal(inputs, second):
+            loss = loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
+        return loss
+
+    with torch.no_grad():
+        if what == "a token":  # one that the first half does not have
+            model.wte.weight[min({*second.flatten().tolist()} - {*first.flatten().tolist()})] = math.nan
+        elif what == "weights":
+            model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
+        else:
+            monkeypatch.setattr(model, "loss", poisoned)
+
+
 @pytest.mark.parametrize("what", ["loss", "gradient", "weights", "a token"])
 def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, monkeypatch, what):
     """In the second of two accumulated batches: its sequences are named, and the update does not happen."""
     config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4, tie_weights=False)
-    real, before, calls = door.train_step, {}, []
+    before = {}
 
-    def poisoned(model, inputs, targets):
-        loss = model.head_loss(model.hidden_states(inputs), targets)
-        if torch.equal(inputs, calls[-1]):
-            loss = loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
-        return loss
-
-    def at_step_5(state, config, dataset):
+    def at_step_5(state, batch, *rest):
         if state.step == 5:
-            calls.append(dataset.batch("train", 5, 8)[0][4:])
-            if what == "a token":  # one that the first part does not have
-                first, second = (
-                    set(part.flatten().tolist()) for part in dataset.batch("train", 5, 8)[0].split(4)
-                )
-                with torch.no_grad():
-                    state.model.wte.weight[min(second - first)] = math.nan
-            elif what == "weights":
-                with torch.no_grad():
-                    state.model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
-            else:
-                monkeypatch.setattr(state.model, "loss", partial(poisoned, state.model))
+            poison(monkeypatch, what, state.model, batch)
             before.update({name: p.clone() for name, p in state.model.named_parameters()})
             before["model"] = state.model
-        return real(state, config, dataset)
+        return train_step(state, batch, *rest)
 
-    monkeypatch.setattr(door, "train_step", at_step_5)
-    assert train(config) == 3
+    assert train(config, at_step_5) == 3
     model = before.pop("model")
     assert all(torch.equal(p.nan_to_num(), before[n].nan_to_num()) for n, p in model.named_parameters())
     last = rows(config)[-1]
@@ -212,12 +210,12 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
 
 
 def test_an_evaluation_that_is_not_finite_ends_the_run_and_saves_nothing(train_config, monkeypatch):
-    config, real = train_config(max_iters=10), door.evaluate
+    config, real = train_config(max_iters=10), loop.evaluate
 
-    def poisoned(state, config, dataset):
-        return real(state, config, dataset) | ({"val/loss": math.nan} if state.step == 10 else {})
+    def poisoned(state, *rest):
+        return real(state, *rest) | ({"val/loss": math.nan} if state.step == 10 else {})
 
-    monkeypatch.setattr(door, "evaluate", poisoned)
+    monkeypatch.setattr(loop, "evaluate", poisoned)
     assert train(config) == 3
     assert read_run(Path(config.out_dir)).status == "diverged"
     assert checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "last")["step"] == 5

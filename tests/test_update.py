@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import update
 from torch.overrides import TorchFunctionMode
 
-import train as door
 from reslab.data.dataset import TokenDataset
 from reslab.run.log import read_run
+from reslab.training import loop
 from reslab.training.loop import train
 from reslab.training.progress import Progress
 from reslab.training.step import make_state, train_step
+from reslab.training.throughput import Throughput
 
 WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}
 
@@ -35,7 +37,7 @@ class CountCalls(TorchFunctionMode):
 
 def fresh(config):
     dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
-    return make_state(config, dataset.vocab_size, "cpu"), dataset
+    return make_state(config, dataset.vocab_size), dataset
 
 
 def test_an_update_copies_its_batch_once_and_waits_once(train_config):
@@ -43,7 +45,7 @@ def test_an_update_copies_its_batch_once_and_waits_once(train_config):
     config = train_config(gradient_accumulation_steps=4)
     state, dataset = fresh(config)
     with CountCalls() as seen:
-        train_step(state, config, dataset)
+        update(state, config, dataset)
     assert seen.calls["backward"] == 4
     assert seen.copies == 1
     assert sum(seen.calls[name] for name in WAITS) == 1
@@ -61,33 +63,32 @@ def test_the_logits_of_a_batch_are_gone_before_the_next(train_config):
         return found
 
     state.model.forward = forward
-    train_step(state, config, dataset)
+    update(state, config, dataset)
     assert len(logits) == 3
 
 
 def test_the_rate_is_that_of_the_updates_since_the_last_row(capsys):
     """The first update compiles for a minute, the others take a second."""
-    progress = Progress(total=10, done=0, tokens_per_step=600, mfu=lambda rate: rate / 1000)
-    progress.updated(2.0, seconds=60.0)
-    assert progress.speed() == {"tokens_per_s": 10.0, "mfu": 0.01}
+    throughput = Throughput(tokens_per_step=600, mfu_of=lambda rate: rate / 1000)
+    throughput.add(seconds=60.0)
+    assert throughput.row() == {"tokens_per_s": 10.0, "mfu": 0.01}
     for _ in range(3):
-        progress.updated(2.0, seconds=1.0)
-    assert progress.speed() == {"tokens_per_s": 600.0, "mfu": 0.6}
-    progress.evaluated(4, {"train/loss": 1.0, "val/loss": 1.0, "val/loss_se": 0.1})
+        throughput.add(seconds=1.0)
+    assert throughput.row() == {"tokens_per_s": 600.0, "mfu": 0.6}
+    row = {"train/loss": 1.0, "val/loss": 1.0, "val/loss_se": 0.1}
+    Progress(total=10, done=0).evaluated(4, row, throughput)
     assert "600 tok/s   MFU 60.0%   00:06 left" in capsys.readouterr().out
 
 
 def test_a_run_logs_such_rates(train_config, monkeypatch):
     config, clock = train_config(max_iters=4, probes=False, eval_interval=100), [0.0]
-    real = door.train_step
 
-    def timed(state, config, dataset):
+    def timed(state, *rest):
         clock[0] += 60.0 if state.step == 0 else 1.0
-        return real(state, config, dataset)
+        return train_step(state, *rest)
 
-    monkeypatch.setattr(door, "train_step", timed)
-    monkeypatch.setattr(door.time, "perf_counter", lambda: clock[0])
-    assert train(config) == 0
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    assert train(config, timed) == 0
     _, rates = read_run(Path(config.out_dir)).series("tokens_per_s")
     assert rates == [64 / 60, 64, 64, 64]
 

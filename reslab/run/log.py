@@ -158,7 +158,7 @@ def write_config(folder: Path, config: dict, facts: dict) -> None:
     write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
 
 
-def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
+def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
     """See that a run may use this folder, and that nothing in it would be lost.
 
     Args:

@@ -4,29 +4,27 @@ torchrun starts the processes, one for each GPU, and tells each its rank. Starte
 rank 0 of 1, and everything here gives back what it was given.
 """
 
-import inspect
 import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from reslab.run.launch import LAUNCHER, ReportedByRank0, silence, under_torchrun
 
 
 @dataclass(frozen=True)
 class DistContext:
-    """This process among those that train one model."""
+    """This process among those that train one model together."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     """Its number on this machine, and that of its GPU."""
     restarts: int = 0
-    """How often torchrun has started all ranks again after one had died; once joined, the most that any
-    machine has counted."""
+    """How often torchrun has started all ranks again after one had died; once they are connected, the
+    largest count of any machine."""
     initialized: bool = False
     """Whether the ranks are connected; all that follows needs that when there are several."""
 
@@ -47,10 +45,10 @@ class DistContext:
 
     def all_reduce_max(self, number: int) -> int:
         """The largest of a whole number over all ranks: whether any saw a signal, and which."""
-        found = torch.tensor(number)
+        largest = torch.tensor(number)
         if self.initialized:
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def barrier(self) -> None:
         """Go on when all ranks are here."""
@@ -74,9 +72,9 @@ class DistContext:
         """What job() returns on rank 0, which alone runs it, on all ranks; its ValueError too."""
         answer = self.raise_together(lambda: job() if self.is_main else None)
         if self.initialized:
-            held = [answer]
-            dist.broadcast_object_list(held, src=0)
-            answer = held[0]
+            answers = [answer]
+            dist.broadcast_object_list(answers, src=0)
+            answer = answers[0]
         return answer
 
     def once_per_machine(self, job):
@@ -89,14 +87,14 @@ class DistContext:
         """How this process was started, up to the program's name."""
         if not self.initialized:
             return ["python"]
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
-        return ["torchrun", f"--nproc_per_node={here}" if here == self.world_size else "..."]
+        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+        return ["torchrun", f"--nproc_per_node={local_ranks}" if local_ranks == self.world_size else "..."]
 
     def _gather(self, value) -> list:
-        held = [value] * self.world_size
+        values = [value] * self.world_size
         if self.initialized:
-            dist.all_gather_object(held, value)
-        return held
+            dist.all_gather_object(values, value)
+        return values
 
     def _raise_first(self, faults: list[str | None]) -> None:
         for rank, fault in enumerate(faults):
@@ -112,11 +110,11 @@ def from_torchrun_env() -> DistContext:
     """This process as torchrun started it, not connected yet; rank 0 of 1 without torchrun."""
     if not under_torchrun():
         return DistContext()
-    rank, world, local = (int(os.environ[name]) for name in LAUNCHER[:3])
-    return DistContext(rank, world, local, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+    rank, world_size, local_rank = (int(os.environ[name]) for name in LAUNCHER[:3])
+    return DistContext(rank, world_size, local_rank, int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
 
 
-def local_device(name: str, ranks: DistContext) -> str:
+def local_device(name: str, context: DistContext) -> str:
     """The device of this rank: each has a GPU of its own.
 
     Args:
@@ -125,20 +123,20 @@ def local_device(name: str, ranks: DistContext) -> str:
     Raises:
         ValueError: several ranks can't share that device, or there are fewer GPUs than ranks.
     """
-    if ranks.world_size == 1 or name == "cpu":
+    if context.world_size == 1 or name == "cpu":
         return name
     if name != "cuda":
         raise ValueError(f"device={name}: several ranks train on cuda, a GPU each, or on cpu")
-    there, wanted = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if wanted > there:
+    gpus, local_ranks = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if local_ranks > gpus:
         raise ValueError(
-            f"device=cuda: {there} GPUs on this machine for {wanted} ranks; use --nproc_per_node={there}"
+            f"device=cuda: {gpus} GPUs on this machine for {local_ranks} ranks; use --nproc_per_node={gpus}"
         )
-    return f"cuda:{ranks.local_rank}"
+    return f"cuda:{context.local_rank}"
 
 
 @contextmanager
-def process_group(ranks: DistContext, run_device: str):
+def process_group(context: DistContext, run_device: str):
     """Connect the ranks: NCCL between GPUs, gloo between CPUs and for what is agreed on. Inside, only the
     first rank's print() is heard.
 
@@ -149,39 +147,41 @@ def process_group(ranks: DistContext, run_device: str):
         SystemExit: another rank died; torchrun ends this one too, or starts all again.
     """
     if not under_torchrun():
-        yield ranks
+        yield context
         return
     if run_device.startswith("cuda"):
         torch.cuda.set_device(run_device)
     try:
         backend = "cpu:gloo,cuda:nccl" if run_device.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, store=_store(ranks), rank=ranks.rank, world_size=ranks.world_size)
-        ranks = replace(ranks, initialized=True)
-        with nullcontext() if ranks.is_main else silence():
-            yield replace(ranks, restarts=ranks.all_reduce_max(ranks.restarts))
+        dist.init_process_group(
+            backend, store=_store(context), rank=context.rank, world_size=context.world_size
+        )
+        context = replace(context, initialized=True)
+        with nullcontext() if context.is_main else silence():
+            yield replace(context, restarts=context.all_reduce_max(context.restarts))
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         reason = str(error).splitlines()[0].partition("] ")[2] or str(error).splitlines()[0]
-        raise SystemExit(f"error: rank {ranks.rank}: another rank is gone ({reason:.200})") from None
+        raise SystemExit(f"error: rank {context.rank}: another rank is gone ({reason:.200})") from None
     except ValueError:
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
 
 
-def _store(ranks: DistContext) -> "dist.Store":
+def _store(context: DistContext) -> "dist.Store":
     """Where the ranks find each other's addresses.
 
     torchrun keeps one store over all restarts, so a rank can find the address of one that is dead (PyTorch
     issue 167288): each restart gets names of its own. Several machines count restarts apart: see below.
     """
     store, _, _ = next(dist.rendezvous("env://"))
-    return dist.PrefixStore(f"start {ranks.restarts}", store) if _machines() == 1 else store
+    return dist.PrefixStore(f"start {context.restarts}", store) if _machines() == 1 else store
 
 
 def check_launch(shard: str) -> None:
-    """Raises ValueError where a model is to be cut and torchrun has not started this process, and where
+    """Raises ValueError where a model is to be sharded and torchrun has not started this process, and where
     torchrun's restarts would mix up the addresses of dead and living ranks."""
     if shard != "none" and not under_torchrun():
         raise ValueError(f"shard={shard}: start it with torchrun --nproc_per_node=N train.py ...")
@@ -202,8 +202,8 @@ def _machines() -> int:
     return int(os.environ.get("GROUP_WORLD_SIZE", 1))
 
 
-def split_batch(batch_size: int, accumulation: int, world: int) -> tuple[int, int]:
-    """How a rank takes its part of an update: (sequences at once, times).
+def split_batch(batch_size: int, accumulation: int, world_size: int) -> tuple[int, int]:
+    """How a rank takes its part of an update: (sequences at once, passes).
 
     All ranks together read batch_size * accumulation sequences, as one process does: first the
     accumulation is divided among them, then the batch.
@@ -211,38 +211,12 @@ def split_batch(batch_size: int, accumulation: int, world: int) -> tuple[int, in
     Raises:
         ValueError: that can't be divided evenly.
     """
-    for fewer in (n for n in range(min(accumulation, world), 0, -1) if accumulation % n == world % n == 0):
-        if batch_size % (world // fewer) == 0:
-            return batch_size // (world // fewer), accumulation // fewer
+    for fewer in (
+        n for n in range(min(accumulation, world_size), 0, -1) if accumulation % n == world_size % n == 0
+    ):
+        if batch_size % (world_size // fewer) == 0:
+            return batch_size // (world_size // fewer), accumulation // fewer
     raise ValueError(
-        f"gradient_accumulation_steps={accumulation}, batch_size={batch_size}: {world} ranks can't take "
-        f"equal parts; make either one divisible by {world}"
+        f"gradient_accumulation_steps={accumulation}, batch_size={batch_size}: {world_size} ranks can't take "
+        f"equal parts; make either one divisible by {world_size}"
     )
-
-
-class LossModule(torch.nn.Module):
-    """A model whose forward is its loss: DDP's hooks see calls of forward alone."""
-
-    def __init__(self, model: torch.nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return self.model.loss(idx, targets)
-
-
-def wrap_ddp(model: torch.nn.Module, ranks: DistContext, run_device: str) -> torch.nn.Module | None:
-    """The model's loss in DDP's wrapper (Li et al. 2020, arXiv 2006.15704): each rank has the whole model,
-    and gradients are averaged while they are computed. None when there is one rank."""
-    if ranks.world_size == 1:
-        return None
-    devices = [ranks.local_rank] if run_device.startswith("cuda") else None
-    accepts = inspect.signature(DistributedDataParallel).parameters  # buffers are constants: no need to send
-    still = "forward_sync_buffers" if "forward_sync_buffers" in accepts else "broadcast_buffers"
-    options = {"device_ids": devices, "gradient_as_bucket_view": True, still: False}
-    return DistributedDataParallel(LossModule(model), **options)
-
-
-def no_sync(forward: torch.nn.Module):
-    """Context of a backward pass that another one follows: gradients are not exchanged yet."""
-    return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()

@@ -1,8 +1,8 @@
-"""One model cut over many processes (FSDP2, Zhao et al. 2023, arXiv 2304.11277), and its checkpoints.
+"""One model sharded across ranks (FSDP2, Zhao et al. 2023, arXiv 2304.11277), and its checkpoints.
 
 Each rank holds 1/n of every parameter, gradient and optimizer state. A block's parameters are gathered
-just before it runs and dropped after it; gradients are averaged and cut as each block's backward pass ends.
-Parameters are gathered in float32, so the arithmetic is that of one process.
+just before it runs and dropped after it; gradients are averaged and sharded as each block's
+backward pass ends. Parameters are gathered in float32, so the arithmetic is that of one process.
 """
 
 from contextlib import contextmanager
@@ -19,18 +19,19 @@ from torch.distributed.tensor import distribute_tensor
 WEIGHTS = "weights"
 
 
-def split(model: torch.nn.Module, run_device: str) -> None:
-    """Cut a model that sits on the CPU over all ranks, in place, onto their devices.
+def apply_fsdp(model: torch.nn.Module, device: str) -> None:
+    """Shard a model that sits on the CPU across all ranks, in place, onto their devices.
 
     Raises:
-        ValueError: it has parameters that can't be cut.
+        ValueError: it has a scalar parameter, of which FSDP2 can't give each rank a part.
     """
     scalars = [name for name, parameter in model.named_parameters() if parameter.dim() == 0]
     if scalars:
         raise ValueError(
-            f"shard=fsdp: this wiring has scalars ({scalars[0]}), which FSDP can't cut; leave --shard out"
+            f"shard=fsdp: {scalars[0]} of this wiring is a scalar, and FSDP takes no scalars; leave --shard "
+            "out, or make it a parameter of shape (1,)"
         )
-    mesh = init_device_mesh(run_device.split(":")[0], (dist.get_world_size(),))
+    mesh = init_device_mesh(device.split(":")[0], (dist.get_world_size(),))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
@@ -39,27 +40,29 @@ def split(model: torch.nn.Module, run_device: str) -> None:
 
 
 @torch.no_grad()
-def gather(model: torch.nn.Module, whole: torch.nn.Module | None) -> None:
-    """Fill `whole`, the same model on one process, with what the ranks hold; only the first rank has one."""
-    theirs = dict(whole.named_parameters()) if whole is not None else {}
+def gather_full_params(model: torch.nn.Module, full: torch.nn.Module | None) -> None:
+    """Fill `full`, the same model on one process, with what the ranks hold; only rank 0 has one."""
+    targets = dict(full.named_parameters()) if full is not None else {}
     for name, parameter in model.named_parameters():
-        full = parameter.full_tensor()
-        if theirs:
-            theirs[name].copy_(full)
+        tensor = parameter.full_tensor()
+        if targets:
+            targets[name].copy_(tensor)
 
 
 @torch.no_grad()
-def scatter(whole: torch.nn.Module | None, model: torch.nn.Module) -> None:
-    """Give every rank its part of `whole`, which only the first rank has."""
-    theirs = dict(whole.named_parameters()) if whole is not None else {}
+def scatter_full_params(full: torch.nn.Module | None, model: torch.nn.Module) -> None:
+    """Give every rank its part of `full`, which only rank 0 has."""
+    sources = dict(full.named_parameters()) if full is not None else {}
     for name, parameter in model.named_parameters():
-        full = theirs[name].detach() if theirs else torch.empty(parameter.shape, dtype=parameter.dtype)
-        full = full.to(parameter.device)
-        parameter.copy_(distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=0))
+        tensor = sources[name].detach() if sources else torch.empty(parameter.shape, dtype=parameter.dtype)
+        tensor = tensor.to(parameter.device)
+        parameter.copy_(
+            distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=0)
+        )
 
 
-def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Each rank writes its part of weights and optimizer state: safetensors, a file each.
+def save_shards(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Each rank writes its part of weights and optimizer state: one safetensors file per rank.
 
     Raises:
         OSError: on all ranks, when one of them can't write.
@@ -71,7 +74,7 @@ def write(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
         )
 
 
-def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_shards(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Fill model and optimizer from what any number of ranks wrote.
 
     Raises:
@@ -80,13 +83,13 @@ def read(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
     try:
         reader = HuggingFaceStorageReader(str(folder))
         names = dict(model.named_parameters())
-        for key, found in reader.read_metadata().state_dict_metadata.items():
+        for key, stored in reader.read_metadata().state_dict_metadata.items():
             kind, _, name = key.partition("/")
             if kind != WEIGHTS:
                 like = names[name]
-                same = found.size == like.shape
+                same = stored.size == like.shape
                 # A count of steps is where its parameter is: fused AdamW takes no other.
-                number = torch.zeros(found.size, device=like.device)
+                number = torch.zeros(stored.size, device=like.device)
                 optimizer.state[like][kind] = torch.zeros_like(like) if same else number
         with _one_error():
             dcp.load(_tensors(model, optimizer), storage_reader=reader)
@@ -108,9 +111,9 @@ def _one_error():
 
 def _tensors(model, optimizer) -> dict[str, torch.Tensor]:
     """kind/name -> tensor of all that a checkpoint holds."""
-    found = {}
+    tensors = {}
     for name, parameter in model.named_parameters():
-        found[f"{WEIGHTS}/{name}"] = parameter.detach()
-        memory = optimizer.state.get(parameter, {})
-        found |= {f"{kind}/{name}": value for kind, value in memory.items() if torch.is_tensor(value)}
-    return found
+        tensors[f"{WEIGHTS}/{name}"] = parameter.detach()
+        state = optimizer.state.get(parameter, {})
+        tensors |= {f"{kind}/{name}": value for kind, value in state.items() if torch.is_tensor(value)}
+    return tensors

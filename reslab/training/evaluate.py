@@ -5,26 +5,31 @@ import math
 import torch
 
 from reslab.data.dataset import TokenDataset
+from reslab.run.settings import TrainConfig
 from reslab.system import device
+from reslab.system.parallel import SINGLE, Single
 from reslab.training.state import TrainState
 
 
 @torch.no_grad()
-def evaluate(state: TrainState, config, dataset: TokenDataset) -> dict:
+def evaluate(
+    state: TrainState, config: TrainConfig, dataset: TokenDataset, strategy: Single = SINGLE
+) -> dict:
     """Loss on the fixed sequences of both splits, in nats per token, and its standard error over them."""
     run_device = next(state.model.parameters()).device
+    dtype = device.pick_dtype(config.dtype, str(run_device), config.model.n_embd)
     state.model.eval()
     row = {}
     for split in ("train", "val"):
         starts = torch.from_numpy(dataset.eval_starts(split, config.eval_sequences))
         losses = torch.zeros(len(starts), dtype=torch.float64)
-        for mine in state.ranks.shard_indices(len(starts)).split(config.batch_size):
-            x, y = dataset.sequences(split, starts[mine.clamp(max=len(starts) - 1)].numpy())
-            with device.autocast(str(run_device), state.dtype):
+        for indices in strategy.dist.shard_indices(len(starts)).split(config.batch_size):
+            x, y = dataset.sequences(split, starts[indices.clamp(max=len(starts) - 1)].numpy())
+            with device.autocast(str(run_device), dtype):
                 each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)
-            there = mine < len(starts)
-            losses[mine[there]] = each.mean(dim=1).cpu().double()[there]
-        losses = state.ranks.all_reduce_sum(losses)  # each sequence is zero on all ranks but one
+            real = indices < len(starts)  # the others pad
+            losses[indices[real]] = each.mean(dim=1).cpu().double()[real]
+        losses = strategy.dist.all_reduce_sum(losses)  # each sequence is zero on all ranks but one
         row[f"{split}/loss"] = losses.mean().item()
         row[f"{split}/loss_se"] = (losses.std() / len(losses) ** 0.5).item() if len(losses) > 1 else 0.0
     counts = dataset.meta["splits"]["val"]

@@ -1,13 +1,16 @@
-"""How a run ended: its exit code, and the last lines that a person reads."""
+"""How a run ends: its last row, its exit code, and the last lines that a person reads."""
 
 from pathlib import Path
 
 import torch
 
+from reslab.data.baselines import diagnosis
 from reslab.instruments.divergence import trace
 from reslab.run import checkpoint
 from reslab.run.log import read_run
 from reslab.system import device
+from reslab.training.context import RunContext
+from reslab.training.state import TrainState
 
 
 def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
@@ -25,31 +28,37 @@ def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
     return 3 if restarts and run.status == "diverged" else None  # it would diverge again
 
 
-def diverged(state, config, dataset, log, seen: dict) -> int:
-    """Log the divergence, with what was seen of it already; returns the exit code.
+def log_finished(state: TrainState, context: RunContext) -> int:
+    """Log that all updates are made, and what the losses mean; returns the exit code."""
+    if context.strategy.is_main:
+        run = read_run(context.folder)
+        line = diagnosis(run.last("train/loss"), run.last("val/loss"), run.facts["baselines_nats"])
+        context.log.write({"step": state.step, "status": "finished", "diagnosis": line})
+    return 0
+
+
+def log_divergence(state: TrainState, context: RunContext, metrics: dict) -> int:
+    """Log where the batch of this step is not finite first; returns the exit code.
 
     Args:
-        state, config: a TrainState and a TrainConfig.
+        metrics: of that batch, as far as they are known.
     """
-    parts = config.gradient_accumulation_steps
-    with state.whole() as model:
-        if state.ranks.is_main:
+    config = context.config
+    with context.strategy.full_model(state.model) as model:
+        if context.strategy.is_main:
             torch.manual_seed(device.step_seed(config.seed, state.step))
-            found = trace(model, dataset, state.step, parts, config.batch_size)
-            log.write({"step": state.step} | seen | found)
+            parts = config.gradient_accumulation_steps
+            row = trace(model, context.dataset, state.step, parts, config.batch_size)
+            context.log.write({"step": state.step} | metrics | row)
     return 3
 
 
-def say(code: int, folder: Path, step: int, again: str) -> None:
-    """Print the diagnosis of a run, or how to go on with it.
-
-    Args:
-        again: the command that resumes it.
-    """
+def print_summary(code: int, folder: Path, step: int, resume_command: str) -> None:
+    """Print the diagnosis of a run, or how to go on with it."""
     if code > 128:
-        print(f"stopped after step {step}, saved; go on with: {again}")
+        print(f"stopped after step {step}, saved; go on with: {resume_command}")
     else:
         print(f"{folder}: {read_run(folder).last('diagnosis')}")
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
         step = checkpoint.load_state(good)["step"]
-        print(f"step {step} is saved; try from there with: {again} --learning_rate=...")
+        print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")

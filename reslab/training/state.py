@@ -1,7 +1,6 @@
 """What changes while a run trains, into a checkpoint and back."""
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,60 +10,33 @@ import torch
 from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
 from reslab.run.fields import flat
-from reslab.run.log import RunLog
-from reslab.system.distributed import ALONE, DistContext
+from reslab.system.device import pick_dtype
+from reslab.system.parallel import SINGLE, Single
+from reslab.training.context import RunContext
 from reslab.training.growth import start_from
 
 # What of a TrainState goes into state.json as it is.
-SAVED = ("step", "evaluated_step", "probed_step", "warned", "elapsed_s")
+SAVED = ("step", "evaluated_step", "probed_step", "warned", "seconds")
 
 
 @dataclass
 class TrainState:
-    """What changes while training; a checkpoint holds all of it."""
+    """What changes while training; a checkpoint holds all of it, and nothing else."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    dtype: str = "float32"
-    """Precision of the matrix products."""
-    ranks: DistContext = ALONE
-    """This process among those that train the model."""
-    replica: torch.nn.Module | None = None
-    """The model in DDP's wrapper, where there are several ranks; it shares the model's weights."""
-    sharded: bool = False
-    """Whether each rank has a part of the model only."""
-    copy: torch.nn.Module | None = None
-    """Of a sharded model, on the first rank alone, the one that whole() fills."""
     step: int = 0
     """Updates done."""
     evaluated_step: int = -1
     """The step that was last evaluated."""
     best_val_loss: float = math.inf
-    elapsed_s: float = 0.0
-    """Seconds of all lives of the run."""
+    seconds: float = 0.0
+    """Spent in training, over all restarts of the run."""
     probed_step: int = -1
     """The step that was last probed."""
     warned: bool = False
-    """Whether the run has said that its stack will not train."""
-
-    @contextmanager
-    def whole(self):
-        """The model as one process has it; of a sharded one a copy, and None on all ranks but the first.
-        All ranks come here together."""
-        if not self.sharded:
-            yield self.model
-            return
-        from reslab.system import fsdp
-
-        fsdp.gather(self.model, self.copy)
-        if self.copy is None:
-            yield None
-            return
-        try:
-            yield self.copy.to(next(self.model.parameters()).device)
-        finally:
-            self.copy.to("cpu")
+    """Whether the run has warned that its stack will not train."""
 
 
 def wiring(residual) -> dict:
@@ -72,19 +44,16 @@ def wiring(residual) -> dict:
     return {"equation": residual.equation, "skip": residual.skip, "has_identity": residual.has_identity}
 
 
-def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) -> dict:
-    """What config.json holds beside the settings.
-
-    Args:
-        config: a TrainConfig.
-    """
+def describe(state: TrainState, context: RunContext) -> dict:
+    """What config.json holds beside the settings."""
+    config, dataset, run_device = context.config, context.dataset, context.device
     on_gpu = run_device.startswith("cuda")
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
-        "dtype": state.dtype,
+        "dtype": pick_dtype(config.dtype, run_device, config.model.n_embd),
         "threads": torch.get_num_threads(),
-        "ranks": state.ranks.world_size,
+        "ranks": context.strategy.dist.world_size,
         "parameters": state.model.count_parameters(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
         "baselines_nats": dataset.baselines(config.eval_sequences),
@@ -94,76 +63,56 @@ def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) 
     }
 
 
-def save(
-    state: TrainState, folder: Path, config: dict, dataset: TokenDataset, log: RunLog, best: bool
-) -> None:
-    """Write checkpoint/last of a run directory, and checkpoint/best when it is; the first rank does.
-
-    Args:
-        config: every setting of the run, flat.
-    """
-    last = folder / "checkpoint" / "last"
-    with state.whole() as model:
-        if not state.ranks.is_main:
-            if state.sharded:
-                with checkpoint.saving(last):
-                    write_shards(state, checkpoint.unfinished(last))
+def save(state: TrainState, context: RunContext, best: bool) -> None:
+    """Write checkpoint/last of the run directory, and checkpoint/best when it is; all ranks come here."""
+    strategy, last = context.strategy, context.last
+    save_shards = partial(strategy.save_shards, state.model, state.optimizer)
+    with strategy.full_model(state.model) as model:
+        if not strategy.is_main:
+            with checkpoint.saving(last):
+                save_shards(checkpoint.unfinished(last))
             return
-        write(state, last, model, config, dataset, log, best)
+        optimizer = strategy.optimizer_state(state.optimizer)
+        tensors = {"optimizer": optimizer, "scaler": state.scaler.state_dict()}
+        checkpoint.save(last, model, tensors, _facts(state, context, best), save_shards)
     if best:
         checkpoint.copy(last, last.with_name("best"))
 
 
-def write(
-    state: TrainState, last: Path, model, config: dict, dataset: TokenDataset, log: RunLog, best: bool
-) -> None:
-    """The first rank's part of save()."""
-    facts = {key: getattr(state, key) for key in SAVED}
-    facts |= {
+def _facts(state: TrainState, context: RunContext, best: bool) -> dict:
+    """What state.json holds."""
+    dataset = context.dataset
+    return {key: getattr(state, key) for key in SAVED} | {
         "best": best,
         "best_val_loss": state.best_val_loss if math.isfinite(state.best_val_loss) else None,
-        "metrics_bytes": log.size(),
-        "config": config | {"vocab_size": state.model.config.vocab_size},
+        "metrics_bytes": context.log.size(),
+        "config": flat(context.config) | {"vocab_size": state.model.config.vocab_size},
         "tokenizer": dataset.tokenizer.to_json(),
         "dataset": dataset.meta["source"],
         "dataset_sha256": dataset.meta["splits"]["train"]["sha256"],
     }
-    memory = {} if state.sharded else state.optimizer.state_dict()
-    optimizer = {"optimizer": memory, "scaler": state.scaler.state_dict()}
-    more = partial(write_shards, state) if state.sharded else None
-    checkpoint.save(last, model, optimizer, facts, more)
 
 
-def write_shards(state: TrainState, folder: Path) -> None:
-    """Add shards/ to a checkpoint that is being written; all ranks come here together."""
-    from reslab.system import fsdp
-
-    state.ranks.barrier()  # until the first has made the folder
-    fsdp.write(folder / "shards", state.model, state.optimizer)
-
-
-def begin(state: TrainState, config, dataset: TokenDataset, found: Path | None) -> dict:
-    """Give a fresh state what it starts from; returns state.json of the checkpoint `found`, or of none.
+def load_initial_state(state: TrainState, context: RunContext, source: Path | None) -> dict:
+    """Give a fresh state what the run starts from; returns state.json of that checkpoint.
 
     Args:
-        config: a TrainConfig.
+        source: the checkpoint that a resumed run goes on from, or None.
     """
-    if found:
-        return restore(state, found, dataset)
+    config, strategy = context.config, context.strategy
+    if source:
+        return restore(state, source, context.dataset, strategy)
     if config.init_from != "scratch":
-        tokenizer = dataset.tokenizer.to_json()
-        optimizer = None if state.sharded else state.optimizer
-        with state.whole() as model:
+        tokenizer = context.dataset.tokenizer.to_json()
+        optimizer = None if strategy.shards_optimizer else state.optimizer
+        with strategy.full_model(state.model) as model:
             if model is not None:
                 print(start_from(config.init_from, model, optimizer, config.grow_at, tokenizer), flush=True)
-            if state.sharded:
-                from reslab.system import fsdp
-
-                fsdp.scatter(model, state.model)
+            strategy.load_full(model, state.model)
     return {"metrics_bytes": 0, "config": flat(config)}
 
 
-def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
+def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Single = SINGLE) -> dict:
     """Fill state from a checkpoint; returns its state.json.
 
     Raises:
@@ -173,17 +122,11 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset) -> dict:
     with checkpoint.reading(folder):
         newest = dataset.meta
         check_data(folder, saved, dataset)
-        if dataset.meta is not newest and state.ranks.is_main:
+        if dataset.meta is not newest and strategy.is_main:
             tokens = dataset.meta["splits"]["train"]["tokens"]
             print(f"{dataset.folder} has grown; this run goes on with the {tokens:,} training tokens it had")
         loaded = checkpoint.load_optimizer(folder)
-        if state.sharded:
-            from reslab.system import fsdp
-
-            fsdp.read(folder / "shards", state.model, state.optimizer)
-        else:
-            checkpoint.load_model(folder, state.model)
-            state.optimizer.load_state_dict(loaded["optimizer"])
+        strategy.load(folder, state.model, state.optimizer, loaded["optimizer"])
         if loaded["scaler"]:  # empty where the run was not in float16 until now
             state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:

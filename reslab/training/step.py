@@ -1,107 +1,121 @@
-"""One update, one look at the model, and the state that both work on."""
+"""One update of a model: a batch in, the next state and its metrics out."""
 
 import math
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
 
 from model import GPT
 from reslab.data.dataset import TokenDataset
-from reslab.instruments import probes
-from reslab.run import capacity
-from reslab.run.log import RunLog
 from reslab.run.settings import TrainConfig
-from reslab.system import device, distributed
+from reslab.system import device
+from reslab.system.parallel import SINGLE, Single
 from reslab.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from reslab.training.state import TrainState
 
 
-def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) -> dict:
-    """One update, unless loss or gradient is not finite; the caller tells by the returned numbers.
+class Diverged(Exception):
+    """The loss or the gradient of a batch is not finite; the state is the one before that batch.
 
-    Returns:
-        batch/loss (nats per token), batch/grad_norm (before clipping) and learning_rate.
+    Args:
+        metrics: what train_step() would have returned.
     """
-    run_device = next(state.model.parameters()).device
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    lr = learning_rate(config.optim, state.step)
-    set_learning_rate(state.optimizer, config.optim, lr)
-    ranks, forward = state.ranks, state.replica or state.model.loss
-    size, times = distributed.split_batch(
-        config.batch_size, config.gradient_accumulation_steps, ranks.world_size
-    )
-    sequences = config.batch_size * config.gradient_accumulation_steps
-    mine = slice(ranks.rank * size * times, (ranks.rank + 1) * size * times)
-    batch = torch.stack(dataset.batch("train", state.step, sequences, mine)).to(
-        run_device
-    )  # one copy for all
-    state.model.train()
-    while True:
-        torch.manual_seed(device.step_seed(config.seed, state.step, ranks.rank))
-        losses = []
-        for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
-            with distributed.no_sync(forward) if number < times else nullcontext():
-                with device.autocast(str(run_device), state.dtype):
-                    loss = forward(x, y) / times
-                state.scaler.scale(loss).backward()
-            losses.append(loss.detach())
-        total = ranks.all_reduce_sum(torch.stack(losses).sum()) / ranks.world_size
-        state.scaler.unscale_(state.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.grad_clip or math.inf)
-        norm = norm.full_tensor() if state.sharded else norm
-        loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait for the GPU
-        metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
-        finite = math.isfinite(metrics["batch/loss"]) and math.isfinite(metrics["batch/grad_norm"])
-        if finite or state.scaler.is_enabled():
-            state.scaler.step(state.optimizer)  # a scaler leaves out the update of an overflow
-            state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
-        # Overflow in float16 is cured by a smaller scale: the same batch again, so N steps are N updates.
-        overflow = state.scaler.is_enabled() and not finite and math.isfinite(metrics["batch/loss"])
-        if not overflow or state.scaler.get_scale() < 1:
-            return metrics
+
+    def __init__(self, metrics: dict):
+        super().__init__(f"loss {metrics['batch/loss']}, gradient norm {metrics['batch/grad_norm']}")
+        self.metrics = metrics
 
 
-def probe(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: RunLog, progress) -> None:
-    """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
-    state.probed_step = state.step
-    with state.whole() as model:
-        if not state.ranks.is_main:
-            return
-        run_device = next(model.parameters()).device
-        x, y = dataset.sequences("train", dataset.eval_starts("train", config.probe_sequences))
-        with capacity.remedy(probes.TOO_LARGE):
-            row = probes.look(model, x.to(run_device), y.to(run_device))
-    log.write({"step": state.step} | row)
-    if not state.warned and 0 < state.step <= 50 and (line := probes.early_warning(row)):
-        progress.say(f"step {state.step}: {line}")
-        log.write({"step": state.step, "early_warning": line})
-        state.warned = True
+def make_state(config: TrainConfig, vocab_size: int, strategy: Single = SINGLE) -> TrainState:
+    """A fresh model, placed as the strategy says, and its optimizer, at step 0.
 
+    Args:
+        vocab_size: of the dataset.
 
-def make_state(
-    config: TrainConfig, vocab_size: int, run_device: str, ranks: distributed.DistContext = distributed.ALONE
-) -> TrainState:
-    """A fresh model and optimizer, at step 0."""
+    Raises:
+        ValueError: the model's vocabulary is smaller than that, or the strategy can't take its wiring.
+    """
     shape = config.model
     if 0 < shape.vocab_size < vocab_size:
         raise ValueError(f"vocab_size={shape.vocab_size}: must be 0, or at least the dataset's {vocab_size}")
     model = GPT(replace(shape, vocab_size=shape.vocab_size or vocab_size), config.seed)
     model.activation_checkpointing = config.activation_checkpointing
-    dtype = device.pick_dtype(config.dtype, run_device, shape.n_embd)
+    dtype = device.pick_dtype(config.dtype, strategy.device, shape.n_embd)
     if dtype == "float64":
         model = model.double()
-    sharded = config.shard == "fsdp"
-    copy = deepcopy(model).eval() if sharded and ranks.is_main else None
-    model = model if sharded else model.to(run_device)
-    device.compile_model(model, config.compile, run_device)
-    if sharded:
-        from reslab.system import fsdp  # here, because it takes a second to import
+    model = strategy.wrap(model, config.compile)
+    scaler = torch.amp.GradScaler(strategy.device.split(":")[0], enabled=dtype == "float16")
+    return TrainState(model, make_optimizer(model, config.optim), scaler)
 
-        fsdp.split(model, run_device)
-    scaler = torch.amp.GradScaler(run_device.split(":")[0], enabled=dtype == "float16")
-    replica = None if sharded else distributed.wrap_ddp(model, ranks, run_device)
-    optimizer = make_optimizer(model, config.optim)
-    return TrainState(model, optimizer, scaler, dtype, ranks, replica, sharded, copy)
+
+def next_batch(
+    dataset: TokenDataset, config: TrainConfig, step: int, strategy: Single = SINGLE
+) -> torch.Tensor:
+    """This rank's inputs and targets of an update: token ids (2, B, T), on the CPU."""
+    accumulation = config.gradient_accumulation_steps
+    rows = strategy.batch_slice(config.batch_size, accumulation)
+    return torch.stack(dataset.batch("train", step, config.batch_size * accumulation, rows))
+
+
+def train_step(
+    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single = SINGLE
+) -> dict:
+    """Make one update and advance state.step, or raise and leave the state as it was.
+
+    Args:
+        batch: this rank's inputs and targets (2, B, T), as next_batch() gives them for state.step.
+
+    Returns:
+        batch/loss (nats per token), batch/grad_norm (before clipping) and learning_rate.
+
+    Raises:
+        Diverged: the loss or the gradient is not finite.
+    """
+    batch = batch.to(next(state.model.parameters()).device)  # one copy for all passes
+    lr = learning_rate(config.optim, state.step)
+    scale_before = None
+    state.model.train()
+    while True:
+        loss, norm = _backward(state, batch, config, strategy)
+        metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if finite:
+            set_learning_rate(state.optimizer, config.optim, lr)
+            state.scaler.step(state.optimizer)
+        else:
+            scale_before = scale_before or state.scaler.state_dict()
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        if finite:
+            state.step += 1
+            return metrics
+        # Overflow in float16 is cured by a smaller scale: the same batch again, so N steps are N updates.
+        overflow = state.scaler.is_enabled() and math.isfinite(loss)
+        if not overflow or state.scaler.get_scale() < 1:
+            state.scaler.load_state_dict(scale_before)
+            raise Diverged(metrics)
+
+
+def _backward(
+    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single
+) -> tuple[float, float]:
+    """Give the parameters their clipped gradients; returns the loss and the norm before clipping."""
+    where = str(batch.device)
+    dtype = device.pick_dtype(config.dtype, where, config.model.n_embd)
+    loss_of = strategy.loss_function(state.model)
+    size, passes = strategy.split(config.batch_size, config.gradient_accumulation_steps)
+    torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
+    losses = []
+    for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
+        with strategy.no_sync(state.model) if number < passes else nullcontext():
+            with device.autocast(where, dtype):
+                loss = loss_of(x, y) / passes
+            state.scaler.scale(loss).backward()
+        losses.append(loss.detach())
+    total = strategy.dist.all_reduce_sum(torch.stack(losses).sum()) / strategy.dist.world_size
+    state.scaler.unscale_(state.optimizer)
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    norm = strategy.clip_grad_norm(parameters, config.optim.grad_clip or math.inf)
+    loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait for the GPU
+    return loss, norm

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import train
 from reslab.run import checkpoint
 from reslab.run.config import run_door
 from reslab.run.log import read_run
-from reslab.training import loop as door
+from reslab.training import loop
+from reslab.training.step import train_step
 
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}
 SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_sequences=8 --device=cpu --warmup_iters=2"
@@ -51,7 +53,7 @@ class Life:
             os._exit(code)
 
     def _watch(self) -> None:
-        save, step = door.save, door.train_step
+        save = loop.save
 
         def marked_save(state, *args, **more):
             self.shared[0] = 1
@@ -60,11 +62,11 @@ class Life:
             self._set(1, state.step)
             self._set(2, self.number(2) + 1)
 
-        def counted_step(state, config, dataset):
+        def counted_step(state, *rest):
             self._set(0, state.step)
-            return step(state, config, dataset)
+            return train_step(state, *rest)
 
-        door.save, door.train_step = marked_save, counted_step
+        loop.save, loop.train = marked_save, partial(loop.train, step=counted_step)
 
     @property
     def in_save(self) -> bool:
@@ -132,7 +134,7 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
         if not in_save:
             threading.Thread(target=end, args=(after * takes,), daemon=True).start()
             return
-        save, seen = door.save, []
+        save, seen = loop.save, []
 
         def deadly_save(*args, **more):
             seen.append(time.perf_counter())
@@ -140,7 +142,7 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
                 threading.Thread(target=end, args=(after * 0.03,), daemon=True).start()
             save(*args, **more)
 
-        door.save = deadly_save
+        loop.save = deadly_save
 
     return arm
 
@@ -193,7 +195,7 @@ def _starver(filler: Path | None, room: int):
     """Before the fourth save, leave `room` bytes: on the disk that filler fills, or to any file."""
 
     def arm(life: Life) -> None:
-        save = door.save
+        save = loop.save
 
         def starved(*args, **more):
             if life.number(2) == 3 and filler is None:
@@ -205,7 +207,7 @@ def _starver(filler: Path | None, room: int):
                 os.truncate(filler, filler.stat().st_size - room)
             save(*args, **more)
 
-        door.save = starved
+        loop.save = starved
 
     return arm
 
@@ -218,7 +220,7 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
     samples = folder / "samples.jsonl"
 
     def sample(life):
-        look = door.look
+        look = loop.evaluate_and_save
 
         def sampled(state, *rest):
             if state.step % (steps // 20) == 0:
@@ -229,7 +231,7 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
                     file.write(json.dumps(row) + "\n")
             return look(state, *rest)
 
-        door.look = sampled
+        loop.evaluate_and_save = sampled
 
     life = Life(words, folder / "said", sample)
     assert life.wait() == 0, life.said()

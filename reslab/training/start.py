@@ -1,0 +1,122 @@
+"""What comes before the first step: the ranks, the data, the run directory, and the state to start from."""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from model import check_wirings
+from reslab.data.dataset import find_folder, open_dataset
+from reslab.report import trackers
+from reslab.run import capacity, checkpoint, launch
+from reslab.run import config as configure
+from reslab.run.fields import with_role
+from reslab.run.lock import exclusive_lock
+from reslab.run.log import NoLog, changes, check_run_dir, write_config
+from reslab.run.settings import TrainConfig
+from reslab.system import device, distributed
+from reslab.system.flops import meter
+from reslab.system.parallel import make_strategy
+from reslab.training.context import RunContext
+from reslab.training.init_from import resolve_init_from
+from reslab.training.outcome import exit_code
+from reslab.training.progress import Progress
+from reslab.training.state import TrainState, describe, load_initial_state
+from reslab.training.step import make_state
+from reslab.training.throughput import Throughput
+
+# What a resumed run may change; it is logged, but for what has no part in the result.
+NOT_LOGGED = with_role(TrainConfig, "place")
+# The dataset's place may change too: check_data() sees by its hash that it is the same.
+FREE_ON_RESUME = with_role(TrainConfig, "place", "machine", "measuring", "schedule") | {"dataset"}
+
+
+@contextmanager
+def open_run(config: TrainConfig):
+    """A run that may begin or go on here: its ranks are connected, and its directory is locked.
+
+    Yields:
+        a RunContext, and the exit code of a run that has nothing left to do, or None.
+
+    Raises:
+        ValueError: what the config asks for can't be done here; nothing was written.
+        MachineError: memory ran out inside.
+    """
+    config = resolve_init_from(config)
+    dist = distributed.from_torchrun_env()
+    run_device = check(config, dist)
+    device.prepare_torch(run_device)
+    with distributed.process_group(dist, run_device) as dist, ExitStack() as stack:
+        dataset = dist.once_per_machine(
+            lambda: open_dataset(config.dataset, config.model.block_size, config.seed)
+        )
+        if dist.restarts and dist.broadcast_from_rank0((Path(config.out_dir) / "config.json").exists):
+            config = replace(config, resume=True, overwrite=False)
+        code = dist.broadcast_from_rank0(lambda: acquire_run_dir(config, dist, stack))
+        with _memory_advice(config, run_device):
+            yield RunContext(config, dataset, make_strategy(config.shard, run_device, dist)), code
+
+
+def check(config: TrainConfig, dist: distributed.DistContext) -> str:
+    """This rank's device. Raises ValueError with everything that is in the way of the run."""
+    with launch.rank0_output(dist.local_rank == 0):  # machines may differ
+        run_device, *_ = configure.collect(
+            lambda: distributed.local_device(device.pick_device(config.device), dist),
+            lambda: distributed.split_batch(
+                config.batch_size, config.gradient_accumulation_steps, dist.world_size
+            ),
+            lambda: distributed.check_launch(config.shard),
+            lambda: None if distributed.under_torchrun() else _check_run_dir(config),
+            lambda: find_folder(config.dataset),
+            lambda: check_wirings(config.model),
+        )
+    return run_device
+
+
+def _check_run_dir(config: TrainConfig) -> None:
+    folder, settings = Path(config.out_dir), configure.flat(config)
+    check_run_dir(folder, settings, config.resume, config.overwrite, FREE_ON_RESUME)
+
+
+def acquire_run_dir(config: TrainConfig, dist: distributed.DistContext, stack: ExitStack) -> int | None:
+    """Lock the run directory until the stack is closed; returns what exit_code() says of a resumed run."""
+    folder = Path(config.out_dir)
+    stack.enter_context(exclusive_lock(folder, "training here"))
+    _check_run_dir(config)  # as it is now that nobody else can change it
+    return exit_code(folder, config.optim.max_iters, dist.restarts) if config.resume else None
+
+
+@contextmanager
+def _memory_advice(config: TrainConfig, run_device: str):
+    """Inside, a full memory is a MachineError that says what to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not capacity.ran_out(error):
+            raise
+        advice = capacity.advice(error, config.batch_size, config.gradient_accumulation_steps)
+        raise configure.MachineError(
+            f"{run_device}: out of memory; {advice}. What was saved before is whole"
+        ) from None
+
+
+def start_training(context: RunContext) -> tuple[TrainState, RunContext]:
+    """The state that a run starts from, and its context with a log, a progress bar and a throughput."""
+    config, strategy, dist = context.config, context.strategy, context.strategy.dist
+    source = dist.broadcast_from_rank0(lambda: checkpoint.find(context.last)) if config.resume else None
+    state = dist.raise_together(lambda: make_state(config, context.dataset.vocab_size, strategy))
+    saved = dist.raise_together(lambda: load_initial_state(state, context, source))
+    settings, log = configure.flat(config), NoLog()
+    if strategy.is_main:
+        if source:
+            checkpoint.settle(context.last, source)
+        if config.overwrite:
+            checkpoint.remove(context.last.parent)
+        write_config(context.folder, settings, describe(state, context))
+        log = trackers.open_log(context.folder, saved["metrics_bytes"], config.log, settings, state.step)
+    changed = changes(saved["config"], settings)
+    if changed := {key: changed[key] for key in changed if key in FREE_ON_RESUME - NOT_LOGGED}:
+        log.write({"step": state.step, "changed": changed})
+    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
+    throughput = Throughput(tokens, meter(state.model, strategy.device, dist.world_size))
+    progress = Progress(config.optim.max_iters, state.step, strategy.is_main)
+    return state, replace(context, log=log, progress=progress, throughput=throughput)
