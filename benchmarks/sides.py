@@ -35,7 +35,7 @@ class Ours:
         self.dataset = open_dataset(self.config.dataset, self.config.model.block_size, self.config.seed)
         self.state = make_state(self.config, self.dataset.vocab_size, self.device)
         facts = {"parameters": self.state.model.count_parameters(), "dtype": self.state.dtype}
-        return facts | {"flops_per_token": flops.per_token(self.state.model)}
+        return facts | {"flops_per_token": flops.flops_per_token(self.state.model.config)}
 
     def step(self) -> None:
         train_step(self.state, self.config, self.dataset)

@@ -1,5 +1,6 @@
 """What memory is held: by the probes, by an update that is watched; when a run is refused, and what helps."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
@@ -10,13 +11,12 @@ from conftest import tiny_config, tiny_model
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import train as door
 from model import GPT
 from reslab.instruments import probes
 from reslab.instruments.snapshot import snapshot
 from reslab.run import capacity
 from reslab.run.config import MachineError
-from reslab.run.settings import GPTConfig
+from reslab.run.settings import GPTConfig, TrainConfig
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (8, 8), generator=torch.Generator().manual_seed(1))
@@ -114,7 +114,7 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
     def greedy(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(door.probes, "look", greedy)
+    monkeypatch.setattr(probes, "look", greedy)
     with pytest.raises(MachineError, match=r"--probe_sequences does not help: .* --probes=False"):
         train(train_config())
 
@@ -126,9 +126,9 @@ def test_a_gpu_needs_main_memory_for_the_weights_alone(monkeypatch):
     assert capacity.faults(xl, {"batch_size": 8}, on_gpu=True) == []
     assert "needs at least" in capacity.faults(xl, {"batch_size": 8})[0]
     assert capacity.faults(replace(xl, n_layer=480), {"batch_size": 8}, on_gpu=True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(shutil, "which", lambda program: "/usr/bin/nvidia-smi")
     for name, refused in {"auto": False, "cuda": False, "cpu": True}.items():
-        assert bool(door.TrainConfig(model=xl, device=name).faults()) == refused
+        assert bool(TrainConfig(model=xl, device=name).faults()) == refused
 
 
 def test_what_a_cut_run_resumes_from_is_where_its_parameters_are(tmp_path):

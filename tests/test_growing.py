@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import autopsy
-import train as door
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset, same_data
 from reslab.data.documents import Plan, prepare
 from reslab.data.source import Source
 from reslab.run.log import read_run
+from reslab.training import loop
 from reslab.training.loop import train
 
 TEXTS = [f"Document {i} of them. " * (1 + i % 9) for i in range(900)]
@@ -75,22 +75,20 @@ def test_a_dataset_becomes_what_it_was(grow, tmp_path):
 
 def test_a_live_run_goes_on_while_its_dataset_grows(grow, tmp_path, train_config, monkeypatch):
     grow(20_000)
-    config, real = (
-        train_config(dataset=str(tmp_path / "data"), out_dir=str(tmp_path / "alone")),
-        door.train_step,
-    )
+    config = train_config(dataset=str(tmp_path / "data"), out_dir=str(tmp_path / "alone"))
+    real = loop.train_step
     assert train(config) == 0
 
-    def growing(state, config, dataset):
+    def growing(state, *rest):
         if state.step == 5:
             worker = threading.Thread(target=grow, args=(50_000,))
             worker.start()
             worker.join()
-        return real(state, config, dataset)
+        return real(state, *rest)
 
     shutil.rmtree(tmp_path / "data")
     grow(20_000)
-    monkeypatch.setattr(door, "train_step", growing)
+    monkeypatch.setattr(loop, "train_step", growing)
     assert train(replace(config, out_dir=str(tmp_path / "live"))) == 0
     assert losses(tmp_path / "live") == losses(tmp_path / "alone")
 

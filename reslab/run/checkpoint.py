@@ -11,7 +11,6 @@ as <name>.previous, to fall back to.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
+from reslab.run.files import flush, sha256
 
 SUMS = "SHA256SUMS"
 SAMPLED = ("state.json", "model.safetensors")  # what writing text needs
@@ -52,10 +52,10 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         (temporary / "state.json").write_text(text, encoding="utf-8")
         parts = sorted(path.relative_to(temporary).as_posix() for path in temporary.glob("shards/*"))
         # RESUMED comes last: whatever is cut off the list, one of them is missing
-        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (*parts, *RESUMED)]
+        sums = [f"{sha256(temporary / name)}  {name}\n" for name in (*parts, *RESUMED)]
         (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
         for path in (*temporary.rglob("*"), temporary):
-            _flush(path)
+            flush(path)
         _swap(temporary, folder, keep=True)
 
 
@@ -129,7 +129,7 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
         for name in dict.fromkeys((*needs, *sums)) if needs == RESUMED else needs:
             if name not in sums:
                 return f"{folder / SUMS}: damaged (no checksum of {name})"
-            if (found := _sha256(folder / name)) != sums[name]:
+            if (found := sha256(folder / name)) != sums[name]:
                 return f"{folder / name}: damaged (its sha256 is {found}, {SUMS} says {sums[name][:64]!r})"
     except OSError as error:
         return f"{error.filename}: damaged ({error.strerror})"
@@ -230,7 +230,7 @@ def _swap(temporary: Path, folder: Path, keep: bool) -> None:
         _discard(previous)
         folder.rename(previous)
     temporary.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     if not keep:
         _discard(previous)
 
@@ -238,19 +238,3 @@ def _swap(temporary: Path, folder: Path, keep: bool) -> None:
 def _discard(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """See a file, or the entries of a folder, onto the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows can't open folders
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

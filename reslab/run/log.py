@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reslab.run.config import MachineError
+from reslab.run.files import write_atomically
 
 
 class RunLog:
@@ -158,7 +159,7 @@ def write_config(folder: Path, config: dict, facts: dict) -> None:
     write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
 
 
-def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
+def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:
     """See that a run may use this folder, and that nothing in it would be lost.
 
     Args:
@@ -199,14 +200,6 @@ def claim(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[s
 def changes(before: dict, now: dict) -> dict[str, list]:
     """Settings that both have and that differ: key -> [before, now]."""
     return {key: [before[key], value] for key, value in now.items() if before.get(key, value) != value}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file is the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def git_commit() -> str | None:

@@ -100,9 +100,14 @@ class GPTConfig:
     """What a norm adds to the variance or the mean square."""
 
     @property
+    def gated_mlp(self) -> bool:
+        """Whether the MLP has a third matrix, whose output gates that of the first."""
+        return self.mlp == "swiglu"
+
+    @property
     def mlp_width(self) -> int:
         """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
-        return max(8, 8 * round(self.n_embd / 3)) if self.mlp == "swiglu" else 4 * self.n_embd
+        return max(8, 8 * round(self.n_embd / 3)) if self.gated_mlp else 4 * self.n_embd
 
     def wiring(self, kind: Literal["attn", "mlp"]) -> str:
         """The name of the wiring that sublayers of a kind have."""

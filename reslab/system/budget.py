@@ -104,13 +104,6 @@ def sent_bytes(shape: Shape, ranks: int, shards: bool) -> float:
     return rounds * WORD * shape.parameters * (ranks - 1) / ranks
 
 
-def hiding_tokens(shards: bool, flops: float, bytes_per_s: float) -> float:
-    """Tokens that a rank has to work on so that the work lasts as long as what is sent: per update with
-    DDP, per batch with FSDP. Work is 6 flops per parameter and token (Kaplan et al. 2020, arXiv
-    2001.08361), so the size of the model cancels out."""
-    return (3 if shards else 2) * WORD / bytes_per_s * flops / 6
-
-
 SHAPES = {
     "GPT-2 124M": Shape(12, 768, 12),
     "GPT-2 350M": Shape(24, 1024, 16),

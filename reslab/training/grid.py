@@ -54,12 +54,12 @@ def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[t
             line = [*files, *settings, *own, f"--out_dir={folder}"]
             cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
     from model import check_wirings  # here, so that a fault in the words comes before torch
-    from reslab.training.init_from import settle_run
+    from reslab.training.init_from import resolve_init_from
 
     for folder, (_, wanted) in cells.items():
         check_wirings(wanted.model)
         if (folder / "config.json").exists():
-            _check_same(folder, flat(settle_run(wanted)))
+            _check_same(folder, flat(resolve_init_from(wanted)))
     return [(folder, line) for folder, (line, _) in cells.items()]
 
 

@@ -84,7 +84,7 @@ def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
     return settled
 
 
-def settle_run(config):
+def resolve_init_from(config):
     """The TrainConfig `config` with the shape of the model that it starts from, where that is foreign."""
     run = Path(config.out_dir) if config.resume else None
     return replace(config, model=settle(config.model, config.init_from, run))

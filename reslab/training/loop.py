@@ -16,7 +16,7 @@ from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.fields import with_role
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import NoLog, RunLog, changes, claim, read_run, write_config
+from reslab.run.log import NoLog, RunLog, changes, check_run_dir, read_run, write_config
 from reslab.run.settings import TrainConfig
 from reslab.system import device, distributed
 from reslab.system.flops import meter
@@ -41,11 +41,11 @@ def train(config: TrainConfig) -> int:
         ValueError: what the config asks for can't be done here; nothing was written.
         MachineError: the disk or the memory is full.
     """
-    config = init_from.settle_run(config)
+    config = init_from.resolve_init_from(config)
     folder, ranks = Path(config.out_dir), distributed.from_torchrun_env()
 
     def may_use(config):
-        claim(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
+        check_run_dir(folder, configure.flat(config), config.resume, config.overwrite, FREE_ON_RESUME)
 
     with launch.rank0_output(ranks.local_rank == 0):  # machines may differ
         run_device, *_ = configure.collect(
