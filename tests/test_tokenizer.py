@@ -88,7 +88,7 @@ def test_a_tokenizer_is_added_by_one_entry(monkeypatch, tmp_path):
 
     entry = TokenizerKind("upper", "upper".__eq__, lambda *_: Upper(), lambda saved: Upper())
     monkeypatch.setitem(tokenizer.TOKENIZERS, "upper", entry)
-    with pytest.raises(ValueError, match="tokenizer=lower: allowed are char, .* and upper"):
+    with pytest.raises(ValueError, match=r"tokenizer=lower: allowed are char, .* and upper"):
         make_tokenizer("lower")
     write_dataset(tmp_path, lambda: ["a text of some twenty letters and more"], "upper", "a text", quiet=True)
     dataset = TokenDataset(tmp_path, 2, 0)

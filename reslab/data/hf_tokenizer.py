@@ -25,9 +25,9 @@ def to_tokenizers(tokenizer):
     if isinstance(tokenizer, BPETokenizer):
         return _from_ranks(tokenizer.ranks, tokenizer.pattern)
     if not isinstance(tokenizer, CharTokenizer):
+        kind = type(tokenizer).__name__
         raise ValueError(
-            f"tokenizer={type(tokenizer).__name__}: only characters, bytes, byte pairs and a tokenizer.json can "
-            "be written"
+            f"tokenizer={kind}: only characters, bytes, byte pairs and a tokenizer.json can be written"
         )
     # Without a word for unknown characters encoding one is an error, as it is here.
     words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
