@@ -16,7 +16,6 @@ from reslab.system.budget import (
     Shape,
     activation_bytes,
     block_activations,
-    kept_bytes,
     logit_bytes,
     sent_bytes,
     state_bytes,
@@ -32,8 +31,7 @@ P = 10 * BLOCK + ROOT
 def test_state_is_sixteen_bytes_a_parameter_or_a_part_of_it():
     assert (SHAPE.parameters, SHAPE.tokens) == (P, 96)
     for ranks in (1, 2, 8):
-        assert kept_bytes(SHAPE, ranks, False) == 12 * P and state_bytes(SHAPE, ranks, False) == 16 * P
-        assert kept_bytes(SHAPE, ranks, True) == 12 * P / ranks
+        assert state_bytes(SHAPE, ranks, False) == 16 * P
         # the root and its gradient, the running block, the next one, and a block's gradients are whole
         assert state_bytes(SHAPE, ranks, True) == 16 * P / ranks + 4 * (2 * ROOT + 3 * BLOCK)
 

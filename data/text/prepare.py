@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.prepare_cli import arguments, home_path, run_prepare
-from reslab.data.textfiles import Found, find_files, read_files
+from reslab.data.textfiles import FoundFiles, find_files, read_files
 from reslab.data.tokenizer import allowed_specs
 
 SUFFIXES = [".txt", ".md", ".rst", ".py"]
 
 
-def search(paths: list[Path], suffixes: list[str]) -> Found:
+def search(paths: list[Path], suffixes: list[str]) -> FoundFiles:
     """The files themselves, and those with the given suffixes in the folders.
 
     Raises ValueError for a path that does not exist, and when nothing is found.

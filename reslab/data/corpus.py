@@ -81,7 +81,7 @@ def write_dataset(
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
         check_unread(out_dir)
-        for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
+        for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
             path.unlink()
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
 
@@ -138,15 +138,15 @@ class Survey:
 
 
 def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
-    digest, length, seen = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    digest, length, occurs = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
     with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
         for piece in pieces:
             digest.update(piece.encode("utf-8", "surrogatepass"))
             if collect:
-                seen[np.flatnonzero(np.bincount(code_points(piece)))] = True
+                occurs[np.flatnonzero(np.bincount(code_points(piece)))] = True
             length += len(piece)
             bar.update(len(piece))
-    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(seen))))
+    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(occurs))))
 
 
 def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:

@@ -75,7 +75,7 @@ class Plan:
         return tokenizer_folder(self.tokenizer) / "tokenizer.json"
 
     def identity(self) -> dict:
-        """What must not change between the lives of one prepare. A folder may move, by its hash."""
+        """What must not change when a prepare is restarted; a tokenizer's folder may move."""
         same = {key: getattr(self, key) for key in ("tokenizer", "shard_tokens", "val_share")}
         if self.tokenizer_json.is_file():
             same["tokenizer"] = f"sha256 {sha256(self.tokenizer_json)}"
@@ -88,7 +88,7 @@ def split_of(digest: bytes, val_share: float) -> str:
 
 
 def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, quiet: bool = False) -> dict:
-    """Tokenize documents into shards in out_dir, from where an earlier life stopped; returns the meta.
+    """Tokenize documents into shards in out_dir, from where an earlier prepare stopped; returns the meta.
 
     Raises:
         ValueError: the documents can't be read, another prepare works here, or out_dir holds other data.
@@ -153,22 +153,22 @@ def _publish(out_dir: Path, meta: dict) -> dict:
 
 def end_of_text(encoder) -> int:
     """The token that ends a document: the tokenizer's own, or one more than it has."""
-    own = getattr(encoder, "end_of_text_id", None)
-    return encoder.vocab_size if own is None else own
+    token_id = getattr(encoder, "end_of_text_id", None)
+    return encoder.vocab_size if token_id is None else token_id
 
 
 def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
-    """How far an earlier life came. Raises ValueError when it made something else."""
+    """How far an earlier prepare came. Raises ValueError when it made something else."""
     path = out_dir / "progress.json"
     if path.exists() and not overwrite:
         progress = _read_json(path, "made_from")
-        made = progress["made_from"]
-        other = [key for key in identity | made if identity.get(key) != made.get(key)]
+        before = progress["made_from"]
+        other = [key for key in identity | before if identity.get(key) != before.get(key)]
         if other and progress["documents"]:
             raise ValueError(
                 f"{out_dir}: holds shards of another {', '.join(other)} "
-                f"({other[0]}={made.get(other[0])}, now {identity.get(other[0])}); choose another --out, or "
-                "--overwrite"
+                f"({other[0]}={before.get(other[0])}, now {identity.get(other[0])}); choose another --out, "
+                "or --overwrite"
             )
         if not other:
             return progress

@@ -106,7 +106,7 @@ class ShardWriter:
     """Appends tokens to a split's open shard, a .part; a full one gets its name and its hash.
 
     Args:
-        saved: what mark() returned in another life: all that was written after it is cut off.
+        saved: what mark() returned in an earlier prepare: all that was written after it is cut off.
 
     Raises:
         ValueError: a file holds less than mark() knew.

@@ -1,9 +1,9 @@
-"""Checkpoints: a folder that is whole, or found not to be, and that never runs code when loaded.
+"""Checkpoints: folders whose damage is noticed, and which never run code when they are loaded.
 
     model.safetensors        the weights
     optimizer.safetensors    the optimizer's and the gradient scaler's state, what is no tensor as JSON
     state.json               step, config, tokenizer and whatever else a resumed run or a sampler needs
-    shards/                  of a model that is cut over many ranks, see reslab/system/fsdp.py
+    shards/                  of a model that is sharded across ranks, see reslab/system/fsdp.py
     SHA256SUMS               of every file, as `sha256sum` writes it
 
 A new checkpoint is written beside the old one, flushed to the disk, and renamed; the old one stays
@@ -129,8 +129,8 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
         for name in dict.fromkeys((*needs, *sums)) if needs == RESUMED else needs:
             if name not in sums:
                 return f"{folder / SUMS}: damaged (no checksum of {name})"
-            if (found := sha256(folder / name)) != sums[name]:
-                return f"{folder / name}: damaged (its sha256 is {found}, {SUMS} says {sums[name][:64]!r})"
+            if (actual := sha256(folder / name)) != sums[name]:
+                return f"{folder / name}: damaged (its sha256 is {actual}, {SUMS} says {sums[name][:64]!r})"
     except OSError as error:
         return f"{error.filename}: damaged ({error.strerror})"
     except UnicodeDecodeError:
@@ -140,16 +140,16 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
     return None
 
 
-def settle(folder: Path, found: Path) -> None:
-    """Go on from what find() found: when that is the one before folder, it takes folder's place.
+def settle(folder: Path, whole: Path) -> None:
+    """Make `whole`, which find() returned, the checkpoint `folder`: the one before it takes its place.
 
-    A life may have ended after it saved its best state and before it copied it to best: that is done now.
+    Where a run was killed after it saved its best state and before it copied that to best, it is copied now.
     """
-    if found != folder:
+    if whole != folder:
         _discard(_sibling(folder, ".damaged"))
         if folder.exists():
             folder.rename(_sibling(folder, ".damaged"))
-        found.rename(folder)
+        whole.rename(folder)
     if load_state(folder).get("best"):
         copy(folder, folder.with_name("best"))
 

@@ -11,7 +11,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     early_warning                           the one line of a stack that will not train
     status, diagnosis                 the last row: finished or diverged, and what it means
     first_bad, sequence_starts      of a divergence: the first bad layer, and where the batch begins in train
-    changed                         settings that a resumed life changed: {key: [before, now]}
+    changed                         settings that a restart changed: {key: [before, now]}
 """
 
 import json
@@ -33,7 +33,7 @@ class RunLog:
 
     Args:
         folder: the run directory.
-        keep_bytes: rows beyond this size are of a life that the checkpoint does not know; cut off.
+        keep_bytes: rows beyond this size are cut off: the checkpoint that the run resumes from is older.
 
     Raises:
         ValueError: the file is smaller than that, so rows are lost.
@@ -90,7 +90,7 @@ class NoLog:
 
 def _finite(value):
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

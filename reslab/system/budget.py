@@ -28,7 +28,7 @@ class Shape:
     vocab_size: int = 50304
     block_size: int = 1024
     batch_size: int = 1
-    """Windows at once on a rank."""
+    """Sequences at once on a rank."""
 
     @property
     def tokens(self) -> int:
@@ -48,11 +48,6 @@ class Shape:
     @property
     def parameters(self) -> int:
         return self.n_layer * self.block_parameters + self.root_parameters
-
-
-def kept_bytes(shape: Shape, ranks: int, shards: bool) -> float:
-    """What a rank holds between updates: weights, and AdamW's two averages."""
-    return 3 * WORD * shape.parameters / (ranks if shards else 1)
 
 
 def state_bytes(shape: Shape, ranks: int, shards: bool) -> float:
@@ -99,7 +94,7 @@ def logit_bytes(shape: Shape) -> int:
 
 def sent_bytes(shape: Shape, ranks: int, shards: bool) -> float:
     """What a rank sends, and receives: per update with DDP (one all-reduce, which a ring does in two
-    rounds), per batch with FSDP (parameters gathered for the way there and back, gradients scattered)."""
+    rounds), per batch with FSDP (parameters gathered for forward and backward, gradients scattered)."""
     rounds = 3 if shards else 2
     return rounds * WORD * shape.parameters * (ranks - 1) / ranks
 
