@@ -18,8 +18,8 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 """
 
 
-def main(words: list[str]) -> int:
-    config, (run, place), _ = configure.parse(ExportConfig, words, HELP)
+def main(argv: list[str]) -> int:
+    config, (run, place), _ = configure.parse(ExportConfig, argv, HELP)
     from reslab.training import init_from  # here, so that help and faults come before torch
     from reslab.training.hub import write
     from reslab.training.load import load

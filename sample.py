@@ -36,8 +36,8 @@ def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show)
     show(decoder.decode(b"", final=True))
 
 
-def main(words: list[str]) -> int:
-    config, (run,), _ = configure.parse(SampleConfig, words, HELP)
+def main(argv: list[str]) -> int:
+    config, (run,), _ = configure.parse(SampleConfig, argv, HELP)
     import torch  # here, so that help and faults come before it
 
     from reslab.system import device

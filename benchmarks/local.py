@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
-from reslab.data import corpus
+from reslab.data import corpus, pool
 from reslab.data.dataset import open_dataset
 from reslab.data.tokenizer import make_tokenizer
 from reslab.instruments import probes
@@ -58,7 +58,7 @@ def data(quick: bool) -> dict:
         pieces = list(corpus.split_safely([text]))
         bare = seconds(lambda encoder=encoder, pieces=pieces: [encoder.encode(piece) for piece in pieces])
         row = {"bare_MB_per_s": size / bare}
-        for jobs in sorted({1, corpus.cores()}):
+        for jobs in sorted({1, pool.cores()}):
             row[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = size / seconds(
                 partial(write, text, encoder, jobs)
             )

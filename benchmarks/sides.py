@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from reslab.data.dataset import open_dataset
+from reslab.nn import flops
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
-from reslab.system import device, flops
+from reslab.system import device
 from reslab.system.parallel import Single
 from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state, next_batch, train_step
@@ -38,7 +39,7 @@ class Ours:
         self.state = make_state(self.config, self.dataset.vocab_size, self.strategy)
         self.dtype = device.pick_dtype(self.config.dtype, self.device, self.config.model.n_embd)
         facts = {"parameters": self.state.model.count_parameters(), "dtype": self.dtype}
-        return facts | {"flops_per_token": flops.per_token(self.state.model)}
+        return facts | {"flops_per_token": flops.flops_per_token(self.state.model.config)}
 
     def step(self) -> None:
         batch = next_batch(self.dataset, self.config, self.state.step, self.strategy)

@@ -9,8 +9,6 @@ import os
 import sys
 import time
 
-STARTED = time.time()
-
 
 def main(words: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

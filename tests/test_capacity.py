@@ -50,12 +50,12 @@ def test_a_container_s_limit_counts_where_it_is_lower(monkeypatch, limit, least)
 def test_the_advice_keeps_the_update_and_halves_the_batch():
     for size in range(2, 25):
         for accumulation in range(1, 6):
-            said = capacity.advice(size, accumulation)
-            smaller, times = map(int, re.findall(r"=(\d+)", said))
-            assert smaller * times == size * accumulation and smaller <= size / 2
+            advice = capacity.advice(MemoryError(), size, accumulation)
+            smaller, batches = map(int, re.findall(r"=(\d+)", advice))
+            assert smaller * batches == size * accumulation and smaller <= size / 2
             between = range(smaller + 1, size // 2 + 1)  # as large as it can be
             assert not any(size * accumulation % other == 0 for other in between)
-    assert "a batch is one sequence already" in capacity.advice(1, 8)
+    assert "a batch is one sequence already" in capacity.advice(MemoryError(), 1, 8)
 
 
 def test_what_says_that_the_memory_is_full():

@@ -102,7 +102,7 @@ def test_more_goes_on_where_less_stopped(inputs, tmp_path, monkeypatch, kind):
     encoded = []
     real = documents._encode
     monkeypatch.setattr(
-        documents, "_encode", lambda texts, **rest: encoded.extend(texts) or real(texts, **rest)
+        documents, "_encode", lambda batch, **rest: encoded.extend(batch[0]) or real(batch, **rest)
     )
     meta = prepare(tmp_path / "parts", source(inputs, kind), PLAN, quiet=True)
     for split in ("train", "val"):
@@ -119,7 +119,7 @@ from reslab.data import documents
 from reslab.data.source import Source, find_inputs
 out, inputs, place, left = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], [int(sys.argv[4])]
 documents.BATCH_DOCUMENTS = 20
-owner = documents if place == "_write_json" else documents.ShardWriter
+owner = documents if place == "write_json" else documents.ShardWriter
 real = getattr(owner, place)
 def dying(*args, **rest):
     left[0] -= 1
@@ -139,7 +139,7 @@ def test_a_killed_prepare_goes_on_to_the_same_bytes(inputs, tmp_path):
     """Killed in an append, at a shard's end and at a saving of progress; finished shards stay untouched."""
     prepare(tmp_path / "whole", source(inputs), PLAN, quiet=True)
     killed, kept = tmp_path / "killed", {}
-    for place, nth in (("write", 31), ("close", 4), ("_write_json", 3)):
+    for place, nth in (("write", 31), ("close", 4), ("write_json", 3)):
         words = [sys.executable, "-c", KILLED, killed, inputs / "parquet", place, str(nth)]
         assert subprocess.run(words, cwd=ROOT).returncode == 9
         assert not (killed / "meta.json").exists()
@@ -237,7 +237,7 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
         ): "bad.jsonl, line 2: its text is None, which is no text; bad rows",
         (inputs / "parquet", "--text_column=body"): "no column body; there are id, text: choose with --text",
         (inputs / "parquet", "--val_share=2"): "val_share=2.0: must be between 0 and 1",
-        (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are gpt2, byte, and",
+        (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are byte, gpt2, and",
         (inputs / "parquet", "--tokenizer=byte", "--val_share=1e-9"): "documents leave a split empty",
     }
     for number, (words, told) in enumerate(cases.items()):

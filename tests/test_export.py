@@ -1,5 +1,6 @@
 """Ours as folders of transformers: the same function, the same ids, whole or not at all."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from torch import nn
 
 import export
 from model import GPT
-from reslab.data.hf_tokenizer import merges_of, to_tokenizers
-from reslab.data.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
+from reslab.data.hf_tokenizer import to_tokenizers
+from reslab.data.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
 from reslab.run.settings import GPTConfig
-from reslab.training import init_from
+from reslab.training import hub, init_from
 from reslab.training.loop import train
 
 transformers = pytest.importorskip("transformers")
@@ -74,7 +75,7 @@ def test_ours_becomes_theirs_and_comes_back(tmp_path, name):
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    assert export.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
+    assert hub.write(tmp_path / "m", ours, ByteTokenizer()) < 1e-5
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
     assert theirs.config.model_type == kind and apart(ours, theirs, 256) < 1e-5
     back, there = dict(ours.named_parameters()), dict(imported(tmp_path / "m").named_parameters())
@@ -111,7 +112,7 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
         "bpe": lambda: train_bpe([TEXT], 300),
     }[kind]()
     model = GPT(tiny_config(vocab_size=tokenizer.vocab_size))
-    export.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
+    hub.make_tokenizer(tokenizer, model).save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in (TEXT, "\n\n\r\n\n  \t\t"):
         assert theirs(text).input_ids == tokenizer.encode(text).tolist()
@@ -121,10 +122,16 @@ def test_a_tokenizer_keeps_its_ids(kind, tmp_path):
             theirs("Ω")
 
 
-def test_words_cut_by_another_pattern_are_refused():
-    other = BPETokenizer("mine", r"\w+|\W", {bytes([byte]): byte for byte in range(256)})
-    with pytest.raises(ValueError, match="tokenizer=mine: only characters, bytes and words cut as GPT-2"):
-        to_tokenizers(other)
+def test_words_cut_by_another_pattern_keep_their_ids():
+    ranks = train_bpe([TEXT], 300).ranks
+    other = BPETokenizer("other", r"\p{L}+|[^\p{L}]", ranks)
+    assert other.encode(TEXT).tolist() != BPE.encode(TEXT).tolist()
+    assert to_tokenizers(other).encode(TEXT).ids == other.encode(TEXT).tolist()
+
+
+def test_another_kind_of_tokenizer_is_refused():
+    with pytest.raises(ValueError, match="tokenizer=object: only characters, bytes, byte pairs and a tok"):
+        to_tokenizers(object())
 
 
 @pytest.mark.skipif(
@@ -134,7 +141,7 @@ def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
     from reslab.data.tokenizer import GPT2Tokenizer
 
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", os.environ.get("TIKTOKEN_CACHE_DIR", str(MERGES)))
-    made = export.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
+    made = hub.make_tokenizer(GPT2Tokenizer(), GPT(tiny_config()))
     assert made(TEXT).input_ids == GPT2Tokenizer().encode(TEXT).tolist()
     assert made.convert_tokens_to_ids("<|endoftext|>") == made.eos_token_id == 50_256 and len(made) == 50_257
 
@@ -177,16 +184,20 @@ def test_any_text_has_the_same_ids(kind, text):
     assert theirs.encode(text).ids == ids and theirs.decode(ids) == text
 
 
-def test_merges_are_the_pairs_that_were_learned():
-    letters = {bytes([byte]): byte for byte in range(256)}
-    learned = [(b"a", b"b"), (b"ab", b"c"), (b"b", b"c"), (b"ab", b"bc"), (b"abc", b"abbc")]
-    ranks = letters | {a + b: 256 + k for k, (a, b) in enumerate(learned)}
-    ranks[b"xyz"] = len(ranks)  # that no pair makes, so none is written
-    assert merges_of(dict(reversed(ranks.items()))) == learned
+def test_tokens_that_several_pairs_could_make_have_the_same_ids():
+    """Runs of one byte, and overlaps: which pair a token is made of depends on the order of learning."""
+    learned = [(b"a", b"a"), (b"aa", b"a"), (b"b", b"a"), (b"aa", b"ba"), (b"aaa", b"aa"), (b"a", b"ba")]
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks |= {a + b: 256 + k for k, (a, b) in enumerate(learned)}
+    ours = BPETokenizer("runs", GPT2_PATTERN, dict(reversed(ranks.items())))
+    theirs = to_tokenizers(ours)
+    for letters in itertools.chain.from_iterable(itertools.product("ab", repeat=n) for n in range(1, 11)):
+        text = "".join(letters)
+        assert theirs.encode(text).ids == ours.encode(text).tolist(), text
 
 
 def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
-    export.write(tmp_path, GPT(tiny_config(vocab_size=256)).eval(), ByteTokenizer())
+    hub.write(tmp_path, GPT(tiny_config(vocab_size=256)).eval(), ByteTokenizer())
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert tokenizer.model_max_length == 8 and tokenizer.eos_token is None
@@ -214,16 +225,16 @@ def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
     with monkeypatch.context() as patch:
         patch.setattr(init_from, "to_transformers", bent)
         with pytest.raises(ValueError, match=r"the logits of what was written differ by .*nothing was kept"):
-            export.write(tmp_path / "a", ours, ByteTokenizer())
+            hub.write(tmp_path / "a", ours, ByteTokenizer())
         train(train_config(max_iters=1))
         with pytest.raises(ValueError, match="nothing was kept"):
             export.main([str(tmp_path / "run"), str(tmp_path / "out")])
         assert {path.name for path in tmp_path.iterdir()} == {"a", "run"}
     other = BPETokenizer("x", BPE.pattern, {bytes([byte ^ 1]): byte for byte in range(256)})
-    made = export.make_tokenizer(other, ours)
-    monkeypatch.setattr(export, "make_tokenizer", lambda *_: made)
+    made = hub.make_tokenizer(other, ours)
+    monkeypatch.setattr(hub, "make_tokenizer", lambda *_: made)
     with pytest.raises(ValueError, match="the tokenizer that was written gives other ids; nothing was kept"):
-        export.write(tmp_path / "b", ours, ByteTokenizer())
+        hub.write(tmp_path / "b", ours, ByteTokenizer())
 
 
 def test_a_folder_that_is_in_the_way_stays_as_it_is(train_config, tmp_path):

@@ -21,7 +21,7 @@ def test_flops_are_those_that_torch_counts():
     with FlopCounterMode(display=False) as counter:
         model.loss(ids, ids).backward()
     attention = 12 * 3 * 32 * 16  # torch does not count its attention kernel on a CPU
-    assert counter.get_total_flops() / ids.numel() + attention == flops.per_token(model)
+    assert counter.get_total_flops() / ids.numel() + attention == flops.flops_per_token(model.config)
 
 
 def test_an_unknown_device_has_no_number():
@@ -55,7 +55,7 @@ def test_a_profile_names_every_kind_and_changes_no_loss(train_config, tmp_path, 
 def test_every_rank_is_measured_against_its_own_peak(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     model = GPT(tiny_config())
-    work = flops.per_token(model)
+    work = flops.flops_per_token(model.config)
     most = 989e12 / work  # tokens per second at the peak
     assert flops.meter(model, "cuda:0", ranks=4)(most) == 0.25
     assert flops.meter(model, "cuda", ranks=1)(most / 2) == 0.5

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,8 +14,9 @@ from conftest import ROOT
 from runs_by_hand import write_run
 
 from reslab.run.config import MachineError
+from reslab.run.files import write_atomically
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import RunLog, changes, check_run_dir, read_run, write_atomically, write_config
+from reslab.run.log import RunLog, changes, check_run_dir, read_run, write_config
 from reslab.training import outcome
 
 ROWS = [{"step": k, "val/loss": 5.0 - k, "status": "on its way"} for k in range(4)]
@@ -231,38 +233,48 @@ def test_a_lock_is_one_process_s_and_leaves_nothing(tmp_path):
     assert held.startswith(f"pid {os.getpid()} on ") and list(folder.iterdir()) == [folder / "file"]
 
 
-def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path, monkeypatch):
-    from reslab.run import lock
+def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path):
+    events, waiting = [], threading.Event()
 
-    first = exclusive_lock(tmp_path, "first")
-    first.__enter__()
-    (tmp_path / "kept").touch()
-    waits = []
-    monkeypatch.setattr(
-        lock.time,
-        "sleep",
-        lambda s: waits.append(s) or (len(waits) == 3 and first.__exit__(None, None, None)),
-    )
-    with exclusive_lock(tmp_path, "second", wait=True):
-        assert len(waits) == 3 and (tmp_path / "lock").exists()  # the new file, and not the one removed
-    assert not (tmp_path / "lock").exists()
+    def second():
+        waiting.set()
+        with exclusive_lock(tmp_path, "second", wait=True):
+            events.append("second")
+            assert (tmp_path / "lock").exists()  # the new file, and not the one removed
+
+    with exclusive_lock(tmp_path, "first"):
+        (tmp_path / "kept").touch()
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(30)
+        events.append("first")
+    thread.join(30)
+    assert events == ["first", "second"] and not (tmp_path / "lock").exists()
+
+
+def test_a_lock_of_a_killed_process_is_free(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], cwd=ROOT, stdin=-1, stdout=-1)
+    assert other.stdout.readline() == b"held\n"
+    other.kill()
+    other.wait()
+    assert (tmp_path / "lock").exists()
+    with exclusive_lock(tmp_path, "writing"):
+        assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} on ")
 
 
 def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, monkeypatch):
     """Between the opening of the file and the lock on it: whoever comes next would open another one."""
-    from reslab.run import lock
-
     fcntl = pytest.importorskip("fcntl")
     real, calls = fcntl.flock, []
 
     def flock(file, how):
-        calls.append(file)
-        if len(calls) == 1:
-            (tmp_path / "lock").unlink()
+        if how & fcntl.LOCK_EX:
+            calls.append(file)
+            if len(calls) == 1:
+                (tmp_path / "lock").unlink()
         return real(file, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(lock.time, "sleep", lambda seconds: None)
     with exclusive_lock(tmp_path, "writing", wait=True):
         assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} ")
-    assert len(calls) == 2
+    assert len(calls) == 2 and not (tmp_path / "lock").exists()

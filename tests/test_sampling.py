@@ -16,6 +16,7 @@ from reslab.nn.generate import sample_next_token
 from reslab.run import checkpoint
 from reslab.run.options import SampleConfig
 from reslab.training import samples
+from reslab.training.load import load
 from reslab.training.loop import train
 
 LOGITS = torch.tensor([[0.3, 2.0, -1.0, 1.2, 0.9], [1.0, -2.0, 0.5, 3.0, 0.0]])
@@ -116,7 +117,7 @@ def run(train_config):
     train(config)
     folder = Path(config.out_dir)
     best = folder / "checkpoint" / "best"
-    model = sample.load(best)[0]
+    model = load(best)[0]
     with torch.no_grad():
         model.wte.weight.copy_(0.3 * torch.randn_like(model.wte.weight))
     state = checkpoint.load_state(best) | {"step": 1}
@@ -125,8 +126,8 @@ def run(train_config):
 
 
 def test_a_text_comes_from_the_best_weights_without_dropout(run, capsys):
-    model, tokenizer, state = sample.load(run)
-    best, last = (sample.load(run / "checkpoint" / name)[0] for name in ("best", "last"))
+    model, tokenizer, state = load(run)
+    best, last = (load(run / "checkpoint" / name)[0] for name in ("best", "last"))
     assert state["step"] == 1 and torch.equal(model.wte.weight, best.wte.weight)
     assert not torch.equal(best.wte.weight, last.wte.weight)
     assert not any(module.training for module in model.modules())
@@ -158,7 +159,7 @@ def test_a_prompt_file_is_read_or_refused(run, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"p\.txt: not UTF-8 text"):
         sample.main(words)
     with pytest.raises(ValueError, match="no checkpoint here; give a run directory"):
-        sample.load(tmp_path / "none")
+        load(tmp_path / "none")
 
 
 def test_a_sample_continues_the_first_words_of_val(train_config):

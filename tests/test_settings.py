@@ -224,7 +224,7 @@ def test_a_wrong_value_is_told_with_what_is_allowed():
 def test_all_doors_share_one_grammar():
     one = read("compare", "--n_layer", "2", "--serve", "--seeds=3", "--bias", "False")
     assert one.config.train.model.n_layer == 2 and one.config.serve and one.config.seeds == 3
-    assert one.words == {"n_layer": "2", "serve": "True", "seeds": "3", "bias": "False"}
+    assert one.overrides == {"n_layer": "2", "serve": "True", "seeds": "3", "bias": "False"}
     assert read("train", "--n_layer=4", "--n_layer=x", "--n_layer", "5").config.model.n_layer == 5
     assert told("export", "third") == ["3 of 2 given; give RUN DIR [--key=value ...]"]
     assert told("bench", "word") == ["word: not a --key=value"]

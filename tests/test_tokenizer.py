@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reslab.data import tokenizer
+from reslab.data.corpus import write_dataset
+from reslab.data.dataset import TokenDataset
+from reslab.data.documents import Plan
 from reslab.data.tokenizer import (
     BPETokenizer,
     ByteTokenizer,
     CharTokenizer,
+    TokenizerKind,
     make_tokenizer,
     tokenizer_from_json,
     train_bpe,
@@ -65,7 +70,32 @@ def test_a_bpe_has_as_many_tokens_as_were_asked_for():
 
 @pytest.mark.parametrize("spec", ["bpe:255", "bpe:", "bpe", "bpe:-300", "bpe:3e2", "char:5", "word", ""])
 def test_other_names_are_refused(spec):
-    with pytest.raises(ValueError, match=f"tokenizer={spec}: allowed are char, byte, gpt2, and bpe:N"):
+    with pytest.raises(ValueError, match=f"tokenizer={spec}: allowed are char, byte, gpt2, bpe:N"):
         make_tokenizer(spec, ["abc"], "abc")
     assert make_tokenizer("char", [], "cab").chars == "abc"
     assert make_tokenizer("byte", [], "").vocab_size == 256
+
+
+def test_a_tokenizer_is_added_by_one_entry(monkeypatch, tmp_path):
+    """A class and an entry: it is named, refused by its name, saved, loaded, and makes a dataset."""
+
+    class Upper(ByteTokenizer):
+        def encode(self, text):
+            return super().encode(text.upper())
+
+        def to_json(self):
+            return {"kind": "upper"}
+
+    entry = TokenizerKind("upper", "upper".__eq__, lambda *_: Upper(), lambda saved: Upper())
+    monkeypatch.setitem(tokenizer.TOKENIZERS, "upper", entry)
+    with pytest.raises(ValueError, match=r"tokenizer=lower: allowed are char, .* and upper"):
+        make_tokenizer("lower")
+    write_dataset(tmp_path, lambda: ["a text of some twenty letters and more"], "upper", "a text", quiet=True)
+    dataset = TokenDataset(tmp_path, 2, 0)
+    assert bytes(dataset.ids["train"][:6].astype("uint8")) == b"A TEXT"
+    assert isinstance(dataset.tokenizer, Upper) and Plan("upper").tokenizer == "upper"
+
+
+def test_a_tokenizer_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="tokenizer of kind 'words': known are char, byte, gpt2, bpe"):
+        tokenizer_from_json({"kind": "words"})

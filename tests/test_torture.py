@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from torture import commands, damage, lives
+from torture import commands, damage, restarts
 
 pytestmark = pytest.mark.slow
 needs_fork = pytest.mark.skipif(
@@ -15,18 +15,18 @@ needs_fork = pytest.mark.skipif(
 
 @needs_fork
 def test_killed_runs_equal_the_run_left_alone(dataset_folder, tmp_path):
-    seen = lives.kills(dataset_folder, tmp_path, 3, steps=12)
+    seen = restarts.kills(dataset_folder, tmp_path, 3, steps=12)
     assert seen["kills"] >= 3 and seen["inside a save"] >= 2 and seen["bitwise equal"] == seen["runs"] >= 1
 
 
 @needs_fork
 def test_signals_save_within_one_update(dataset_folder, tmp_path):
-    assert lives.signals(dataset_folder, tmp_path, 3)["updates begun after the signal, at most"] <= 1
+    assert restarts.signals(dataset_folder, tmp_path, 3)["updates begun after the signal, at most"] <= 1
 
 
 @needs_fork
 def test_full_disks_keep_the_checkpoint_before(dataset_folder, tmp_path):
-    assert lives.full_disks(dataset_folder, tmp_path, 2)["former checkpoint whole"] == 2
+    assert restarts.full_disks(dataset_folder, tmp_path, 2)["former checkpoint whole"] == 2
 
 
 def test_damaged_checkpoints_are_found(tmp_path):
@@ -45,7 +45,7 @@ def test_bad_commands_are_told_in_words(tmp_path):
 
 @needs_fork
 def test_nothing_grows(dataset_folder, tmp_path):
-    seen = lives.soak(dataset_folder, tmp_path, 200, 20)
+    seen = restarts.soak(dataset_folder, tmp_path, 200, 20)
     files = seen["open files at 10% and 100%"]
     assert files[0] == files[1]
     assert (seen["evaluations"], seen["saves"]) == (21, 21)

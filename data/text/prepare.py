@@ -13,42 +13,42 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.prepare_cli import arguments, home_path, run_prepare
-from reslab.data.textfiles import Found, find_files, read_files
+from reslab.data.textfiles import FoundFiles, find_files, read_files
+from reslab.data.tokenizer import allowed_specs
 
 SUFFIXES = [".txt", ".md", ".rst", ".py"]
 
 
-def search(paths: list[Path], suffixes: list[str]) -> Found:
+def search(paths: list[Path], suffixes: list[str]) -> FoundFiles:
     """The files themselves, and those with the given suffixes in the folders.
 
     Raises ValueError for a path that does not exist, and when nothing is found.
     """
     endings = tuple("." + suffix.lower().removeprefix(".") for suffix in suffixes)
-    found = find_files(paths, lambda name: name.lower().endswith(endings))
-    if not found.files:
+    inputs = find_files(paths, lambda name: name.lower().endswith(endings))
+    if not inputs.files:
         raise ValueError(
             f"no file that ends in {', '.join(endings)} in {', '.join(map(str, paths))}; see --suffix"
         )
-    return found
+    return inputs
 
 
 def main() -> None:
     parser = arguments(__doc__, Path(__file__).resolve().parent)
     add = parser.add_argument
     add("paths", nargs="+", type=home_path, metavar="PATH", help="files and folders of UTF-8 text")
-    tokenizers = "char, byte, gpt2, bpe:N or a model's folder (default: %(default)s)"
-    add("--tokenizer", default="char", help=tokenizers)
+    add("--tokenizer", default="char", help=f"{allowed_specs()} (default: %(default)s)")
     read = f"what to read in folders (default: {' '.join(SUFFIXES)})"
     add("--suffix", action="append", metavar=".X", help=read)
     args = parser.parse_args()
     try:
-        found = search(args.paths, args.suffix or SUFFIXES)
+        inputs = search(args.paths, args.suffix or SUFFIXES)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if not args.quiet:
-        print(found, flush=True)
-    run_prepare(args, lambda: read_files(found.files), args.tokenizer, ", ".join(map(str, args.paths)))
+        print(inputs, flush=True)
+    run_prepare(args, lambda: read_files(inputs.files), args.tokenizer, ", ".join(map(str, args.paths)))
 
 
 if __name__ == "__main__":

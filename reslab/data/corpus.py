@@ -12,9 +12,7 @@ import json
 import os
 import re
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +20,11 @@ import numpy as np
 from tqdm import tqdm
 
 from reslab.data.baselines import split_baselines
+from reslab.data.pool import cores, map_in_order
 from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_unread
-from reslab.data.tokenizer import make_tokenizer
+from reslab.data.tokenizer import kind_of, make_tokenizer
+from reslab.run.files import flush
 from reslab.run.lock import exclusive_lock
 
 PART = 1 << 19  # characters encoded in one go
@@ -81,19 +81,20 @@ def write_dataset(
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
         check_unread(out_dir)
-        for path in out_dir.glob("*.[0-9]*.tmp"):  # of lives that were killed
+        for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
             path.unlink()
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
 
 
 def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
-    text = _survey(read(), tokenizer == "char", quiet)
+    named = isinstance(tokenizer, str)
+    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet)
     if text.length < 20:
         raise ValueError(
             f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
         )
     encoder = tokenizer
-    if isinstance(tokenizer, str):  # the merges are learned from the training split alone
+    if named:  # the merges are learned from the training split alone
         train = (part for _, part in itertools.islice(_split(read(), text.train_length), 1))
         pieces = itertools.chain.from_iterable(map(split_safely, train))
         encoder = make_tokenizer(tokenizer, pieces, text.characters)
@@ -137,15 +138,15 @@ class Survey:
 
 
 def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
-    digest, length, seen = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    digest, length, occurs = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
     with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
         for piece in pieces:
             digest.update(piece.encode("utf-8", "surrogatepass"))
             if collect:
-                seen[np.flatnonzero(np.bincount(code_points(piece)))] = True
+                occurs[np.flatnonzero(np.bincount(code_points(piece)))] = True
             length += len(piece)
             bar.update(len(piece))
-    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(seen))))
+    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(occurs))))
 
 
 def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
@@ -196,27 +197,12 @@ def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tup
     def encode(piece):
         return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
 
-    if jobs == 1:
-        yield from map(encode, pieces)
-        return
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = deque()
-        for piece in pieces:
-            waiting.append(pool.submit(encode, piece))
-            if len(waiting) > 2 * jobs:  # so memory does not grow with the text
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return map_in_order(encode, pieces, jobs)
 
 
 def code_points(text: str) -> np.ndarray:
     """The characters of a text as numbers (n,), uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Iterator[str]]]:
@@ -243,10 +229,8 @@ def _publish(out_dir, temporary, meta, mark) -> None:
     """Give the files their names, meta.json last; until then the folder has no meta.json."""
     check_unread(out_dir)  # a run may have begun since
     meta_tmp = out_dir / f"meta.json{mark}"
-    with meta_tmp.open("w", encoding="utf-8") as file:
-        json.dump(meta, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    meta_tmp.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+    flush(meta_tmp)
     (out_dir / "meta.json").unlink(missing_ok=True)
     for split, path in temporary.items():
         path.replace(out_dir / f"{split}.bin")

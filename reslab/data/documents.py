@@ -7,11 +7,8 @@ fall into the same split. progress.json says how far the shards are good; what l
 
 import hashlib
 import json
-import os
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 from reslab.data.baselines import split_baselines
-from reslab.data.corpus import cores
+from reslab.data.pool import cores, map_in_order
 from reslab.data.rows import ReadError
 from reslab.data.shards import ShardWriter, TokenStream, grown_from, open_split
 from reslab.data.source import Rows, Source
 from reslab.data.tokenfile import check_unread
-from reslab.data.tokenizer import make_tokenizer, tokenizer_folder
+from reslab.data.tokenizer import TOKENIZERS, allowed_specs, kind_of, make_tokenizer, tokenizer_folder
+from reslab.run.files import sha256, write_atomically
 from reslab.run.lock import exclusive_lock
 
 BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
@@ -50,10 +48,8 @@ class Plan:
 
     def __post_init__(self):
         faults = []
-        if self.tokenizer not in ("gpt2", "byte") and not self.tokenizer_json.is_file():
-            faults.append(
-                f"tokenizer={self.tokenizer}: allowed are gpt2, byte, and a folder with a tokenizer.json"
-            )
+        if not self._tokenizer_is_ready():
+            faults.append(f"tokenizer={self.tokenizer}: allowed are {allowed_specs(without_text=True)}")
         if self.shard_tokens < 1:
             faults.append(f"shard_tokens={self.shard_tokens}: must be at least 1")
         if not 0 < self.val_share < 1:
@@ -66,15 +62,23 @@ class Plan:
         if faults:
             raise ValueError("\n".join(faults))
 
+    def _tokenizer_is_ready(self) -> bool:
+        """Whether the tokenizer can be made before any text is read."""
+        try:
+            kind = kind_of(self.tokenizer)
+        except ValueError:
+            return False
+        return not kind.needs and (kind is not TOKENIZERS["tokenizer.json"] or self.tokenizer_json.is_file())
+
     @property
     def tokenizer_json(self) -> Path:
         return tokenizer_folder(self.tokenizer) / "tokenizer.json"
 
     def identity(self) -> dict:
-        """What must not change between the lives of one prepare. A folder may move, by its hash."""
+        """What must not change when a prepare is restarted; a tokenizer's folder may move."""
         same = {key: getattr(self, key) for key in ("tokenizer", "shard_tokens", "val_share")}
         if self.tokenizer_json.is_file():
-            same["tokenizer"] = f"sha256 {hashlib.sha256(self.tokenizer_json.read_bytes()).hexdigest()}"
+            same["tokenizer"] = f"sha256 {sha256(self.tokenizer_json)}"
         return same
 
 
@@ -84,7 +88,7 @@ def split_of(digest: bytes, val_share: float) -> str:
 
 
 def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, quiet: bool = False) -> dict:
-    """Tokenize documents into shards in out_dir, from where an earlier life stopped; returns the meta.
+    """Tokenize documents into shards in out_dir, from where an earlier prepare stopped; returns the meta.
 
     Raises:
         ValueError: the documents can't be read, another prepare works here, or out_dir holds other data.
@@ -94,6 +98,8 @@ def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, 
 
 
 def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
+    for path in out_dir.glob("*.json.[0-9]*.tmp"):  # of a prepare that was killed
+        path.unlink()
     progress = _read_progress(out_dir, source.identity() | plan.identity(), overwrite)
     meta_path = out_dir / "meta.json"
     ended = progress["ended"] and not source.has_more(progress["stream"])
@@ -141,28 +147,28 @@ def _publish(out_dir: Path, meta: dict) -> dict:
     first = [stream[:BASELINE_TOKENS] for stream in streams]
     meta["baselines_nats"] = split_baselines(*first, meta["vocab_size"])
     meta["earlier"] = grown_from(_read_json(path) if path.exists() else None, meta)
-    _write_json(path, meta)
+    write_json(path, meta)
     return _read_json(path)
 
 
 def end_of_text(encoder) -> int:
     """The token that ends a document: the tokenizer's own, or one more than it has."""
-    own = getattr(encoder, "end_of_text_id", None)
-    return encoder.vocab_size if own is None else own
+    token_id = getattr(encoder, "end_of_text_id", None)
+    return encoder.vocab_size if token_id is None else token_id
 
 
 def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
-    """How far an earlier life came. Raises ValueError when it made something else."""
+    """How far an earlier prepare came. Raises ValueError when it made something else."""
     path = out_dir / "progress.json"
     if path.exists() and not overwrite:
         progress = _read_json(path, "made_from")
-        made = progress["made_from"]
-        other = [key for key in identity | made if identity.get(key) != made.get(key)]
+        before = progress["made_from"]
+        other = [key for key in identity | before if identity.get(key) != before.get(key)]
         if other and progress["documents"]:
             raise ValueError(
                 f"{out_dir}: holds shards of another {', '.join(other)} "
-                f"({other[0]}={made.get(other[0])}, now {identity.get(other[0])}); choose another --out, or "
-                "--overwrite"
+                f"({other[0]}={before.get(other[0])}, now {identity.get(other[0])}); choose another --out, "
+                "or --overwrite"
             )
         if not other:
             return progress
@@ -174,7 +180,7 @@ def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
 
 def _save(out_dir: Path, writers: dict, progress: dict) -> None:
     progress["splits"] = {split: writer.mark() for split, writer in writers.items()}
-    _write_json(out_dir / "progress.json", progress)
+    write_json(out_dir / "progress.json", progress)
 
 
 def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> None:
@@ -182,10 +188,9 @@ def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> 
     saved_at, jobs = time.monotonic(), plan.jobs or cores()
     bar = tqdm(desc="encoding", unit="tok", unit_scale=True, total=plan.max_tokens, disable=quiet or None)
     bar.update(progress["tokens"])
-    pool = ThreadPoolExecutor(jobs)
     _save(out_dir, writers, progress)
     try:
-        for documents, state in _in_order(pool, encode, _batches(rows), 2 * jobs):
+        for documents, state in map_in_order(encode, _batches(rows), jobs):
             full, before = _write(documents, writers, plan.val_share, progress), progress["tokens"]
             progress["stream"], progress["bad"] = state, state["skipped"]
             progress["tokens"] = sum(w.tokens for w in writers.values())
@@ -202,7 +207,6 @@ def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> 
         _save(out_dir, writers, progress)
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
         bar.close()
     _save(out_dir, writers, progress)
 
@@ -225,32 +229,16 @@ def _batches(rows: Rows) -> Iterator[tuple[list[str], dict]]:
         raise fault
 
 
-def _in_order(pool, encode, batches, ahead: int) -> Iterator[tuple]:
-    """Encoded batches in the order of their texts, with up to `ahead` under way."""
-    waiting, fault = deque(), None
-    try:
-        for texts, state in batches:
-            waiting.append((pool.submit(encode, texts), state))
-            if len(waiting) > ahead:
-                future, state = waiting.popleft()
-                yield future.result(), state
-    except ReadError as error:
-        fault = error
-    while waiting:
-        future, state = waiting.popleft()
-        yield future.result(), state
-    if fault:
-        raise fault
-
-
-def _encode(texts: list[str], encoder, end: int) -> list[tuple[bytes, np.ndarray, int, int]]:
-    """Hash, ids (n,) that end with the end of text, characters and bytes of each document."""
-    found = []
+def _encode(batch: tuple[list[str], dict], encoder, end: int) -> tuple[list[tuple], dict]:
+    """Of each document its hash, ids (n,) that end with the end of text, characters and bytes; and the state
+    of the rows after the batch, as it came."""
+    texts, state = batch
+    documents = []
     for text in texts:
         raw = text.encode()
         ids = np.append(encoder.encode(text), end)
-        found.append((hashlib.sha256(raw).digest(), ids, len(text), len(raw)))
-    return found
+        documents.append((hashlib.sha256(raw).digest(), ids, len(text), len(raw)))
+    return documents, state
 
 
 def _write(documents, writers, val_share: float, progress: dict) -> bool:
@@ -279,10 +267,5 @@ def _read_json(path: Path, *keys: str) -> dict:
     return content
 
 
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_json(path: Path, content: dict) -> None:
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1))

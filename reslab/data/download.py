@@ -1,12 +1,13 @@
 """A file from the network: the right one, by its hash, or none."""
 
-import hashlib
 import http.client
 import os
 import shutil
 import time
 import urllib.request
 from pathlib import Path
+
+from reslab.run.files import sha256 as file_sha256
 
 
 def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float = 20) -> None:
@@ -15,7 +16,7 @@ def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float
     Raises:
         ValueError: after all tries there was no answer, or it was not the file with that hash.
     """
-    if path.exists() and _sha256(path) == sha256:
+    if path.exists() and file_sha256(path) == sha256:
         return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -43,14 +44,9 @@ def _fetch(url: str, path: Path, sha256: str, timeout_s: float) -> str | None:
         return f"not reachable ({error or type(error).__name__})"
     if expected and int(expected) != (size := path.stat().st_size):
         return f"the connection was cut after {size:,} of {int(expected):,} bytes"
-    if (found := _sha256(path)) == sha256:
+    if (actual := file_sha256(path)) == sha256:
         return None
     with path.open("rb") as file:
         page = b"<html" in file.read(1000).lower()
-    said = f"its sha256 is {found}, expected {sha256}"
-    return f"a web page came, maybe from a proxy ({said})" if page else said
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    mismatch = f"its sha256 is {actual}, expected {sha256}"
+    return f"a web page came, maybe from a proxy ({mismatch})" if page else mismatch

@@ -1,13 +1,11 @@
 """Our tokenizers as a tokenizer.json of Hugging Face's tokenizers, id for id.
 
-Bytes and byte pairs become a byte-level BPE, whose files spell each byte as a printable character;
-characters become a list of words of one character. Nothing is added: no start token, no blank in front.
+Bytes and byte pairs become a byte-level BPE, converted by transformers; characters become a list of words of
+one character. Nothing is added: no start token, no blank in front.
 """
 
-import itertools
-
-from reslab.data.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer
-from reslab.data.tokenizer_json import HFTokenizer, byte_letters
+from reslab.data.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer
+from reslab.data.tokenizer_json import HFTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -22,44 +20,31 @@ def to_tokenizers(tokenizer):
 
     if isinstance(tokenizer, HFTokenizer):
         return Tokenizer.from_str(tokenizer.text)
-    if isinstance(tokenizer, CharTokenizer):
-        # Without a word for unknown characters encoding one is an error, as it is here.
-        made = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
-        made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        made.decoder = decoders.Fuse()
-        return made
     if isinstance(tokenizer, ByteTokenizer):
-        ranks = {bytes([i]): i for i in range(256)}
-    elif isinstance(tokenizer, BPETokenizer) and tokenizer.pattern == GPT2_PATTERN:
-        ranks = tokenizer.ranks
-    else:
-        name = getattr(tokenizer, "name", type(tokenizer).__name__)
-        raise ValueError(f"tokenizer={name}: only characters, bytes and words cut as GPT-2 does are written")
-    letters = byte_letters()
-    spelled = {token: "".join(letters[byte] for byte in token) for token in ranks}
-    merges = [tuple(spelled[part] for part in pair) for pair in merges_of(ranks)]
-    made = Tokenizer(models.BPE({spelled[token]: rank for token, rank in ranks.items()}, merges))
-    # Words are cut by GPT-2's pattern, which is built in; single bytes don't mind.
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    made.decoder = decoders.ByteLevel()
-    return made
+        return _from_ranks({bytes([byte]): byte for byte in range(256)}, r"[\s\S]+")
+    if isinstance(tokenizer, BPETokenizer):
+        return _from_ranks(tokenizer.ranks, tokenizer.pattern)
+    if not isinstance(tokenizer, CharTokenizer):
+        kind = type(tokenizer).__name__
+        raise ValueError(
+            f"tokenizer={kind}: only characters, bytes, byte pairs and a tokenizer.json can be written"
+        )
+    # Without a word for unknown characters encoding one is an error, as it is here.
+    words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
+    words.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    words.decoder = decoders.Fuse()
+    return words
 
 
-def merges_of(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The pairs whose merging gave each token, in the order they were learned.
+def _from_ranks(ranks: dict[bytes, int], pattern: str):
+    """The byte-level BPE of tiktoken's ranks, which know tokens and no merges.
 
-    tiktoken keeps tokens alone. The pair behind one is what its bytes have become when all merges that
-    were learned before it are done.
+    The converter gives every pair of tokens that makes a third one as a merge. Those that never happen change
+    nothing: where a token begins and ends, its bytes have always become the same pair before.
     """
-    merges = []
-    for token in sorted(ranks, key=ranks.get):
-        parts = [bytes([byte]) for byte in token]
-        while len(parts) > 2:
-            joined = [ranks.get(a + b, len(ranks)) for a, b in itertools.pairwise(parts)]
-            at = min(range(len(joined)), key=joined.__getitem__)
-            if joined[at] >= ranks[token]:
-                break
-            parts[at : at + 2] = [parts[at] + parts[at + 1]]
-        if len(parts) == 2:
-            merges.append((parts[0], parts[1]))
-    return merges
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    class Converter(TikTokenConverter):
+        load_tiktoken_bpe = staticmethod(dict)  # the ranks themselves stand for the file that holds them
+
+    return Converter(vocab_file=ranks, pattern=pattern).converted()

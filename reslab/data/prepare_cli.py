@@ -9,6 +9,7 @@ from reslab.data.corpus import write_dataset
 from reslab.data.documents import Plan, prepare
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
+from reslab.data.tokenizer import allowed_specs
 
 
 def home_path(name: str) -> Path:
@@ -59,7 +60,7 @@ def _parser(doc: str, here: Path, subset: str | None):
     add("--input", nargs="+", type=home_path, metavar="PATH", help=f"files, or folders of them: {ENDINGS}")
     add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
     add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
-    add("--tokenizer", default=plan.tokenizer, help="gpt2, byte, or a model's folder (default: %(default)s)")
+    add("--tokenizer", default=plan.tokenizer, help=f"{allowed_specs(True)} (default: %(default)s)")
     add("--max_tokens", type=float, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
     add("--shard_tokens", type=float, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
     share = "of the documents (default: %(default)s)"

@@ -99,11 +99,13 @@ def rows_of(path: Path, column: str) -> Iterator[str | Bad]:
     except ReadError:
         raise
     except Exception as error:  # damaged files: errors of several libraries
-        said = str(error).splitlines()[0] if str(error) else "no more is known"
-        told = (
-            said if said.startswith(str(path)) else f"{path}: can't be read ({type(error).__name__}: {said})"
+        reason = str(error).splitlines()[0] if str(error) else "no more is known"
+        message = (
+            reason
+            if reason.startswith(str(path))
+            else f"{path}: can't be read ({type(error).__name__}: {reason})"
         )
-        raise ReadError(told) from None
+        raise ReadError(message) from None
 
 
 def _checked(place: str, text: str | Bad) -> str | Bad:
@@ -119,8 +121,8 @@ def _checked(place: str, text: str | Bad) -> str | Bad:
 
 
 def _short(value) -> str:
-    said = repr(value)
-    return said if len(said) < 60 else said[:57] + "..."
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def _parquet(path: Path, column: str) -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from reslab.data.tokenfile import HASHED_BYTES, TokenFile
+from reslab.run.files import flush, sha256
 
 
 class TokenStream:
@@ -105,7 +106,7 @@ class ShardWriter:
     """Appends tokens to a split's open shard, a .part; a full one gets its name and its hash.
 
     Args:
-        saved: what mark() returned in another life: all that was written after it is cut off.
+        saved: what mark() returned in an earlier prepare: all that was written after it is cut off.
 
     Raises:
         ValueError: a file holds less than mark() knew.
@@ -172,13 +173,8 @@ class ShardWriter:
         self.file.close()
         path = self._path(len(self.shards))
         self._part().replace(path)
-        if os.name == "posix":  # the new name must outlive a power cut, too
-            handle = os.open(self.folder, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"file": path.name, "tokens": self.open_tokens, "sha256": digest}
+        flush(self.folder)  # the new name must outlive a power cut, too
+        return {"file": path.name, "tokens": self.open_tokens, "sha256": sha256(path)}
 
     def finish(self) -> dict:
         """Give the open shard its name, however short it is, and close the split; returns its entry for

@@ -1,7 +1,7 @@
 """Where documents come from: a dataset on the Hugging Face Hub, read by `datasets`, or local files.
 
-Either is read as rows that know how to go on in a later run: a row that holds no text is skipped, told and
-counted.
+Either is read as rows that know how to go on in a later run: a row that holds no text is skipped, reported
+and counted.
 """
 
 import sys
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reslab.data.rows import ENDINGS, Bad, ReadError, kind_by_name, kind_of, rows_of
-from reslab.data.textfiles import Found, clean, find_files
+from reslab.data.textfiles import FoundFiles, clean, find_files
 
-TOLD = 10  # bad rows that are told one by one
+REPORTED = 10  # bad rows that are reported one by one
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
         )
 
     def identity(self) -> dict:
-        """What must not change between the lives of one prepare; Rows looks after the files."""
+        """What must not change when a prepare is restarted; Rows looks after the files."""
         return {
             "column": self.column,
             "subset": self.subset,
@@ -57,7 +57,7 @@ class Rows:
     """Documents, and how many rows held none.
 
     Args:
-        state: what state() returned in another life.
+        state: what state() returned in an earlier prepare.
         max_bad: rows without a text that are skipped; one more is an error.
     """
 
@@ -74,8 +74,8 @@ class Rows:
                 f"{row.place}: {row.why}; bad rows so far: {self.bad:,}, skipped are up to "
                 f"--max_bad={self.max_bad:,}; mend it, or skip more, and the same command goes on"
             )
-        if not self.quiet and self.bad <= TOLD:
-            rest = "; further ones are only counted" if self.bad == TOLD else ""
+        if not self.quiet and self.bad <= REPORTED:
+            rest = "; further ones are only counted" if self.bad == REPORTED else ""
             print(f"skipped {row.place}: {row.why}{rest}", file=sys.stderr, flush=True)
 
     def _check_any(self, documents: int) -> None:
@@ -192,25 +192,25 @@ class HubRows(Rows):
 
     def _fault(self, error: Exception) -> str:
         """An error of reading, as one line that says what to do."""
-        said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
         return (
-            f"{self.source}: can't be read from the Hugging Face Hub ({said}); try again, or give copies of "
-            "its parquet or jsonl files with --input PATH ..."
+            f"{self.source}: can't be read from the Hugging Face Hub ({reason}); try again, or give copies "
+            "of its parquet or jsonl files with --input PATH ..."
         )
 
 
-def find_inputs(paths: list[Path]) -> Found:
+def find_inputs(paths: list[Path]) -> FoundFiles:
     """The files themselves, and those in folders, sorted; all of one kind.
 
     Raises ValueError for a path that does not exist, a file of no known kind, and for two kinds.
     """
-    found = find_files(paths, lambda name: kind_by_name(name) is not None)
-    if paths and not found.files:
+    inputs = find_files(paths, lambda name: kind_by_name(name) is not None)
+    if paths and not inputs.files:
         raise ValueError(f"{', '.join(map(str, paths))}: holds no file that ends in {ENDINGS}")
-    kinds = {kind_of(path): path for path in found.files}
+    kinds = {kind_of(path): path for path in inputs.files}
     if len(kinds) > 1:
         examples = ", ".join(f"{kind} ({path})" for kind, path in sorted(kinds.items()))
         raise ValueError(
             f"{', '.join(map(str, paths))}: files of {len(kinds)} kinds; give one kind: {examples}"
         )
-    return found
+    return inputs

@@ -79,7 +79,7 @@ def not_utf8(path: Path, error: UnicodeDecodeError, line: int, at: int) -> str:
 
 
 @dataclass
-class Found:
+class FoundFiles:
     """What a search in files and folders gave, and what it passed over."""
 
     files: list[Path] = field(default_factory=list)
@@ -92,21 +92,21 @@ class Found:
         """What is read and what is left out, for people."""
         kinds = Counter(path.suffix.lower() or path.name for path in self.files)
         size = sum(path.stat().st_size for path in self.files)
-        said = f"reading {len(self.files):,} files, {size:,} bytes ({_counts(kinds)})"
+        text = f"reading {len(self.files):,} files, {size:,} bytes ({_counts(kinds)})"
         if self.folders:
             names = Counter(path.name for path in self.folders)
-            said += f"\nleft out the folders {_counts(names)}; name one as a PATH to read it"
+            text += f"\nleft out the folders {_counts(names)}; name one as a PATH to read it"
         if self.others:
-            said += f"\nleft out {self.others.total():,} files of other kinds ({_counts(self.others)})"
-        return said
+            text += f"\nleft out {self.others.total():,} files of other kinds ({_counts(self.others)})"
+        return text
 
 
 def _counts(counter: Counter, most: int = 8) -> str:
-    said = [f"{name} {count:,}" if count > 1 else name for name, count in counter.most_common(most)]
-    return ", ".join(said + ["..."] * (len(counter) > most))
+    parts = [f"{name} {count:,}" if count > 1 else name for name, count in counter.most_common(most)]
+    return ", ".join(parts + ["..."] * (len(counter) > most))
 
 
-def find_files(paths: Iterable[Path], takes) -> Found:
+def find_files(paths: Iterable[Path], takes) -> FoundFiles:
     """The files themselves, and those in the folders that `takes` a name, sorted, each one once.
 
     Folders that hold no text of the user are not entered: hidden ones, virtual environments, installed
@@ -118,29 +118,29 @@ def find_files(paths: Iterable[Path], takes) -> Found:
     Raises:
         ValueError: a path does not exist, or is a pipe.
     """
-    found, files = Found(), {}
+    result, files = FoundFiles(), {}
     for path in paths:
         if path.is_dir():
-            for file in _walk(path, found):
+            for file in _walk(path, result):
                 if takes(file.name):
                     files.setdefault(file.resolve(), file)
                 else:
-                    found.others[file.suffix.lower() or "no suffix"] += 1
+                    result.others[file.suffix.lower() or "no suffix"] += 1
         elif path.is_file():
             files.setdefault(path.resolve(), path)
         else:  # a pipe can be read once, and the text is read more often
             fault = "not a regular file; save it to one first" if path.exists() else "no such file or folder"
             raise ValueError(f"{path}: {fault}")
-    found.files = list(files.values())
-    return found
+    result.files = list(files.values())
+    return result
 
 
-def _walk(root: Path, found: Found) -> Iterator[Path]:
+def _walk(root: Path, result: FoundFiles) -> Iterator[Path]:
     inside = []
     for folder, names, files in os.walk(root):
         place = Path(folder)
         skipped = [name for name in names if _is_machinery(place / name)]
-        found.folders += [place / name for name in skipped]
+        result.folders += [place / name for name in skipped]
         names[:] = [name for name in names if name not in skipped]
         inside += [place / name for name in files if not name.startswith(".") and (place / name).is_file()]
     yield from sorted(inside)

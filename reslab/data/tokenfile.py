@@ -1,12 +1,13 @@
 """A file of token ids: opened only when it is what meta.json says, and watched while it is read."""
 
 import contextlib
-import hashlib
 import os
 import weakref
 from pathlib import Path
 
 import numpy as np
+
+from reslab.run.files import sha256 as file_sha256
 
 try:
     import fcntl
@@ -46,29 +47,27 @@ class TokenFile:
                 f"{self.path}: {size:,} bytes, its meta.json says {expected:,}; prepare it again"
             )
         self._mark = self._stat()
-        if size <= hashed_bytes and self._digest() != sha256:
+        if size <= hashed_bytes and file_sha256(self.path) != sha256:
             raise ValueError(f"{self.path}: {self._hashes()}; prepare it again")
         self.ids = np.memmap(self.path, dtype=dtype, mode="r")
 
     def check(self) -> None:
         """Raises ValueError when the file was replaced, written to or cut since it was opened."""
         if self._stat() != self._mark:
-            gone = "it is gone" if not self.path.is_file() else self._hashes()
-            raise ValueError(f"{self.path}: changed while a run reads it ({gone}); prepare it again to go on")
+            change = "it is gone" if not self.path.is_file() else self._hashes()
+            raise ValueError(
+                f"{self.path}: changed while a run reads it ({change}); prepare it again to go on"
+            )
 
     def _stat(self) -> tuple | None:
         try:
-            found = self.path.stat()
+            stat = self.path.stat()
         except OSError:
             return None
-        return found.st_size, found.st_mtime_ns, found.st_ino
-
-    def _digest(self) -> str:
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
     def _hashes(self) -> str:
-        return f"its sha256 is {self._digest()}, its meta.json says {self.sha256}"
+        return f"its sha256 is {file_sha256(self.path)}, its meta.json says {self.sha256}"
 
     def hold(self) -> None:
         """While this object is there, check_unread() of the folder raises; the system frees what a killed

@@ -1,5 +1,4 @@
-"""Text to token ids and back: characters, bytes, GPT-2's BPE, a BPE trained on your own text, or the
-tokenizer of another model.
+"""Text to token ids and back. TOKENIZERS: characters, bytes, GPT-2's BPE, one of your own text, a model's.
 
 A tokenizer is saved whole, as plain JSON, in a dataset's meta.json and in every checkpoint: what
 was trained can be sampled on a machine that has neither the data nor a network.
@@ -8,10 +7,14 @@ was trained can be sampled on a machine that has neither the data nor a network.
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+
+from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -150,30 +153,39 @@ def make_tokenizer(spec: str, texts: Iterable[str] = (), chars: str = ""):
     """The tokenizer that `--tokenizer` names.
 
     Args:
-        spec: char, byte, gpt2, bpe:N with N at least 256, or a folder that holds a tokenizer.json.
+        spec: what an entry of TOKENIZERS takes.
         texts: pieces of the training text, read only when a BPE is trained.
         chars: every character of the text.
 
     Raises:
-        ValueError: the name is none of these, or GPT-2's files can't be had.
+        ValueError: no entry takes it, or GPT-2's files can't be had.
     """
-    kind, _, size = spec.partition(":")
-    if spec == "char":
-        return CharTokenizer(chars)
-    if spec == "byte":
-        return ByteTokenizer()
-    if spec == "gpt2":
-        return _gpt2()
-    if kind == "bpe" and size.isdecimal() and int(size) >= 256:
-        return train_bpe(texts, int(size))
-    if "/" in spec or "\\" in spec or tokenizer_folder(spec).is_dir():
-        from reslab.data.tokenizer_json import load_tokenizer
+    return kind_of(spec).make(spec, texts, chars)
 
-        return load_tokenizer(tokenizer_folder(spec))
-    raise ValueError(
-        f"tokenizer={spec}: allowed are char, byte, gpt2, bpe:N with N at least 256, and a folder that holds "
-        "a tokenizer.json"
-    )
+
+def kind_of(spec: str) -> "TokenizerKind":
+    """The entry of TOKENIZERS that takes what `--tokenizer` says. Raises ValueError where none does."""
+    kind = next((kind for kind in TOKENIZERS.values() if kind.takes(spec)), None)
+    if kind is None:
+        raise ValueError(f"tokenizer={spec}: allowed are {allowed_specs()}")
+    return kind
+
+
+def allowed_specs(without_text: bool = False) -> str:
+    """What `--tokenizer` may be, for people.
+
+    Args:
+        without_text: leave out what is made from the text.
+    """
+    *specs, last = [kind.spec for kind in TOKENIZERS.values() if not (without_text and kind.needs)]
+    return f"{', '.join(specs)}, and {last}"
+
+
+def tokenizer_from_json(saved: dict):
+    """The tokenizer that to_json described. Raises ValueError for a kind that is not known."""
+    if saved["kind"] not in TOKENIZERS:
+        raise ValueError(f"tokenizer of kind {saved['kind']!r}: known are {', '.join(TOKENIZERS)}")
+    return TOKENIZERS[saved["kind"]].load(saved)
 
 
 def tokenizer_folder(spec: str) -> Path:
@@ -181,7 +193,16 @@ def tokenizer_folder(spec: str) -> Path:
     return Path(os.path.expanduser(spec))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
 
 
-def _gpt2() -> GPT2Tokenizer:
+def _is_bpe(spec: str) -> bool:
+    kind, _, size = spec.partition(":")
+    return kind == "bpe" and size.isdecimal() and int(size) >= 256
+
+
+def _is_folder(spec: str) -> bool:
+    return bool(spec) and ("/" in spec or "\\" in spec or tokenizer_folder(spec).is_dir())
+
+
+def _gpt2(*_) -> GPT2Tokenizer:
     try:
         return GPT2Tokenizer()
     except OSError as error:  # requests' errors are OSErrors
@@ -191,15 +212,49 @@ def _gpt2() -> GPT2Tokenizer:
         ) from None
 
 
-def tokenizer_from_json(saved: dict):
-    """The tokenizer that to_json described."""
-    if saved["kind"] == "char":
-        return CharTokenizer(saved["chars"])
-    if saved["kind"] == "byte":
-        return ByteTokenizer()
-    if saved["kind"] == "tokenizer.json":
-        from reslab.data.tokenizer_json import HFTokenizer
-
-        return HFTokenizer(saved["name"], saved["json"], saved["end_of_text"])
+def _load_bpe(saved: dict) -> BPETokenizer:
     ranks = {base64.b64decode(token): rank for rank, token in enumerate(saved["tokens"])}
     return BPETokenizer(saved["name"], saved["pattern"], ranks)
+
+
+@dataclass(frozen=True)
+class TokenizerKind:
+    """How a kind of tokenizer is named, made and loaded."""
+
+    spec: str
+    """What `--tokenizer` is for it, for people."""
+    takes: Callable[[str], bool]
+    """Whether `--tokenizer` names it."""
+    make: Callable
+    """(spec, pieces of the training text, its characters) -> a tokenizer."""
+    load: Callable[[dict], object]
+    """What its to_json gave -> the tokenizer."""
+    needs: Literal["", "characters", "text"] = ""
+    """What it has to know of the text that it is made for."""
+
+
+# What to_json calls "kind" -> how it is made; an exact name comes before a folder.
+TOKENIZERS = {
+    "char": TokenizerKind(
+        spec="char",
+        takes="char".__eq__,
+        make=lambda spec, texts, chars: CharTokenizer(chars),
+        load=lambda saved: CharTokenizer(saved["chars"]),
+        needs="characters",
+    ),
+    "byte": TokenizerKind("byte", "byte".__eq__, lambda *_: ByteTokenizer(), lambda saved: ByteTokenizer()),
+    "gpt2": TokenizerKind("gpt2", "gpt2".__eq__, _gpt2, _load_bpe),  # saved as any other BPE
+    "bpe": TokenizerKind(
+        spec="bpe:N with N at least 256",
+        takes=_is_bpe,
+        make=lambda spec, texts, chars: train_bpe(texts, int(spec.removeprefix("bpe:"))),
+        load=_load_bpe,
+        needs="text",
+    ),
+    "tokenizer.json": TokenizerKind(
+        spec="a folder that holds a tokenizer.json",
+        takes=_is_folder,
+        make=lambda spec, texts, chars: load_tokenizer(tokenizer_folder(spec)),
+        load=lambda saved: HFTokenizer(saved["name"], saved["json"], saved["end_of_text"]),
+    ),
+}

@@ -89,7 +89,7 @@ def load_tokenizer(folder: Path) -> HFTokenizer:
     path, about = folder / "tokenizer.json", folder / "tokenizer_config.json"
     try:
         text = path.read_text(encoding="utf-8")
-        said = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+        settings = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
     except OSError:
         raise ValueError(
             f"tokenizer={folder}: no tokenizer.json in it; where there are other files of a tokenizer, "
@@ -97,7 +97,7 @@ def load_tokenizer(folder: Path) -> HFTokenizer:
         ) from None
     except ValueError as error:
         raise ValueError(f"tokenizer={folder}: can't be read ({error})") from None
-    end = said.get("eos_token") if isinstance(said, dict) else None
+    end = settings.get("eos_token") if isinstance(settings, dict) else None
     end = end.get("content") if isinstance(end, dict) else end
     return HFTokenizer(folder.resolve().name, text, end if isinstance(end, str) else None)
 

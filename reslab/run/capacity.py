@@ -12,12 +12,12 @@ ADAM = 16  # weight, gradient and two moments
 def machine_bytes() -> int | None:
     """The memory of this machine, or of the container; None where it can't be asked."""
     try:
-        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows
         return None
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text(encoding="ascii").strip() if limit.exists() else ""
-    return min(found, int(text)) if text.isdecimal() else found
+    return min(physical, int(text)) if text.isdecimal() else physical
 
 
 def faults(shape, sequences: dict[str, int], on_gpu: bool = False) -> list[str]:
@@ -42,19 +42,19 @@ def faults(shape, sequences: dict[str, int], on_gpu: bool = False) -> list[str]:
     if (needed := sum(parts.values())) <= has:
         return []
     return [
-        f"{largest}, block_size={shape.block_size}: needs at least {_shown(needed)} of memory, and this "
-        f"machine has {_shown(has)}"
+        f"{largest}, block_size={shape.block_size}: needs at least {_gigabytes(needed)} of memory, and this "
+        f"machine has {_gigabytes(has)}"
     ]
 
 
 @contextmanager
-def remedy(words: str):
-    """Inside, when memory runs out, these words say what helps, and not a smaller batch."""
+def remedy(advice: str):
+    """Inside, when memory runs out, advice() gives this advice, and not a smaller batch."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if ran_out(error):
-            error.add_note(words)
+            error.add_note(advice)
         raise
 
 
@@ -72,9 +72,9 @@ def advice(error: BaseException, batch_size: int, accumulation: int) -> str:
         return "lower --block_size, --n_embd or --n_layer (a batch is one sequence already)"
     total = batch_size * accumulation
     smaller = next(size for size in range(batch_size // 2, 0, -1) if total % size == 0)
-    words = f"--batch_size={smaller} --gradient_accumulation_steps={total // smaller}"
-    return f"the same updates in half the memory: {words}"
+    settings = f"--batch_size={smaller} --gradient_accumulation_steps={total // smaller}"
+    return f"the same updates in half the memory: {settings}"
 
 
-def _shown(number: int) -> str:
+def _gigabytes(number: int) -> str:
     return f"{number / 1e9:,.1f} GB"

@@ -1,9 +1,9 @@
-"""Checkpoints: a folder that is whole, or found not to be, and that never runs code when loaded.
+"""Checkpoints: folders whose damage is noticed, and which never run code when they are loaded.
 
     model.safetensors        the weights
     optimizer.safetensors    the optimizer's and the gradient scaler's state, what is no tensor as JSON
     state.json               step, config, tokenizer and whatever else a resumed run or a sampler needs
-    shards/                  of a model that is cut over many ranks, see reslab/system/fsdp.py
+    shards/                  of a model that is sharded across ranks, see reslab/system/fsdp.py
     SHA256SUMS               of every file, as `sha256sum` writes it
 
 A new checkpoint is written beside the old one, flushed to the disk, and renamed; the old one stays
@@ -11,7 +11,6 @@ as <name>.previous, to fall back to.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
+from reslab.run.files import flush, sha256
 
 SUMS = "SHA256SUMS"
 SAMPLED = ("state.json", "model.safetensors")  # what writing text needs
@@ -52,10 +52,10 @@ def save(folder: Path, model: torch.nn.Module, optimizer_state: dict, state: dic
         (temporary / "state.json").write_text(text, encoding="utf-8")
         parts = sorted(path.relative_to(temporary).as_posix() for path in temporary.glob("shards/*"))
         # RESUMED comes last: whatever is cut off the list, one of them is missing
-        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (*parts, *RESUMED)]
+        sums = [f"{sha256(temporary / name)}  {name}\n" for name in (*parts, *RESUMED)]
         (temporary / SUMS).write_text("".join(sums), encoding="utf-8")
         for path in (*temporary.rglob("*"), temporary):
-            _flush(path)
+            flush(path)
         _swap(temporary, folder, keep=True)
 
 
@@ -129,8 +129,8 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
         for name in dict.fromkeys((*needs, *sums)) if needs == RESUMED else needs:
             if name not in sums:
                 return f"{folder / SUMS}: damaged (no checksum of {name})"
-            if (found := _sha256(folder / name)) != sums[name]:
-                return f"{folder / name}: damaged (its sha256 is {found}, {SUMS} says {sums[name][:64]!r})"
+            if (actual := sha256(folder / name)) != sums[name]:
+                return f"{folder / name}: damaged (its sha256 is {actual}, {SUMS} says {sums[name][:64]!r})"
     except OSError as error:
         return f"{error.filename}: damaged ({error.strerror})"
     except UnicodeDecodeError:
@@ -140,16 +140,16 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
     return None
 
 
-def settle(folder: Path, found: Path) -> None:
-    """Go on from what find() found: when that is the one before folder, it takes folder's place.
+def settle(folder: Path, whole: Path) -> None:
+    """Make `whole`, which find() returned, the checkpoint `folder`: the one before it takes its place.
 
-    A life may have ended after it saved its best state and before it copied it to best: that is done now.
+    Where a run was killed after it saved its best state and before it copied that to best, it is copied now.
     """
-    if found != folder:
+    if whole != folder:
         _discard(_sibling(folder, ".damaged"))
         if folder.exists():
             folder.rename(_sibling(folder, ".damaged"))
-        found.rename(folder)
+        whole.rename(folder)
     if load_state(folder).get("best"):
         copy(folder, folder.with_name("best"))
 
@@ -230,7 +230,7 @@ def _swap(temporary: Path, folder: Path, keep: bool) -> None:
         _discard(previous)
         folder.rename(previous)
     temporary.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     if not keep:
         _discard(previous)
 
@@ -238,19 +238,3 @@ def _swap(temporary: Path, folder: Path, keep: bool) -> None:
 def _discard(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """See a file, or the entries of a folder, onto the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows can't open folders
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -66,17 +66,17 @@ class Parsed(NamedTuple):
     config: Config
     places: list[str]
     """Config files, run directories: the words that are not settings."""
-    words: dict[str, str]
+    overrides: dict[str, str]
     """The settings of the command line itself, without those of config files."""
 
 
-def parse(cls: type[Config], words: list[str], text: str = "", leave_out: tuple[str, ...] = ()) -> Parsed:
+def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[str, ...] = ()) -> Parsed:
     """Read a command line; --help and --print_config print and end the program.
 
     Args:
         cls: a dataclass with POSITIONALS, whose fields may be dataclasses; their fields are keys without a
             prefix. Its faults() method lists what is not allowed.
-        words: the command line without the program's name. `--key=value`, `--key value`, and for a
+        argv: the command line without the program's name. `--key=value`, `--key value`, and for a
             boolean just `--key`.
         text: what the help says after the settings: examples, exit codes.
         leave_out: names in config files that another program reads.
@@ -85,61 +85,68 @@ def parse(cls: type[Config], words: list[str], text: str = "", leave_out: tuple[
         UsageError: unknown keys, wrong types, values that are not allowed, files that fail.
         SystemExit: with code 0, after --help or --print_config.
     """
-    if "--help" in words or "-h" in words:
+    if "--help" in argv or "-h" in argv:
         _help(cls, text)
         raise SystemExit(0)
     known = settings(cls)
-    given, places = _split(words, known)
+    given, places = _split(argv, known)
     files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
     faults = cls.POSITIONALS.faults([word for word in places if word not in files])
-    read = []
+    from_files = []
     for file in files:
         try:
-            read += _read_file(file, known, leave_out)
+            from_files += _read_file(file, known, leave_out)
         except UsageError as error:
             faults.append(str(error))
-    final = {setting.key: setting for setting in [*read, *given]}
-    by_setting = {key: _fault(cls, known, setting) for key, setting in final.items()}
-    faults += filter(None, by_setting.values())
-    config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
-    # What speaks of a setting that could not be read speaks of its default, which nobody asked for.
-    unread = {key for key, fault in by_setting.items() if fault}
-    faults += [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
-    if faults:
+    config, setting_faults = _build(cls, known, [*from_files, *given])
+    if faults := faults + setting_faults:
         raise UsageError("\n".join(dict.fromkeys(faults)))
     if flat(config).get("print_config"):
         print("\n".join(f"{key} = {value!r}" for key, value in flat(config).items()))
         raise SystemExit(0)
-    return Parsed(config, [expand(place) for place in places], {one.key: one.text for one in given})
+    return Parsed(
+        config, [expand(place) for place in places], {setting.key: setting.text for setting in given}
+    )
 
 
-def _split(words: list[str], known: dict[str, Setting]) -> tuple[list[Given], list[str]]:
+def _build(cls: type[Config], known: dict[str, Setting], given: list[Given]) -> tuple[Config, list[str]]:
+    """The config of the settings that were given, the later ones winning, and its faults."""
+    final = {setting.key: setting for setting in given}
+    by_setting = {key: _fault(cls, known, setting) for key, setting in final.items()}
+    config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
+    # What speaks of a setting that could not be read speaks of its default, which nobody asked for.
+    unread = {key for key, fault in by_setting.items() if fault}
+    combined = [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
+    return config, [*filter(None, by_setting.values()), *combined]
+
+
+def _split(argv: list[str], known: dict[str, Setting]) -> tuple[list[Given], list[str]]:
     """The settings of a command line, and its other words."""
-    given, places, words = [], [], list(words)
-    while words:
-        word = words.pop(0)
+    given, places, argv = [], [], list(argv)
+    while argv:
+        word = argv.pop(0)
         if not word.startswith("--"):
             places.append(word)
             continue
         key, equals, value = word[2:].partition("=")
         is_flag = key in known and known[key].kind is bool
-        if not equals and is_flag and words[:1] not in (["True"], ["False"]):
+        if not equals and is_flag and argv[:1] not in (["True"], ["False"]):
             value = "True"
         elif not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else ""
+            value = argv.pop(0) if argv and not argv[0].startswith("--") else ""
         given.append(Given(key, expand(value) if key in known and known[key].is_path else value))
     return given, places
 
 
 def _read_file(file: str, known: dict[str, Setting], leave_out: tuple[str, ...]) -> list[Given]:
     """The settings of a config file. What it imports or defines, functions and classes, is its own."""
-    found = []
+    assigned = []
     for key, value in read_config_file(expand(file)).items():
         if key in leave_out or (callable(value) and key not in known):
             continue
         text = hex(value) if isinstance(value, int) and value.bit_length() > 64 else str(value)
-        found.append(Given(key, expand(text) if key in known and known[key].is_path else text, file))
-    return found
+        assigned.append(Given(key, expand(text) if key in known and known[key].is_path else text, file))
+    return assigned
 
 
 def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
@@ -148,9 +155,9 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
         near = difflib.get_close_matches(given.key[:80], known, 1)
         return f"{given}: no such setting" + (f"; did you mean --{near[0]}?" if near else "; see --help")
     setting = known[given.key]
-    one = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
+    holder = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
     try:
-        value = getattr(_convert(one, {setting.name: given.text}), setting.name)
+        value = getattr(_convert(holder, {setting.name: given.text}), setting.name)
     except SystemExit:
         if not (setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]{16,})", given.text)):
             return f"{given}: {setting.must_be}"
@@ -169,21 +176,21 @@ def _convert(cls: type[Config], texts: dict[str, str]) -> Config:
         return _tyro(cls, [f"--{key}={text}" for key, text in texts.items()])
 
 
-def _tyro(cls: type[Config], words: list[str], **options) -> Config:
+def _tyro(cls: type[Config], arguments: list[str], **options) -> Config:
     import tyro  # here, because whoever raises a UsageError imports this module
 
     marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
-    return tyro.cli(marked, args=words, use_underscores=True, **options)
+    return tyro.cli(marked, args=arguments, use_underscores=True, **options)
 
 
 def _help(cls: type, text: str) -> None:
     """Print the help; without colours where NO_COLOR says so, which tyro does not ask."""
-    shown = io.StringIO()
-    plain = contextlib.redirect_stdout(shown) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
+    captured = io.StringIO()
+    plain = contextlib.redirect_stdout(captured) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
     program = f"{Path(sys.argv[0]).name} {cls.POSITIONALS.usage}".strip()
     with plain, contextlib.suppress(SystemExit):
         _tyro(cls, ["--help"], prog=program)
-    print(re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()) + text, end="")
+    print(re.sub(r"\x1b\[[0-9;]*m", "", captured.getvalue()) + text, end="")
 
 
 def collect(*checks) -> list:

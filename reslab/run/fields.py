@@ -118,10 +118,10 @@ def settings(cls: type) -> dict[str, Setting]:
     Raises:
         TypeError: a field has no role.
     """
-    found = {}
+    by_name = {}
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(field.type):
-            found |= settings(field.type)
+            by_name |= settings(field.type)
             continue
         kind, *marks = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
         role = next((mark for mark in marks if isinstance(mark, Role)), None)
@@ -134,8 +134,8 @@ def settings(cls: type) -> dict[str, Setting]:
             marks += inner
         checks = tuple(mark for mark in marks if isinstance(mark, Check))
         is_path = kind is Path or any(isinstance(mark, IsPath) for mark in marks)
-        found[field.name] = Setting(field.name, field.type, kind, role, checks, is_path)
-    return found
+        by_name[field.name] = Setting(field.name, field.type, kind, role, checks, is_path)
+    return by_name
 
 
 def with_role(cls: type, *roles: str) -> frozenset[str]:
@@ -173,26 +173,26 @@ def _is_set(call: ast.expr, flag: str) -> bool:
 
 def value_faults(config) -> list[str]:
     """What the annotations of a config's own fields don't allow, one line per fault."""
-    own = [field.name for field in dataclasses.fields(config) if not dataclasses.is_dataclass(field.type)]
-    values = {name: getattr(config, name) for name in own}
+    names = [field.name for field in dataclasses.fields(config) if not dataclasses.is_dataclass(field.type)]
+    values = {name: getattr(config, name) for name in names}
     faults = {name: settings(type(config))[name].fault(value) for name, value in values.items()}
     return [f"{name}={short(values[name])}: {fault}" for name, fault in faults.items() if fault]
 
 
 def flat(config) -> dict:
     """Key -> value of a config, nested dataclasses opened; paths as text."""
-    found = {}
+    values = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            found |= flat(value)
+            values |= flat(value)
         else:
-            found[field.name] = str(value) if isinstance(value, Path) else value
-    return found
+            values[field.name] = str(value) if isinstance(value, Path) else value
+    return values
 
 
 def from_flat(cls: type[Config], values: dict) -> Config:
-    """The config that flat() took apart; keys of another version are left out."""
+    """The config that flat() took apart; keys that are no setting of cls are left out."""
     arguments = {}
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(field.type):

@@ -11,7 +11,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     early_warning                           the one line of a stack that will not train
     status, diagnosis                 the last row: finished or diverged, and what it means
     first_bad, sequence_starts      of a divergence: the first bad layer, and where the batch begins in train
-    changed                         settings that a resumed life changed: {key: [before, now]}
+    changed                         settings that a restart changed: {key: [before, now]}
 """
 
 import json
@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reslab.run.config import MachineError
+from reslab.run.files import write_atomically
 
 
 class RunLog:
@@ -32,7 +33,7 @@ class RunLog:
 
     Args:
         folder: the run directory.
-        keep_bytes: rows beyond this size are of a life that the checkpoint does not know; cut off.
+        keep_bytes: rows beyond this size are cut off: the checkpoint that the run resumes from is older.
 
     Raises:
         ValueError: the file is smaller than that, so rows are lost.
@@ -89,7 +90,7 @@ class NoLog:
 
 def _finite(value):
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -199,14 +200,6 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
 def changes(before: dict, now: dict) -> dict[str, list]:
     """Settings that both have and that differ: key -> [before, now]."""
     return {key: [before[key], value] for key, value in now.items() if before.get(key, value) != value}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file is the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def git_commit() -> str | None:

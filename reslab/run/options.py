@@ -152,14 +152,14 @@ class BenchConfig(Options):
     def faults(self) -> "list[str]":
         """What can't be measured, one line per fault."""
         cases, name, path = keys_of("benchmarks/cases.py", "CASES"), *self.peer.partition("=")[::2]
-        found = value_faults(self)
-        found += [
+        faults = value_faults(self)
+        faults += [
             f"--only={case}: no such case; there are {', '.join(cases)}"
             for case in filter(None, self.only.split(","))
             if case not in cases
         ]
         if self.peer and (name != "nanogpt" or not path):
-            found.append(f"--peer={self.peer}: must be nanogpt=PATH")
+            faults.append(f"--peer={self.peer}: must be nanogpt=PATH")
         elif self.peer and not (Path(path).expanduser() / "model.py").is_file():
-            found.append(f"--peer={self.peer}: no model.py in {path}; give a checkout of nanoGPT")
-        return found
+            faults.append(f"--peer={self.peer}: no model.py in {path}; give a checkout of nanoGPT")
+        return faults

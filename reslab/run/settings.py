@@ -116,16 +116,16 @@ class GPTConfig:
 
     def faults(self) -> list[str]:
         """What no model can be built from, one line per fault."""
-        found = value_faults(self)
+        faults = value_faults(self)
         if self.n_head >= 1 and self.n_embd % self.n_head:
-            found.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
+            faults.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
         kv_heads = self.n_kv_head or self.n_head
         if kv_heads >= 1 and self.n_head % kv_heads:
-            found.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
+            faults.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
         if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
             width = self.n_embd // self.n_head
-            found.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
-        return found
+            faults.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
+        return faults
 
 
 @dataclass(frozen=True)
@@ -161,15 +161,17 @@ class OptimConfig:
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
-        found = value_faults(self)
+        faults = value_faults(self)
         if 0 < self.max_iters < self.warmup_iters:
-            found.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
+            faults.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
         if self.optimizer == "muon" and self.block_lr:
-            found.append(f"block_lr={self.block_lr}: is for adamw and sgd; muon's matrices take muon_lr")
+            faults.append(f"block_lr={self.block_lr}: is for adamw and sgd; muon's matrices take muon_lr")
         for key in ("block_lr", "muon_lr"):
             if getattr(self, key) > 0 and self.learning_rate == 0:
-                found.append(f"{key}={getattr(self, key)}: follows the schedule of learning_rate, which is 0")
-        return found
+                faults.append(
+                    f"{key}={getattr(self, key)}: follows the schedule of learning_rate, which is 0"
+                )
+        return faults
 
 
 @dataclass(frozen=True)
@@ -230,17 +232,19 @@ class TrainConfig:
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
-        found = self.model.faults() + self.optim.faults() + value_faults(self)
+        faults = self.model.faults() + self.optim.faults() + value_faults(self)
         if self.shard == "fsdp" and self.optim.optimizer == "muon":
-            found.append("shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd")
+            faults.append(
+                "shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd"
+            )
         batch = self.batch_size * self.gradient_accumulation_steps
         sequences = {"batch_size * gradient_accumulation_steps": batch}
         sequences |= {key: getattr(self, key) for key in ("eval_sequences", "probe_sequences")}
         on_gpu = self.device.startswith("cuda") or (
             self.device == "auto" and shutil.which("nvidia-smi") is not None
         )
-        memory = [] if found else capacity.faults(self.model, sequences, on_gpu)
-        return found + memory + tracker_faults(self.log)
+        memory = [] if faults else capacity.faults(self.model, sequences, on_gpu)
+        return faults + memory + tracker_faults(self.log)
 
 
 def tracker_names(log: str) -> list[str]:
@@ -250,12 +254,12 @@ def tracker_names(log: str) -> list[str]:
 
 def tracker_faults(log: str) -> list[str]:
     """What is wrong with a setting of --log, one line per fault."""
-    found = []
+    faults = []
     for name in tracker_names(log):
         if name not in TRACKERS:
-            found.append(f"log={name}: allowed are {', '.join(TRACKERS)}, several with commas")
+            faults.append(f"log={name}: allowed are {', '.join(TRACKERS)}, several with commas")
             continue
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:  # a folder of that name has no origin
-            found.append(f"log={name}: not installed; run: {sys.executable} -m pip install {name}")
-    return found
+            faults.append(f"log={name}: not installed; run: {sys.executable} -m pip install {name}")
+    return faults

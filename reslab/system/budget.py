@@ -29,7 +29,7 @@ class Shape:
     vocab_size: int = 50304
     block_size: int = 1024
     batch_size: int = 1
-    """Windows at once on a rank."""
+    """Sequences at once on a rank."""
 
     @property
     def tokens(self) -> int:
@@ -49,11 +49,6 @@ class Shape:
     @property
     def parameters(self) -> int:
         return self.n_layer * self.block_parameters + self.root_parameters
-
-
-def kept_bytes(shape: Shape, ranks: int, shards: bool) -> float:
-    """What a rank holds between updates: weights, and AdamW's two averages."""
-    return 3 * WORD * shape.parameters / (ranks if shards else 1)
 
 
 def state_bytes(shape: Shape, ranks: int, shards: bool) -> float:
@@ -100,16 +95,9 @@ def logit_bytes(shape: Shape) -> int:
 
 def sent_bytes(shape: Shape, ranks: int, shards: bool) -> float:
     """What a rank sends, and receives: per update with DDP (one all-reduce, which a ring does in two
-    rounds), per batch with FSDP (parameters gathered for the way there and back, gradients scattered)."""
+    rounds), per batch with FSDP (parameters gathered for forward and backward, gradients scattered)."""
     rounds = 3 if shards else 2
     return rounds * WORD * shape.parameters * (ranks - 1) / ranks
-
-
-def hiding_tokens(shards: bool, flops: float, bytes_per_s: float) -> float:
-    """Tokens that a rank has to work on so that the work lasts as long as what is sent: per update with
-    DDP, per batch with FSDP. Work is 6 flops per parameter and token (Kaplan et al. 2020, arXiv
-    2001.08361), so the size of the model cancels out."""
-    return (3 if shards else 2) * WORD / bytes_per_s * flops / 6
 
 
 SHAPES = {

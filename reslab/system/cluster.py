@@ -53,12 +53,12 @@ def train_on_ray(
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_calls": 1, "max_retries": RETRIES}
         task = ray.remote(**options)(train_in_worker)
         running = {}
-        for number, (folder, words) in enumerate(cells, 1):
+        for number, (folder, argv) in enumerate(cells, 1):
             label = f"[{number}/{len(cells)}] {folder}"
             if (folder / "config.json").exists() and read_run(folder).status != "unfinished":
                 print(f"{label}: kept", flush=True)
                 continue
-            running[task.remote(str(script), str(Path.cwd()), str(folder), words, cpus)] = label
+            running[task.remote(str(script), str(Path.cwd()), str(folder), argv, cpus)] = label
         return _await(running)
     finally:
         ray.shutdown()
@@ -80,17 +80,17 @@ def _connect(address: str, root: Path) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"--ray={address}: no cluster answers ({said}); start one (ray start --head) or use --ray=local"
+            f"--ray={address}: no cluster answers ({reason}); start one (ray start --head) or use --ray=local"
         ) from None
 
 
 def _warn_of_too_much(nodes: list[dict], cpus: int, gpus: float) -> None:
     """Say so when no node of now can take a run: Ray waits until one comes."""
-    have = [node["Resources"] for node in nodes if node["Alive"]]
-    if not any(one.get("CPU", 0) >= cpus and one.get("GPU", 0) >= gpus for one in have):
-        most = {key: max((one.get(key, 0) for one in have), default=0) for key in ("CPU", "GPU")}
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in resources):
+        most = {key: max((node.get(key, 0) for node in resources), default=0) for key in ("CPU", "GPU")}
         print(
             f"no node has {cpus} cores and {gpus:g} GPUs for a run (at most {most['CPU']:g} and "
             f"{most['GPU']:g}): waiting for one; Ctrl-C stops",
@@ -108,10 +108,10 @@ def _await(running: dict) -> int:
             (ref, *_), _ = ray.wait(list(running))
             label = running.pop(ref)
             try:
-                code, said = ray.get(ref)
+                code, message = ray.get(ref)
             except ray.exceptions.RayError as error:
-                code, said = 1, str(error).strip().splitlines()[0]
-            print(f"{label}: {said}", flush=True)
+                code, message = 1, str(error).strip().splitlines()[0]
+            print(f"{label}: {message}", flush=True)
             if code not in (0, 3) and not ended:  # a run that diverged is a result
                 ended = code
                 print(f"stopping: exit code {code}; the same command goes on from here", file=sys.stderr)
@@ -126,7 +126,7 @@ def _await(running: dict) -> int:
     return ended
 
 
-def train_in_worker(script: str, cwd: str, folder: str, words: list[str], threads: int) -> tuple[int, str]:
+def train_in_worker(script: str, cwd: str, folder: str, argv: list[str], threads: int) -> tuple[int, str]:
     """Train one run, or go on with it, in this process.
 
     Returns:
@@ -139,12 +139,12 @@ def train_in_worker(script: str, cwd: str, folder: str, words: list[str], thread
     os.chdir(cwd)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
     begun = (Path(folder) / "config.json").exists()
-    sys.argv = [script, *words, *(["--resume"] if begun else [])]
-    heard = io.StringIO()
-    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
+    sys.argv = [script, *argv, *(["--resume"] if begun else [])]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             run_door(importlib.import_module(Path(script).stem).main)
         except SystemExit as end:
             code = end.code
-    last = (heard.getvalue().strip().splitlines() or [""])[-1].removeprefix(f"{folder}: ")
+    last = (output.getvalue().strip().splitlines() or [""])[-1].removeprefix(f"{folder}: ")
     return code, f"{'resumed' if begun else 'trained'} on {host}: {last}"

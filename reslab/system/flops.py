@@ -1,9 +1,8 @@
-"""How much arithmetic a training step is, and how close to the hardware's peak it runs."""
+"""How close to the hardware's peak a training step runs (MFU)."""
 
 import re
 
-import torch
-from torch import nn
+from reslab.nn.flops import flops_per_token
 
 # Dense peak of 16-bit tensor units with 32-bit sums, in TFLOP/s, from the makers' data sheets; the whole of
 # torch's device name must match. A part, a laptop's version or an unknown name has no entry, and no number.
@@ -23,34 +22,23 @@ PEAKS = {
 }
 
 
-def per_token(model) -> int:
-    """FLOPs of training on one token: 6 N + 12 L C T.
-
-    N counts the weights of linear layers and the head, each used in one multiplication and addition on the
-    way forward and two in the backward pass; the scores of attention and their use are counted whole, without
-    what causality saves (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
-    """
-    config = model.config
-    inside = sum(m.weight.numel() for m in model.blocks.modules() if isinstance(m, nn.Linear))
-    weights = inside + model.head_weight.numel()
-    return 6 * weights + 12 * config.n_layer * config.n_embd * config.block_size
-
-
 def peak(device_name: str) -> float | None:
     """FLOP/s that a device can reach in half precision, or None where it is not known."""
-    found = [peak for name, peak in PEAKS.items() if re.fullmatch(name, device_name)]
-    return found[0] * 1e12 if found else None
+    tera = next((peak for name, peak in PEAKS.items() if re.fullmatch(name, device_name)), None)
+    return tera and tera * 1e12
 
 
-def utilization(flops_per_token: int, tokens_per_s: float, device_name: str) -> float | None:
+def utilization(token_flops: int, tokens_per_s: float, device_name: str) -> float | None:
     """Model FLOPs utilization (MFU), a share of the peak; None for an unknown device."""
     most = peak(device_name)
-    return round(flops_per_token * tokens_per_s / most, 4) if most else None
+    return round(token_flops * tokens_per_s / most, 4) if most else None
 
 
 def meter(model, device: str, ranks: int = 1):
     """tokens per second of all ranks -> MFU, on GPUs; None on a CPU, whose peak nobody states."""
     if not device.startswith("cuda"):
         return None
-    name, work = torch.cuda.get_device_name(device), per_token(model)
+    import torch
+
+    name, work = torch.cuda.get_device_name(device), flops_per_token(model.config)
     return lambda tokens_per_s: utilization(work, tokens_per_s / ranks, name)

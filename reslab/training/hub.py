@@ -12,14 +12,14 @@ TOLERANCE = 1e-5  # of the logits, relative to the largest
 
 def make_tokenizer(tokenizer, model):
     """The run's tokenizer for transformers."""
-    made = init_from.transformers().PreTrainedTokenizerFast(
+    converted = init_from.transformers().PreTrainedTokenizerFast(
         tokenizer_object=to_tokenizers(tokenizer),
         model_max_length=model.config.block_size,
         clean_up_tokenization_spaces=False,
     )
     if getattr(tokenizer, "name", "") == "gpt2":
-        made.add_special_tokens({"eos_token": END_OF_TEXT, "bos_token": END_OF_TEXT})
-    return made
+        converted.add_special_tokens({"eos_token": END_OF_TEXT, "bos_token": END_OF_TEXT})
+    return converted
 
 
 def write(folder: Path, model, tokenizer) -> float:
@@ -39,9 +39,9 @@ def write(folder: Path, model, tokenizer) -> float:
     idx = torch.randint(tokenizer.vocab_size, (2, T), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = model(idx)
-        apart = (ours - again(idx).logits).abs().max().item()
-    if not apart <= TOLERANCE * max(1.0, ours.abs().max().item()):
-        raise ValueError(f"the logits of what was written differ by {apart:.1e}; nothing was kept")
+        difference = (ours - again(idx).logits).abs().max().item()
+    if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
+        raise ValueError(f"the logits of what was written differ by {difference:.1e}; nothing was kept")
     text = tokenizer.decode_bytes(idx.flatten().tolist()).decode("utf-8", "replace")
     text = text.replace("\N{REPLACEMENT CHARACTER}", "")
     their_ids = package.AutoTokenizer.from_pretrained(folder, local_files_only=True)(
@@ -49,4 +49,4 @@ def write(folder: Path, model, tokenizer) -> float:
     ).input_ids
     if their_ids != tokenizer.encode(text).tolist():
         raise ValueError("the tokenizer that was written gives other ids; nothing was kept")
-    return apart
+    return difference

@@ -59,26 +59,26 @@ def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
     """
     if run and (run / "config.json").is_file() and not (is_own(source) or source == "scratch"):
         config = read_run(run).config
-        found = {key: config[key] for key in with_part(GPTConfig, "weights")}
+        dictated = {key: config[key] for key in with_part(GPTConfig, "weights")}
     elif is_foreign(source):
-        found = read_settings(source)
+        dictated = read_settings(source)
     else:
         return shape
     default = GPTConfig()
-    longest = found.pop("block_size")
+    longest = dictated.pop("block_size")
     faults = [
         f"{key}={given}: {source} has {value}; leave it out"
-        for key, value in found.items()
+        for key, value in dictated.items()
         if (given := getattr(shape, key)) not in (getattr(default, key), value)
     ]
-    if shape.n_layer not in (default.n_layer, found["n_layer"]):
+    if shape.n_layer not in (default.n_layer, dictated["n_layer"]):
         faults.append(f"to grow {source}, make it a run (--max_iters=0) and start from that with --n_layer=N")
     block_size = shape.block_size if shape.block_size != default.block_size else min(256, longest)
-    if found["pos"] == "learned" and block_size > longest:
+    if dictated["pos"] == "learned" and block_size > longest:
         faults.append(f"block_size={block_size}: {source} has learned {longest} positions, and no more")
     if faults:
         raise ValueError("\n".join(faults))
-    settled = replace(shape, **found, block_size=block_size)
+    settled = replace(shape, **dictated, block_size=block_size)
     if source not in GPT2_SIZES and (Path(source) / "config.json").is_file():
         _refuse_what_is_missing(source, settled)
     return settled
@@ -97,8 +97,8 @@ def read_settings(source: str) -> dict:
         return gpt2_settings(GPT2_VOCAB, 1024, n_layer, n_head, n_embd)
     if source.endswith(".pt"):
         a = _nanogpt(source)["model_args"]
-        found = gpt2_settings(a["vocab_size"], a["block_size"], a["n_layer"], a["n_head"], a["n_embd"])
-        return found | {"bias": a.get("bias", True), "mlp": "gelu_erf"}
+        settings = gpt2_settings(a["vocab_size"], a["block_size"], a["n_layer"], a["n_head"], a["n_embd"])
+        return settings | {"bias": a.get("bias", True), "mlp": "gelu_erf"}
     config = _their_config(source)
     return FORMATS[config.model_type][1](config)
 

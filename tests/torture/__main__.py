@@ -23,9 +23,10 @@ from pathlib import Path
 
 import torch
 
-from reslab.run.log import git_commit, write_atomically
+from reslab.run.files import write_atomically
+from reslab.run.log import git_commit
 
-from . import commands, damage, lives
+from . import commands, damage, restarts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,9 +61,9 @@ def preparations(dataset: Path, folder: Path, share: float) -> dict:
 
 
 ROWS = {
-    "kill -9": lambda data, at, share: lives.kills(data, at, at_least(share, 100)),
-    "signals": lambda data, at, share: lives.signals(data, at, at_least(share, 60)),
-    "disk full": lambda data, at, share: lives.full_disks(data, at, at_least(share, 40)),
+    "kill -9": lambda data, at, share: restarts.kills(data, at, at_least(share, 100)),
+    "signals": lambda data, at, share: restarts.signals(data, at, at_least(share, 60)),
+    "disk full": lambda data, at, share: restarts.full_disks(data, at, at_least(share, 40)),
     "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),
     "pickles and paths": tests(
         "test_checkpoint.py::runs_no_code",
@@ -81,7 +82,7 @@ ROWS = {
     "data preparation": preparations,
     "download": tests("test_download.py::download"),
     "out of memory": tests("test_train.py::full_memory"),
-    "soak": lambda data, at, share: lives.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
+    "soak": lambda data, at, share: restarts.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
     "no network": tests("test_corpus.py::gpt2_without", "test_corpus.py::no_tiktoken"),
     "terminals and paths": tests("test_terminal.py::test"),
 }
@@ -127,15 +128,15 @@ def main() -> int:
 
 def keep(path: Path, name: str, share: float, figures: dict) -> None:
     """Add a row to the file; rows may be measured on different days."""
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept[name] = figures | {
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows[name] = figures | {
         "command": shlex.join(["python", "-m", "tests.torture", f"--row={name}", f"--share={share:g}"]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
         "git_commit": git_commit(),
     }
-    write_atomically(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+    write_atomically(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
 
 
 if __name__ == "__main__":

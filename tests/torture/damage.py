@@ -37,11 +37,11 @@ def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:
         width = draw.choice([1, 1, 8, 4096])
         noise = bytes(b ^ draw.randrange(1, 256) for b in whole[place : place + width])
         path.write_bytes(draw.choice([whole[:place] + noise + whole[place + width :], whole[:place]]))
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            found = checkpoint.find(last)
-        assert found == folder / "last.previous", (path, place)
-        assert f"{last}/" in said.getvalue() and f"taking {found} instead" in said.getvalue()
-        checkpoint.load_model(found, blank)
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            taken = checkpoint.find(last)
+        assert taken == folder / "last.previous", (path, place)
+        assert f"{last}/" in stderr.getvalue() and f"taking {taken} instead" in stderr.getvalue()
+        checkpoint.load_model(taken, blank)
         assert all(torch.equal(value, expected[name]) for name, value in blank.state_dict().items())
         fell_back += 1
         path.write_bytes(whole)

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped and starved, each life a fork of a process that has torch in memory."""
+"""Runs that are killed, stopped and starved, each process a fork of a process that has torch in memory."""
 
 import contextlib
 import itertools
@@ -28,10 +28,10 @@ SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_sequences=8 -
 FULL = f"{SHAPE} --batch_size=4 --gradient_accumulation_steps=2 --dropout=0.1 --log_interval=1"
 
 
-class Life:
-    """One train.py in a forked process, and what it says of itself in shared memory."""
+class TrainProcess:
+    """One train.py in a forked process, whose step and saves stand in shared memory."""
 
-    def __init__(self, words: list[str], output: Path, before=lambda life: None):
+    def __init__(self, words: list[str], output: Path, before=lambda process: None):
         self.shared = mmap.mmap(
             -1, 24
         )  # byte 0: inside a save; then the step, the step saved, and saves done
@@ -83,7 +83,7 @@ class Life:
         """The exit code; minus the signal's number when one ended it."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def said(self) -> str:
+    def messages(self) -> str:
         return self.output.read_text(encoding="utf-8")
 
 
@@ -98,9 +98,9 @@ def kills(dataset: Path, folder: Path, count: int, steps: int = 40, seed: int = 
     draw = random.Random(seed)
     words = [*FULL.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--eval_interval=3"]
     began = time.perf_counter()
-    assert Life([*words, f"--out_dir={folder}/whole"], folder / "said").wait() == 0
+    assert TrainProcess([*words, f"--out_dir={folder}/whole"], folder / "messages").wait() == 0
     takes, expected = time.perf_counter() - began, record(folder / "whole")
-    dead = inside = runs = lives = 0
+    dead = inside = runs = starts = 0
     half = (count + 1) // 2
     while dead < count or inside < half:
         run, code, runs, saves = folder / f"run{runs}", None, runs + 1, 0
@@ -109,22 +109,22 @@ def kills(dataset: Path, folder: Path, count: int, steps: int = 40, seed: int = 
             in_save = inside < half and (draw.random() < 0.6 or dead >= count)
             enough = dead >= count and inside >= half
             killer = _killer(draw, takes, in_save, enough)
-            life = Life([*words, f"--out_dir={run}", *resume], folder / "said", killer)
-            code, lives = life.wait(), lives + 1
-            assert code in (0, -signal.SIGKILL), life.said()
+            process = TrainProcess([*words, f"--out_dir={run}", *resume], folder / "messages", killer)
+            code, starts = process.wait(), starts + 1
+            assert code in (0, -signal.SIGKILL), process.messages()
             dead += code != 0
-            inside += code != 0 and life.in_save
-            saves += life.number(2)
+            inside += code != 0 and process.in_save
+            saves += process.number(2)
             assert not saves or checkpoint.find(run / "checkpoint" / "last"), f"{run}: nothing whole is left"
         assert record(run) == expected, f"{run} differs"
-    return {"kills": dead, "inside a save": inside, "runs": runs, "lives": lives, "bitwise equal": runs}
+    return {"kills": dead, "inside a save": inside, "runs": runs, "starts": starts, "bitwise equal": runs}
 
 
 def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
-    """What a life does to itself: a clock that ends it, from its start or from the start of a save."""
+    """What ends a process: a clock that it starts, from its start or from the start of a save."""
     after, which = draw.random(), draw.randrange(1, 4)
 
-    def arm(life: Life) -> None:
+    def arm(process: TrainProcess) -> None:
         def end(seconds):
             time.sleep(seconds)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -134,11 +134,11 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
         if not in_save:
             threading.Thread(target=end, args=(after * takes,), daemon=True).start()
             return
-        save, seen = loop.save, []
+        save, saves = loop.save, []
 
         def deadly_save(*args, **more):
-            seen.append(time.perf_counter())
-            if len(seen) == which:
+            saves.append(time.perf_counter())
+            if len(saves) == which:
                 threading.Thread(target=end, args=(after * 0.03,), daemon=True).start()
             save(*args, **more)
 
@@ -148,23 +148,23 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
 
 
 def signals(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """SIGINT, SIGTERM and SIGUSR1 at random instants: the code, the step that is saved, the words."""
-    draw, most, lives = random.Random(seed), 0, 0
+    """SIGINT, SIGTERM and SIGUSR1 at random instants: the exit code, the step that is saved, the message."""
+    draw, most, starts = random.Random(seed), 0, 0
     words = [*FULL.split(), f"--dataset={dataset}", "--max_iters=100000", "--eval_interval=7"]
     for number in range(count):
         run, sent = folder / f"run{number}", (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)[number % 3]
-        life = Life([*words, f"--out_dir={run}"], folder / "said")
-        while life.number(0) < 1:
+        process = TrainProcess([*words, f"--out_dir={run}"], folder / "messages")
+        while process.number(0) < 1:
             time.sleep(0.01)
         time.sleep(draw.random() * 0.2)
-        at = life.number(0)
-        os.kill(life.pid, sent)
-        assert life.wait() == 128 + sent, life.said()
+        at = process.number(0)
+        os.kill(process.pid, sent)
+        assert process.wait() == 128 + sent, process.messages()
         state = checkpoint.load_state(checkpoint.find(run / "checkpoint" / "last"))
-        most, lives = max(most, state["step"] - 1 - at), lives + 1
-        assert "saved; go on with: python train.py --n_layer=2" in life.said()
-        assert life.said().rstrip().endswith("--resume")
-    return {"signals": lives, "updates begun after the signal, at most": most}
+        most, starts = max(most, state["step"] - 1 - at), starts + 1
+        assert "saved; go on with: python train.py --n_layer=2" in process.messages()
+        assert process.messages().rstrip().endswith("--resume")
+    return {"signals": starts, "updates begun after the signal, at most": most}
 
 
 def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
@@ -172,35 +172,35 @@ def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
     draw, small = random.Random(seed), folder / "small disk"
     small.mkdir()
     words = [*FULL.split(), f"--dataset={dataset}", "--max_iters=400", "--eval_interval=2"]
-    mounted = kept = 0
+    mounted = survived = 0
     for number in range(count):
         mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
         on_tmpfs = subprocess.run(mount, capture_output=True).returncode == 0
         try:
             run = (small if on_tmpfs else folder) / f"run{number}"
             starve = _starver(small / "filler" if on_tmpfs else None, draw.randrange(500, 100_000))
-            life = Life([*words, f"--out_dir={run}"], folder / "said", starve)
-            code, mounted = life.wait(), mounted + on_tmpfs
-            errors = [line for line in life.said().splitlines() if not line.startswith("step")]
-            assert code == 1 and len(errors) == 1 and "can't be " in errors[0], (code, life.said())
+            process = TrainProcess([*words, f"--out_dir={run}"], folder / "messages", starve)
+            code, mounted = process.wait(), mounted + on_tmpfs
+            errors = [line for line in process.messages().splitlines() if not line.startswith("step")]
+            assert code == 1 and len(errors) == 1 and "can't be " in errors[0], (code, process.messages())
             whole = checkpoint.find(run / "checkpoint" / "last")
-            kept += checkpoint.load_state(whole)["step"] == life.number(1) == 4
+            survived += checkpoint.load_state(whole)["step"] == process.number(1) == 4
         finally:
             if on_tmpfs:
                 subprocess.run(["umount", str(small)], check=True)
-    return {"full disks": count, "of them a tmpfs": mounted, "former checkpoint whole": kept}
+    return {"full disks": count, "of them a tmpfs": mounted, "former checkpoint whole": survived}
 
 
 def _starver(filler: Path | None, room: int):
     """Before the fourth save, leave `room` bytes: on the disk that filler fills, or to any file."""
 
-    def arm(life: Life) -> None:
+    def arm(process: TrainProcess) -> None:
         save = loop.save
 
         def starved(*args, **more):
-            if life.number(2) == 3 and filler is None:
+            if process.number(2) == 3 and filler is None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-            elif life.number(2) == 3:
+            elif process.number(2) == 3:
                 with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
                     while file.write(b"x" * 4096):
                         pass
@@ -233,15 +233,15 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
 
         loop.evaluate_and_save = sampled
 
-    life = Life(words, folder / "said", sample)
-    assert life.wait() == 0, life.said()
+    process = TrainProcess(words, folder / "messages", sample)
+    assert process.wait() == 0, process.messages()
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     paces = [(b[3] - a[3]) / (b[0] - a[0]) * 1e3 for a, b in itertools.pairwise(rows)]
-    found = [row for row in read_run(folder / "soak").rows if "val/loss" in row]
+    evaluations = [row for row in read_run(folder / "soak").rows if "val/loss" in row]
     return {
         "updates": steps,
-        "evaluations": len(found),
-        "saves": life.number(2),
+        "evaluations": len(evaluations),
+        "saves": process.number(2),
         "memory at 10% and 100%, MB": [round(rows[2][1] / 1e6, 1), round(rows[-1][1] / 1e6, 1)],
         "open files at 10% and 100%": [rows[2][2], rows[-1][2]],
         "CPU ms per update, first and last fifth": [

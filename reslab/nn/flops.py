@@ -1,0 +1,28 @@
+"""The arithmetic of training a GPT, from its settings alone. No torch."""
+
+
+def matrix_parameters(config, vocab_size: int = 0) -> int:
+    """Weights that each token is multiplied with: those of attention, of the MLP and of the head.
+
+    Biases, norms, embeddings and what a wiring adds are no part of it.
+
+    Args:
+        config: a GPTConfig.
+        vocab_size: of the dataset, where config.vocab_size is 0.
+    """
+    C, head_size = config.n_embd, config.n_embd // config.n_head
+    kv_heads = config.n_kv_head or config.n_head
+    attention = C * (config.n_head + 2 * kv_heads) * head_size + C * C
+    mlp = (3 if config.gated else 2) * C * config.mlp_width
+    return config.n_layer * (attention + mlp) + C * (config.vocab_size or vocab_size)
+
+
+def flops_per_token(config, vocab_size: int = 0) -> int:
+    """FLOPs of training on one token: 6 N + 12 L C T, with N of matrix_parameters.
+
+    A weight is used in one multiplication and one addition in the forward pass and in two of each in the
+    backward pass; the scores of attention and their use are counted whole, without what causality saves
+    (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
+    """
+    attention = 12 * config.n_layer * config.n_embd * config.block_size
+    return 6 * matrix_parameters(config, vocab_size) + attention
