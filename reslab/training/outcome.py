@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from reslab.data.baselines import diagnosis
 from reslab.instruments.divergence import trace
+from reslab.report.diagnosis import diagnosis
 from reslab.run import checkpoint
 from reslab.run.log import read_run
 from reslab.system import device
@@ -32,7 +32,7 @@ def log_finished(state: TrainState, context: RunContext) -> int:
     """Log that all updates are made, and what the losses mean; returns the exit code."""
     if context.strategy.is_main:
         run = read_run(context.folder)
-        line = diagnosis(run.last("train/loss"), run.last("val/loss"), run.facts["baselines_nats"])
+        line = diagnosis(run.rows, run.facts["baselines_nats"])
         context.log.write({"step": state.step, "status": "finished", "diagnosis": line})
     return 0
 
