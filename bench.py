@@ -14,7 +14,7 @@ HELP = """
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does
 meets both. Printed are medians over the turns, and the ratio of each pair of turns. The result goes to
-results/bench-<machine>.json; cases that were not run keep what the file said.
+experiments/speed/bench-<machine>.json; cases that were not run keep what the file said.
 
 Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
         return 0
     names = choose(config.only, CASES, gpu)
     bench = Bench(peer_folder(config.peer), config.quick, gpu)
-    path = config.out or Path(f"results/bench-{machine_name()}.json")
+    path = config.out or Path(f"experiments/speed/bench-{machine_name()}.json")
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
     for number, name in enumerate(names, 1):
         print(f"[{number}/{len(names)}] {name}: {CASES[name].__doc__}", flush=True)

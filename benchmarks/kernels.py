@@ -95,7 +95,7 @@ def optimizers(where: str, turns: int) -> dict:
             "torch's Muon": torch.optim.Muon(weights, lr=1e-3).step,
             "our Muon": Muon(weights, lr=1e-3, weight_decay=0.1).step,
         }
-        found[f"{L} layers, {C} wide"] = milliseconds(compare(ways, turns, where))
+        found[f"{L} layers, width {C}"] = milliseconds(compare(ways, turns, where))
     return found
 
 

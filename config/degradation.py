@@ -1,9 +1,9 @@
 # Question: what does a further layer do to the loss on the training data (He et al. 2015, arXiv 1512.03385)?
-# A plain stack, the same with a start that repairs it, and one with skips, over depth.
+# A plain stack, one with a start that repairs it, and one with skips, over depth.
 #
-#     python compare.py config/degradation.py --json results/degradation.json --page runs/degradation.html
+#     python compare.py config/degradation.py --json experiments/degradation/result.json
 #
-# The recipe is that of config/rescue.py, narrower. docs/residuals.md reads the result.
+# The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/degradation"

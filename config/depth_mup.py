@@ -1,10 +1,10 @@
-# Question: does one recipe serve 2, 6 and 24 layers? `pre` and `none`, and the wiring depth_mup, which scales
-# branches by sqrt(4 / L) and starts them at 0.
+# Question: does one recipe serve 2, 6 and 24 layers? Compared are `pre`, `none` and the wiring `depth_mup`,
+# which scales the branches by sqrt(4 / L) and starts them at 0.
 #
-#     python compare.py config/depth_mup.py --json results/depth_mup.json --page runs/depth_mup.html
+#     python compare.py config/depth_mup.py --json experiments/depth_mup/result.json
 #
-# The rates were chosen at few layers and are the same for every arm and depth. docs/residuals.md reads the
-# result. Vary it: --n_embd=32 --n_head=1 --arms depth_mup --depths 1,16,256.
+# The rates were chosen at few layers and are the same for every arm and depth. docs/residuals.md discusses
+# the result. Vary it: --n_embd=32 --n_head=1 --arms depth_mup --depths 1,16,256.
 
 dataset = "stdlib"
 out_dir = "runs/depth_mup"

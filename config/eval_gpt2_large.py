@@ -1,4 +1,5 @@
-# Question: that of config/eval_gpt2.py, for the 36 layers of GPT-2 large (774M, a download of 3.2 GB).
+# Question: what does config/eval_gpt2.py measure on the 36 layers of GPT-2 large? It has 774M parameters, a
+# download of 3.2 GB.
 #
 #     python train.py config/eval_gpt2_large.py
 

@@ -1,4 +1,5 @@
-# Question: that of config/eval_gpt2.py, for the 24 layers of GPT-2 medium (355M, a download of 1.5 GB).
+# Question: what does config/eval_gpt2.py measure on the 24 layers of GPT-2 medium? It has 355M parameters, a
+# download of 1.5 GB.
 #
 #     python train.py config/eval_gpt2_medium.py
 

@@ -1,4 +1,5 @@
-# Question: that of config/eval_gpt2.py, for the 48 layers of GPT-2 xl (1.6B, a download of 6.4 GB).
+# Question: what does config/eval_gpt2.py measure on the 48 layers of GPT-2 xl? It has 1.6B parameters, a
+# download of 6.4 GB.
 #
 #     python train.py config/eval_gpt2_xl.py
 

@@ -1,12 +1,12 @@
-# Question: how fast does a pretrained model take to Shakespeare? Against config/shakespeare.py, which starts
-# from nothing on the same tokens.
+# Question: how fast does a pretrained model adapt to Shakespeare? Compare it with config/shakespeare.py,
+# which starts from random weights on the same tokens.
 #
 #     python data/shakespeare/prepare.py
 #     python train.py config/finetune_shakespeare.py                       GPT-2 XL, for a GPU of 40 GB
 #     python train.py config/finetune_shakespeare.py --init_from=gpt2      124M, for a smaller one
 #     python train.py config/finetune_shakespeare.py --init_from=DIR       a local folder of transformers
 #
-# 20 updates of 32 sequences; the rate is small and constant, so what was learned before is not washed away.
+# 20 updates of 32 sequences; the rate is small and constant, so that what was learned before is kept.
 # The best checkpoint by validation loss is kept. Not measured here: the weights need a download.
 
 dataset = "shakespeare"

@@ -1,5 +1,5 @@
-# Question: can a trained stack be made deeper without losing anything? Silent blocks (F = 0, y = x) go in,
-# the loss at step 0 is that of the shallow model, bit for bit, and training goes on from there.
+# Question: can a trained stack be made deeper without losing anything? Silent blocks (F = 0, y = x) are
+# inserted, the loss at step 0 is that of the shallow model, bit for bit, and training goes on from there.
 #
 #     python train.py config/grow.py --init_from=runs/laptop/pre-L24-s1337 --n_layer=48
 #

@@ -5,7 +5,7 @@
 #     python train.py config/nanogpt_shakespeare_char_cpu.py
 #
 # nanoGPT publishes val 1.88 for it, on random sequences. `python bench.py --peer nanogpt=PATH --only val`
-# trains nanoGPT's checkout with these settings and reads its loss on the sequences that ours is read on.
+# trains nanoGPT's checkout with these settings and evaluates it on the sequences that are used here.
 
 dataset = "shakespeare_char"
 out_dir = "runs/nanogpt_shakespeare_char_cpu"

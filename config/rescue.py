@@ -1,13 +1,14 @@
-# Question: can a plain stack of 12 layers be trained after all, by nothing but another start and slow blocks?
+# Question: can a plain stack of 12 layers be trained with another start and slow blocks alone?
 #
-#     python compare.py config/rescue.py --json results/rescue.json --page runs/rescue.html
+#     python compare.py config/rescue.py --json experiments/rescue/result.json --page runs/rescue.html
 #
-# Two things stop the standard one. Its tokens start alike: attention is near uniform, and a product of such
-# matrices sends every token to the first. Init `self` makes a token attend to itself. And training makes them
-# alike again when one rate serves embeddings and blocks; so the blocks' is smaller here, for all arms alike.
+# Two things stop the standard stack. Its tokens start alike: attention is nearly uniform, and a product of
+# such matrices maps every token to the first. Init `self` makes a token attend to itself. And training makes
+# tokens alike again when embeddings and blocks have the same learning rate, so blocks have a smaller one
+# here, in all arms.
 #
-# docs/residuals.md reads the result. Vary it: --n_layer=24 (the price of a missing skip grows with depth),
-# --init_qk_scale=1.5.
+# docs/residuals.md discusses the result. Vary it: --n_layer=24 (the price of a missing skip grows with
+# depth), --init_qk_scale=1.5.
 
 dataset = "stdlib"
 out_dir = "runs/rescue"
@@ -44,7 +45,7 @@ _arms = {
 study = {name: arm | {"seed": _seeds} for name, arm in _arms.items()}
 study["silent"] = {"residual": ["silent"], "n_layer": [1], "seed": _seeds}  # the same model at every depth
 study |= {f"{name}-rates": arm | {"muon_lr": _rates, "seed": [1]} for name, arm in _arms.items()}
-study |= {  # it is not Muon
+study |= {  # does it depend on Muon?
     f"{name}-adamw": arm | {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3], "seed": [1]}
     for name, arm in _arms.items()
     if name in ("start", "plain", "skips")

@@ -1,10 +1,11 @@
-# Question: and in words? Tiny Shakespeare in GPT-2's tokens: 300 thousand of them, a vocabulary of 50,257.
+# Question: what does a small GPT learn of tiny Shakespeare in GPT-2's tokens? They are 300 thousand, of a
+# vocabulary of 50,257.
 #
 #     python data/shakespeare/prepare.py
 #     python train.py config/shakespeare.py
 #
 # Little data for so large a vocabulary: dropout is high, and the best checkpoint comes early. For a GPU.
-# Not measured here yet (results/gpu.py does).
+# Not measured here yet (benchmarks/gpu.py does).
 
 dataset = "shakespeare"
 out_dir = "runs/shakespeare"

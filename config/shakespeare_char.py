@@ -4,8 +4,8 @@
 #     python data/shakespeare_char/prepare.py
 #     python train.py config/shakespeare_char.py
 #
-# The aim: nanoGPT's best val of 1.4697 in a quarter of its time, and below 1.45 at the best checkpoint. Not
-# measured yet, and its rates are those of config/shakespeare_char_cpu.py, untuned at this size;
+# The aim is nanoGPT's best val of 1.4697 in a quarter of its time, and below 1.45 at the best checkpoint. It
+# is not measured yet, and its rates are those of config/shakespeare_char_cpu.py, untuned at this size;
 # `python bench.py --only shakespeare` on a machine with a GPU measures it. nanoGPT's own recipe is
 # config/nanogpt_shakespeare_char.py.
 

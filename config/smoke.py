@@ -1,4 +1,4 @@
-# Question: does everything work? Three blocks, a few updates, some seconds.
+# Question: does everything work? Three blocks, 20 updates, a few seconds.
 #
 #     python train.py config/smoke.py
 

@@ -1,11 +1,11 @@
-# Question: does a plain stack train when one thing of the usual recipe is changed? Learning rate, length,
-# optimizer, init, precision, a dose of skip: one at a time.
+# Question: does a plain stack train when one thing of the usual recipe is changed? Changed are learning rate,
+# length, optimizer, init, precision and the weight of a skip, one at a time.
 #
 #     python compare.py config/study.py --jobs 2 --page runs/study.html
 #
 # Every grid below differs from the base in what it names. All runs: the same batches, the same draws, and one
 # learning rate for embeddings and blocks; config/rescue.py changes start and rates together, and that helps.
-# docs/residuals.md reads the result; the figures are in results/study.json.
+# docs/residuals.md discusses the result; the figures are in experiments/study.
 
 dataset = "stdlib"
 out_dir = "runs/study"

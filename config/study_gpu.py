@@ -1,8 +1,9 @@
-# Question: the study at a size that a GPU is for: 24 and 48 layers, width 384, contexts of 256, real updates.
+# Question: does the study of config/study.py hold at a size for a GPU? 24 and 48 layers, width 384, sequences
+# of 256 tokens.
 #
-#     python compare.py config/study_gpu.py --page runs/study_gpu.html --json results/study_gpu.json
+#     python compare.py config/study_gpu.py --json experiments/study_gpu/result.json
 #
-# Not measured yet: meant for one H200, under 25 minutes. --jobs 4 keeps such a card busy.
+# Not measured yet; meant for one H200, in under 25 minutes. --jobs 4 keeps such a card busy.
 
 dataset = "stdlib"
 out_dir = "runs/study_gpu"

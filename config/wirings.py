@@ -1,10 +1,10 @@
 # Question: which of the published wirings train 12 layers, and how far in 300 updates? Slow starters get
-# twice the updates, and those whose norm stands on the skip a smaller rate as well.
+# twice the updates, and those with a norm on the skip get a smaller rate as well.
 #
-#     python compare.py config/wirings.py --jobs 2 --json results/wirings.json --page runs/wirings.html
+#     python compare.py config/wirings.py --jobs 2 --json experiments/wirings/result.json
 #
-# One recipe for all is not a league: each would have to be given its own best rate, and a difference smaller
-# than the spread of the seeds is none. docs/residuals.md reads the result.
+# One recipe for all is no ranking: for that, each would need its own best rate, and a difference smaller than
+# the spread of the seeds is none. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/wirings"

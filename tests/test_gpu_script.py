@@ -10,7 +10,7 @@ from conftest import ROOT, run_python
 
 from reslab.residual import WIRINGS
 
-GPU = runpy.run_path(str(ROOT / "results" / "gpu.py"))
+GPU = runpy.run_path(str(ROOT / "benchmarks" / "gpu.py"))
 
 
 def python(name: str, code: str, limit_s: int = 60, **words):
@@ -61,7 +61,7 @@ def test_the_plan_has_all_that_is_asked_of_a_first_hour():
 @pytest.mark.slow
 def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
     out = tmp_path / "gpu.json"
-    run_python("results/gpu.py", "--rehearse", "--out", out, f"--dataset={dataset_folder}")
+    run_python("benchmarks/gpu.py", "--rehearse", "--out", out, f"--dataset={dataset_folder}")
     found = json.loads(out.read_text(encoding="utf-8"))["steps"]
     assert all(record["ok"] for record in found.values())
     steps = {name: found[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}

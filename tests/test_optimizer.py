@@ -19,7 +19,7 @@ FORMULAS = {  # of the share of the decay that is done
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 10])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", FORMULAS)
 def test_the_rate_is_its_formula_at_every_step(schedule, warmup):
     config = OptimConfig(max_iters=30, warmup_iters=warmup, learning_rate=1.0, min_lr=0.1, schedule=schedule)
     for step in range(60):

@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from copies import copy_project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -38,33 +38,7 @@ def marked(command: str):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    return copied(tmp_path_factory.mktemp("clone"))
-
-
-def copied(folder: Path) -> Path:
-    """The project's files alone, with this environment as its .venv."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    bin_folder = folder / ".venv" / "bin"
-    bin_folder.mkdir(parents=True)
-    for name in ("python", "python3"):
-        (bin_folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        (bin_folder / name).chmod(0o755)
-    (bin_folder / "torchrun").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n'
-    )
-    (bin_folder / "torchrun").chmod(0o755)
-    (bin_folder / "activate").write_text(f'PATH="{bin_folder}:$PATH"\n')
-    (folder / ".venv" / "installed").touch()
-    return folder
+    return copy_project(tmp_path_factory.mktemp("clone"))
 
 
 def shrunk(command: str) -> str:
@@ -159,29 +133,3 @@ def test_a_command_of_the_readme(command, clone):
 def test_the_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
-
-
-def test_what_the_readme_adds_is_enough(tmp_path):
-    """The lines of its diffs, put where they say, give a wiring that trains and a probe that is logged."""
-    clone = copied(tmp_path)
-    for block in re.findall(r"```diff\n(.*?)```", README, re.DOTALL):
-        name = "residual" if "WIRINGS" in block else "instruments/probes"
-        path = clone / "reslab" / f"{name}.py"
-        path.write_text(patched(path.read_text(encoding="utf-8"), block), encoding="utf-8")
-    command = f".venv/bin/python train.py config/smoke.py --residual=half --out_dir=runs/half {SMALLER}"
-    done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert '"probe/stream_peak"' in (clone / "runs" / "half" / "metrics.jsonl").read_text(encoding="utf-8")
-
-
-def patched(text: str, diff: str) -> str:
-    """A file with the + lines of a diff; its other lines say where, and must be there in this order."""
-    lines, at, added = text.splitlines(), 0, []
-    for line in diff.splitlines():
-        if line.startswith("+"):
-            added.append(line[1:])
-        else:
-            at = lines.index(line[1:], at)
-            lines[at:at] = added
-            at, added = at + len(added) + 1, []
-    return "\n".join([*lines[:at], *added, *lines[at:]]) + "\n"

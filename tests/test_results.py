@@ -1,23 +1,56 @@
-"""No figure is typed in: the tables of the texts are what results/ says."""
+"""No table is typed in: tables, configs and questions of the texts are what experiments/ and config/ say."""
 
-import runpy
+import shutil
 
+import pytest
 from conftest import ROOT, run_python
 
-PAGES = runpy.run_path(str(ROOT / "results" / "tables.py"))["PAGES"]
+from experiments.__main__ import MARKER, fill, pages, tables
+
+FOLDERS = sorted(path.parent for path in ROOT.glob("experiments/*/README.md"))
 
 
-def test_every_table_is_what_the_results_say():
-    run_python("results/tables.py", "--check")
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_what_the_results_say(page):
+    text = page.read_text(encoding="utf-8")
+    assert fill(text) == text, "run: python -m experiments"
 
 
 def test_a_figure_that_was_typed_in_is_found(tmp_path):
-    for name in PAGES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        text = (ROOT / name).read_text(encoding="utf-8")
-        (tmp_path / name).write_text(text.replace("| with skips", "| with  skips", 1), encoding="utf-8")
-    (tmp_path / "results").mkdir()
-    for path in (ROOT / "results").glob("*"):
-        (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
-    told = run_python(tmp_path / "results" / "tables.py", "--check", code=1).stderr
-    assert "README.md" in told and "run: python results/tables.py" in told
+    for name in ("experiments", "reslab", "config", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(text.replace("| with skips", "| with  skips", 1), encoding="utf-8")
+    stderr = run_python("-m", "experiments", "--check", cwd=tmp_path, code=1).stderr
+    assert stderr == "README.md: not what the results say; run: python -m experiments\n"
+    run_python("-m", "experiments", cwd=tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_every_table_is_shown_and_every_result_is_in_a_table():
+    shown = {name for page in pages() for _, kind, name, _ in MARKER.findall(page.read_text("utf-8"))}
+    assert set(tables()) <= shown
+    used = {folder / f"{result}.json" for folder, table in tables().values() for result in table.results}
+    assert set(ROOT.glob("experiments/*/*.json")) <= used
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_experiment_is_one_page_with_its_question_commands_and_config(folder):
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert (
+        text.startswith("# ")
+        and "? " in text.partition("## ")[0].replace("\n", " ")
+        and "## Commands" in text
+    )
+    if (ROOT / "config" / f"{folder.name}.py").is_file():
+        assert {"question", "config", "table"} <= {kind for _, kind, _, _ in MARKER.findall(text)}
+    for name, (owner, table) in tables().items():
+        if owner == folder:
+            assert f"<!-- table {name} -->" in text
+            results = [] if folder.name in ("speed", "scale") else table.results
+            assert all(f"experiments/{folder.name}/{result}.json" in text for result in results)
+
+
+def test_the_list_of_experiments_is_complete():
+    text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    assert all(f"({folder.name}/README.md)" in text for folder in FOLDERS)

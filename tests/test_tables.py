@@ -1,224 +1,207 @@
 """The tables of the texts from results that are written by hand, number by number."""
 
-import runpy
+from experiments.__main__ import tables
+from experiments.reliability.table import FAULTS
 
-import pytest
-from conftest import ROOT
-
-TABLES = runpy.run_path(str(ROOT / "results" / "tables.py"))
-LINES = {"uniform": 5.0, "unigram": {"train": 3.3, "val": 3.1}, "bigram": {"train": 2.2, "val": 2.4}}
-ORIGIN = {"command": "compare.py a b", "date": "2026-01-02", "machine": "a machine", "baselines_nats": LINES}
+BASELINES = {"uniform": 5.0, "unigram": {"train": 3.3, "val": 3.1}, "bigram": {"train": 2.2, "val": 2.4}}
 
 
-@pytest.fixture
-def made(monkeypatch):
-    """Name of a table, and what results/ holds -> its rows, and the lines under it."""
-
-    def make(table: str, **results: dict) -> tuple[list[list[str]], str]:
-        function = TABLES["TABLES"][table]
-        monkeypatch.setitem(TABLES["load"].__globals__, "load", lambda name: results[name.replace("-", "_")])
-        lines = function().splitlines()
-        rows = [
-            [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")
-        ]
-        return rows, "\n".join(line for line in lines if line and not line.startswith("|"))
-
-    return make
+def made(name: str, *results: dict) -> tuple[list[list[str]], str]:
+    """A table made from some results: its rows, and the lines under it."""
+    lines = tables()[name][1].make(*results).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return rows[:1] + rows[2:], "\n".join(line for line in lines if line and not line.startswith("|"))
 
 
-def run(name="r", **changes) -> dict:
-    kept = {"run": name, "residual": "pre", "n_layer": 4, "learning_rate": 1e-3, "train/loss": 2.0}
-    kept |= {"val/loss": 2.3, "val/loss_se": 0.01, "layers_that_learn": 3, "step": 7, "seed": 5}
-    return kept | changes
+def result(*runs: dict, command: str = "compare.py a b") -> dict:
+    origin = {"command": command, "date": "2026-01-02", "machine": "a machine"}
+    return origin | {"baselines_nats": BASELINES, "runs": list(runs)}
 
 
-def seen(step: int) -> dict:
+def run(name="r", val: float | None = 2.3, train: float = 2.0, **changes) -> dict:
+    row = {"run": name, "residual": "pre", "n_layer": 4, "learning_rate": 1e-3, "step": 7, "seed": 5}
+    return row | {"train/loss": train, "val/loss": val, "val/loss_se": 0.01} | changes
+
+
+def probed(step: int) -> dict:
     return {
         "step": step,
         "gradient_norm": [step + 1.0, step + 20.0],
         "position0_share": 0.25 + step / 100,
         "qk_gradient": [step + 0.3, step + 400.0],
         "token_diversity": step + 0.5,
-        "layers_that_learn": 12 - step,
     }
 
 
-def test_a_pair_is_read_by_the_lines_of_validation(made):
-    runs = [run(residual="none", **{"train/loss": 3.5, "val/loss": 3.2, "layers_that_learn": 0}), run()]
-    rows, said = made("deep", deep=ORIGIN | {"runs": runs})
-    assert rows[2:] == [
-        ["with skips (`pre`)", "2.000", "2.300", "-0.800", "-0.100", "3"],
-        ["without (`none`)", "3.500", "3.200", "+0.100", "+0.800", "0"],
+def test_a_pair_is_compared_with_the_validation_baselines_and_the_control():
+    control = run(val=2.8, train=2.7)
+    del control["residual"]
+    one = result(
+        run(val=3.2, train=3.5, residual="none"), run(), command="compare.py a --json x/y.json --page p.html"
+    )
+    rows, note = made("deep", one, result(control))
+    assert rows == [
+        ["", "train loss", "val loss", "minus unigram", "minus bigram", "minus `silent`"],
+        ["with skips (`pre`)", "2.000", "2.300", "-0.800", "-0.100", "-0.500"],
+        ["without skips (`none`)", "3.500", "3.200", "+0.100", "+0.800", "+0.400"],
+        ["no blocks (`silent`)", "2.700", "2.800", "-0.300", "+0.400", "+0.000"],
     ]
-    assert rows[0] == [
-        *("", "train loss", "val loss"),
-        *("to the unigram baseline", "to the bigram baseline", "layers that learn"),
+    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in note
+    assert "`python compare.py a`, 2026-01-02, a machine" in note
+
+
+def test_the_pair_with_one_start_and_the_thousand_with_adamw_are_both_arms():
+    both = result(run(val=3.2, train=3.5, residual="none"), run())
+    expected = [["with skips (`pre`)", "2.000", "2.300"], ["without skips (`none`)", "3.500", "3.200"]]
+    assert made("unscaled", both)[0][1:] == expected
+    rows, note = made("thousand_adamw", both)
+    assert rows[1:] == expected and "--optimizer=adamw" in note and "3.100" in note
+
+
+def test_the_reach_is_what_the_probes_measured_in_their_order():
+    one = result(run(residual="none", probed=[probed(9)]), run(probed=[probed(0), probed(2)]))
+    assert made("reach", one)[0][1:] == [
+        ["`pre`", "0", "1.0e+00", "2.0e+01", "25%", "3.0e-01", "5.0e-01"],
+        ["`pre`", "2", "3.0e+00", "2.2e+01", "27%", "2.3e+00", "2.5e+00"],
+        ["`none`", "9", "1.0e+01", "2.9e+01", "34%", "9.3e+00", "9.5e+00"],
     ]
-    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in said
-    assert "`python compare.py a b`, 2026-01-02, a machine" in said
 
 
-def test_the_reach_is_what_the_probes_saw_in_their_order(made):
-    runs = [run(residual="none", probed=[seen(9)]), run(probed=[seen(0), seen(2)])]
-    rows, _ = made("reach", laptop=ORIGIN | {"runs": runs})
-    assert rows[2:] == [
-        ["`pre`", "0", "1.0e+00", "2.0e+01", "25%", "3.0e-01", "5.0e-01", "12"],
-        ["`pre`", "2", "3.0e+00", "2.2e+01", "27%", "2.3e+00", "2.5e+00", "10"],
-        ["`none`", "9", "1.0e+01", "2.9e+01", "34%", "9.3e+00", "9.5e+00", "3"],
-    ]
-
-
-def test_rates_are_whole_curves_with_the_lowest_loss_in_bold(made):
-    grid = {("none", 4, 0.1): 3.0, ("none", 4, 0.01): None, ("pre", 8, 0.1): 2.5, ("pre", 8, 0.01): 2.25}
+def test_rates_are_whole_curves_with_the_lowest_loss_in_bold():
+    grid = {("none", 1, 0.1): 3.0, ("none", 1, 0.01): None, ("pre", 8, 0.1): 2.5, ("pre", 8, 0.01): 2.25}
     grid |= {("pre", 4, 0.01): 2.75, ("pre", 4, 0.1): 2.5}
     runs = [
-        run("lr-x", residual=arm, n_layer=n, learning_rate=lr, **{"val/loss": loss})
-        for (arm, n, lr), loss in grid.items()
+        run("lr-x", loss, residual=arm, n_layer=n, learning_rate=lr) for (arm, n, lr), loss in grid.items()
     ]
-    other = run("seeds-x", learning_rate=9.0, **{"val/loss": 0.5})
-    rows, said = made("rates", study=ORIGIN | {"runs": [other, *runs]})
-    assert rows[0] == ["", "0.01", "0.1"]
-    assert rows[2:] == [
+    rows, note = made("rates", result(run("seeds-x", 0.5, learning_rate=9.0), *runs))
+    assert rows == [
+        ["learning rate", "0.01", "0.1"],
         ["`pre`, 4 layers", "2.75", "**2.50**"],
         ["`pre`, 8 layers", "**2.25**", "2.50"],
-        ["`none`, 4 layers", "inf", "**3.00**"],
+        ["`none`, 1 layer", "inf", "**3.00**"],
     ]
-    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in said
+    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in note
 
 
-def test_seeds_are_a_mean_and_its_range(made):
+def test_the_training_loss_over_depth_is_that_of_the_best_rate():
+    runs = [run("lr-x", residual=arm, train=t, learning_rate=lr) for arm in ("pre", "none") for t, lr in
+            ((2.5, 0.1), (2.25, 0.01))]  # fmt: skip
+    runs += [run("deep-x", residual=arm, n_layer=9, train=1.5, learning_rate=0.3) for arm in ("pre", "none")]
+    rows, _ = made("train_depth", result(*runs, run("seeds-x", train=0.1)))
+    assert rows[0] == ["layers", "4", "9"]
+    assert [row[1:] for row in rows[1:]] == [["2.250 (0.01)", "1.500 (0.3)"]] * 2
+
+
+def test_seeds_are_a_mean_and_its_range():
     losses = {("none", 0.1): (3.0, 3.5, 4.6), ("pre", 0.2): (2.0, 2.1, 2.5), ("pre", 0.1): (2.4, 2.2, 2.3)}
     runs = [
-        run("seeds-x", residual=arm, learning_rate=lr, **{"val/loss": loss})
-        for (arm, lr), three in losses.items()
-        for loss in three
+        run("seeds-x", loss, residual=arm, learning_rate=lr) for (arm, lr), v in losses.items() for loss in v
     ]
-    rows, _ = made("seeds", study=ORIGIN | {"runs": [*runs, run("lr-x")]})
-    assert rows[2:] == [
+    assert made("seeds", result(*runs, run("lr-x")))[0][1:] == [
         ["`pre`", "0.1", "2.300", "2.200 to 2.400"],
         ["`pre`", "0.2", "2.200", "2.000 to 2.500"],
         ["`none`", "0.1", "3.700", "3.000 to 4.600"],
     ]
 
 
-def test_a_wiring_is_listed_by_its_loss_and_a_slow_one_by_the_better_of_its_rates(made):
-    short = [
-        run("wirings-a", residual="rezero", **{"val/loss": 2.9}),
-        run("wirings-b", residual="post", **{"val/loss": None}),
-        run("lr-x", n_layer=12, learning_rate=3e-3, **{"val/loss": 2.5}),
-        run("lr-x", n_layer=12, learning_rate=1e-3, **{"val/loss": 2.1}),
-        run("lr-x", n_layer=24, learning_rate=3e-3, **{"val/loss": 2.0}),
-    ]
-    slow = [
-        run(residual="rezero", learning_rate=lr, **{"val/loss": loss})
-        for lr, loss in ((0.1, None), (0.01, 2.35), (0.001, 2.45))
-    ]
-    rows, _ = made("wirings", study=ORIGIN | {"runs": short}, wirings=ORIGIN | {"runs": slow})
-    assert rows[2:] == [
-        ["`pre`", "2.500", "+0.100", ""],
-        ["`rezero`", "2.900", "+0.500", "-0.050 (learning rate 0.01)"],
-        ["`post`", "inf", "+inf", ""],
+def test_what_was_changed_is_grouped_by_what_it_was():
+    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x"), run("warmup-x", 2.5)]
+    assert made("sceptic", result(*runs, run("sgd-y", None, learning_rate=0.25)))[0][1:] == [
+        ["half of the run is warmup", "2.500", "+0.100"],
+        ["SGD, learning rate 0.5", "3.000", "+0.600"],
+        ["SGD, learning rate 0.25", "inf", "+inf"],
     ]
 
 
-def test_what_was_tried_is_grouped_by_what_it_was(made):
+def test_a_wiring_is_ordered_by_its_loss_and_a_slow_one_has_the_better_of_its_rates():
+    short = {"rezero": (2.9, 3.0, 2.8), "post": (None, 2.0, 2.0), "pre": (2.5, 2.4, 2.6)}
+    runs = [run("short-x", loss, residual=name) for name, losses in short.items() for loss in losses]
+    runs += [
+        run("long-x", loss, residual="rezero", learning_rate=lr) for lr, loss in ((0.1, None), (0.01, 2.35))
+    ]
+    runs.append(run("long-calm-x", 2.45, residual="rezero", learning_rate=0.001))
+    assert made("wirings", result(*runs))[0][1:] == [
+        ["`pre`", "2.500", "2.400 to 2.600", "+0.100", ""],
+        ["`rezero`", "2.900", "2.800 to 3.000", "+0.500", "-0.050 (rate 0.01)"],
+        ["`post`", "inf", "2.000 to inf", "+inf", ""],
+    ]
+
+
+def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
+    muon = {"optimizer": "muon", "muon_lr": 5e-3, "block_lr": 0.0, "seed": 1}
+    adamw = {"optimizer": "adamw", "muon_lr": 5e-3, "block_lr": 1e-3, "seed": 1}
+    plain = {"residual": "none"}
     runs = [
-        run("sgd-x", learning_rate=0.5, **{"val/loss": 3.0}),
-        run("lr-x"),
-        run("warmup-x", layers_that_learn=1, **{"val/loss": 2.5}),
-        run("sgd-y", learning_rate=0.25, **{"val/loss": None}),
+        run("plain-none-a", 3.0, **plain, **muon),
+        run("plain-none-b", 3.5, **plain, **muon | {"seed": 2}),
     ]
-    rows, _ = made("sceptic", study=ORIGIN | {"runs": runs})
-    assert rows[2:] == [
-        ["half of the run is warmup", "2.500", "+0.100", "1"],
-        ["SGD, learning rate 0.5", "3.000", "+0.600", "3"],
-        ["SGD, learning rate 0.25", "inf", "+inf", "3"],
+    runs += [run("plain-rates-none-a", 2.75, **plain, **muon | {"muon_lr": 0.015})]
+    runs += [run("plain-adamw-none-a", 2.5, **plain, **adamw), run("start-none-a", 2.25, **plain, **muon)]
+    for arm in ("skips", "attention-skip-only", "mlp-skip-only"):
+        runs.append(run(f"{arm}-pre-a", 2.0, **muon))
+    runs.append(run("silent-silent-a", 2.8, residual="silent", **muon))
+    rows, _ = made("rescue", result(*runs))
+    assert rows[1] == [
+        *("without skips, standard start", "3.250", "3.000 to 3.500"),
+        *("+0.150", "+0.850", "+0.450"),
     ]
+    rows, _ = made("rescue_rates", result(*runs))
+    assert rows[0] == ["", "Muon 0.005", "Muon 0.015", "AdamW 0.001"] and len(rows) == 6
+    assert rows[1] == ["without skips, standard start", "3.000", "2.750", "2.500"]
+    assert rows[2] == ["without skips, init `self`", "2.250", "", ""]
 
 
-def test_paths_and_lesions_are_those_of_the_layers_named(made):
+def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
+    runs = [run(residual="depth_mup", n_layer=n, val=n + s) for n in (2, 6) for s in (0.0, 0.5)]
+    rows, note = made("depth_mup", result(*runs, run(residual="silent", n_layer=1, val=4.0)))
+    assert rows[0] == ["layers", "2", "6"]
+    assert rows[1] == ["with skips (`depth_mup`)", "2.250 (2.000 to 2.500)", "6.250 (6.000 to 6.500)"]
+    assert rows[2] == ["with skips (`pre`)", "", ""] and "`silent`, the same at every depth: 4.000" in note
+    runs = [run(residual="none", init=init, train=t) for init, t in (("self", 1.5), ("wiring", 3.0))]
+    rows, _ = made("degradation", result(*runs))
+    assert rows[2] == ["without skips, init `self`", "1.500 (1.500 to 1.500)"]
+    assert rows[3] == ["without skips, standard start", "3.000 (3.000 to 3.000)"]
+
+
+def test_paths_and_lesions_are_those_of_the_layers_named():
     norms = {arm: [10.0 ** -(k + shift) for k in range(49)] for arm, shift in (("pre", 0), ("none", 7))}
-    rows, _ = made("paths", **{f"autopsy_{arm}": {"paths": values} for arm, values in norms.items()})
+    rows, _ = made("paths", *({"paths": values} for values in norms.values()))
     assert rows[0][1:] == ["0", "1", "2", "4", "8", "16", "32", "48"]
-    for row, arm in zip(rows[2:], ("pre", "none"), strict=True):
+    for row, arm in zip(rows[1:], ("pre", "none"), strict=True):
         assert row[1:] == [f"{norms[arm][int(k)]:.1e}" for k in rows[0][1:]]
-    layers = [{"without block": f"+{k}.5 ± 0.1"} for k in range(24)]
-    rows, _ = made("lesions", autopsy_pre={"layers": layers})
+    rows, _ = made("lesions", {"layers": [{"without block": f"+{k}.5 ± 0.1"} for k in range(24)]})
     assert rows[0][1:] == ["0", "1", "2", "4", "8", "12", "16", "20", "23"]
-    assert rows[2][1:] == [f"+{k}.5 ± 0.1" for k in rows[0][1:]]
+    assert rows[1][1:] == [f"+{k}.5 ± 0.1" for k in rows[0][1:]]
 
 
-def test_tiny_shakespeare_is_every_run_with_its_error(made):
-    fast = [run(step=1000, seed=1, **{"val/loss": 1.5, "val/loss_se": 0.125}), run(step=1000, seed=2)]
-    long = [run(step=2000, **{"val/loss": 1.25})]
-    del long[0]["seed"]
-    rows, _ = made(
-        "char",
-        shakespeare_char_cpu=ORIGIN | {"runs": fast},
-        shakespeare_char_cpu_2000=ORIGIN | {"runs": long},
-    )
-    assert rows[2:] == [
+def test_tiny_shakespeare_is_every_run_with_its_error():
+    fast = result(run(val=1.5, step=1000, seed=1, **{"val/loss_se": 0.125}), run(step=1000, seed=2))
+    longer = run(val=1.25, step=2000)
+    del longer["seed"]
+    assert made("char", fast, result(longer))[0][1:] == [
         ["1,000", "1", "1.500 ± 0.125"],
         ["1,000", "2", "2.300 ± 0.010"],
         ["2,000", "1337", "1.250 ± 0.010"],
     ]
 
 
-def bench() -> dict:
-    facts = {"date": "2026-01-02T03", "cpu": "a cpu", "threads": 2, "cpu_bfloat16": ["amx"], "torch": "2"}
-    sides = {"ours": 0.5, "nanogpt float32": 1.0, "nanogpt bfloat16": 0.75, "nanogpt compiled float32": 0.8}
-    ratios = {f"ours against {name}": {"median": 10 * s} for name, s in sides.items() if name != "ours"}
-    case = {"facts": facts, "sides": {k: {"median_s": s} for k, s in sides.items()}, "ratios": ratios}
-    names = ("step-4L128", "step-6L384", "step-48L128", "sample-1", "sample-8")
-    val = {"nanogpt": {"s": 90.0, "val_loss": 1.9}}
-    val |= {f"ours seed {k}": {"s": s, "val_loss": 1.5 + k / 10} for k, s in enumerate((20.0, 30.0, 70.0))}
-    return {
-        "cases": dict.fromkeys(names, case) | {"val": {"facts": facts | {"date": "2026-02-02"}, "sides": val}}
+def test_a_rank_is_what_was_worked_out_beside_what_was_measured():
+    row = {
+        "run": "FSDP",
+        "state_MB": 300,
+        "activations_MB": 50,
+        "expected_MB": 350,
+        "measured_MB": [500, 400],
     }
-
-
-def test_ours_beside_nanogpt_is_in_ratios_to_its_plain_and_its_fastest(made):
-    rows, said = made("beside", **{TABLES["BENCH"].replace("-", "_"): bench()})
-    assert rows[2] == ["`step-4L128`", "500 ms", "1,000 ms", "10.00x", "8.00x", "7.50x (bfloat16)"]
-    assert len(rows) == 8 and rows[-1] == ["`val`, all training", "40.0 s", "90.0 s", "2.25x", "", ""]
-    assert "nanoGPT ends at 1.900, ours, three seeds, at 1.500, 1.600, 1.700." in said
-    assert "2026-01-02, 2026-02-02, a cpu, 2 threads, amx, torch 2" in said
-
-
-def test_scaling_is_what_the_cases_say(made):
-    cases = bench()["cases"]
-    plain = {"bytes": {"per_layer": 3e6}, "seconds": {"per_layer": 0.002}}
-    cases |= {
-        "none-pre": {"none_over_pre": {"fresh": 0.75, "after 300 steps": 1.5}},
-        "first-step": {
-            "compiled_by_depth": {"12": {"median_s": 4.0}, "96": {"median_s": 9.0}},
-            "sides": {"ours": {"median_s": 2.0}, "nanogpt": {"median_s": 3.0}},
-        },
-        "depth": {
-            "plain": plain,
-            "state_bytes_per_layer": 1e6,
-            "memory_slope_ratio": 0.5,
-            "without_the_state": 0.25,
-        },
-        "data": {
-            name: {"bare_MB_per_s": b, "written_MB_per_s_1_core": b / 2, "written_MB_per_s_2_cores": b / 4}
-            for name, b in (("bpe:1024", 8.0), ("char", 16.0), ("byte", 32.0))
-        },
-        "checkpoint": {"MB": 120.4, "save_s": 0.25},
-        "probe": {"share_of_run": 0.035},
-    }
-    for case in cases.values():
-        case.setdefault("facts", cases["val"]["facts"])
-    rows, _ = made("scaling", **{TABLES["BENCH"].replace("-", "_"): {"cases": cases}})
-    assert [row[1] for row in rows[2:]] == [
-        *("0.75", "1.50", "2.0 s (nanoGPT 3.0 s)", "4.0 s, 9.0 s"),
-        *("3.00 MB, of them 1.00 weights, gradients and AdamW", "50% of that; of the activations 25%"),
-        *("2.0 ms", "8.0, 4.0, 2.0 MB/s", "16.0, 8.0, 4.0 MB/s", "32.0, 16.0, 8.0 MB/s"),
-        *("120 MB in 0.25 s", "3.5%"),
+    one = result() | {"rows": [row | {"copy_of_rank_0_MB": 100}, row | {"measured_MB": [700]}]}
+    expected = "300 state + 50 activations = 350 MB"
+    assert made("scale", one)[0][1:] == [
+        ["FSDP", expected, "500 MB, of which 100 MB are its copy of the weights", "400 MB"],
+        ["FSDP", expected, "700 MB", ""],
     ]
 
 
-def test_the_torture_is_every_fault_with_what_was_counted(made):
+def test_the_faults_are_all_there_with_what_was_counted():
     facts = {
         "date": "2026-01-02",
         "machine": "m",
@@ -229,12 +212,10 @@ def test_the_torture_is_every_fault_with_what_was_counted(made):
     }
     counts = {"runs": 12345, "ways": {"a": 1}, "seen": [3, "b"]}
     later = facts | {"date": "2026-01-09", "commands": 7}
-    rows, said = made("torture", torture={"kill -9": facts | counts, "command lines": later})
-    assert len(rows) == 2 + len(TABLES["FAULTS"])
-    assert rows[2][2] == "runs: 12,345; ways: a 1; seen: 3, b"
-    cells = {row[0]: row[2] for row in rows[2:]}
-    assert cells[TABLES["FAULTS"]["command lines"][0]] == "commands: 7"
-    assert (
-        cells[TABLES["FAULTS"]["signals"][0]] == 'not measured yet: `python -m tests.torture --row "signals"`'
-    )
-    assert "2026-01-02, 2026-01-09, m" in said
+    rows, note = made("torture", {"kill -9": facts | counts, "command lines": later})
+    assert len(rows) == 1 + len(FAULTS)
+    assert rows[1][2] == "runs: 12,345; ways: a 1; seen: 3, b"
+    cells = {row[0]: row[2] for row in rows[1:]}
+    assert cells[FAULTS["command lines"][0]] == "commands: 7"
+    assert cells[FAULTS["signals"][0]] == 'not measured yet: `python -m tests.torture --row "signals"`'
+    assert "2026-01-02, 2026-01-09, m" in note

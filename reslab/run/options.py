@@ -165,7 +165,7 @@ class BenchConfig(Options):
     quick: Measuring[bool] = False
     """Fewer turns and smaller cases."""
     out: Place[Path | None] = None
-    """Where the result goes; results/bench-MACHINE.json when left out."""
+    """Where the result goes; experiments/speed/bench-MACHINE.json when left out."""
 
     def faults(self) -> "list[str]":
         """What can't be measured, one line per fault."""

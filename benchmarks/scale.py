@@ -1,7 +1,7 @@
 r"""Measures what docs/scale.md works out: memory and speed of a rank, for a shape.
 
-    torchrun --nproc_per_node=8 results/scale.py --n_layer=48 --n_embd=1600 --n_head=25 --shard=fsdp
-    MALLOC_MMAP_THRESHOLD_=65536 torchrun --nproc_per_node=2 results/scale.py --n_layer=12 --n_embd=512 \
+    torchrun --nproc_per_node=8 benchmarks/scale.py --n_layer=48 --n_embd=1600 --n_head=25 --shard=fsdp
+    MALLOC_MMAP_THRESHOLD_=65536 torchrun --nproc_per_node=2 benchmarks/scale.py --n_layer=12 --n_embd=512 \
         --n_head=8 --block_size=128 --batch_size=2 --dtype=float32 --device=cpu --shard=fsdp
 
 All settings of train.py are taken. Trains ten updates on the standard library's text, without probes and

@@ -1,12 +1,12 @@
 """The first hour with a GPU: does everything run, how fast is it, and what does it learn.
 
-    python results/gpu.py --nanogpt ../nanoGPT      everything, in the order of what is learned first
-    python results/gpu.py --only run                the steps whose names begin so; --list names all
-    python results/gpu.py --rehearse                the same steps in tiny shapes on a CPU
+    python benchmarks/gpu.py --nanogpt ../nanoGPT      everything, in the order of what is learned first
+    python benchmarks/gpu.py --only run                the steps whose names begin so; --list names all
+    python benchmarks/gpu.py --rehearse                the same steps in tiny shapes on a CPU
 
 A step is a process of its own under a time limit; one that fails or hangs does not stop the next. The result
-of each is written to results/gpu.json as soon as it is there, its output to runs/gpu/STEP.log. Called again,
-it goes on: what succeeded at the same commit is kept. Other --key=value go to train.py and compare.py.
+of each is written to experiments/gpu/result.json as soon as it is there, its output to runs/gpu/STEP.log. A
+second call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
 """
 
 import argparse
@@ -225,7 +225,8 @@ def main(words: list[str]) -> int:
     if not (args.rehearse or args.list or torch.cuda.is_available()):
         raise configure.UsageError("torch sees no CUDA GPU here; try the steps on a CPU with --rehearse")
     folder = Path("runs/gpu-rehearsal" if args.rehearse else "runs/gpu")
-    out = (args.out or (folder / "gpu.json" if args.rehearse else Path("results/gpu.json"))).resolve()
+    default = folder / "gpu.json" if args.rehearse else Path("experiments/gpu/result.json")
+    out = (args.out or default).resolve()
     folder = out.parent / "gpu-rehearsal" if args.rehearse and args.out else folder
     nanogpt = str(Path(args.nanogpt).resolve()) if args.nanogpt else None
     steps = Plan(folder, nanogpt, args.rehearse, settings).steps
@@ -240,7 +241,8 @@ def main(words: list[str]) -> int:
 
 def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool) -> int:
     """Do the steps and write the result after each; returns 0 when all have succeeded."""
-    folder.mkdir(parents=True, exist_ok=True)
+    for needed in (folder, out.parent):
+        needed.mkdir(parents=True, exist_ok=True)
     found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"steps": {}}
     found["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     found["torch"] = torch.__version__

@@ -1,0 +1,1 @@
+"""One folder for each experiment: its question and config, its result, and the table made from that."""

@@ -1,0 +1,59 @@
+"""The demo: its losses, what the probes measured while it trained, and both models taken apart."""
+
+from experiments.tables import ARMS, Table, markdown, origin, pair, skips_first
+
+
+def unscaled(result: dict) -> str:
+    """Both arms with the same start, so that they differ in the skip alone."""
+    rows = [
+        [ARMS[run["residual"]], f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"]
+        for run in skips_first(result["runs"])
+    ]
+    return markdown(["`--init=unscaled`", "train loss", "val loss"], rows) + origin(result)
+
+
+def reach(result: dict) -> str:
+    """The probes at both ends of the stack: at the start, after ten updates, at the end."""
+    rows = []
+    for run in skips_first(result["runs"]):
+        for probed in run["probed"]:
+            first, last = probed["gradient_norm"]
+            rows.append(
+                [
+                    f"`{run['residual']}`",
+                    f"{probed['step']}",
+                    f"{first:.1e}",
+                    f"{last:.1e}",
+                    f"{probed['position0_share']:.0%}",
+                    f"{probed['qk_gradient'][0]:.1e}",
+                    f"{probed['token_diversity']:.1e}",
+                ]
+            )
+    head = ["arm", "step", "gradient at layer 0", "after the last layer", "share on the first token"]
+    head += ["Q/K gradient, layer 0", "token diversity after the last layer"]
+    return markdown(head, rows) + origin(result)
+
+
+def paths(pre: dict, none: dict) -> str:
+    """The gradient at layer 0 of both models, by the number of branches that its paths have passed."""
+    arms = {"pre": pre["paths"], "none": none["paths"]}
+    counts = [0, 1, 2, 4, 8, 16, 32, len(arms["pre"]) - 1]
+    rows = [[ARMS[arm], *(f"{norms[k]:.1e}" for k in counts)] for arm, norms in arms.items()]
+    return markdown(["branches passed", *map(str, counts)], rows)
+
+
+def lesions(pre: dict) -> str:
+    """What the loss rises by when one block of the model with skips is taken out."""
+    layers = pre["layers"]
+    chosen = [0, 1, 2, 4, 8, 12, 16, 20, len(layers) - 1]
+    rows = [["rise of the loss, nats", *(layers[k]["without block"] for k in chosen)]]
+    return markdown(["block taken out", *map(str, chosen)], rows)
+
+
+TABLES = {
+    "laptop": Table(pair, ("result", "silent")),
+    "unscaled": Table(unscaled, ("unscaled",)),
+    "reach": Table(reach),
+    "paths": Table(paths, ("autopsy-pre", "autopsy-none")),
+    "lesions": Table(lesions, ("autopsy-pre",)),
+}

@@ -1,0 +1,101 @@
+"""What the tables of several experiments share: cells, Markdown, and the line that names their origin."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ARMS = {"pre": "with skips (`pre`)", "none": "without skips (`none`)", "silent": "no blocks (`silent`)"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the texts, made from results alone.
+
+    Args:
+        make: from the loaded results to Markdown.
+        results: the JSON files of the experiment's folder, without their ending, in the order of make's
+            arguments.
+    """
+
+    make: Callable[..., str]
+    results: tuple[str, ...] = ("result",)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table, with a line end after each of its rows."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def origin(result: dict) -> str:
+    """The line under a table: command, date and machine. Where the output went is left out of the command."""
+    command = re.sub(r" --(json|page|out_dir)[= ]\S+", "", result["command"])
+    command = command.replace("compare.py", "python compare.py", 1)
+    return f"\n`{command}`, {result['date']}, {result['machine']}\n"
+
+
+def final_loss(run: dict) -> float:
+    """The validation loss that a run ended on; one that diverged has none."""
+    return float("inf") if run["val/loss"] is None else run["val/loss"]
+
+
+def skips_first(runs: list[dict]) -> list[dict]:
+    """The runs, those with skips before those without."""
+    return sorted(runs, key=lambda run: run["residual"] != "pre")
+
+
+def mean_and_range(values: list[float]) -> list[str]:
+    """Two cells: the mean of the values, and the smallest and largest."""
+    return [f"{sum(values) / len(values):.3f}", f"{min(values):.3f} to {max(values):.3f}"]
+
+
+def group_by(runs: list[dict], *keys: str) -> dict[tuple, list[dict]]:
+    """Runs by the values of some settings."""
+    groups: dict[tuple, list[dict]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run[key] for key in keys), []).append(run)
+    return groups
+
+
+def pair(result: dict, silent: dict) -> str:
+    """Both arms of one depth and the control: losses, and validation losses less those of the baselines.
+
+    Args:
+        silent: the result of the control, `--arms silent --depths 1`.
+    """
+    (control,) = silent["runs"]
+    bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
+    rows = [
+        [
+            ARMS[run.get("residual", "silent")],
+            f"{run['train/loss']:.3f}",
+            f"{run['val/loss']:.3f}",
+            f"{run['val/loss'] - unigram:+.3f}",
+            f"{run['val/loss'] - bigram:+.3f}",
+            f"{run['val/loss'] - control['val/loss']:+.3f}",
+        ]
+        for run in (*skips_first(result["runs"]), control)
+    ]
+    head = ["", "train loss", "val loss", "minus unigram", "minus bigram", "minus `silent`"]
+    note = f"\nNats per token. The unigram baseline is {unigram:.3f}, the bigram baseline {bigram:.3f}.\n"
+    return markdown(head, rows) + note + origin(result)
+
+
+def over_depth(result: dict, figure: str, arms: dict[tuple, str]) -> str:
+    """Mean and range of a loss over the seeds, by arm and depth.
+
+    Args:
+        figure: train/loss or val/loss.
+        arms: (residual,) or (residual, init) -> the name of a row.
+    """
+    keys = ("residual", "init")[: len(next(iter(arms)))]
+    cells = group_by(result["runs"], *keys, "n_layer")
+    depths = sorted({run["n_layer"] for run in result["runs"] if run["residual"] != "silent"})
+    rows = []
+    for arm, name in arms.items():
+        groups = [[run[figure] for run in cells.get((*arm, depth), [])] for depth in depths]
+        rows.append([name, *("{} ({})".format(*mean_and_range(g)) if g else "" for g in groups)])
+    note = ""
+    if silent := [run[figure] for run in result["runs"] if run["residual"] == "silent"]:
+        note = "\n`silent`, the same at every depth: {} ({}).\n".format(*mean_and_range(silent))
+    return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
