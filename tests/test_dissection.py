@@ -8,6 +8,7 @@ import torch
 from conftest import tiny_model
 
 from reslab.instruments import dissection
+from reslab.nn import loss as loss_module
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (6, 8), generator=torch.Generator().manual_seed(1))
@@ -232,3 +233,23 @@ def test_wirings_without_a_split_say_so():
         dissection.jacobians(tiny_model(residual="hyper"), IDS[:1])
     able = {name for name in WIRINGS if dissection.can_lesion(tiny_model(residual=name))}
     assert able == set(WIRINGS) - {"dense", "attention_residual"}
+
+
+def test_a_large_vocabulary_is_read_in_chunks(monkeypatch):
+    """Where logits are not held whole, the lens and the lesions give what they give where they are."""
+    model = tiny_model()
+    expected = dissection.logit_lens(model, IDS, TARGETS), dissection.lesions(model, IDS, TARGETS, draws=1)
+    monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
+    monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)  # 48 tokens, 5 at a time
+    rows, real = [], torch.nn.functional.linear
+
+    def watched(x, weight, bias=None):
+        if len(weight) == 19:
+            rows.append(x.shape[:-1].numel())
+        return real(x, weight, bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    losses, tokens = dissection.logit_lens(model, IDS, TARGETS)
+    assert losses == pytest.approx(expected[0][0]) and torch.equal(tokens, expected[0][1])
+    assert dissection.lesions(model, IDS, TARGETS, draws=1)["loss"] == pytest.approx(expected[1]["loss"])
+    assert rows and max(rows) == 5

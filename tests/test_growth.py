@@ -17,7 +17,7 @@ from reslab.training.loop import train
 from reslab.training.optimizer import make_optimizer
 from reslab.training.step import make_state
 
-GROWING = [name for name, wiring in WIRINGS.items() if wiring.has_identity]
+GROWING = [name for name, wiring in WIRINGS.items() if wiring.can_grow()]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ ORDER = (
     {"reslab.data", "reslab.system", "reslab.report"},
     {"reslab.instruments"},
     {"reslab.training"},
+    {"reslab.check"},
     DOORS,
 )
 NEEDS_TORCH = {"reslab.report.trackers"}  # of the report; its other modules start without torch

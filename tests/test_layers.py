@@ -1,10 +1,11 @@
 """The parts of a block against plain loops: attention, MLP, norms, dropout, and how matrices start."""
 
 import math
+import shutil
 
 import pytest
 import torch
-from conftest import tiny_config, tiny_model
+from conftest import ROOT, run_python, tiny_config, tiny_model
 
 from model import GPT
 from reslab.nn.init import INITS
@@ -225,3 +226,41 @@ def test_a_model_without_a_vocabulary_is_refused():
     assert not tiny_config(vocab_size=0).faults()  # a dataset may still give it
     with pytest.raises(ValueError, match="vocab_size=0: must be set"):
         GPT(tiny_config(vocab_size=0))
+
+
+GEGLU = """
+from dataclasses import replace
+import torch
+import torch.nn.functional as F
+from model import GPT
+from reslab.run.settings import GPTConfig
+from reslab.system import flops
+from reslab.training.growth import grow
+shape = dict(block_size=8, vocab_size=19, n_layer=2, n_head=2, n_embd=48)
+config = GPTConfig(**shape, mlp="geglu", residual="deepnorm")
+mlp = GPT(config).blocks[0].mlp
+assert [tuple(m.shape) for m in mlp.input_matrices()] == [(128, 48), (128, 48)] and config.mlp_width == 128
+x = torch.randn(2, 8, 48)
+gate, value = mlp.c_fc(x).chunk(2, dim=-1)
+assert torch.allclose(mlp(x), mlp.c_proj(F.gelu(gate) * value))
+config = replace(config, residual="pre")
+old, new = GPT(config), GPT(replace(config, n_layer=3))
+grow(old, new, "end")
+ids = torch.zeros(1, 8, dtype=torch.long)
+assert torch.equal(old(ids), new(ids))
+matrices = 2 * (4 * 48 * 48 + 3 * 128 * 48) + 19 * 48
+assert flops.per_token(old) == 6 * matrices + 12 * 2 * 48 * 8
+"""
+
+
+@pytest.mark.slow
+def test_a_gated_activation_is_one_entry(tmp_path):
+    """Written into the dict of a copy: settings, width, starts, growth and FLOPs know that it has a gate."""
+    for name in ("model.py", "reslab"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    path = tmp_path / "reslab" / "nn" / "layers.py"
+    entry = '    "geglu": Activation(lambda x: F.gelu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1], gated=True),\n'
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("ACTIVATIONS = {\n", "ACTIVATIONS = {\n" + entry), encoding="utf-8")
+    run_python("-c", GEGLU, cwd=tmp_path)

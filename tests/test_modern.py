@@ -43,11 +43,21 @@ def theirs_and_pairs(ours, kind: str):
     shape |= {"mlp_bias": config.bias} if kind == "Llama" else {}
     settings = getattr(transformers, f"{kind}Config")(**shape)
     theirs = getattr(transformers, f"{kind}ForCausalLM")(settings).double().eval()
+    pairs = weight_pairs(ours, theirs)
+    with torch.no_grad():
+        for mine, others in pairs:
+            for other, part in zip(others, mine.split([len(o) for o in others]), strict=True):
+                other.copy_(part)
+    return theirs, pairs
+
+
+def weight_pairs(ours, theirs):
+    """(our matrix, its matrices in theirs) of the whole model."""
     pairs = [
         (ours.wte.weight, [theirs.model.embed_tokens.weight]),
         (ours.ln_f.weight, [theirs.model.norm.weight]),
+        (ours.lm_head.weight, [theirs.lm_head.weight]),
     ]
-    pairs += [(ours.lm_head.weight, [theirs.lm_head.weight])]
     for block, layer in zip(ours.blocks, theirs.model.layers, strict=True):
         attn = layer.self_attn
         modules = [
@@ -58,16 +68,12 @@ def theirs_and_pairs(ours, kind: str):
             (block.mlp.c_fc, [layer.mlp.gate_proj, layer.mlp.up_proj]),
             (block.mlp.c_proj, [layer.mlp.down_proj]),
         ]
-        if config.qk_norm:
+        if ours.config.qk_norm:
             modules += [(block.attn.q_norm, [attn.q_norm]), (block.attn.k_norm, [attn.k_norm])]
         for mine, others in modules:
             for name, parameter in mine.named_parameters():
                 pairs.append((parameter, [getattr(other, name) for other in others]))
-    with torch.no_grad():
-        for mine, others in pairs:
-            for other, part in zip(others, mine.split([len(o) for o in others]), strict=True):
-                other.copy_(part)
-    return theirs, pairs
+    return pairs
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ class StepProfiler:
         for module, kind in _kinds(model):
             self.handles.append(module.register_forward_pre_hook(functools.partial(self._enter, kind)))
             self.handles.append(module.register_forward_hook(self._leave))
-        self.model, self.head = model, model.__dict__.get("head")
-        head = model.head
-        model.head = lambda *args: _named("head and loss", head, *args)
+        self.model, self.head_loss = model, model.__dict__.get("head_loss")
+        head_loss = model.head_loss
+        model.head_loss = lambda *args: _named("head and loss", head_loss, *args)
 
     def _enter(self, kind, module, args):
         self.ranges.append(record_function(f"kind {kind}"))
@@ -51,9 +51,9 @@ class StepProfiler:
         self.profile.stop()
         for handle in self.handles:
             handle.remove()
-        del self.model.head
-        if self.head is not None:
-            self.model.head = self.head
+        del self.model.head_loss
+        if self.head_loss is not None:
+            self.model.head_loss = self.head_loss
         self.profile.export_chrome_trace(str(self.path))
         return f"{table(self.profile.events(), TRACED, self.cuda)}\nthe trace is {self.path}"
 

@@ -60,7 +60,7 @@ def architecture(config) -> str:
         name = config.wiring(kind)
         if name != "pre":
             faults.append(
-                f"{kind}_residual={name}: GPT-2 and Llama compute y = x + F(N(x)), this wiring "
+                f"{kind}_residual={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: "
                 f"{WIRINGS[name].equation}"
             )
     modern = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope"}

@@ -62,29 +62,30 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
     """
     if init_from.is_foreign(source):
         return init_from.fill(source, model, tokenizer)
-    folder, saved_in = Path(source), checkpoint.find(Path(source) / "checkpoint" / "last")
+    folder = Path(source)
+    saved_in = checkpoint.find(folder / "checkpoint" / "last")
     if saved_in is None:
         raise ValueError(
             f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep, a folder of "
             f"transformers, a ckpt.pt of nanoGPT, or one of {', '.join(init_from.GPT2_SIZES)}"
         )
     saved = checkpoint.load_state(saved_in)
-    with checkpoint.reading(saved_in):
-        before = from_flat(GPTConfig, saved["config"])
     if saved["tokenizer"] != tokenizer:
         raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
-    old = type(model)(before)
+    with checkpoint.reading(saved_in):
+        old = type(model)(from_flat(GPTConfig, saved["config"]))
     _check(folder, old, model)
     checkpoint.load_model(saved_in, old)
     pairs = grow(old, model, where)
     trained_with = from_flat(OptimConfig, saved["config"])
     memory = _carry(checkpoint.load_optimizer(saved_in)["optimizer"], trained_with, old, optimizer, pairs)
-    inserted = model.config.n_layer - before.n_layer
-    rewired = "" if before.residual == model.config.residual else f", residual={model.config.residual} now"
-    return (
-        f"started from {folder}: {before.n_layer} blocks carried over, {inserted} silent ones inserted "
-        f"({where}){rewired}; {memory}"
-    )
+    return f"started from {folder}: {_what_changed(old.config, model.config, where)}; {memory}"
+
+
+def _what_changed(before: GPTConfig, now: GPTConfig, where: str) -> str:
+    inserted = now.n_layer - before.n_layer
+    rewired = "" if before.residual == now.residual else f", residual={now.residual} now"
+    return f"{before.n_layer} blocks carried over, {inserted} silent ones inserted ({where}){rewired}"
 
 
 @torch.no_grad()

@@ -1,0 +1,296 @@
+"""Measures what a wiring's class says of itself: `python -m reslab.check NAME`, a line for each wrong answer.
+
+Each check takes the class and yields lines that say what to write. It builds tiny models in float64, whose
+parameters are moved far from their start where an answer must hold at any value of them.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+
+from model import GPT
+from reslab.instruments import dissection
+from reslab.residual import WIRINGS, Residual
+from reslab.run.config import Positionals, parse, run_door
+from reslab.run.settings import GPTConfig
+from reslab.training.growth import PLACES, grow
+
+SHAPE = {"block_size": 8, "vocab_size": 19, "n_layer": 3, "n_head": 2, "n_embd": 16}
+B, T, C = 2, 8, SHAPE["n_embd"]
+NEAR = 1e-9  # relative, in float64
+LAYER = re.compile(r"\.\d+\.")
+UPDATES = 4  # until every parameter that starts behind a zero has got a gradient
+
+
+def build(wiring: type[Residual], moved: bool = False, **changes) -> GPT:
+    """A tiny model in float64 with this wiring in every sublayer; moved: far from its start."""
+    with mock.patch.dict(WIRINGS, {"pre": wiring}):  # settings allow the names of the file alone
+        model = GPT(GPTConfig(**SHAPE | changes), seed=0).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters() if moved else ():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return model
+
+
+def _draw(seed: int = 1) -> torch.Tensor:
+    return torch.randn(B, T, C, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _ids(seed: int) -> torch.Tensor:
+    return torch.randint(SHAPE["vocab_size"], (B, T), generator=torch.Generator().manual_seed(seed))
+
+
+def _trace(model: GPT) -> tuple[list[tuple], object]:
+    """(wiring, branch, the stream that it gets) of each sublayer, and the stream behind the last one."""
+    stream, steps = model.stack.open(_draw().to(model.wte.weight.dtype)), []
+    for residual, branch in (pair for block in model.blocks for pair in block.sublayers()):
+        steps.append((residual, branch, stream))
+        stream = residual(stream, branch)
+    return steps, stream
+
+
+def _leaves(stream) -> list[torch.Tensor]:
+    """The tensors of a stream, whatever holds them."""
+    return [stream] if torch.is_tensor(stream) else [tensor for part in stream for tensor in _leaves(part)]
+
+
+def _equal(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(_leaves(one), _leaves(other), strict=True))
+
+
+def _close(a: torch.Tensor, b: torch.Tensor, within: float = NEAR) -> bool:
+    return bool((a - b).abs().max() <= within * (1 + b.abs().max()))
+
+
+def _say(name: str, said, measured) -> str:
+    return f"{name} is {said}, measured {measured}: write {name} = {measured}"
+
+
+def _weight(residual: Residual, x) -> float | None:
+    """The slope of y in x where the branch does not move; None where it is no constant, or x no tensor."""
+    if not torch.is_tensor(x) or x.shape != (B, T, C):
+        return None
+    x, fixed = x.detach(), _draw(seed=2)
+    slope = residual(2 * x, lambda _: fixed) - residual(x, lambda _: fixed)
+    weight = ((slope * x).sum() / x.square().sum()).item()
+    return round(weight, 6) + 0.0 if _close(slope, weight * x, 1e-6) else None
+
+
+def check_equation(wiring: type[Residual]) -> Iterator[str]:
+    """Its own, not that of the class it is made from."""
+    equation = vars(wiring).get("equation")
+    if not isinstance(equation, str) or not equation.strip():
+        yield 'equation is missing: write equation = "y = ..."'
+
+
+def check_stream(wiring: type[Residual]) -> Iterator[str]:
+    """What is carried: one tensor or several, as many behind a block as before it, and readable."""
+    steps, end = _trace(build(wiring, moved=True))
+    streams = [*(stream for _, _, stream in steps), end]
+    single = all(torch.is_tensor(stream) and stream.shape == (B, T, C) for stream in streams)
+    if wiring.single_tensor != single:
+        yield _say("single_tensor", wiring.single_tensor, single)
+    grows = len(_leaves(end)) > len(_leaves(streams[0]))
+    if wiring.stream_grows != grows:
+        yield _say("stream_grows", wiring.stream_grows, grows)
+    shapes = {tuple(wiring.read(stream).shape) for stream in streams}
+    if shapes != {(B, T, C)}:
+        yield f"read gives {max(shapes)}: let read(stream) return one tensor of shape {(B, T, C)}"
+
+
+def check_skip(wiring: type[Residual]) -> Iterator[str]:
+    """The weight of x is the same number as measured in each sublayer, or None there too."""
+    for residual, _, stream in _trace(build(wiring, moved=True))[0]:
+        said, measured = residual.skip, _weight(residual, stream)
+        if said != measured and (said is None or measured is None or abs(said - measured) > 1e-6):
+            yield _say("skip", said, measured)
+            return
+
+
+def check_gradient(wiring: type[Residual]) -> Iterator[str]:
+    """Where the skip has a constant weight, its gradient and the branch's sum to that of x."""
+    for residual, branch, x in _trace(build(wiring, moved=True))[0]:
+        if (weight := _weight(residual, x)) is None:
+            return
+        x, entries = x.detach().requires_grad_(), []
+
+        def enter(module, args, entries=entries):
+            entries.append(args[0].view_as(args[0]))
+            return (entries[-1],)
+
+        handle = residual.norm.register_forward_pre_hook(enter)
+        y = residual(x, branch)
+        handle.remove()
+        if len(entries) != 1:
+            yield f"norm is called {len(entries)} times, not once: let the branch read what self.norm gives"
+            return
+        grad_out = _draw(seed=3)
+        grad_in, by_branch = torch.autograd.grad(y, (x, entries[0]), grad_out)
+        if not _close(weight * grad_out + by_branch, grad_in, 1e-5):
+            yield "the gradients by skip and norm don't sum to that of x: let the branch read self.norm(x)"
+            return
+
+
+def check_silence(wiring: type[Residual]) -> Iterator[str]:
+    """A silenced branch adds nothing, at any value of the parameters, and in bfloat16 neither."""
+    for half in (False, True):
+        for residual, branch, stream in _trace(build(wiring, moved=True))[0]:
+            weight = _weight(residual, stream)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+                residual.silence(branch)
+                y = residual(stream, branch)
+                same = _equal(y, residual(stream, torch.zeros_like))
+                if not same or (weight is not None and not _close(y, weight * stream, 1e-5)):
+                    yield "silence(branch) leaves something: set to 0 there what is added to skip x"
+                    return
+
+
+def check_identity(wiring: type[Residual]) -> Iterator[str]:
+    """Whether F = 0 gives y = x, bitwise, with the parameters of a fresh model, in both precisions."""
+    same = True
+    for half in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            steps, end = _trace(_silenced(build(wiring)))
+            values = [wiring.read(stream) for _, _, stream in steps] + [wiring.read(end)]
+            same &= all(torch.equal(a, b) for a, b in itertools.pairwise(values))
+    if wiring.has_identity != same:
+        yield _say("has_identity", wiring.has_identity, same)
+
+
+@torch.no_grad()
+def _silenced(model: GPT) -> GPT:
+    for residual, branch in (pair for block in model.blocks for pair in block.sublayers()):
+        residual.silence(branch)
+    return model
+
+
+def check_depth(wiring: type[Residual]) -> Iterator[str]:
+    """Whether sublayers of other layers, and of deeper models, compute the same with the same parameters."""
+    shallow, deep = build(wiring, moved=True), build(wiring, moved=True, n_layer=7)
+    place_alike = _alike(deep.blocks[1], deep.blocks[5])
+    if wiring.depth_independent != (measured := _alike(shallow.blocks[1], deep.blocks[5])):
+        yield _say("depth_independent", wiring.depth_independent, measured)
+    place_alike &= len(_leaves(_trace(deep)[1])) == len(_leaves(deep.stack.open(_draw())))
+    if wiring.compile_per_block != place_alike:
+        yield _say("compile_per_block", wiring.compile_per_block, place_alike)
+
+
+@torch.no_grad()
+def _alike(one, other) -> bool:
+    """Whether two blocks compute the same once they have the same parameters."""
+    ours, theirs = dict(one.named_parameters()), dict(other.named_parameters())
+    if {name: p.shape for name, p in ours.items()} != {name: p.shape for name, p in theirs.items()}:
+        return False
+    for name, parameter in ours.items():
+        theirs[name].copy_(parameter)
+    stream = one.attn_residual.open(_draw())
+    return _equal(one(stream), other(stream))
+
+
+def check_learning(wiring: type[Residual]) -> Iterator[str]:
+    """Every parameter gets a gradient, some of them after others have left 0."""
+    model, heard = build(wiring).train(), set()
+    named = dict(model.named_parameters())
+    if not wiring.branch_learns:
+        named = {name: p for name, p in named.items() if ".attn" not in name and ".mlp" not in name}
+    for _ in range(UPDATES):
+        loss = model.loss(_ids(4), _ids(5))
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        with torch.no_grad():
+            for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
+                if gradient is None:
+                    yield f"{name} has no gradient: let forward use it, or don't make it"
+                    return
+                if gradient.any():
+                    heard.add(LAYER.sub(".*.", name))
+                parameter -= 0.5 * gradient
+    if silent := {LAYER.sub(".*.", name) for name in named} - heard:
+        first, *others = sorted(silent, key=lambda name: ("_residual." not in name, name))
+        more = f" (and {len(others)} more)" if others else ""
+        yield f"{first}{more} gets a gradient of 0 in {UPDATES} updates: start at most one factor at 0"
+
+
+def check_growth(wiring: type[Residual]) -> Iterator[str]:
+    """Where it can grow, a deeper model says what the shallower one said, bitwise."""
+    if not wiring.can_grow():
+        return
+    for where in PLACES:
+        old, new = build(wiring, moved=True), build(wiring, n_layer=5)
+        grow(old, new, where)
+        if not torch.equal(old(_ids(4)), new(_ids(4))):
+            yield f"a model grown at {where} has other logits: write depth_independent = False"
+            return
+
+
+def check_dissection(wiring: type[Residual]) -> Iterator[str]:
+    """What autopsy.py does with a model of this wiring."""
+    model, ids, targets = build(wiring, moved=True), _ids(4), _ids(5)
+    if dissection.can_lesion(model):
+        dissection.lesions(model, ids, targets, draws=1)
+    if dissection.has_jacobians(model):
+        dissection.jacobians(model, ids[:1, :2])
+    if dissection.paths_split(model):
+        report = dissection.path_lengths(model, ids[:1], targets[:1])
+        if report["error"] > NEAR * (1 + report["total"]):
+            yield f"the paths miss the gradient by {report['error']:.1e}: write skip = None"
+
+
+def check_half_precision(wiring: type[Residual]) -> Iterator[str]:
+    """Under bfloat16 autocast the stream keeps the digits of float32: only branches are rounded."""
+    model = _silenced(build(wiring, moved=True))
+    exact = _leaves(_trace(model)[1])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = _leaves(_trace(model.float())[1])
+    if not all(_close(a.double(), b, within=2e-5) for a, b in zip(rounded, exact, strict=True)):
+        yield "bfloat16 autocast rounds the stream: compute gates and mixing inside no_autocast(x)"
+
+
+# Those on a line rest on the answers of the lines above, and are not asked while one of them is wrong.
+CHECKS = (
+    (check_equation, check_stream, check_skip, check_depth, check_silence),
+    (check_identity, check_gradient, check_learning, check_half_precision),
+    (check_growth, check_dissection),
+)
+
+
+def faults(wiring: type[Residual]) -> list[str]:
+    """The answers of a wiring's class that are not what is measured, one line each."""
+    lines = []
+    for checks in CHECKS:
+        if lines:
+            break
+        for check in checks:
+            try:
+                lines += check(wiring)
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+                return [*lines, f"{check.__name__} can't run: {type(error).__name__}: {reason}"]
+    return lines
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Measure what wirings of reslab/residual.py say of themselves: those that are named, or all."""
+
+    POSITIONALS = Positionals("[NAME ...]", count=None)
+
+    def faults(self) -> list[str]:
+        return []
+
+
+def main(words: list[str]) -> int:
+    names = parse(CheckConfig, words).places or list(WIRINGS)
+    if unknown := [name for name in names if name not in WIRINGS]:
+        raise ValueError(f"{unknown[0]}: no wiring of this name; allowed are {', '.join(WIRINGS)}")
+    lines = {name: faults(WIRINGS[name]) for name in names}
+    for name, wrong in lines.items():
+        print("\n".join(f"{name}: {line}" for line in wrong or ["all checks passed"]))
+    return 1 if any(lines.values()) else 0
+
+
+if __name__ == "__main__":
+    run_door(main)
