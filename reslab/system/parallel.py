@@ -21,6 +21,21 @@ from reslab.system.device import compile_model
 from reslab.system.distributed import ALONE, DistContext, split_batch
 
 
+def _loss(model: torch.nn.Module, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return model(idx, targets)[1]
+
+
+class LossModule(torch.nn.Module):
+    """A model whose forward is its loss: DDP's hooks see calls of forward alone."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return _loss(self.model, idx, targets)
+
+
 class Single:
     """One process trains the whole model; also the protocol, of which the others change what differs.
 
@@ -59,9 +74,9 @@ class Single:
         compile_model(model, compile_setting, self.device)
         return model
 
-    def forward_module(self, model: torch.nn.Module) -> torch.nn.Module:
-        """What an update calls in place of the model, so that the strategy's hooks see the call."""
-        return model
+    def loss(self, model: torch.nn.Module, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss () of this rank's token ids (B, T), by a call that the strategy's hooks see."""
+        return _loss(model, idx, targets)
 
     def no_sync(self, model: torch.nn.Module):
         """Context of a backward pass that another one follows: gradients are not exchanged yet."""
@@ -114,16 +129,16 @@ class DDP(Single):
         sends_buffers = (
             "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         )
-        self.ddp_model = DistributedDataParallel(
-            model, device_ids=devices, gradient_as_bucket_view=True, **{sends_buffers: False}
+        self.ddp_loss = DistributedDataParallel(
+            LossModule(model), device_ids=devices, gradient_as_bucket_view=True, **{sends_buffers: False}
         )
         return model
 
-    def forward_module(self, model: torch.nn.Module) -> torch.nn.Module:
-        return self.ddp_model
+    def loss(self, model: torch.nn.Module, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.ddp_loss(idx, targets)
 
     def no_sync(self, model: torch.nn.Module):
-        return self.ddp_model.no_sync()
+        return self.ddp_loss.no_sync()
 
 
 class FSDP(Single):
