@@ -15,10 +15,10 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 """
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     try:
-        with launch.rank0_output(launch.rank() == 0):  # all read the same words
-            config = configure.parse(TrainConfig, words, HELP, leave_out=("study",)).config
+        with launch.rank0_output(launch.rank() == 0):  # all ranks read the same command line
+            config = configure.parse(TrainConfig, argv, HELP, leave_out=("study",)).config
         from reslab.training.loop import train  # here, so that help and faults come before torch
 
         return train(config)

@@ -267,12 +267,12 @@ def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch
 
 def test_cases_of_a_gpu_are_left_out_without_one_and_refused_by_name():
     gpu = {name for name, case in cases.CASES.items() if getattr(case, "gpu", False)}
-    assert gpu and set(door.choose(None, False)) == set(cases.CASES) - gpu
-    assert door.choose(None, True) == list(cases.CASES)
-    assert door.choose("data,none-pre", False) == ["data", "none-pre"]
+    assert gpu and set(door.choose("", cases.CASES, False)) == set(cases.CASES) - gpu
+    assert door.choose("", cases.CASES, True) == list(cases.CASES)
+    assert door.choose("data,none-pre", cases.CASES, False) == ["data", "none-pre"]
     with pytest.raises(ValueError, match="needs a CUDA GPU"):
-        door.choose(f"data,{min(gpu)}", False)
-    assert door.choose(min(gpu), True) == [min(gpu)]
+        door.choose(f"data,{min(gpu)}", cases.CASES, False)
+    assert door.choose(min(gpu), cases.CASES, True) == [min(gpu)]
 
 
 def test_cases_that_were_not_run_keep_what_the_file_said(tmp_path, monkeypatch, capsys):
@@ -280,7 +280,7 @@ def test_cases_that_were_not_run_keep_what_the_file_said(tmp_path, monkeypatch, 
         """One that is made up."""
         return {"answer": 42}
 
-    monkeypatch.setitem(door.CASES, "data", case)
+    monkeypatch.setitem(cases.CASES, "data", case)
     path = tmp_path / "b.json"
     path.write_text(json.dumps({"cases": {"val": {"kept": 1}, "data": {"old": 2}}}), encoding="utf-8")
     assert door.main(["--only=data", "--quick", f"--out={path}"]) == 0

@@ -23,11 +23,11 @@ def pick_device(name: str) -> str:
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return next(device for device, there in available.items() if there)
+        return next(device for device, is_available in available.items() if is_available)
     if not available.get(name.split(":")[0], False):
-        there = ", ".join(device for device, yes in available.items() if yes)
+        allowed = ", ".join(device for device, is_available in available.items() if is_available)
         raise ValueError(
-            f"device={name}: not available with torch {torch.__version__}; available: auto, {there}"
+            f"device={name}: not available with torch {torch.__version__}; available: auto, {allowed}"
         )
     if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
         raise ValueError(f"device={name}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
@@ -77,7 +77,7 @@ def autocast(device: str, dtype: str):
     return torch.autocast(device_type=device.split(":")[0], dtype=DTYPES[dtype])
 
 
-def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
+def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
     """Compile the model in place, a region at a time, or leave it as it is.
 
     All blocks share one compiled region, so the time to the first step does not grow with depth. Where a
@@ -88,9 +88,9 @@ def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
     answer with one dynamic graph for all, that of training included.
 
     Args:
-        wanted: True, False, or auto: on a GPU yes; on a CPU no, since compiling outlasts short runs.
+        setting: True, False, or auto: on a GPU yes; on a CPU no, since compiling outlasts short runs.
     """
-    if wanted == "False" or (wanted == "auto" and not device.startswith("cuda")):
+    if setting == "False" or (setting == "auto" and not device.startswith("cuda")):
         return
     try:  # torch compiles at the first call, so a small call shows whether a compiler works
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(8, device=device))

@@ -9,7 +9,6 @@ The rest of the code asks the strategy and never which one it is.
 """
 
 import inspect
-from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -60,9 +59,9 @@ class Single:
         compile_model(model, compile_setting, self.device)
         return model
 
-    def loss_function(self, model: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """What an update calls as model.loss(idx, targets), so that the strategy's hooks see the call."""
-        return model.loss
+    def loss(self, model: torch.nn.Module, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss () of this rank's token ids (B, T), by a call that the strategy's hooks see."""
+        return model.loss(idx, targets)
 
     def no_sync(self, model: torch.nn.Module):
         """Context of a backward pass that another one follows: gradients are not exchanged yet."""
@@ -126,16 +125,16 @@ class DDP(Single):
         sends_buffers = (
             "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         )
-        self.ddp_model = DistributedDataParallel(
+        self.ddp_loss = DistributedDataParallel(
             LossModule(model), device_ids=devices, gradient_as_bucket_view=True, **{sends_buffers: False}
         )
         return model
 
-    def loss_function(self, model: torch.nn.Module) -> torch.nn.Module:
-        return self.ddp_model
+    def loss(self, model: torch.nn.Module, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.ddp_loss(idx, targets)
 
     def no_sync(self, model: torch.nn.Module):
-        return self.ddp_model.no_sync()
+        return self.ddp_loss.no_sync()
 
 
 class FSDP(Single):

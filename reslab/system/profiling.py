@@ -58,18 +58,18 @@ class StepProfiler:
         return f"{table(self.profile.events(), TRACED, self.cuda)}\nthe trace is {self.path}"
 
 
-def traced(update, model, folder: Path, say):
-    """The function `update`, which hands the table to say() when enough of its calls are traced."""
+def traced(step, model, folder: Path, say):
+    """The step function `step`, which hands the table to say() when enough of its calls are traced."""
     tracer = StepProfiler(model, folder)
 
-    def run(*args):
+    def traced_step(*args):
         tracer.before_update()
-        found = update(*args)
+        metrics = step(*args)
         if table := tracer.after_update():
             say(table)
-        return found
+        return metrics
 
-    return run
+    return traced_step
 
 
 def table(events, updates: int, cuda: bool) -> str:
@@ -96,9 +96,9 @@ def by_kind(events, cuda: bool) -> dict[str, list[float]]:
             kind_of_number.setdefault(event.sequence_nr, kind[0])
     spent = defaultdict(lambda: [0.0, 0.0])
     for event in events:
-        own = event.self_device_time_total if cuda else event.self_cpu_time_total
+        microseconds = event.self_device_time_total if cuda else event.self_cpu_time_total
         kind, backward = _kind_above(event, kind_of_number) or ("rest", 0)
-        spent[kind][backward] += own
+        spent[kind][backward] += microseconds
     return spent
 
 

@@ -26,11 +26,11 @@ def write(model, dataset: TokenDataset, tokens: int, seed: int) -> dict:
     Returns:
         the keys of a row: sample/prompt and sample/text.
     """
-    place = next(model.parameters()).device
+    run_device = next(model.parameters()).device
     prompt, _ = dataset.sequences("val", dataset.eval_starts("val", 1))
-    prompt = prompt[:, :PROMPT].to(place)  # (1, T)
+    prompt = prompt[:, :PROMPT].to(run_device)  # (1, T)
     length = min(tokens, max(LEAST, TOKENS_LAYERS // model.config.n_layer))
-    draws = torch.Generator(place).manual_seed(seed)
+    draws = torch.Generator(run_device).manual_seed(seed)
     with uncompiled():
         ids = list(
             model.generate(prompt, length, TEMPERATURE, generator=draws, vocab_size=dataset.vocab_size)
@@ -39,4 +39,4 @@ def write(model, dataset: TokenDataset, tokens: int, seed: int) -> dict:
     def text(ids) -> str:
         return dataset.tokenizer.decode_bytes(ids).decode("utf-8", "replace")
 
-    return {"sample/prompt": text(prompt[0].tolist()), "sample/text": text([one.item() for one in ids])}
+    return {"sample/prompt": text(prompt[0].tolist()), "sample/text": text([token.item() for token in ids])}

@@ -1,4 +1,4 @@
-"""What comes before the first step: the ranks, the data, the run directory, and the state to start from."""
+"""What comes before the first step: the ranks, the data, the run directory and the state to start from."""
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -6,28 +6,19 @@ from pathlib import Path
 
 from model import check_wirings
 from reslab.data.dataset import find_folder, open_dataset
-from reslab.report import trackers
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
-from reslab.run.fields import with_role
-from reslab.run.lock import exclusive_lock
-from reslab.run.log import NoLog, changes, check_run_dir, write_config
 from reslab.run.settings import TrainConfig
 from reslab.system import device, distributed
 from reslab.system.flops import meter
 from reslab.system.parallel import make_strategy
+from reslab.training import rundir
 from reslab.training.context import RunContext
 from reslab.training.init_from import resolve_init_from
-from reslab.training.outcome import exit_code
 from reslab.training.progress import Progress
-from reslab.training.state import TrainState, describe, load_initial_state
+from reslab.training.state import TrainState, load_initial_state
 from reslab.training.step import make_state
 from reslab.training.throughput import Throughput
-
-# What a resumed run may change; it is logged, but for what has no part in the result.
-NOT_LOGGED = with_role(TrainConfig, "place")
-# The dataset's place may change too: check_data() sees by its hash that it is the same.
-FREE_ON_RESUME = with_role(TrainConfig, "place", "machine", "measuring", "schedule") | {"dataset"}
 
 
 @contextmanager
@@ -51,7 +42,7 @@ def open_run(config: TrainConfig):
         )
         if dist.restarts and dist.broadcast_from_rank0((Path(config.out_dir) / "config.json").exists):
             config = replace(config, resume=True, overwrite=False)
-        code = dist.broadcast_from_rank0(lambda: acquire_run_dir(config, dist, stack))
+        code = dist.broadcast_from_rank0(lambda: rundir.acquire_run_dir(config, dist.restarts, stack))
         with _memory_advice(config, run_device):
             yield RunContext(config, dataset, make_strategy(config.shard, run_device, dist)), code
 
@@ -65,24 +56,11 @@ def check(config: TrainConfig, dist: distributed.DistContext) -> str:
                 config.batch_size, config.gradient_accumulation_steps, dist.world_size
             ),
             lambda: distributed.check_launch(config.shard),
-            lambda: None if distributed.under_torchrun() else _check_run_dir(config),
+            lambda: None if distributed.under_torchrun() else rundir.check_out_dir(config),
             lambda: find_folder(config.dataset),
             lambda: check_wirings(config.model),
         )
     return run_device
-
-
-def _check_run_dir(config: TrainConfig) -> None:
-    folder, settings = Path(config.out_dir), configure.flat(config)
-    check_run_dir(folder, settings, config.resume, config.overwrite, FREE_ON_RESUME)
-
-
-def acquire_run_dir(config: TrainConfig, dist: distributed.DistContext, stack: ExitStack) -> int | None:
-    """Lock the run directory until the stack is closed; returns what exit_code() says of a resumed run."""
-    folder = Path(config.out_dir)
-    stack.enter_context(exclusive_lock(folder, "training here"))
-    _check_run_dir(config)  # as it is now that nobody else can change it
-    return exit_code(folder, config.optim.max_iters, dist.restarts) if config.resume else None
 
 
 @contextmanager
@@ -105,17 +83,7 @@ def start_training(context: RunContext) -> tuple[TrainState, RunContext]:
     source = dist.broadcast_from_rank0(lambda: checkpoint.find(context.last)) if config.resume else None
     state = dist.raise_together(lambda: make_state(config, context.dataset.vocab_size, strategy))
     saved = dist.raise_together(lambda: load_initial_state(state, context, source))
-    settings, log = configure.flat(config), NoLog()
-    if strategy.is_main:
-        if source:
-            checkpoint.settle(context.last, source)
-        if config.overwrite:
-            checkpoint.remove(context.last.parent)
-        write_config(context.folder, settings, describe(state, context))
-        log = trackers.open_log(context.folder, saved["metrics_bytes"], config.log, settings, state.step)
-    changed = changes(saved["config"], settings)
-    if changed := {key: changed[key] for key in changed if key in FREE_ON_RESUME - NOT_LOGGED}:
-        log.write({"step": state.step, "changed": changed})
+    log = rundir.open_log(context, state, saved, source)
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
     throughput = Throughput(tokens, meter(state.model, strategy.device, dist.world_size))
     progress = Progress(config.optim.max_iters, state.step, strategy.is_main)

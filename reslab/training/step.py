@@ -103,14 +103,13 @@ def _backward(
     """Give the parameters their clipped gradients; returns the loss and the norm before clipping."""
     where = str(batch.device)
     dtype = device.pick_dtype(config.dtype, where, config.model.n_embd)
-    loss_of = strategy.loss_function(state.model)
     size, passes = strategy.split(config.batch_size, config.gradient_accumulation_steps)
     torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
     losses = []
     for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
         with strategy.no_sync(state.model) if number < passes else nullcontext():
             with device.autocast(where, dtype):
-                loss = loss_of(x, y) / passes
+                loss = strategy.loss(state.model, x, y) / passes
             state.scaler.scale(loss).backward()
         losses.append(loss.detach())
     total = strategy.dist.all_reduce_sum(torch.stack(losses).sum()) / strategy.dist.world_size
