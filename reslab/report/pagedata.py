@@ -9,7 +9,9 @@ import math
 import re
 from pathlib import Path
 
+from reslab.report.facts import warnings
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.report.groups import group_names, styles
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row, wiring_names
 from reslab.run.fields import with_role
 from reslab.run.log import Run
@@ -31,6 +33,8 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
         data = {
             "title": title,
             "about": _about(runs),
+            "warnings": warnings(runs),
+            "styles": styles(group_names(runs)),
             "runs": [
                 _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
             ],

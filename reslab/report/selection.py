@@ -37,7 +37,7 @@ def find_runs(places: list[str]) -> list[Path]:
             found.append(place)
             continue
         if not place.is_dir():
-            raise UsageError(f"{place}: not a run directory (no such folder)")
+            raise UsageError(f"{place}: not a run directory (no config.json)")
         below = [path.parent for path in sorted(place.rglob("config.json"))]
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
         if not below:

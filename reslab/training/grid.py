@@ -86,12 +86,8 @@ def plan(config: CompareConfig, files: list[str], words: list[str]) -> list[tupl
             order = sorted(cell, key="residual".__ne__)
             parts = [SHORT.get(key, key) + cell[key].replace("/", "_") for key in order]
             folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
-            line = [
-                *files,
-                *words,
-                *(f"--{key}={value}" for key, value in cell.items()),
-                f"--out_dir={folder}",
-            ]
+            own = [f"--{key}={value}" for key, value in cell.items()]
+            line = [*files, *words, *own, f"--out_dir={folder}"]
             cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
     from model import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
@@ -194,7 +190,8 @@ def _work(config: dict) -> float:
 def _check_same(folder: Path, wanted: dict) -> None:
     run = read_run(folder)
     saved, same = run.config, SAME_RUN
-    if same_data(run.facts["dataset"], wanted["dataset"]):
+    dataset = run.facts.get("dataset", {})
+    if "splits" in dataset and same_data(dataset, wanted["dataset"]):
         same = same | {"dataset"}
     faults = [
         f"{folder}: made with {key}={saved.get(key)}, now {key}={value}; give another --out_dir, or delete it"

@@ -1,0 +1,111 @@
+"""compare.py: which runs are chosen, how many fit a terminal, and grids over any setting."""
+
+import pytest
+from runs_by_hand import write_run
+from test_compare import SMOKE, planned
+
+import compare
+from reslab.report.summary import fitted_table, row
+from reslab.run.log import read_run
+from reslab.training import grid
+
+
+def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
+    for arm in ("pre", "none", "post"):
+        for n in (4, 8):
+            for seed in (1, 2):
+                name = f"{arm}{n}{seed}"
+                write_run(tmp_path, name, (3.0 - n / 10 + seed / 100,), residual=arm, n_layer=n, seed=seed)
+    (tmp_path / "none82" / "checkpoint").mkdir()
+    (tmp_path / "none82" / "checkpoint" / "config.json").write_text("{}", encoding="utf-8")
+    page = f"--page={tmp_path / 'p.html'}"
+    words = ["--where", "residual=pre,none", "--where=n_layer>=8", "--sort=-val", page]
+    assert compare.main([str(tmp_path), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["none82", "pre82", "none81", "pre81"]
+    assert compare.main([str(tmp_path), "--where=n_layer=8.0", "--mean=seed", page]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split(",")[0] for line in lines[2:5]) == ["none", "post", "pre"]
+    for words, message in {
+        ("--where=n_leyer=8",): "no such setting; did you mean n_layer",
+        ("--where=n_layer",): "must be SETTING=VALUE",
+        ("--where=n_layer>x",): "must be a number",
+        ("--where=n_layer=5",): "none of 12 runs",
+        ("--sort=speed",): "--sort=speed: allowed are val",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            compare.main([str(tmp_path), *words, page])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="none is below it"):
+        compare.main([str(tmp_path / "empty"), page])
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_a_table_of_many_runs_fits_the_terminal(tmp_path, count):
+    place = tmp_path / "a-folder-with-a-rather-long-name"
+    place.mkdir()
+    runs = [read_run(write_run(place, f"run-{k}", (2.0 + k / 1000,), seed=k)) for k in range(count)]
+    text = fitted_table([row(run) for run in runs], width=80)
+    lines = text.splitlines()
+    assert max(map(len, lines[: count + 1])) <= 80 and len(lines) < count + 12
+    assert "all runs: arm pre" in text and "all runs: layers 4" in text and text.count(str(place)) == 1
+    assert all(f"{2.0 + k / 1000:.3f} ± 0.020" in lines[k + 1] for k in range(count))
+
+
+def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
+    words = ("--vary", "optimizer=adamw,muon", "--vary=beta2=0.95,9.5e-1,0.99", "--lrs=1e-3,0.001,1E-3")
+    cells = planned(*words, f"--out_dir={tmp_path}")
+    assert len(cells) == 4
+    assert {(cell["optimizer"], cell["beta2"]) for cell in cells.values()} == {
+        (optimizer, beta2) for optimizer in ("adamw", "muon") for beta2 in ("0.95", "0.99")
+    }
+    assert len({folder.name for folder in cells}) == 4 and {c["learning_rate"] for c in cells.values()} == {
+        "0.001"
+    }
+    for word, message in {
+        "--vary=beta3=1": "no such setting; did you mean beta[12]",
+        "--vary=beta2": "must be SETTING=VALUE",
+        "--vary=beta2=x": "beta2=x: must be a number",
+        "--vary=optimizer=lion": "allowed are adamw, sgd, muon",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            planned(word, f"--out_dir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (("--lrs=1e-3,2e-3", "--optimizer=muon", "--muon_lr=0.01"), "learning_rate turns only AdamW's part"),
+        (("--lrs=1e-3,2e-3",), None),
+        (("--vary=muon_lr=0.01,0.02",), "muon_lr has no effect without optimizer=muon"),
+        (("--vary=muon_lr=0.01,0.02", "--vary=optimizer=adamw,muon"), "muon_lr in 1 of 2 combinations"),
+        (("--vary=residual_scale=0.5,0.7",), "residual_scale has no effect without the wiring scaled"),
+        (("--vary=residual_scale=0.5,0.7", "--arms=scaled"), None),
+        (("--vary=init_qk_scale=1,3",), "init_qk_scale has no effect without init=self"),
+    ],
+)
+def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, words, note):
+    compare.main([SMOKE, *words, "--list", f"--out_dir={tmp_path}"])
+    told = capsys.readouterr().err
+    assert told.startswith(f"note: {note}") if note else told == ""
+
+
+def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(tmp_path, monkeypatch, capsys):
+    words = [SMOKE, "--arms=pre,none", "--seeds=2", f"--out_dir={tmp_path}"]
+    assert compare.main([*words, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:4]] == ["1", "2", "3", "4"]
+    assert lines[-1] == "4 cells; time left: unknown until one has finished"
+    trained = []
+    monkeypatch.setattr(grid, "train_cell", lambda folder, *rest: trained.append(folder.name) or 0)
+    assert compare.main([*words, "--cell=3"]) == 0
+    assert trained == ["none-L3-s1337"] and not (tmp_path / "compare.html").exists()
+    with pytest.raises(ValueError, match="must be 1 to 4"):
+        compare.main([*words, "--cell=5"])
+    monkeypatch.setattr(grid, "_check_same", lambda *rest: None)
+    write_run(tmp_path, "pre-L3-s1337")  # it took 30.25 s
+    capsys.readouterr()
+    assert compare.main([*words, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("pre-L3-s1337  finished") and lines[1].endswith("not begun, about 30 s")
+    assert lines[-1] == "4 cells; time left: about 91 s on this machine, one after the other"

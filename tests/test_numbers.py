@@ -1,0 +1,216 @@
+"""Thirty runs with known numbers: every number of the table, the JSON and the CSVs is what was written.
+
+They differ in arm, depth, seed, data, torch, commit and how they ended, so that a number of another run,
+split or baseline is another number.
+"""
+
+import csv
+import io
+import json
+import math
+import shutil
+
+import pytest
+from runs_by_hand import LINES, train_loss, write_run
+
+import compare
+from reslab.report.facts import load, warnings
+from reslab.report.groups import T_QUANTILES, mean_of, paired_difference
+from reslab.report.records import curves_csv, results, runs_csv
+from reslab.report.summary import group_rows, row
+
+OTHER_LINES = {"uniform": 4.5, "unigram": {"train": 3.4, "val": 3.6}, "bigram": {"train": 2.7, "val": 2.9}}
+OTHER = {
+    "dataset": {"source": "other text", "source_sha256": "9", "vocab_size": 90},
+    "baselines_nats": OTHER_LINES,
+    "torch": "3",
+    "git_commit": "def",
+    "machine": "another machine",
+}
+
+
+def final_loss(arm: str, layers: int, seed: int) -> float:
+    return 2.0 + 0.5 * (arm == "none") + 0.01 * layers + 0.001 * seed**2
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """24 runs of two arms, four depths and three seeds, then six of other data, torch or ending."""
+    root, found = tmp_path_factory.mktemp("thirty"), []
+    for arm in ("pre", "none"):
+        for layers in (2, 4, 8, 16):
+            for seed in (1, 2, 3):
+                place = root / f"{arm}-{layers}"
+                place.mkdir(exist_ok=True)
+                losses = (3.9, 3.3, final_loss(arm, layers, seed))
+                options = {"residual": arm, "n_layer": layers, "eval_sequences": 16}
+                found.append(write_run(place, f"s{seed}", losses, seed=seed, **options))
+    for k, (status, options) in enumerate(
+        [
+            ("finished", {"facts": OTHER}),
+            ("finished", {"facts": OTHER, "residual": "none"}),
+            ("diverged", {"learning_rate": 0.5}),
+            ("", {"learning_rate": 0.25}),
+            ("finished", {"learning_rate": 0.125, "facts": {"torch": "3"}}),
+            ("finished", {"learning_rate": 0.0625, "facts": {"git_commit": "def"}}),
+        ]
+    ):
+        found.append(write_run(root, f"other{k}", (3.9, 3.0 + k / 100), status, eval_sequences=16, **options))
+    with (found[-3] / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 20, "val/lo')  # cut short
+    return [load(folder) for folder in found]
+
+
+def baselines_of(run) -> dict:
+    return OTHER_LINES if run.facts["torch"] == "3" and run.folder.name in ("other0", "other1") else LINES
+
+
+def test_the_table_is_what_was_written_each_run_against_its_own_baselines(runs):
+    for run in runs:
+        cells, losses = row(run), [r["val/loss"] for r in run.rows if "val/loss" in r]
+        assert cells["run"] == str(run.folder) and cells["arm"] == run.config["residual"]
+        assert cells["val"] == f"{losses[-1]:.3f} ± {0.02 + (len(losses) - 1) / 1000:.3f}"
+        assert cells["train"] == f"{train_loss(losses[-1]):.3f}"
+        for name in ("unigram", "bigram"):
+            baseline = baselines_of(run)[name]["val"]
+            assert cells[f"-{name}"] == f"{losses[-1] - baseline:+.3f}"
+            below = [10 * k for k, loss in enumerate(losses) if loss < baseline - 2 * (0.02 + k / 1000)]
+            assert cells[f"<{name} at"] == str(below[0] if below else "never")
+        assert cells["status"] == run.status
+
+
+def test_the_json_gives_every_run_its_own_origin(runs):
+    kept = json.loads(results(runs, "compare.py"))
+    assert kept["dataset"] is None and kept["baselines_nats"] is None  # no one value is true for all
+    assert len({one["run"] for one in kept["runs"]}) == 30  # s1, s2, s3 eight times: told by their paths
+    for run, one in zip(runs, kept["runs"], strict=True):
+        assert one["path"] == str(run.folder) and one["baselines_nats"] == baselines_of(run)
+        assert (one["torch"], one["commit"]) == (run.facts["torch"], run.facts["git_commit"])
+        assert one["machine"] == run.facts["machine"]
+        assert one["data"]["source"] == run.facts["dataset"]["source"]
+        last = [r for r in run.rows if "val/loss" in r][-1]
+        assert {key: one[key] for key in last if key.endswith(("loss", "loss_se"))} == {
+            key: value for key, value in last.items() if key.endswith(("loss", "loss_se"))
+        }
+        assert one["val_minus_bigram"] == last["val/loss"] - baselines_of(run)["bigram"]["val"]
+        assert one["val_step"] == last["step"] and one["seed"] == run.config["seed"]
+
+
+def test_the_csv_says_the_same_as_the_json(runs):
+    kept = json.loads(results(runs, "compare.py"))["runs"]
+    rows = list(csv.DictReader(io.StringIO(runs_csv(runs))))
+    assert len(rows) == 30
+    for one, cells in zip(kept, rows, strict=True):
+        for key, value in one.items():
+            if key not in ("data", "baselines_nats"):
+                assert cells[key] == ("" if value is None else str(value)), key
+        assert cells["data_source"] == one["data"]["source"]
+        assert float(cells["baseline_bigram_val"]) == one["baselines_nats"]["bigram"]["val"]
+
+
+def test_the_curves_are_every_loss_once(runs):
+    rows = list(csv.DictReader(io.StringIO(curves_csv(runs))))
+    assert list(rows[0]) == ["run", "group", "seed", "split", "kind", "step", "value"]
+    written = [
+        (run.config["seed"], *key.split("/"), r["step"], value)
+        for run in runs
+        for r in run.rows
+        for key, value in r.items()
+        if key.startswith(("train/", "val/", "batch/"))
+    ]
+    keys = ("seed", "split", "kind", "step", "value")
+    assert [tuple(cells[key] for key in keys) for cells in rows] == [tuple(map(str, one)) for one in written]
+    assert len({(cells["run"], cells["split"], cells["kind"], cells["step"]) for cells in rows}) == len(rows)
+
+
+def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):
+    rows = {cells["group"]: cells for cells in group_rows(runs[:24])}
+    assert len(rows) == 8
+    for arm in ("pre", "none"):
+        for layers in (2, 4, 8, 16):
+            cells, losses = rows[f"{arm}, {layers} layers"], [final_loss(arm, layers, s) for s in (1, 2, 3)]
+            mean = sum(losses) / 3
+            sd = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
+            assert (cells["val"], cells["sd"], cells["n"]) == (f"{mean:.3f}", f"{sd:.3f}", "3")
+            assert cells["-pre"] == ("+0.500" if arm == "none" else "")
+            assert cells["difference"] == ("higher" if arm == "none" else "")
+
+
+def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
+    def arm(name, *losses):
+        return [
+            load(write_run(tmp_path, f"{name}{seed}", (loss,), residual=name, seed=seed, eval_sequences=9))
+            for seed, loss in enumerate(losses)
+        ]
+
+    none, pre = arm("none", 3.0, 3.2, 3.1), arm("pre", 2.9, 2.7, 3.3, 9.0)
+    difference = paired_difference(none, pre)  # 0.1, 0.5, -0.2; the fourth seed has no partner
+    assert (difference.n, difference.mean) == (3, pytest.approx(0.4 / 3))
+    sd = mean_of([0.1, 0.5, -0.2]).sd
+    assert difference.interval == pytest.approx(T_QUANTILES[1] * sd / math.sqrt(3))
+    assert difference.reading == "none"  # the interval holds 0
+    single = paired_difference(none[:1], pre[:1])
+    assert single.interval == pytest.approx(2 * math.hypot(0.02, 0.02)) and single.reading == "higher"
+    other = [load(write_run(tmp_path, "elsewhere", (3.0,), seed=0, facts=OTHER, eval_sequences=9))]
+    assert paired_difference(other, pre) is None  # other sequences
+
+
+def test_what_makes_losses_not_comparable_is_said(runs):
+    assert warnings(runs[:24]) == []
+    told = {line.partition(" differs")[0]: line for line in warnings(runs)}
+    assert list(told) == ["data", "tokenizer", "torch", "commit"]
+    assert "a text (0) (28 runs), other text (9) (2 runs)" in told["data"]
+    assert "2 (27 runs), 3 (3 runs)" in told["torch"] and "abc (27 runs), def (3 runs)" in told["commit"]
+
+
+def test_the_same_warnings_are_printed_and_kept_in_the_json_and_the_latex(runs, tmp_path, capsys):
+    files = {name: tmp_path / f"t.{name}" for name in ("json", "tex", "csv", "curves")}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(runs[0].folder.parents[1]), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    printed = [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
+    assert printed == json.loads(files["json"].read_text(encoding="utf-8"))["warnings"] != []
+    tex = files["tex"].read_text(encoding="utf-8")
+    assert all(f"% {line}" in tex for line in printed) and r"$\pm$" in tex and tex.count(r" \\") == 31
+    assert len(files["csv"].read_text(encoding="utf-8").splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    "fact", ["torch", "machine", "device", "git_commit", "command", "started", "parameters", "baselines_nats"]
+)
+def test_a_fact_that_is_not_known_is_unknown_everywhere(tmp_path, capsys, fact):
+    folder = write_run(tmp_path, "poor", without=(fact, "dataset"))
+    files = {name: tmp_path / f"t.{name}" for name in ("json", "tex", "csv", "curves")}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(folder), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    (one,) = json.loads(files["json"].read_text(encoding="utf-8"))["runs"]
+    assert one["data"] == {"source": "unknown", "source_sha256": "unknown"}
+    if fact in ("torch", "machine", "device", "started", "command"):
+        assert one[fact] == "unknown"
+    if fact == "baselines_nats":
+        assert one["val_minus_bigram"] is None and "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("config.json", "[]", "not the record of a run"),
+        ("config.json", "{", "damaged"),
+        ("config.json", '{"config": []}', "not the record of a run|no value for"),
+        ("config.json", '{"config": {}}', "no value for residual"),
+        ("metrics.jsonl", "[1]\n", "row 1: a list, must be an object"),
+        ("metrics.jsonl", '{"val/loss": 1}\n', "row 1: no whole number under step"),
+        ("metrics.jsonl", '{"step": 1, "val/loss": "low"}\n', "row 1: val/loss is a str, must be a number"),
+        ("metrics.jsonl", '{"step": 1, "status": 3}\n', "row 1: status is a int, must be text"),
+    ],
+)
+def test_a_damaged_run_is_one_line_alone_and_left_out_among_others(tmp_path, capsys, file, text, expected):
+    good, bad = write_run(tmp_path, "good"), write_run(tmp_path, "bad")
+    (bad / file).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=expected) as error:
+        compare.main([str(bad), f"--page={tmp_path / 'p.html'}"])
+    assert len(str(error.value).splitlines()) == 1
+    assert compare.main([str(tmp_path), f"--page={tmp_path / 'p.html'}"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("left out: ") and str(bad / file) in told.err and "good" in told.out
+    shutil.rmtree(good)
