@@ -86,7 +86,7 @@ NORM_FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", NORM_FORMULAS)
 def test_a_norm_computes_its_formula(name):
     norm, x = tiny_model(norm=name, norm_eps=0.1).ln_f, 1 + torch.randn(2, 8, 16, dtype=torch.float64)
     bias = norm.bias if name == "layernorm" else 0
