@@ -4,41 +4,71 @@ import contextlib
 import sys
 from pathlib import Path
 
-from reslab.report.summary import differences, results, row, table
+from reslab.report.facts import load, warnings
+from reslab.report.selection import choose, find_runs, load_runs, sort_runs
+from reslab.report.summary import (
+    COLUMNS,
+    GROUP_COLUMNS,
+    differences,
+    fitted_table,
+    group_rows,
+    row,
+    table,
+)
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
-from reslab.run.log import read_run, write_atomically
+from reslab.run.log import Run, write_atomically
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
 
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json")  # of a run, what its page is made of
+REPEATED = ("where", "vary")  # options that may be given several times
 HELP = """
     python compare.py runs/deep runs/deep-none
+    python compare.py runs --where residual=pre,none --where 'n_layer>=8' --sort val --csv runs.csv
     python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --lrs 3e-4,1e-3 --seeds 2
+    python compare.py config/laptop.py --vary optimizer=adamw,muon --vary beta2=0.95,0.99
+    python compare.py config/study.py --list                   then --cell N trains one of them
     python compare.py config/study.py --jobs 2
     python compare.py config/study.py --ray local              or the address of a cluster
     python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
-With a config it first trains the grid of arms x depths x learning rates x seeds: each run has its own
-directory under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a
-`study` instead: a list of such grids over any settings. The settings of train.py are the same for every run.
+A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
+first trains the grid of arms x depths x learning rates x seeds x --vary: each run has its own directory
+under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a `study`
+instead: a list of such grids over any settings. The settings of train.py are the same for every run.
 
 Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C; else that of the run that ended the grid.
 """
 
 
+def join_repeated(words: list[str]) -> list[str]:
+    """A command line in which each of REPEATED stands once, its values joined with semicolons."""
+    rest, values, words = [], {key: [] for key in REPEATED}, list(words)
+    while words:
+        word = words.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or key not in REPEATED:
+            rest.append(word)
+        else:
+            values[key].append(value if equals else words.pop(0) if words else "")
+    return rest + [f"--{key}={';'.join(texts)}" for key, texts in values.items() if texts]
+
+
 def read_arguments(words: list[str]) -> tuple[CompareConfig, list[str], list[str]]:
     """compare's own options, the places (runs or config files), and the settings for train.py as words."""
-    config, places, given = parse(CompareConfig, words, HELP, leave_out=("study",))
+    config, places, given = parse(CompareConfig, join_repeated(words), HELP, leave_out=("study",))
     if not places:
         raise UsageError("give run directories, or a config file")
     others = [place for place in places if not place.endswith(".py")]
     if others and len(others) < len(places):
         raise UsageError(f"{', '.join(others)}: give run directories or config files, not both")
     for_training = [f"--{key}={text}" for key, text in given.items() if key in settings(TrainConfig)]
-    trains = for_training or config.arms or config.depths or config.lrs or config.ray
-    if others and trains:
-        raise UsageError("settings, --arms, --depths, --lrs and --ray need a config file to train")
+    grid = (config.arms, config.depths, config.lrs, config.vary, config.ray, config.list, config.cell)
+    if others and (for_training or any(grid)):
+        raise UsageError(
+            "settings, --arms, --depths, --lrs, --vary, --ray, --list and --cell need a config file to train"
+        )
     return config, places, for_training
 
 
@@ -64,7 +94,7 @@ def served(config: CompareConfig, folders: list[Path]):
     from reslab.report.serve import PageServer
 
     title = title_of(folders)
-    server = PageServer(config.port, lambda: page_data([read_run(f) for f in begun()], title), changed)
+    server = PageServer(config.port, lambda: page_data([load(f) for f in begun()], title), changed)
     print(f"live: {server.url} (Ctrl-C ends it)", flush=True)
     try:
         yield server
@@ -74,45 +104,94 @@ def served(config: CompareConfig, folders: list[Path]):
 
 def main(words: list[str]) -> int:
     config, places, for_training = read_arguments(words)
-    from reslab.report import pictures, trackers
-    from reslab.training import grid
+    from reslab.report import pictures
 
-    if config.png and (lack := pictures.missing()):
-        raise UsageError(f"--png: {lack}")
-    trains = places[0].endswith(".py")
-    cells = grid.plan(config, places, for_training) if trains else []
-    folders = [folder for folder, _ in cells] or [Path(place) for place in places]
-    if not trains:
-        for folder in folders:
-            read_run(folder)  # a wrong path is told at once
-    with served(config, folders) as server:
-        if code := grid.train_cells(config, cells):
-            return code
-        report(config, folders)
-        if trains:
-            trackers.publish_page(config.page, read_run(folders[0]).config.get("log", ""), folders[0].parent)
-        if server:
-            with contextlib.suppress(KeyboardInterrupt):
-                server.wait()
+    if config.png and (reason := pictures.missing()):
+        raise UsageError(f"--png: {reason}")
+    if places[0].endswith(".py"):
+        return train_and_report(config, places, for_training)
+    runs = selected(config, find_runs(places))
+    with served(config, [run.folder for run in runs]) as server:
+        report(config, runs)
+        wait(server)
     return 0
 
 
-def report(config: CompareConfig, folders: list[Path]) -> None:
+def train_and_report(config: CompareConfig, files: list[str], for_training: list[str]) -> int:
+    """Train the cells of a grid that are missing and report on all of them; returns the exit code."""
+    from reslab.report import trackers
+    from reslab.training import grid
+
+    cells = grid.plan(config, files, for_training)
+    for line in grid.without_effect(config, files, for_training):
+        print(f"note: {line}", file=sys.stderr, flush=True)
+    if config.list:
+        print("\n".join(grid.listing(cells)))
+        return 0
+    if config.cell:
+        return grid.train_cells(config, [grid.cell_number(cells, config.cell)])
+    folders = [folder for folder, _ in cells]
+    with served(config, folders) as server:
+        if code := grid.train_cells(config, cells):
+            return code
+        report(config, selected(config, folders))
+        trackers.publish_page(config.page, load(folders[0]).config.get("log", ""), folders[0].parent)
+        wait(server)
+    return 0
+
+
+def wait(server) -> None:
+    """Show the page, where it is served, until Ctrl-C."""
+    if server:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+
+
+def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
+    """The runs that --where takes, in the order of --sort; what can't be read is named on stderr."""
+    runs, left_out = load_runs(folders)
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr, flush=True)
+    runs = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    return sort_runs(runs, config.sort) if config.sort else runs
+
+
+def report(config: CompareConfig, runs: list[Run]) -> None:
     """Print the table of some runs; write their page, and what else was asked for."""
     from reslab.report import pictures
     from reslab.report.html import write_page
 
-    runs = [read_run(folder) for folder in folders]
-    print("\n" + table([row(run) for run in runs]))
+    by_seed, cautions = group_rows(runs), warnings(runs)
+    rows = by_seed if config.mean else [row(run) for run in runs]
+    print("\n" + fitted_table(rows))
+    if len(by_seed) < len(runs) and not config.mean:
+        print("\nMeans over seeds of the runs that finished:\n" + fitted_table(by_seed))
     if 1 < len(runs) <= 4:
         print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
-    write_page(config.page, runs, title_of(folders))
+    if not config.mean:
+        print(f"\nval ±: {COLUMNS['val'].partition('± ')[2]}.")
+    print("".join(f"warning: {caution}\n" for caution in cautions), end="", flush=True)
+    write_page(config.page, runs, title_of([run.folder for run in runs]))
     print(f"\npage: {config.page.resolve()}", flush=True)
     if config.png:
         print(f"pictures: {', '.join(map(str, pictures.write_pictures(config.page, config.png)))}")
-    if config.json:
-        write_atomically(config.json, results(runs, " ".join(sys.argv)))
-        print(f"table: {config.json}")
+    write_files(config, runs, rows, cautions)
+
+
+def write_files(config: CompareConfig, runs: list[Run], rows: list[dict], cautions: list[str]) -> None:
+    """Write the JSON, the CSVs and the LaTeX table that were asked for."""
+    from reslab.report import records
+
+    texts = {
+        "table": (config.json, lambda: records.results(runs, " ".join(sys.argv))),
+        "numbers": (config.csv, lambda: records.runs_csv(runs)),
+        "latex": (config.tex, lambda: records.tex_table(rows, COLUMNS | GROUP_COLUMNS, cautions)),
+        "curves": (config.curves, lambda: records.curves_csv(runs)),
+    }
+    for name, (path, text) in texts.items():
+        if path:
+            write_atomically(path, text())
+            print(f"{name}: {path}")
 
 
 if __name__ == "__main__":

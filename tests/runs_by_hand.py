@@ -48,24 +48,10 @@ def probe_row(layers: int, step: int, skip: float) -> dict:
     return {"step": step} | {f"probe/{name}": value for name, value in row.items()}
 
 
-def write_run(
-    root: Path, name="run", losses=(4.0, 2.9, 2.2), status="finished", rows=None, facts=None, **changes
-) -> Path:
-    """A run directory with an evaluation, a probe, a sample and a batch every ten steps.
-
-    Args:
-        losses: validation losses; the training losses are train_loss() of them.
-        rows: all rows of metrics.jsonl, instead of those.
-        facts: what config.json holds beside the settings, where it differs.
-        changes: settings that differ from config_of().
-    """
-    folder = root / name
-    folder.mkdir()
-    settings = config_of(out_dir=name, **changes)
-    skip = SKIPS.get(settings["residual"])
-    wiring = {"equation": f"the equation of {settings['residual']}", "skip": skip}
-    content = {
-        "config": settings,
+def facts_of(name: str, settings: dict) -> dict:
+    """What config.json holds beside the settings."""
+    wiring = {"equation": f"the equation of {settings['residual']}", "skip": SKIPS.get(settings["residual"])}
+    return {
         "parameters": 1000,
         "baselines_nats": LINES,
         "command": f"train.py {name}",
@@ -77,20 +63,51 @@ def write_run(
         "torch": "2",
         "wiring": {"attn": wiring, "mlp": wiring},
     }
-    text = json.dumps(content | (facts or {}))
-    (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def rows_of(losses, settings: dict, status: str) -> list[dict]:
+    """An evaluation with a sample, a probe and a batch every ten steps, then the row of the end."""
+    rows = []
+    for number, loss in enumerate(losses):
+        step = number * 10
+        row = {"step": step, "train/loss": train_loss(loss), "train/loss_se": 0.03 + number / 100}
+        row |= {"val/loss": loss, "val/loss_se": 0.02 + number / 1000, "elapsed_s": 1.5 * step}
+        rows.append(row | {"sample/prompt": f"def {step}", "sample/text": f"sample <{step}>"})
+        rows.append(probe_row(settings["n_layer"], step, SKIPS.get(settings["residual"]) or 0.0))
+        batch = {"step": step, "batch/loss": loss + 0.5, "batch/grad_norm": 1.0 + number}
+        rows.append(batch | {"tokens_per_s": 100.0 + 7 * number, "elapsed_s": 1.5 * step + 0.25})
+    if status:
+        rows.append({"step": 10 * len(losses) - 10, "status": status, "diagnosis": "a diagnosis"})
+    return rows
+
+
+def write_run(
+    root: Path,
+    name="run",
+    losses=(4.0, 2.9, 2.2),
+    status="finished",
+    rows=None,
+    facts=None,
+    without=(),
+    **changes,
+) -> Path:
+    """A run directory with an evaluation, a probe, a sample and a batch every ten steps.
+
+    Args:
+        losses: validation losses; the training losses are train_loss() of them.
+        rows: all rows of metrics.jsonl, instead of those.
+        facts: what config.json holds beside the settings, where it differs.
+        without: facts that config.json lacks.
+        changes: settings that differ from config_of().
+    """
+    folder = root / name
+    folder.mkdir()
+    settings = config_of(out_dir=name, **changes)
+    content = facts_of(name, settings) | (facts or {})
+    content = {"config": settings} | {key: value for key, value in content.items() if key not in without}
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
     if rows is None:
-        rows = []
-        for number, loss in enumerate(losses):
-            step = number * 10
-            row = {"step": step, "train/loss": train_loss(loss), "train/loss_se": 0.03 + number / 100}
-            row |= {"val/loss": loss, "val/loss_se": 0.02 + number / 1000, "elapsed_s": 1.5 * step}
-            rows.append(row | {"sample/prompt": f"def {step}", "sample/text": f"sample <{step}>"})
-            rows.append(probe_row(settings["n_layer"], step, skip or 0.0))
-            batch = {"step": step, "batch/loss": loss + 0.5, "batch/grad_norm": 1.0 + number}
-            rows.append(batch | {"tokens_per_s": 100.0 + 7 * number, "elapsed_s": 1.5 * step + 0.25})
-        if status:
-            rows.append({"step": 10 * len(losses) - 10, "status": status, "diagnosis": "a diagnosis"})
+        rows = rows_of(losses, settings, status)
     text = "".join(json.dumps(one) + "\n" for one in rows)
     (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reslab.data import baselines
-from reslab.data.baselines import Baselines, diagnosis, split_baselines
+from reslab.data.baselines import Baselines, split_baselines
 
 V = 12
 
@@ -57,34 +57,3 @@ def test_of_a_long_split_the_first_tokens_are_counted(monkeypatch):
     found = Baselines(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
     expected = by_loop(train[:40].tolist(), draws(90, 1).tolist())
     assert (found["unigram"]["val"], found["bigram"]["val"]) == pytest.approx(expected)
-
-
-LINES = {"uniform": 4.0, "unigram": {"train": 2.0, "val": 3.0}, "bigram": {"train": 1.0, "val": 2.5}}
-WORSE, NOT_YET = "worse than guessing evenly", "not even the token frequencies are learned yet"
-ON_IT = "the unigram baseline; this stack learned token frequencies and nothing more"
-STUCK = ON_IT + "; the training loss {:.3f} is stuck there too, so it is not overfitting"
-BETWEEN = "between unigram and bigram; it uses some context, less than the one token before"
-BELOW = "{:.3f} nats below the bigram baseline; it uses more than one token"
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "said"),
-    [
-        (1.5, math.nan, "this stack diverged"),
-        (1.5, math.inf, "this stack diverged"),
-        (1.5, 4.06, WORSE),
-        (1.5, 4.04, NOT_YET),
-        (1.5, 3.06, NOT_YET),
-        (1.5, 3.04, ON_IT),  # it overfits: the training loss is far below its own line
-        (1.96, 3.04, STUCK.format(1.96)),
-        (1.94, 3.04, ON_IT),
-        (2.5, 2.96, STUCK.format(2.5)),
-        (2.5, 2.94, BETWEEN),
-        (2.5, 2.51, BETWEEN),
-        (2.5, 2.49, BELOW.format(0.01)),
-        (0.5, 2.0, BELOW.format(0.5)),
-    ],
-)
-def test_a_run_is_read_by_the_lines_of_validation_but_its_training_loss_by_its_own(train, val, said):
-    where = f"val {val:.3f} (bigram 2.500, unigram 3.000, uniform 4.000)"
-    assert diagnosis(train, val, LINES) == f"{where}: {said}"

@@ -12,10 +12,11 @@ from conftest import ROOT
 from runs_by_hand import write_run
 
 import compare
-from reslab.report import trackers
-from reslab.report.summary import differences, row, table
+from reslab.report import serve, trackers
+from reslab.report.summary import differences, fitted_table, row, table
 from reslab.run import config as configure
 from reslab.run.log import read_run
+from reslab.training import grid
 
 SMOKE = str(ROOT / "config" / "smoke.py")
 
@@ -23,7 +24,7 @@ SMOKE = str(ROOT / "config" / "smoke.py")
 def planned(*words: str) -> dict[Path, dict[str, str]]:
     """Run directory -> the settings on its command line, later words winning."""
     args, places, settings = compare.read_arguments([SMOKE, *words])
-    cells = compare.plan(args, places, settings)
+    cells = grid.plan(args, places, settings)
     assert all(line[0] == SMOKE for _, line in cells)
     return {
         folder: dict(word.removeprefix("--").split("=", 1) for word in line[1:]) for folder, line in cells
@@ -39,7 +40,7 @@ def test_a_grid_is_every_combination_once(tmp_path):
         (arm, n, lr, seed)
         for arm in ("pre", "none")
         for n in "35"
-        for lr in ("1e-3", "2e-3")
+        for lr in ("0.001", "0.002")
         for seed in ("70", "71")
     }
     keys = ("residual", "n_layer", "learning_rate", "seed")
@@ -66,7 +67,7 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
 
     def folders(*words):
         args, places, settings = compare.read_arguments([str(config), f"--out_dir={tmp_path}", *words])
-        return [folder.name for folder, _ in compare.plan(args, places, settings)]
+        return [folder.name for folder, _ in grid.plan(args, places, settings)]
 
     assert folders() == ["a-pre-dropout0.5", "a-none-dropout0.5", "b-max_iters700", "b-max_iters900"]
     assert folders("--arms=rezero") == ["rezero-L2-s1337"]
@@ -75,7 +76,7 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
 def finished(tmp_path, **changes) -> Path:
     """The run directory of a grid's only cell, as if it was trained, with some settings changed since."""
     args, places, settings = compare.read_arguments([SMOKE, f"--out_dir={tmp_path}"])
-    ((folder, line),) = compare.plan(args, places, settings)
+    ((folder, line),) = grid.plan(args, places, settings)
     config = configure.flat(configure.parse(compare_config(), line)[0])
     write_run(tmp_path, folder.name)
     kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -130,9 +131,9 @@ def cells(tmp_path):
 def test_what_has_ended_is_kept_and_the_rest_is_trained(cells, monkeypatch, capsys):
     trained = []
     monkeypatch.setattr(
-        compare, "train_cell", lambda folder, words, jobs: trained.append((folder.name, words, jobs)) or 0
+        grid, "train_cell", lambda folder, words, jobs: trained.append((folder.name, words, jobs)) or 0
     )
-    assert compare.train_grid(cells, 1) == 0
+    assert grid.train_grid(cells, 1) == 0
     assert trained == [(name, [f"--name={name}"], 1) for name in ("stopped", "new", "newer")]
     said = [line.partition(" ")[0] + line.rpartition(":")[2] for line in capsys.readouterr().out.splitlines()]
     assert said == ["[1/5] kept", "[2/5] kept", "[3/5] resuming", "[4/5] training", "[5/5] training"]
@@ -153,9 +154,9 @@ def test_a_cell_that_breaks_ends_the_grid_with_its_code_and_a_divergence_does_no
 ):
     trained = []
     monkeypatch.setattr(
-        compare, "train_cell", lambda folder, *rest: trained.append(folder.name) or codes.get(folder.name, 0)
+        grid, "train_cell", lambda folder, *rest: trained.append(folder.name) or codes.get(folder.name, 0)
     )
-    assert compare.train_grid(cells, 1) == answer and trained == begun
+    assert grid.train_grid(cells, 1) == answer and trained == begun
     told = capsys.readouterr().err
     assert (f"{begun[-1]}: ended with exit code {answer}" in told) is bool(answer)
 
@@ -169,15 +170,15 @@ def test_ctrl_c_ends_the_grid_after_the_cell_that_runs(cells, monkeypatch):
         return 0
 
     # in a pool of threads the signal's handler runs in this one, soon
-    monkeypatch.setattr(compare, "train_cell", interrupted)
-    assert compare.train_grid(cells, 1) == 130 and len(trained) < 3
+    monkeypatch.setattr(grid, "train_cell", interrupted)
+    assert grid.train_grid(cells, 1) == 130 and len(trained) < 3
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_as_many_cells_as_asked_for_train_at_once(cells, monkeypatch):
     both = threading.Barrier(2, timeout=20)
-    monkeypatch.setattr(compare, "train_cell", lambda *rest: both.wait() * 0)
-    assert compare.train_grid(cells[2:4], 2) == 0  # alone, the first would wait in vain
+    monkeypatch.setattr(grid, "train_cell", lambda *rest: both.wait() * 0)
+    assert grid.train_grid(cells[2:4], 2) == 0  # alone, the first would wait in vain
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 130])
@@ -189,11 +190,11 @@ def test_a_cell_is_train_py_in_a_process_of_its_own(tmp_path, monkeypatch, capsy
         calls.append((command, options))
         return SimpleNamespace(returncode=code, stdout="first\nlast word\n", stderr="")
 
-    monkeypatch.setattr(compare.subprocess, "run", run)
-    monkeypatch.setattr(compare.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(grid.subprocess, "run", run)
+    monkeypatch.setattr(grid.os, "cpu_count", lambda: 8)
     begun = write_run(tmp_path, "begun", status="")
     for folder, more in ((tmp_path / "new", []), (begun, ["--resume"])):
-        assert compare.train_cell(folder, ["a.py", "--seed=1"], jobs) == code
+        assert grid.train_cell(folder, ["a.py", "--seed=1"], jobs) == code
         command, options = calls.pop()
         assert command == [sys.executable, str(ROOT / "train.py"), "a.py", "--seed=1", *more]
         assert jobs == 1 or options["env"]["OMP_NUM_THREADS"] == "2"  # its share of the cores
@@ -203,7 +204,7 @@ def test_a_cell_is_train_py_in_a_process_of_its_own(tmp_path, monkeypatch, capsy
 def test_a_broken_grid_writes_no_page_and_its_code_is_the_programs(tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     words = [SMOKE, f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]
-    monkeypatch.setattr(compare, "train_cell", lambda *rest: 1)
+    monkeypatch.setattr(grid, "train_cell", lambda *rest: 1)
     assert compare.main(words) == 1 and not page.exists()
 
 
@@ -214,7 +215,7 @@ def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, mon
 
     (tmp_path / "grid").mkdir()
     published = []
-    monkeypatch.setattr(compare, "train_cell", trained)
+    monkeypatch.setattr(grid, "train_cell", trained)
     monkeypatch.setattr(trackers, "publish_page", lambda *words: published.append(words))
     page = tmp_path / "page.html"
     assert compare.main([SMOKE, "--seeds=2", f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]) == 0
@@ -230,7 +231,7 @@ def test_the_report_is_the_table_what_differs_the_page_and_the_json(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["compare.py", "r0", "and so on"])
     assert compare.main([*map(str, folders), f"--page={page}", f"--json={kept}"]) == 0
     said = capsys.readouterr().out
-    assert table([row(run) for run in runs]) in said
+    assert fitted_table([row(run) for run in runs]) in said
     assert (1 < count <= 4) is (table(differences(runs)) in said if count > 1 else False)
     assert all(f'"name":"r{k}"' in page.read_text(encoding="utf-8") for k in range(count))
     found = json.loads(kept.read_text(encoding="utf-8"))
@@ -250,7 +251,7 @@ def test_settings_without_a_config_and_missing_runs_are_refused(tmp_path):
 def test_a_live_page_follows_every_file_it_is_made_of(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        compare,
+        serve,
         "PageServer",
         lambda port, read, changed: (
             seen.update(read=read, changed=changed) or SimpleNamespace(url="", close=lambda: None)

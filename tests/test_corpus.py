@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reslab.data import baselines, corpus, textfiles
-from reslab.data.baselines import diagnosis, split_baselines
+from reslab.data.baselines import split_baselines
 from reslab.data.corpus import split_safely, write_dataset
 from reslab.data.textfiles import read_files
 from reslab.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
@@ -194,24 +194,6 @@ def test_baselines_are_those_of_a_count_by_hand(monkeypatch):
     sparse = split_baselines(random[:4000], random[4000:], 40)
     assert sparse["bigram"] == pytest.approx(dense["bigram"])
     assert sparse["unigram"] == pytest.approx(dense["unigram"])
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "words"),
-    [
-        (2.2, 2.3, "below the bigram baseline"),
-        (3.0, 2.9, "between unigram and bigram"),
-        (3.3, 3.31, "letter|token frequencies and nothing more; the training loss 3.300 is stuck there too"),
-        (4.0, 4.0, "not even the token frequencies"),
-        (9.0, 9.0, "worse than guessing"),
-        (math.nan, math.nan, "diverged"),
-    ],
-)
-def test_the_verdict_reads_a_loss_by_the_lines(train, val, words):
-    lines = {"uniform": 4.17, "unigram": {"train": 3.31, "val": 3.35}, "bigram": {"train": 2.4, "val": 2.49}}
-    import re
-
-    assert re.search(words, diagnosis(train, val, lines))
 
 
 def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 from runs_by_hand import LINES, write_run
 
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.report.groups import styles
 from reslab.run.log import read_run
 
 DEPTH, LEARN, RATES = FIGURES  # a new figure fails here until it has a case
@@ -91,15 +92,16 @@ def test_the_curve_over_the_learning_rate_is_whole_one_line_per_wiring_and_depth
     figure = FIGURES[RATES](grid)
     found = {trace.name: trace for trace in figure.data}
     # a depth with a single rate has no curve
-    assert list(found) == ["none, 5 layers", "pre, 3 layers", "pre, 12 layers"]
+    assert list(found) == ["pre, 3 layers", "pre, 12 layers", "none, 5 layers"]
     assert points(found["none, 5 layers"]) == [(3e-3, 3.2), (1e-2, 2.8)]
     assert points(found["pre, 3 layers"]) == [(3e-3, 2.5), (1e-2, 2.6)]
     deep = found["pre, 12 layers"]
     assert points(deep) == [(3e-3, pytest.approx(2.3)), (1e-2, 2.5)]
     assert bars(deep) == ([0.3, 0.5], [0.2, 0.5])
     assert split_baselines(figure) == VAL_LINES
-    assert found["pre, 3 layers"].line.color == deep.line.color != found["none, 5 layers"].line.color
-    assert len({trace.line.dash for trace in figure.data}) == 3  # depths are told apart
+    assert len({trace.line.color for trace in figure.data}) == 3  # depths are shades of their arm's colour
+    shades = [int(found[name].line.color[1:], 16) for name in ("pre, 3 layers", "pre, 12 layers")]
+    assert shades[0] > shades[1]  # deeper is darker
 
 
 def test_a_wiring_looks_the_same_on_every_page(make_run):
@@ -115,18 +117,73 @@ def test_a_wiring_looks_the_same_on_every_page(make_run):
     assert len(set(turned.values())) == 3
 
 
-def test_only_runs_that_differ_in_what_is_drawn_are_drawn(make_run):
+def test_a_line_joins_only_runs_of_one_experiment(make_run):
     runs = [make_run(f"n{n}", losses=(loss,), n_layer=n) for n, loss in ((2, 3.0), (4, 2.5), (8, 2.0))]
-    others = [
-        make_run(f"d{k}", losses=(9.0,), dropout=0.1, n_layer=n, seed=k)
-        for k, n in enumerate((2, 4, 4, 4, 4), 1)
-    ]
-    unread = make_run("unread", n_layer=16, rows=[{"step": 0, "train/loss": 1.0}])
-    figure = FIGURES[DEPTH]([*others, unread, *runs])  # more runs, but fewer depths
-    assert points(figure.data[0]) == [(2, 3.0), (4, 2.5), (8, 2.0)]
+    others = [make_run(f"o{n}", losses=(9.0,), dropout=0.1, n_layer=n) for n in (2, 4)]
+    other = {"source": "another text", "source_sha256": "9", "vocab_size": 50}
+    baselines = LINES | {"bigram": {"train": 1.0, "val": 1.5}}
+    facts = {"dataset": other, "baselines_nats": baselines}
+    elsewhere = [make_run(f"e{n}", losses=(1.0,), n_layer=n, facts=facts) for n in (2, 4)]
+    single = make_run("single", losses=(5.0,), optimizer="sgd", n_layer=2)
+    figure = FIGURES[DEPTH]([*runs, *others, single])
+    drawn = {trace.name: points(trace) for trace in figure.data if trace.mode == "lines+markers"}
+    assert drawn == {
+        "pre, dropout None": [(2, 3.0), (4, 2.5), (8, 2.0)],
+        "pre, dropout 0.1": [(2, 9.0), (4, 9.0)],
+    }
+    assert split_baselines(figure) == VAL_LINES
+    mixed = FIGURES[DEPTH]([*runs, *elsewhere])
+    drawn = {trace.name: points(trace) for trace in mixed.data if trace.mode == "lines+markers"}
+    assert drawn == {"pre, data 0": [(2, 3.0), (4, 2.5), (8, 2.0)], "pre, data 9": [(2, 1.0), (4, 1.0)]}
+    assert not mixed.layout.shapes  # the baselines differ: none is drawn as one line
     unprobed = [make_run(f"u{n}", n_layer=n, rows=[{"step": 0, "val/loss": 3.0}]) for n in (3, 6)]
-    assert FIGURES[LEARN](unprobed) is None and FIGURES[DEPTH](unprobed) is not None
+    assert FIGURES[LEARN](unprobed) is None
     assert points(FIGURES[LEARN]([*runs, *unprobed]).data[0]) == [(2, 2), (4, 4), (8, 8)]
+
+
+def test_a_run_that_did_not_finish_is_a_marked_dot_and_in_no_mean(make_run):
+    runs = [make_run(f"n{n}", losses=(2.0,), n_layer=n) for n in (2, 4)]
+    runs += [make_run("d", losses=(1.0,), status="diverged", n_layer=4, seed=2)]
+    runs += [make_run("u", losses=(1.5,), status="", n_layer=4, seed=3)]
+    line, dots = FIGURES[DEPTH](runs).data
+    assert points(line) == [(2, 2.0), (4, 2.0)]
+    assert list(dots.marker.symbol) == ["circle", "circle", "x", "circle-open"]
+    assert [text.rpartition(", ")[2] for text in dots.text] == ["seed 1", "seed 1", "diverged", "unfinished"]
+    assert all(trace.mode == "lines+markers" for trace in FIGURES[RATES](many_lines(make_run)).data)
+
+
+def many_lines(make_run) -> list:
+    """Forty experiments over two rates: wirings, optimizers and depths."""
+    return [
+        make_run(
+            f"{arm}-{optimizer}-{n}-{rate}",
+            losses=(2.0,),
+            residual=arm,
+            optimizer=optimizer,
+            n_layer=n,
+            learning_rate=rate,
+        )
+        for arm in ("pre", "none", "post", "deepnorm", "highway", "scaled", "rezero", "silent")
+        for optimizer in ("adamw", "muon")
+        for n in (2, 4)
+        for rate in (0.001, 0.01)
+    ]
+
+
+def test_no_two_lines_of_a_figure_look_alike(make_run):
+    runs = many_lines(make_run)
+    for name, count in ((DEPTH, 16), (RATES, 32)):
+        lines = [trace for trace in FIGURES[name](runs).data if trace.mode == "lines+markers"]
+        looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in lines}
+        assert len(lines) == len(looks) == count
+    names = [f"arm {k}" for k in range(200)]
+    assert len({str(look) for look in styles(names).values()}) == 200
+
+
+def test_every_figure_has_a_section_and_a_caption_of_whole_sentences():
+    for figure in [*FIGURES.values(), *AUTOPSY_FIGURES.values()]:
+        assert figure.section in ("depth", "autopsy") and figure.caption.endswith((".", "?"))
+        assert "  " not in figure.caption
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -41,13 +41,12 @@ def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, m
     assert {path.name for path in folder.iterdir()} == {"best", "last", "last.previous"}
 
 
-def test_the_verdict_reads_the_last_losses_by_the_lines_of_their_sequences(train_config, monkeypatch):
-    monkeypatch.setattr(door, "diagnosis", lambda train, val, lines: f"{train} {val} {lines}")
+def test_the_diagnosis_reads_the_metrics_by_the_baselines_of_the_same_sequences(train_config, monkeypatch):
+    monkeypatch.setattr(door, "diagnosis", lambda rows, baselines: f"{rows[-1]['step']} {baselines}")
     config = train_config(eval_sequences=5)
     train(config)
     run, dataset = read_run(Path(config.out_dir)), TokenDataset(Path(config.dataset), 16, config.seed)
-    last = next(row for row in reversed(run.rows) if "val/loss" in row)
-    assert run.rows[-1]["diagnosis"] == f"{last['train/loss']} {last['val/loss']} {dataset.baselines(5)}"
+    assert run.rows[-1]["diagnosis"] == f"12 {dataset.baselines(5)}"
     assert run.facts["dtype"] == "float32" and run.config["dtype"] == "auto"
 
 

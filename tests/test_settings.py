@@ -16,7 +16,7 @@ from reslab.nn.layers import ACTIVATIONS, NORMS
 from reslab.report.figures import depth, learning_rates
 from reslab.report.pagedata import page_data
 from reslab.report.summary import differences, labels
-from reslab.report.trackers import SINKS
+from reslab.report.trackers import TRACKERS
 from reslab.residual import WIRINGS
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError
@@ -118,7 +118,9 @@ def test_choices_are_the_keys_of_their_dicts():
     }.items():
         assert choices[key] == tuple(entries)
     assert choices["attn_residual"] == choices["mlp_residual"] == ("", *WIRINGS)
-    assert told("train", "--log=excel") == [f"log=excel: allowed are {', '.join(SINKS)}, several with commas"]
+    assert told("train", "--log=excel") == [
+        f"log=excel: allowed are {', '.join(TRACKERS)}, several with commas"
+    ]
 
 
 def test_a_dict_is_read_where_it_stands(tmp_path):

@@ -1,4 +1,4 @@
-"""What each sink is sent, at which step: the packages are made up, and remember."""
+"""What each tracker is sent, at which step: the packages are made up, and remember."""
 
 import json
 import math
@@ -10,17 +10,20 @@ import pytest
 from runs_by_hand import write_run
 
 from reslab.report import trackers
+from reslab.report.pixels import LOG, RAMP, Scale, picture
 
 ROWS = [
     {"step": 0, "val/loss": 4.0, "sample/prompt": "a", "sample/text": "abc", "n": 3},
     {"step": 10, "probe/rms": [1.0, 20.0, 300.0], "probe/learn": 7, "batch/loss": None, "off": [1, 2]},
     {"step": 10, "probe/rms": [None, 2.0, math.nan], "val/loss": 2.5, "diagnosis": "done"},
 ]
+BASELINES = {"baseline/uniform": 4.0, "baseline/unigram": 3.1, "baseline/bigram": 2.4}
 NUMBERS = [
-    {"val/loss": 4.0, "n": 3},
+    {"val/loss": 4.0, "n": 3} | BASELINES,
     {"probe/learn": 7, "probe/rms/first": 1.0, "probe/rms/last": 300.0},
-    {"val/loss": 2.5},
+    {"val/loss": 2.5} | BASELINES,
 ]
+TAG = f"probe/rms/{LOG.name}"
 WORDS = [{"sample/prompt": "a", "sample/text": "abc"}, {}, {"diagnosis": "done"}]
 STEPS = [0, 10, 10]
 
@@ -36,7 +39,7 @@ def packages(monkeypatch):
     class Writer:
         def __init__(self, folder, **options):
             calls.append(("SummaryWriter", (folder,), options))
-            for name in ("add_scalar", "add_image", "add_text", "close"):
+            for name in ("add_scalar", "add_image", "add_text", "add_custom_scalars", "add_hparams", "close"):
                 setattr(self, name, tell(name))
 
     class Artifact:
@@ -100,9 +103,9 @@ def test_tensorboard_is_sent_numbers_words_and_pictures_at_their_steps(packages,
     assert config[0] == "config" and "| n_layer | 4 |" in config[1] and config[2] == 0
     assert words == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("diagnosis", "done", 10)]
     (one, _), (two, options) = told(packages, "add_image")
-    assert one[0] == two[0] == "probe/rms" and one[2] == two[2] == 10 and options == {"dataformats": "HWC"}
-    assert (one[1] == trackers.picture([ROWS[1]["probe/rms"]])).all()
-    assert (two[1] == trackers.picture([row["probe/rms"] for row in ROWS[1:]])).all()
+    assert one[0] == two[0] == TAG and one[2] == two[2] == 10 and options == {"dataformats": "HWC"}
+    assert (one[1] == picture([ROWS[1]["probe/rms"]], LOG)).all()
+    assert (two[1] == picture([row["probe/rms"] for row in ROWS[1:]], LOG)).all()
     copies.close()
     assert told(packages, "close") == [((), {})]
 
@@ -110,12 +113,12 @@ def test_tensorboard_is_sent_numbers_words_and_pictures_at_their_steps(packages,
 def test_wandb_is_sent_rows_with_their_step_inside_and_words_as_its_summary(packages, folder):
     copies = written(folder, "wandb")
     ((_, options),) = told(packages, "wandb.init")
-    run_id = json.loads((folder / "sinks.json").read_text(encoding="utf-8"))["id"]
+    run_id = json.loads((folder / "trackers.json").read_text(encoding="utf-8"))["id"]
     assert options == {
         **{"project": "reslab", "id": run_id, "name": "name", "group": "group", "dir": folder},
         **{"config": {"n_layer": 4}, "resume": "allow"},
     }
-    image = {"probe/rms": ("image", (255, 256, 3))}
+    image = {TAG: ("image", (255, 256 + 32, 3))}
     expected = [{"step": s} | row for s, row in zip(STEPS, NUMBERS, strict=True)]
     assert [args[0] for args, _ in told(packages, "wandb.log")] == [
         *(expected[0], expected[1] | image, expected[2] | image)
@@ -125,17 +128,21 @@ def test_wandb_is_sent_rows_with_their_step_inside_and_words_as_its_summary(pack
     ]
     copies.close()
     ((args, _),) = told(packages, "wandb.log_artifact")
-    assert args[0].name == f"page-{run_id}" and args[0].files == [str(folder / "page.html")]
+    assert (
+        args[0].name == f"page-{run_id}"
+        and args[0].files[0].endswith("page.html")
+        and not (folder / "page.html").exists()
+    )
     assert packages[-1][0] == "wandb.finish"
 
 
 def test_trackio_is_sent_numbers_pictures_and_words_at_their_steps(packages, folder):
     copies = written(folder, "trackio")
-    run_id = json.loads((folder / "sinks.json").read_text(encoding="utf-8"))["id"]
+    run_id = json.loads((folder / "trackers.json").read_text(encoding="utf-8"))["id"]
     ((args, options),) = told(packages, "trackio.init")
     assert args == ("reslab",) and options["name"] == f"name-{run_id}" and options["group"] == "group"
     assert options["config"] == {"n_layer": 4} and options["resume"] == "allow"
-    image = {"probe/rms": ("image", (255, 256, 3))}
+    image = {TAG: ("image", (255, 256 + 32, 3))}
     texts = [{key: ("markdown", text) for key, text in row.items()} for row in WORDS]
     assert told(packages, "trackio.log") == [
         ((NUMBERS[0] | texts[0],), {"step": 0}),
@@ -144,13 +151,13 @@ def test_trackio_is_sent_numbers_pictures_and_words_at_their_steps(packages, fol
     ]
     copies.close()
     ((args, options),) = told(packages, "trackio.log_artifact")
-    assert args == (folder / "page.html",) and options["name"] == f"page-name-{run_id}"
+    assert args[0].name == "page.html" and options["name"] == f"page-name-{run_id}"
     assert packages[-1][0] == "trackio.finish"
 
 
 def test_a_resumed_run_sends_again_only_what_tensorboard_forgets(packages, folder):
     written(folder, "tensorboard,wandb").log.close()
-    run_id = json.loads((folder / "sinks.json").read_text(encoding="utf-8"))["id"]
+    run_id = json.loads((folder / "trackers.json").read_text(encoding="utf-8"))["id"]
     size = (folder / "metrics.jsonl").stat().st_size
     (folder / "tensorboard").mkdir()
     packages.clear()
@@ -164,13 +171,13 @@ def test_a_resumed_run_sends_again_only_what_tensorboard_forgets(packages, folde
     copies.write({"step": 11, "probe/rms": [5.0, 6.0, 7.0]})
     ((args, _),) = told(packages, "add_image")  # with the columns of the life before
     columns = [ROWS[1]["probe/rms"], [None, 2.0, None], [5.0, 6.0, 7.0]]
-    assert (args[1] == trackers.picture(columns)).all()
+    assert (args[1] == picture(columns, LOG)).all()
 
 
 def test_a_new_run_in_an_old_folder_is_a_new_run_everywhere(packages, folder):
     written(folder, "wandb").log.close()
     (folder / "tensorboard").mkdir()
-    before = json.loads((folder / "sinks.json").read_text(encoding="utf-8"))["id"]
+    before = json.loads((folder / "trackers.json").read_text(encoding="utf-8"))["id"]
     written(folder, "wandb,tensorboard", []).log.close()
     assert not (folder / "tensorboard").exists()
     ids = [options["id"] for _, options in told(packages, "wandb.init")]
@@ -190,13 +197,25 @@ def test_a_sink_that_fails_gets_nothing_more_and_the_others_everything(packages,
     assert not told(packages, "trackio.log_artifact") and told(packages, "wandb.finish")
 
 
-def test_a_picture_has_layer_0_on_top_time_to_the_right_and_small_values_dark():
-    columns = [[1e-4, 1.0], [1e-2, 1.0], [1.0, 1.0]]
-    image = trackers.picture(columns).astype(int)
+def test_a_picture_has_layer_0_at_the_bottom_time_to_the_right_and_small_values_dark():
+    columns = [[1e-10, 1e3], [10**-3.5, 1e3], [1e3, 1e3]]
+    image = picture(columns, LOG)[:, :-32].astype(int)
     height, width = image.shape[0] // 2, image.shape[1] // 3
     cells = image[height // 2 :: height, width // 2 :: width]  # (layers, steps, 3)
-    assert (cells[0, 0] == trackers.RAMP[0]).all() and (cells[0, 2] == trackers.RAMP[-1]).all()
-    assert (cells[0, 1] == trackers.RAMP[2]).all()  # halfway by its logarithm
-    assert (cells[1] == np.array(trackers.RAMP[-1])).all()
-    signed = trackers.picture([[-1.0, 0.0, 1.0]]).astype(int)  # of two signs: by the value itself
-    assert (signed[128, 0] == trackers.RAMP[2]).all()
+    assert (cells[1, 0] == RAMP[0]).all() and (cells[1, 2] == RAMP[-1]).all()
+    assert (cells[1, 1] == RAMP[2]).all()  # halfway by its logarithm
+    assert (cells[0] == np.array(RAMP[-1])).all()
+    signed = picture([[-1.0, 0.0, 1.0]], Scale(-1, 1)).astype(int)
+    assert (signed[128, 0] == RAMP[2]).all()
+
+
+def test_text_keeps_its_line_breaks_and_the_final_losses_stand_beside_the_settings(packages, folder):
+    rows = [*ROWS, {"step": 11, "train/loss": 2.25, "val/loss": 2.125, "sample/text": "a\n```\nb"}]
+    written(folder, "tensorboard,trackio", rows).close()
+    texts = [args[1] for args, _ in told(packages, "add_text") if args[0] == "sample/text"]
+    assert texts == ["abc", "````\na\n```\nb\n````"]
+    assert told(packages, "trackio.log")[-1][0][0]["sample/text"] == ("markdown", texts[1])
+    (((settings, losses), _),) = told(packages, "add_hparams")
+    assert settings == {"n_layer": 4} and losses == {"final/train/loss": 2.25, "final/val/loss": 2.125}
+    (((layout,), _),) = told(packages, "add_custom_scalars")
+    assert layout["loss"]["losses and baselines"][1] == trackers.ONE_CHART

@@ -1,4 +1,4 @@
-"""Copies of a run's rows: complete, one run over all its lives, and never in the way of training."""
+"""Copies of a run's metrics: complete, one run however often it resumes, and never in the way of training."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from reslab.report import trackers
-from reslab.report.trackers import picture
+from reslab.report.pixels import LOG, MISSING, RAMP, picture, scale_of
 from reslab.run.configfile import UsageError
 from reslab.run.log import read_run
 from reslab.training import loop as door
@@ -33,7 +33,7 @@ def rows(folder) -> list[dict]:
 
 
 class Recorder:
-    """A sink that remembers, and fails where it is told to."""
+    """A tracker that remembers, and fails where it is told to."""
 
     made: ClassVar[list] = []
     fails_in = ()
@@ -62,36 +62,37 @@ class Recorder:
 
 @pytest.fixture
 def recorder(monkeypatch):
-    monkeypatch.setitem(trackers.SINKS, "recorder", Recorder)
+    monkeypatch.setitem(trackers.TRACKERS, "recorder", trackers.Tracker(Recorder, takes_page=True))
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(Recorder, "fails_in", ())
     return Recorder
 
 
-def test_a_sink_gets_every_row_and_the_page(recorder, train_config, tmp_path):
+def test_a_tracker_gets_every_row_and_the_page(recorder, train_config, tmp_path):
     assert train(train_config(log="recorder", max_iters=3, eval_interval=3)) == 0
-    (sink,) = recorder.made
-    assert sink.run.config["n_layer"] == 2 and sink.run.name == "run"
+    (tracker,) = recorder.made
+    assert tracker.run.config["n_layer"] == 2 and tracker.run.name == "run"
     written = rows(tmp_path / "run")
-    assert [call[0] for call in sink.calls[:-2]] == [row["step"] for row in written]
-    for row, (_, numbers, pictures, words) in zip(written, sink.calls, strict=False):
+    assert [call[0] for call in tracker.calls[:-2]] == [row["step"] for row in written]
+    for row, (_, numbers, pictures, words) in zip(written, tracker.calls, strict=False):
         for key, value in row.items():
             if isinstance(value, list):
                 assert (numbers[f"{key}/first"], numbers[f"{key}/last"]) == (value[0], value[-1])
-                assert pictures[key].dtype == np.uint8 and pictures[key].shape[2] == 3
+                image = pictures[f"{key}/{scale_of(key).name}"]
+                assert image.dtype == np.uint8 and image.shape[2] == 3
             elif key != "step":
                 assert (words if isinstance(value, str) else numbers)[key] == value
-    assert sink.calls[-2:] == ["<!doctype html>", "closed"]
+    assert tracker.calls[-2:] == ["<!doctype html>", "closed"]
 
 
-def test_losses_are_bitwise_those_of_a_run_without_sinks(recorder, train_config, tmp_path):
+def test_losses_are_bitwise_those_of_a_run_without_trackers(recorder, train_config, tmp_path):
     train(train_config(log="recorder", max_iters=4))
     train(train_config(max_iters=4, out_dir=str(tmp_path / "plain")))
     assert rows(tmp_path / "run") == rows(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("where", ["init", "write", "page", "close"])
-def test_a_sink_that_fails_is_left_out_with_one_warning(
+def test_a_tracker_that_fails_is_left_out_with_one_warning(
     recorder, train_config, tmp_path, monkeypatch, capsys, where
 ):
     monkeypatch.setattr(recorder, "fails_in", (where,))
@@ -119,20 +120,36 @@ def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeyp
     one, again, other = recorder.made
     assert one.run.run_id == again.run.run_id != other.run.run_id
     assert (one.run.step, again.run.step, other.run.step) == (0, 4, 0)
-    # the pictures of the second life show the probes of the first as well
-    last = [call for call in again.calls if "probe/stream_rms" in (call[2] if len(call) == 4 else ())][-1]
+    # the pictures of the resumed run show the probes from before as well
+    tag = f"probe/stream_rms/{scale_of('probe/stream_rms').name}"
+    last = [call for call in again.calls if tag in (call[2] if len(call) == 4 else ())][-1]
     probed = [row["probe/stream_rms"] for row in rows(tmp_path / "run") if "probe/stream_rms" in row]
-    assert (last[2]["probe/stream_rms"] == picture(probed)).all()
+    assert (last[2][tag] == picture(probed, LOG)).all()
 
 
 def test_a_picture_shows_layers_by_steps():
-    image = picture([[1e-9, 1.0], [1e-9, 1e-3], [1e-9, math.nan], [1e-9, None]])
-    assert image.shape == (256, 256, 3)
-    cells = image[64::128, 32::64]  # (layers, steps)
-    assert (cells[0] == trackers.RAMP[0]).all() and (cells[1, 0] == trackers.RAMP[-1]).all()
-    assert (cells[1, 2:] == trackers.MISSING).all()
-    assert 100 < cells[1, 1].astype(int).sum() < 500  # a thousandth is two thirds up, by its logarithm
-    assert picture([[0.0] * 600] * 2000).shape == (600, 256, 3)
+    image = picture([[1e-10, 1e3], [1e-10, 10**-3.5], [1e-10, math.nan], [1e-10, None]], LOG)
+    assert image.shape == (256, 256 + 32, 3)
+    cells = image[64:256:128, 32:256:64]  # (layers, steps), layer 0 at the bottom
+    assert (cells[1] == RAMP[0]).all() and (cells[0, 0] == RAMP[-1]).all()
+    assert (cells[0, 1] == RAMP[2]).all()  # half way by its logarithm
+    assert (cells[0, 2:] == MISSING).all()
+    assert (image[0, -1] == RAMP[-1]).all() and (image[-1, -1] == RAMP[0]).all()  # the bar
+    assert picture([[0.0] * 600] * 2000, LOG).shape == (600, 256 + 32, 3)
+
+
+def test_pictures_of_one_probe_have_one_scale_whatever_the_values():
+    low, high = (picture([[value]], scale_of("probe/gradient_norm"))[0, 0] for value in (1e-8, 1e-2))
+    assert (low != high).any()  # each would be the same colour on a range of its own
+    assert scale_of("probe/branch_cosine").name == "linear -1 to 1"
+    assert scale_of("probe/gradient_norm").name == "log 1e-10 to 1000"
+
+
+def test_no_page_is_written_for_a_tracker_that_takes_none(recorder, train_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(trackers.TRACKERS, "recorder", trackers.Tracker(Recorder))
+    assert train(train_config(log="recorder", max_iters=2)) == 0
+    assert not list((tmp_path / "run").rglob("*.html"))
+    assert recorder.made[0].calls[-1] == "closed" and "<!doctype html>" not in recorder.made[0].calls
 
 
 def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypatch):
@@ -174,19 +191,28 @@ def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_pa
     for key in ("batch/loss", "val/loss", "probe/layers_that_learn"):
         expected = [(row["step"], pytest.approx(row[key])) for row in written if key in row]
         assert [(event.step, event.value) for event in events.Scalars(key)] == expected
-    assert [event.step for event in events.Images("probe/gradient_reach")][-1] == 6
-    assert events.Images("probe/gradient_reach")[-1].encoded_image_string.startswith(b"\x89PNG")
+    images = events.Images(f"probe/gradient_norm/{scale_of('probe/gradient_norm').name}")
+    assert images[-1].step == 6 and images[-1].encoded_image_string.startswith(b"\x89PNG")
     assert {"config/text_summary", "diagnosis/text_summary"} <= set(events.Tags()["tensors"])
+    baselines = read_run(tmp_path / "run").facts["baselines_nats"]
+    drawn = {event.step: event.value for event in events.Scalars("baseline/bigram")}
+    assert drawn == {
+        row["step"]: pytest.approx(baselines["bigram"]["val"]) for row in written if "val/loss" in row
+    }
+    layout = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert all(name.encode() in layout for name in trackers.ONE_CHART)
+    (final,) = events.Scalars("final/val/loss")[-1:]
+    assert final.value == pytest.approx(read_run(tmp_path / "run").last("val/loss"))
 
 
 @needs("wandb")
-def test_wandb_offline_writes_one_run_over_two_lives(train_config, tmp_path, monkeypatch):
+def test_wandb_offline_writes_one_run_when_it_is_resumed(train_config, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     config = train_config(log="wandb", max_iters=2, eval_interval=2)
     assert train(config) == 0
     assert train(replace(config, resume=True, optim=replace(config.optim, max_iters=4))) == 0
-    run_id = json.loads((tmp_path / "run" / "sinks.json").read_text(encoding="utf-8"))["id"]
+    run_id = json.loads((tmp_path / "run" / "trackers.json").read_text(encoding="utf-8"))["id"]
     files = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2 and {path.stem for path in files} == {f"run-{run_id}"}
     assert all(b"gradient_reach" in path.read_bytes() for path in files)
@@ -225,7 +251,7 @@ def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
     assert name.startswith("run-") and kept["n_layer"] == 3
     steps = [row["step"] for row in rows(config.out_dir) if "val/loss" in row]
     assert [row["step"] for row in history if "val/loss" in row] == steps
-    assert any(row.get("probe/gradient_reach", {}).get("_type") == "trackio.image" for row in history)
+    assert any("trackio.image" in str(row) for row in history)
     assert "page-run" in str(artifacts)
 
 
@@ -234,8 +260,8 @@ def test_the_page_that_compares_runs_is_published(recorder, tmp_path, monkeypatc
     page.write_text("<!doctype html>", encoding="utf-8")
     trackers.publish_page(page, "recorder,tensorboard", tmp_path)
     trackers.publish_page(page, "recorder", tmp_path)
-    assert [sink.calls for sink in recorder.made] == [["<!doctype html>", "closed"]] * 2
-    assert len({sink.run.run_id for sink in recorder.made}) == 1
+    assert [tracker.calls for tracker in recorder.made] == [["<!doctype html>", "closed"]] * 2
+    assert len({tracker.run.run_id for tracker in recorder.made}) == 1
     trackers.publish_page(page, "", tmp_path)
     assert len(recorder.made) == 2
     monkeypatch.setattr(recorder, "fails_in", ("page",))

@@ -9,7 +9,8 @@ import json
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.report.summary import COLUMNS, arm, differences, labels, lines, results, row, table
+from reslab.report.records import results
+from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row, table
 from reslab.run.log import read_run
 
 
@@ -37,6 +38,7 @@ def test_every_column_is_what_the_run_wrote(make_run):
         "steps": "40",
         "train": f"{train_loss(2.301):.3f}",
         "val": "2.301 ± 0.024",
+        "bits/byte": "",
         "-unigram": "-0.799",
         "-bigram": "-0.099",
         "<unigram at": "20",  # the first that is below, not the first that is on it
@@ -52,6 +54,7 @@ def test_every_column_is_what_the_run_wrote(make_run):
         "steps": "10",
         "train": f"{train_loss(3.6):.3f}",
         "val": "3.600 ± 0.021",
+        "bits/byte": "",
         "-unigram": "+0.500",
         "-bigram": "+1.200",
         "<unigram at": "never",
@@ -64,7 +67,7 @@ def test_every_column_is_what_the_run_wrote(make_run):
 
 def test_a_run_without_rows_is_a_row_too(make_run):
     cells = row(make_run(losses=(), status=""))
-    assert cells["val"] == " ± " and cells["steps"] == "0" and cells["status"] == "unfinished"
+    assert cells["val"] == "" and cells["steps"] == "0" and cells["status"] == "unfinished"
     assert cells["-unigram"] == cells["-bigram"] == cells["train"] == ""
     assert cells["<unigram at"] == cells["<bigram at"] == "never" and cells["tok/s"] == "0"
 
@@ -117,7 +120,7 @@ def test_a_table_lines_words_up_to_the_left_and_numbers_to_the_right():
 def test_what_is_kept_is_what_the_runs_wrote(make_run):
     one, two = pair(make_run)
     kept = json.loads(results([one, two], "compare.py one two"))
-    assert {key: value for key, value in kept.items() if key != "runs"} == {
+    assert {key: value for key, value in kept.items() if key not in ("runs", "groups", "warnings")} == {
         "command": "compare.py one two",
         "date": "2026-04-01",  # of the newest run
         "commit": ["aaa", "bbb"],
@@ -125,8 +128,10 @@ def test_what_is_kept_is_what_the_runs_wrote(make_run):
         "dataset": {"source": "a text", "source_sha256": "0"},
         "baselines_nats": LINES,
     }
+    assert kept["groups"][1] == {"group": "none, 5 layers", "train/loss": None, "val/loss": None}  # diverged
     first, second = kept["runs"]
-    assert {key: value for key, value in first.items() if key != "probed"} == {
+    assert first["path"] == str(one.folder) and first["commit"] == "bbb" and first["torch"] == "2"
+    expected = {
         "run": "one",
         "residual": "pre",
         "n_layer": 4,
@@ -137,10 +142,13 @@ def test_what_is_kept_is_what_the_runs_wrote(make_run):
         "train/loss": train_loss(2.301),
         "val/loss": 2.301,
         "val/loss_se": 0.024,
+        "val_minus_bigram": pytest.approx(2.301 - 2.4),
+        "step_below_unigram": 20,
         "tokens_per_s": 128.0,
         "layers_that_learn": 0,
         "early_warning": None,
     }
+    assert {key: first[key] for key in expected} == expected
     assert (second["run"], second["status"], second["step"]) == ("two", "diverged", 10)
     assert (second["val/loss"], second["train/loss"]) == (3.6, train_loss(3.6))
     assert (second["seed"], second["n_layer"], second["layers_that_learn"]) == (8, 5, 4)

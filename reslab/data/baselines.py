@@ -1,4 +1,4 @@
-"""How good is a loss? Three models that need no training, and one sentence that reads a run by them.
+"""How good is a loss? Three models that need no training, to read a run by.
 
 uniform   every token is equally likely: ln V
 unigram   token frequencies of the training split; what a model knows that sees no context
@@ -140,31 +140,3 @@ class _Pieces:
     def __iter__(self):
         for start in range(0, max(len(self.ids) - self.overlap, 0), CHUNK):
             yield np.asarray(self.ids[start : start + CHUNK + self.overlap]).astype(np.int64)
-
-
-def diagnosis(train_loss: float, val_loss: float, lines: dict, tolerance: float = 0.05) -> str:
-    """One sentence: what a stack with these losses (nats per token) has learned.
-
-    Args:
-        lines: what split_baselines() returned.
-        tolerance: a loss this close to a line, in nats, lies on it.
-    """
-    unigram, bigram = lines["unigram"]["val"], lines["bigram"]["val"]
-    where = f"val {val_loss:.3f} (bigram {bigram:.3f}, unigram {unigram:.3f}, uniform {lines['uniform']:.3f})"
-    if not math.isfinite(val_loss):
-        return f"{where}: this stack diverged"
-    if val_loss > lines["uniform"] + tolerance:
-        return f"{where}: worse than guessing evenly"
-    if val_loss > unigram + tolerance:
-        return f"{where}: not even the token frequencies are learned yet"
-    if val_loss >= unigram - tolerance:
-        stuck = train_loss >= lines["unigram"]["train"] - tolerance
-        cause = (
-            f"; the training loss {train_loss:.3f} is stuck there too, so it is not overfitting"
-            if stuck
-            else ""
-        )
-        return f"{where}: the unigram baseline; this stack learned token frequencies and nothing more{cause}"
-    if val_loss > bigram:
-        return f"{where}: between unigram and bigram; it uses some context, less than the one token before"
-    return f"{where}: {bigram - val_loss:.3f} nats below the bigram baseline; it uses more than one token"

@@ -238,7 +238,7 @@ def _figures(figures: dict, about) -> list[dict]:
         if figure is not None:
             picture = json.loads(figure.update_layout(template="none").to_json())
             del picture["layout"]["template"]
-            found.append({"name": name, "caption": " ".join(draw.__doc__.split())} | picture)
+            found.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
     return found
 
 

@@ -1,10 +1,29 @@
-"""Runs as rows of a table, and what differs between their settings."""
+"""Runs as rows of a table, groups of runs as rows of another, and what differs between settings."""
 
-import json
+import os
+import shutil
+import sys
+from pathlib import Path
 
-from reslab.run.fields import from_flat, with_role
+from reslab.report.diagnosis import crossing
+from reslab.report.facts import UNKNOWN, baselines_of
+from reslab.report.groups import (
+    arm,
+    folder_names,
+    group_names,
+    groups,
+    labels,
+    losses_by_seed,
+    mean_of,
+    paired_difference,
+    reference_of,
+    wiring_names,
+)
+from reslab.run.fields import with_role
 from reslab.run.log import Run
-from reslab.run.settings import GPTConfig, TrainConfig
+from reslab.run.settings import TrainConfig
+
+__all__ = ["COLUMNS", "arm", "differences", "labels", "lines", "row", "table", "wiring_names"]
 
 COLUMNS = {
     "run": "run directory",
@@ -13,151 +32,150 @@ COLUMNS = {
     "params": "trainable parameters",
     "steps": "updates",
     "train": "loss on the training sequences, nats/token",
-    "val": "loss on the validation sequences, nats/token",
-    "-unigram": "val minus the unigram baseline, nats",
-    "-bigram": "val minus the bigram baseline, nats",
-    "<unigram at": "first evaluated step below the unigram baseline",
-    "<bigram at": "first evaluated step below the bigram baseline",
+    "val": "loss on the validation sequences, nats/token, ± its standard error over sequences (not seeds)",
+    "bits/byte": "validation loss in bits per byte of text, whatever the tokenizer",
+    "-unigram": "val minus the unigram baseline of the run's own data, nats",
+    "-bigram": "val minus the bigram baseline of the run's own data, nats",
+    "<unigram at": "first evaluated step below the unigram baseline by more than two standard errors",
+    "<bigram at": "first evaluated step below the bigram baseline by more than two standard errors",
     "tok/s": "training tokens per second",
     "status": "finished, diverged or unfinished",
 }
-NICKNAMES = {"learning_rate": "lr"}
+GROUP_COLUMNS = {
+    "group": "all settings but the seed",
+    "n": "seeds that finished, of those begun",
+    "val": "mean over seeds of the final validation loss, nats/token",
+    "sd": "standard deviation over seeds",
+    "train": "mean over seeds of the final training loss, nats/token",
+    "-pre": "val minus that of the same settings with skips, paired by seed",
+    "95 % interval": "of that difference; from one seed, two standard errors over sequences",
+    "difference": "lower, higher, or none where the interval holds 0",
+}
+TEXT_COLUMNS = {"run", "arm", "status", "setting", "group", "difference"}
+FOLD_FIRST = (
+    *("params", "tok/s", "<unigram at", "<bigram at", "steps"),
+    *("bits/byte", "train", "-unigram", "-bigram"),
+)
 FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
-
-
-def wiring_names(config: dict) -> dict[str, str]:
-    """The wiring of the two kinds of sublayers, from every setting of a run, flat."""
-    shape = from_flat(GPTConfig, config)
-    return {kind: shape.wiring(kind) for kind in ("attn", "mlp")}
-
-
-def arm(config: dict) -> str:
-    """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
-    kinds = wiring_names(config)
-    if kinds["attn"] == kinds["mlp"]:
-        scale = f" {config['residual_scale']:g}" if kinds["attn"] == "scaled" else ""
-        return kinds["attn"] + scale
-    return " ".join(f"{kind}:{name}" for kind, name in kinds.items())
-
-
-def labels(runs: list[Run]) -> list[str]:
-    """A short name for each run, different for different runs."""
-    names = [f"{arm(run.config)}, {run.config['n_layer']} layers" for run in runs]
-    hidden = with_role(TrainConfig, "place") | {"seed"}
-    for name in {name for name in names if names.count(name) > 1}:
-        same = [k for k, one in enumerate(names) if one == name]
-        known = [{k: v for k, v in runs[k].config.items() if k not in hidden} for k in same]
-        varied = [key for key in known[0] if len({str(config.get(key)) for config in known}) > 1]
-        for k, config in zip(same, known, strict=True):
-            names[k] += "".join(f", {NICKNAMES.get(key, key)} {config.get(key)}" for key in varied)
-    if len({run.config["seed"] for run in runs}) > 1:
-        names = [f"{name}, seed {run.config['seed']}" for name, run in zip(names, runs, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({run.folder.name})" for name, run in zip(names, runs, strict=True)]
-    return names
-
-
-def lines(run: Run, split: str) -> dict[str, float]:
-    """The baselines of one split: name -> nats per token."""
-    known = run.facts["baselines_nats"]
-    return {"uniform": known["uniform"], "unigram": known["unigram"][split], "bigram": known["bigram"][split]}
+lines = baselines_of
 
 
 def row(run: Run) -> dict[str, str]:
     """One run as text, by COLUMNS."""
-    train, val = run.last("train/loss"), run.last("val/loss")
-    steps, losses = run.series("val/loss")
+    val = run.last("val/loss")
     cells = {
         "run": str(run.folder),
         "arm": arm(run.config),
         "layers": str(run.config["n_layer"]),
-        "params": f"{run.facts['parameters']:,}",
+        "params": f"{run.facts['parameters']:,}" if run.facts["parameters"] else UNKNOWN,
         "steps": str(run.rows[-1]["step"]) if run.rows else "0",
-        "train": _number(train),
-        "val": f"{_number(val)} ± {_number(run.last('val/loss_se'))}",
+        "train": _number(run.last("train/loss")),
+        "val": "" if val is None else f"{_number(val)}{_error(run)}",
+        "bits/byte": _number(run.last("val/bits_per_byte")),
         "tok/s": f"{run.last('tokens_per_s') or 0:,.0f}",
-        "status": run.status,
+        "status": status(run),
     }
     for name in ("unigram", "bigram"):
-        line = lines(run, "val")[name]
-        cells[f"-{name}"] = "" if val is None else f"{val - line:+.3f}"
-        crossed = (step for step, loss in zip(steps, losses, strict=True) if loss < line)
-        cells[f"<{name} at"] = str(next(crossed, "never"))
+        baseline = baselines_of(run, "val")[name]
+        if baseline is None:
+            cells[f"-{name}"] = cells[f"<{name} at"] = UNKNOWN
+            continue
+        cells[f"-{name}"] = "" if val is None else f"{val - baseline:+.3f}"
+        step = crossing(run.rows, baseline)
+        cells[f"<{name} at"] = "never" if step is None else str(step)
     return {column: cells[column] for column in COLUMNS}
 
 
-def results(runs: list[Run], command: str) -> str:
-    """The runs as a small JSON text to keep: figures, where they come from, and what differs."""
-    different = [cells["setting"] for cells in differences(runs)]
-    first = runs[0].facts
-    machines = [f"{f['machine']}, {f['device']}, torch {f['torch']}" for f in (run.facts for run in runs)]
-    kept = {
-        "command": command,
-        "date": max(run.facts["started"] for run in runs)[:10],
-        "commit": sorted({str(run.facts["git_commit"]) for run in runs}),
-        "machine": "; ".join(dict.fromkeys(machines)),
-        "dataset": {"source": first["dataset"]["source"], "source_sha256": first["dataset"]["source_sha256"]},
-        "baselines_nats": first["baselines_nats"],
-        "runs": [],
-    }
-    for run in runs:
-        figures = {key: run.last(key) for key in ("train/loss", "val/loss", "val/loss_se", "tokens_per_s")}
-        figures |= {
-            "layers_that_learn": run.last("probe/layers_that_learn"),
-            "early_warning": run.last("early_warning"),
-        }
-        settings = {key: run.config[key] for key in different if key in run.config}
-        if len(runs) <= 4:
-            figures["probed"] = probed(run)
-        kept["runs"].append(
+def status(run: Run) -> str:
+    """How a run ended, and where its losses are from if not from its last step."""
+    steps, _ = run.series("val/loss")
+    if steps and run.rows[-1]["step"] != steps[-1]:
+        return f"{run.status}, val of step {steps[-1]}"
+    return run.status
+
+
+def _error(run: Run) -> str:
+    error = run.last("val/loss_se")
+    return f" ± {error:.3f}" if error else ""
+
+
+def group_rows(runs: list[Run]) -> list[dict[str, str]]:
+    """A row for each group of runs that differ in the seed alone, by GROUP_COLUMNS."""
+    by_key, rows = groups(runs), []
+    names = dict(zip((run.folder for run in runs), group_names(runs), strict=True))
+    for members in by_key.values():
+        losses = losses_by_seed(members)
+        val, train = mean_of(losses.values()), mean_of(losses_by_seed(members, "train/loss").values())
+        begun = len({run.config["seed"] for run in members})
+        reference = reference_of(members, by_key)
+        difference = paired_difference(members, reference) if reference else None
+        interval = difference.interval if difference else None
+        rows.append(
             {
-                "run": run.folder.name,
-                **settings,
-                "step": run.rows[-1]["step"],
-                "status": run.status,
-                **figures,
+                "group": names[members[0].folder],
+                "n": str(len(losses)) if len(losses) == begun else f"{len(losses)} of {begun}",
+                "val": _number(val.mean if val else None),
+                "sd": _number(val.sd if val else None),
+                "train": _number(train.mean if train else None),
+                "-pre": "" if difference is None else f"{difference.mean:+.3f}",
+                "95 % interval": ""
+                if interval is None
+                else f"{difference.mean - interval:+.3f} to {difference.mean + interval:+.3f}",
+                "difference": "" if difference is None else difference.reading,
             }
         )
-    head = {key: value for key, value in kept.items() if key != "runs"}
-    lines = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in kept["runs"])
-    return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "runs": [\n  {lines}\n ]\n}}\n'
-
-
-def probed(run: Run, steps=(0, 10)) -> list[dict]:
-    """What the probes saw at the first steps and at the last: both ends of the stack, in short."""
-    rows = [row for row in run.rows if "probe/gradient_norm" in row]
-    chosen = [row for row in rows if row["step"] in steps] + rows[-1:]
-    return [
-        {
-            "step": row["step"],
-            "gradient_norm": [row["probe/gradient_norm"][0], row["probe/gradient_norm"][-1]],
-            "position0_share": row["probe/position0_share"][0],
-            "qk_gradient": [row["probe/qk_gradient"][0], row["probe/qk_gradient"][-1]],
-            "token_diversity": row["probe/token_diversity"][-1],
-            "layers_that_learn": row["probe/layers_that_learn"],
-        }
-        for row in chosen
-    ]
+    return rows
 
 
 def table(rows: list[dict[str, str]]) -> str:
     """Rows as aligned text; words to the left, numbers to the right."""
-    words = {"run", "arm", "status", "setting"}
     columns = list(rows[0])
     widths = {c: max(len(c), *(len(r[c]) for r in rows)) for c in columns}
-    header = {c: c for c in columns}
-    return "\n".join(
-        "  ".join(r[c].ljust(widths[c]) if c in words else r[c].rjust(widths[c]) for c in columns).rstrip()
-        for r in [header, *rows]
-    )
+    texts = []
+    for cells in [{c: c for c in columns}, *rows]:
+        aligned = [(str.ljust if c in TEXT_COLUMNS else str.rjust)(cells[c], widths[c]) for c in columns]
+        texts.append("  ".join(aligned).rstrip())
+    return "\n".join(texts)
+
+
+def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
+    """A table whose common cells are said once, and whose columns fit a width.
+
+    Args:
+        width: of the terminal; None asks it, and a file or a pipe has no limit.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+    rows, notes = [dict(cells) for cells in rows], []
+    if len(rows) > 1:
+        if "run" in rows[0] and (parent := _common_parent([cells["run"] for cells in rows])):
+            notes.append(f"all runs: in {parent}")
+            for cells in rows:
+                cells["run"] = os.path.relpath(cells["run"], parent)
+        same = [c for c in rows[0] if len({cells[c] for cells in rows}) == 1 and rows[0][c]]
+        notes += [f"all runs: {column} {rows[0][column]}" for column in same]
+        rows = [{c: v for c, v in cells.items() if c not in same} for cells in rows]
+    folded = []
+    for column in FOLD_FIRST:
+        if max(map(len, table(rows).splitlines())) <= width:
+            break
+        if column in rows[0]:
+            folded.append(column)
+            rows = [{c: v for c, v in cells.items() if c != column} for cells in rows]
+    if folded:
+        notes.append(f"not shown for want of width: {', '.join(folded)}; --csv FILE has them")
+    return "\n".join([table(rows), *notes])
+
+
+def _common_parent(paths: list[str]) -> str:
+    """The folder that holds all of some paths; empty where there is none to name."""
+    return os.path.commonpath(paths) if len({Path(path).is_absolute() for path in paths}) == 1 else ""
 
 
 def differences(runs: list[Run]) -> list[dict[str, str]]:
     """The settings in which the runs differ, one row each, a column per run."""
     keys = {key for run in runs for key in run.config} - with_role(TrainConfig, "place")
-    columns = [run.folder.name for run in runs]
-    if len(set(columns)) < len(columns):
-        columns = [str(run.folder) for run in runs]
+    columns = folder_names(runs)
     found = []
     for key in [*sorted(keys - set(FACTS)), *FACTS]:
         values = [str((run.facts if key in FACTS else run.config).get(key)) for run in runs]

@@ -1,9 +1,9 @@
-"""Where else a run's rows go: TensorBoard, Weights & Biases, trackio.
+"""Where else a run's metrics go: TensorBoard, Weights & Biases, trackio.
 
-metrics.jsonl stays the record; a sink gets a copy of every row. One that fails is left out with a
-warning, and training goes on. Numbers become curves, a probe's list over layers becomes the curves of
-its first and last value and a picture of layers by steps, words become text, and when the run ends its
-page becomes an artifact where a sink knows artifacts.
+metrics.jsonl stays the record; a tracker gets a copy of every row. One that fails is left out with a
+warning, and training goes on. Numbers become curves, beside each evaluation stand the baselines of its
+split, a probe's list over layers becomes the curves of its first and last value and a picture of layers by
+steps, words become text. When the run ends its page becomes an artifact where a tracker takes artifacts.
 """
 
 import json
@@ -11,30 +11,31 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from reslab.run.log import RunLog, read_run, write_atomically
+from reslab.report.facts import baselines_of, load
+from reslab.report.pixels import is_curve, picture, scale_of
+from reslab.run.log import RunLog, write_atomically
 from reslab.run.settings import tracker_names
 
-PICTURE = 256  # pixels that a picture's height and width come near to, unless it has more layers
-RAMP = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]  # dark is small
-MISSING = (200, 200, 200)
+ONE_CHART = ["train/loss", "val/loss", "baseline/unigram", "baseline/bigram"]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a sink needs to open a run, or to go on with one."""
+    """What a tracker needs to open a run, or to go on with one."""
 
     folder: Path
     run_id: str
-    """The same in all lives of a run."""
+    """The same however often the run is resumed."""
     config: dict
     step: int = 0
-    """The first step that this life will write."""
+    """The first step that will be written."""
+    baselines: dict = field(default_factory=dict)
+    """Of the validation split: name -> nats per token."""
 
     @property
     def name(self) -> str:
@@ -51,23 +52,26 @@ class TensorBoard:
     def __init__(self, run: Identity):
         from torch.utils.tensorboard import SummaryWriter
 
-        # It forgets what a crashed life wrote from this step on.
+        # It forgets what a crashed process wrote from this step on.
         self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step)
         rows = "".join(f"| {key} | {value} |\n" for key, value in run.config.items())
         self.writer.add_text("config", f"| setting | value |\n|---|---|\n{rows}", run.step)
+        self.writer.add_custom_scalars({"loss": {"losses and baselines": ["Multiline", ONE_CHART]}})
+        self.config, self.losses = run.config, {}
 
     def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
         for key, value in numbers.items():
             self.writer.add_scalar(key, value, step)
-        for key, picture in pictures.items():
-            self.writer.add_image(key, picture, step, dataformats="HWC")
+        for key, image in pictures.items():
+            self.writer.add_image(key, image, step, dataformats="HWC")
         for key, text in words.items():
-            self.writer.add_text(key, text, step)
-
-    def page(self, path: Path) -> None:
-        """TensorBoard knows no artifacts."""
+            self.writer.add_text(key, fenced(text), step)
+        self.losses |= {f"final/{k}": v for k, v in numbers.items() if k in ("train/loss", "val/loss")}
 
     def close(self) -> None:
+        if self.losses:  # a run without an evaluation has no place in the table of hparams
+            usable = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in self.config.items()}
+            self.writer.add_hparams(usable, self.losses, run_name=".")
         self.writer.close()
 
 
@@ -91,7 +95,7 @@ class WandB:
         self.run.define_metric("*", step_metric="step")
 
     def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
-        images = {key: self.wandb.Image(picture) for key, picture in pictures.items()}
+        images = {key: self.wandb.Image(image) for key, image in pictures.items()}
         if numbers or images:
             self.run.log({"step": step} | numbers | images)
         self.run.summary.update(words)
@@ -119,8 +123,8 @@ class Trackio:
         )
 
     def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
-        images = {key: self.trackio.Image(picture) for key, picture in pictures.items()}
-        texts = {key: self.trackio.Markdown(text) for key, text in words.items()}
+        images = {key: self.trackio.Image(image) for key, image in pictures.items()}
+        texts = {key: self.trackio.Markdown(fenced(text)) for key, text in words.items()}
         self.run.log(numbers | images | texts, step=step)
 
     def page(self, path: Path) -> None:
@@ -130,137 +134,140 @@ class Trackio:
         self.run.finish()
 
 
-class Copies:
-    """A run's log whose rows go to sinks as well; used like a RunLog.
+class TrackedLog:
+    """A run's log whose rows go to trackers as well; used like a RunLog.
 
     Args:
         rows: what the log holds already.
     """
 
     def __init__(self, log: RunLog, names: list[str], run: Identity, rows: list[dict]):
-        self.log, self.folder, self.seen, self.sinks = log, run.folder, {}, {}
+        self.log, self.folder, self.columns, self.trackers = log, run.folder, {}, {}
+        self.baselines = run.baselines
         for name in names:
-            self._try(name, lambda name=name: self.sinks.update({name: SINKS[name](run)}))
+            self._try(name, lambda name=name: self.trackers.update({name: TRACKERS[name].open(run)}))
         for row in rows:
-            forgotten = row["step"] >= run.step
-            self._send(row, {n: s for n, s in self.sinks.items() if forgotten and n == "tensorboard"})
+            again = row["step"] >= run.step
+            self._send(row, {n: t for n, t in self.trackers.items() if again and TRACKERS[n].forgets})
 
     def write(self, row: dict) -> None:
-        """Add a row to the log and to every sink."""
+        """Add a row to the log and to every tracker."""
         self.log.write(row)
-        self._send(row, self.sinks)
+        self._send(row, self.trackers)
 
     def _send(self, row: dict, to: dict) -> None:
-        lists = {k: v for k, v in row.items() if k.startswith("probe/") and isinstance(v, list) and v}
+        lists = {key: value for key, value in row.items() if key.startswith("probe/") and is_curve(value)}
         for key, values in lists.items():
-            self.seen.setdefault(key, []).append(values)
+            self.columns.setdefault(key, []).append(values)
         if not to:
             return
         numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and math.isfinite(v)}
         numbers.pop("step", None)
+        if "val/loss" in numbers:
+            numbers |= {f"baseline/{name}": value for name, value in self.baselines.items()}
         for key, values in lists.items():
             ends = {f"{key}/first": values[0], f"{key}/last": values[-1]}
             numbers |= {k: v for k, v in ends.items() if v is not None and math.isfinite(v)}
-        pictures = {key: picture(self.seen[key]) for key in lists}
+        pictures = {}
+        for key in lists:
+            scale = scale_of(key)
+            pictures[f"{key}/{scale.name}"] = picture(self.columns[key], scale)
         words = {key: value for key, value in row.items() if isinstance(value, str)}
-        for name, sink in list(to.items()):
-            self._try(name, lambda sink=sink: sink.write(row["step"], numbers, pictures, words))
+        for name, tracker in list(to.items()):
+            self._try(name, lambda tracker=tracker: tracker.write(row["step"], numbers, pictures, words))
 
     def size(self) -> int:
         """Bytes of the log on the disk."""
         return self.log.size()
 
     def close(self) -> None:
-        """Close the log, hand every sink the run's page, and close them."""
+        """Close the log, hand the run's page to the trackers that take artifacts, and close all of them."""
         self.log.close()
-        if not self.sinks:
-            return
-        from reslab.report.html import write_page  # here, so that a run without sinks starts without plotly
+        takers = [name for name in self.trackers if TRACKERS[name].takes_page]
+        if takers:
+            with tempfile.TemporaryDirectory() as place:
+                self._hand_page(takers, Path(place) / "page.html")
+        for name, tracker in list(self.trackers.items()):
+            self._try(name, tracker.close)
 
-        path = self.folder / "page.html"
+    def _hand_page(self, takers: list[str], path: Path) -> None:
+        from reslab.report.html import (
+            write_page,  # here, so that a run without trackers starts without plotly
+        )
+
         try:
-            write_page(path, [read_run(self.folder)], self.folder.name)
+            write_page(path, [load(self.folder)], self.folder.name)
         except Exception as error:
-            _warn(f"{path}: not written ({error})")
-        for name, sink in list(self.sinks.items()):
-            self._try(name, lambda sink=sink: path.exists() and sink.page(path))
-            self._try(name, sink.close)
+            _warn(f"{path.name}: not written ({error})")
+            return
+        for name in takers:
+            self._try(name, lambda name=name: self.trackers[name].page(path))
 
     def _try(self, name: str, call) -> None:
         try:
             call()
         except Exception as error:  # whatever it is, it is not the run's fault
-            self.sinks.pop(name, None)
-            _warn(f"{name} failed ({_said(error)}); going on without it")
+            self.trackers.pop(name, None)
+            _warn(f"{name} failed ({_first_line(error)}); going on without it")
 
 
-def picture(columns: list[list[float]]) -> np.ndarray:
-    """A list over layers, seen at one step after another, as an image (height, width, 3), uint8.
-
-    Layer 0 is the top row, time goes right. Values of one sign that span more than a decade are
-    coloured by their logarithm; grey is a number that is not finite.
-    """
-    keep = np.unique(np.linspace(0, len(columns) - 1, min(len(columns), PICTURE)).astype(int))
-    values = np.array([columns[k] for k in keep], dtype=float).T  # (layers, steps)
-    finite = values[np.isfinite(values)]
-    positive = finite[finite > 0]
-    if len(finite) and finite.min() >= 0 and len(positive) and positive.max() > 10 * positive.min():
-        values = np.log10(np.maximum(values, positive.min()))
-        finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-    place = np.nan_to_num((values - low) / ((high - low) or 1)) * (len(RAMP) - 1)
-    colours = np.stack(
-        [np.interp(place, range(len(RAMP)), band) for band in zip(*RAMP, strict=True)], axis=-1
-    )
-    colours[~np.isfinite(values)] = MISSING
-    repeat = [max(1, PICTURE // size) for size in values.shape]
-    return colours.round().astype(np.uint8).repeat(repeat[0], axis=0).repeat(repeat[1], axis=1)
+def fenced(text: str) -> str:
+    """Text as Markdown that keeps its line breaks: a fence longer than any inside."""
+    if "\n" not in text:
+        return text
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
 
 
-def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -> RunLog | Copies:
-    """A run's log, with copies to the sinks that --log names.
+def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -> RunLog | TrackedLog:
+    """A run's log, with copies to the trackers that --log names.
 
     Args:
-        keep_bytes: see RunLog; 0 begins a new run in every sink.
-        log: names of SINKS, with commas.
+        keep_bytes: see RunLog; 0 begins a new run in every tracker.
+        log: names of TRACKERS, with commas.
         config: every setting, flat.
-        step: where this life begins.
+        step: the first step that will be written.
     """
     runlog = RunLog(folder, keep_bytes)
     if not tracker_names(log):
         return runlog
     if not keep_bytes:
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    run = Identity(folder, _run_id(folder, keep_bytes > 0), config, step)
-    rows = read_run(folder).rows if keep_bytes else []
-    return Copies(runlog, tracker_names(log), run, rows)
+    run = load(folder)
+    known = {name: value for name, value in baselines_of(run, "val").items() if value is not None}
+    identity = Identity(folder, _run_id(folder, keep_bytes > 0), config, step, known)
+    return TrackedLog(runlog, tracker_names(log), identity, run.rows if keep_bytes else [])
 
 
 def _run_id(folder: Path, goes_on: bool) -> str:
-    """The id by which sinks know the run of this directory."""
-    path = folder / "sinks.json"
+    """The id by which trackers know the run of this directory."""
+    path = folder / "trackers.json"
     try:
         if goes_on:
             return json.loads(path.read_text(encoding="utf-8"))["id"]
     except (OSError, ValueError, KeyError):
-        pass  # it was begun without sinks
+        pass  # it was begun without trackers
     run_id = uuid.uuid4().hex[:8]
     write_atomically(path, json.dumps({"id": run_id}))
     return run_id
 
 
 def publish_page(path: Path, log: str, folder: Path) -> None:
-    """Hand the page that compares the runs of a folder to the sinks that know artifacts."""
-    for name in set(tracker_names(log)) - {"tensorboard"}:
+    """Hand the page that compares the runs of a folder to the trackers that take artifacts."""
+    for name in tracker_names(log):
+        if not TRACKERS[name].takes_page:
+            continue
         try:
-            sink = SINKS[name](Identity(folder, _run_id(folder, True), {}))
-            sink.page(path)
-            sink.close()
+            tracker = TRACKERS[name].open(Identity(folder, _run_id(folder, True), {}))
+            tracker.page(path)
+            tracker.close()
         except Exception as error:
-            _warn(f"{name} did not take {path} ({_said(error)})")
+            _warn(f"{name} did not take {path} ({_first_line(error)})")
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
@@ -269,4 +276,23 @@ def _warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-SINKS = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
+@dataclass(frozen=True)
+class Tracker:
+    """One place where metrics go, by the name that --log and its Python package have.
+
+    Args:
+        open: from an Identity to an object with write(step, numbers, pictures, words) and close().
+        takes_page: whether that object has page(path) too, which keeps an HTML file beside the run.
+        forgets: whether it drops what was written from the first step on, so that it must be sent again.
+    """
+
+    open: type
+    takes_page: bool = False
+    forgets: bool = False
+
+
+TRACKERS = {
+    "tensorboard": Tracker(TensorBoard, forgets=True),
+    "wandb": Tracker(WandB, takes_page=True),
+    "trackio": Tracker(Trackio, takes_page=True),
+}

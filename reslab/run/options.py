@@ -107,6 +107,12 @@ class CompareConfig:
     """Learning rates, e.g. 3e-4,1e-3; empty takes the config's."""
     seeds: Experiment[Few] = 1
     """Seeds per cell."""
+    vary: Experiment[str] = ""
+    """Values of any setting, e.g. optimizer=adamw,muon; may be given again for another setting."""
+    list: Place[bool] = False
+    """Print the cells of the grid with their numbers and an estimate of their time, and stop."""
+    cell: Place[Whole] = 0
+    """Train only the cell of this number of --list, and write no page; 0 trains all."""
     jobs: Machine[Few] = 1
     """Runs at once, on a share of the cores each."""
     ray: Machine[str] = ""
@@ -119,6 +125,18 @@ class CompareConfig:
     """The page to write."""
     json: Place[Path | None] = None
     """Also write the table with its origin, as JSON."""
+    csv: Place[Path | None] = None
+    """Also write every number of every run, with its origin, as CSV."""
+    tex: Place[Path | None] = None
+    """Also write the table as a LaTeX tabular (booktabs)."""
+    curves: Place[Path | None] = None
+    """Also write all losses as tidy CSV: run, group, seed, split, kind, step, value."""
+    where: Place[str] = ""
+    """Take only some runs, e.g. residual=pre,none or n_layer>=8; given again, all must hold."""
+    sort: Place[str] = ""
+    """Order of the runs: val, train, run, arm, status or a setting; -val has the largest first."""
+    mean: Place[Literal["", "seed"]] = ""
+    """seed: the table has a row for each group of runs that differ in the seed alone."""
     png: Place[Path | None] = None
     """Also write the page's pictures into this folder, as PNG."""
     serve: Place[bool] = False
@@ -127,7 +145,7 @@ class CompareConfig:
     """Of --serve; 0 takes a free one."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
-    def faults(self) -> list[str]:
+    def faults(self) -> "list[str]":
         """What can't be done, one line per fault."""
         return value_faults(self) + self.train.faults()
 

@@ -39,7 +39,7 @@ OptimizerName = Literal[*keys_of("reslab/training/optimizer.py", "OPTIMIZERS")]
 ScheduleName = Literal[*keys_of("reslab/training/optimizer.py", "SCHEDULES")]
 GrowthPlace = Literal[*keys_of("reslab/training/growth.py", "PLACES")]
 Precision = Literal["auto", *keys_of("reslab/system/device.py", "DTYPES")]
-TRACKERS = keys_of("reslab/report/trackers.py", "SINKS")
+TRACKERS = keys_of("reslab/report/trackers.py", "TRACKERS")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

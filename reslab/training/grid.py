@@ -1,5 +1,6 @@
 """Grids of runs: which cells there are, and training those that are missing."""
 
+import difflib
 import os
 import signal
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from reslab.data.dataset import same_data
 from reslab.run.config import parse
-from reslab.run.configfile import read_config_file
-from reslab.run.fields import ROOT, flat, with_role
+from reslab.run.configfile import UsageError, read_config_file
+from reslab.run.fields import ROOT, flat, settings, short, with_role
 from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
@@ -23,23 +24,57 @@ SAME_RUN = with_role(TrainConfig, "place", "machine")
 SHORT = {"residual": "", "n_layer": "L", "learning_rate": "lr", "seed": "s"}
 
 
-def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list]]:
-    """The grids to train: name (empty for the command line's) -> setting -> values."""
+def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
+    """The grids to train: name (empty for the command line's) -> setting -> values as text, each once.
+
+    Raises:
+        UsageError: --vary can't be read, or a value is not one of its setting's type.
+    """
     given = {"residual": config.arms, "n_layer": config.depths, "learning_rate": config.lrs}
+    given = {key: values.split(",") for key, values in given.items() if values} | read_vary(config.vary)
     written = [read_config_file(path).get("study") for path in files]
-    if any(written) and not any(given.values()):
-        return {name: grid for study in written if study for name, grid in study.items()}
-    grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]}
-    grid |= {key: values.split(",") for key, values in given.items() if values}
-    return {"": grid | {"seed": list(range(config.train.seed, config.train.seed + config.seeds))}}
+    if any(written) and not given:
+        grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
+    else:
+        grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]} | given
+        seeds = range(config.train.seed, config.train.seed + config.seeds)
+        grids = {"": {"seed": seeds} | grid if "seed" in given else grid | {"seed": seeds}}
+    for grid in grids.values():
+        for key, values in grid.items():
+            grid[key] = list(dict.fromkeys(normalised(key, value) for value in values))
+    return grids
 
 
-def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[tuple[Path, list[str]]]:
+def read_vary(text: str) -> dict[str, list[str]]:
+    """Settings of --vary and their values: `a=1,2;b=3`, as compare.py joins what is given several times."""
+    known, varied = settings(TrainConfig), {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        key, equals, values = part.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--vary={short(part)}: must be SETTING=VALUE,...")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"--vary={short(part)}: no such setting{hint}")
+        varied[key] = values.split(",")
+    return varied
+
+
+def normalised(key: str, value) -> str:
+    """A value as its setting's type writes it, so that 1e-3, 0.001 and 1E-3 are one; others as they are."""
+    setting, text = settings(TrainConfig).get(key), str(value).strip()
+    try:
+        return str(setting.kind(text)) if setting and setting.kind in (int, float) else text
+    except ValueError:
+        return text  # the command line tells what is wrong with it
+
+
+def plan(config: CompareConfig, files: list[str], words: list[str]) -> list[tuple[Path, list[str]]]:
     """The cells of all grids: run directory and command line of each, all of them checked.
 
     Args:
         files: config files.
-        settings: of train.py, as words, the same for every cell.
+        words: settings of train.py, the same for every cell.
 
     Raises:
         ValueError: a cell can't be trained, or its directory holds a run with other settings.
@@ -48,10 +83,15 @@ def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[t
     for name, grid in read_grids(config, files).items():
         for values in product(*grid.values()):
             cell = dict(zip(grid, values, strict=True))
-            words = [SHORT.get(key, key) + str(cell[key]) for key in sorted(cell, key="residual".__ne__)]
-            folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + words)
-            own = [f"--{key}={value}" for key, value in cell.items()]
-            line = [*files, *settings, *own, f"--out_dir={folder}"]
+            order = sorted(cell, key="residual".__ne__)
+            parts = [SHORT.get(key, key) + cell[key].replace("/", "_") for key in order]
+            folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
+            line = [
+                *files,
+                *words,
+                *(f"--{key}={value}" for key, value in cell.items()),
+                f"--out_dir={folder}",
+            ]
             cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
     from model import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import settle_run
@@ -61,6 +101,94 @@ def plan(config: CompareConfig, files: list[str], settings: list[str]) -> list[t
         if (folder / "config.json").exists():
             _check_same(folder, flat(settle_run(wanted)))
     return [(folder, line) for folder, (line, _) in cells.items()]
+
+
+# Setting -> when its values change nothing, and what is said about it then; read on a cell's whole config.
+WITHOUT_EFFECT = {
+    "learning_rate": (
+        lambda c: c["optimizer"] == "muon" and c["muon_lr"] > 0,
+        "turns only AdamW's part; Muon's matrices follow muon_lr",
+    ),
+    "muon_lr": (lambda c: c["optimizer"] != "muon", "has no effect without optimizer=muon"),
+    "min_lr": (lambda c: c["schedule"] != "cosine", "has no effect without schedule=cosine"),
+    "beta2": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
+    "adam_eps": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
+    "init_qk_scale": (lambda c: c["init"] != "self", "has no effect without init=self"),
+    "residual_scale": (
+        lambda c: "scaled" not in (c["residual"], c["attn_residual"], c["mlp_residual"]),
+        "has no effect without the wiring scaled",
+    ),
+    "residual": (
+        lambda c: bool(c["attn_residual"] and c["mlp_residual"]),
+        "has no effect: attn_residual and mlp_residual stand in its place",
+    ),
+    "grow_at": (lambda c: c["init_from"] == "scratch", "has no effect with init_from=scratch"),
+}
+
+
+def without_effect(config: CompareConfig, files: list[str], words: list[str]) -> list[str]:
+    """A line for each varied setting that changes nothing in some cells of its grid."""
+    lines = []
+    for name, grid in read_grids(config, files).items():
+        varied = [key for key, values in grid.items() if len(values) > 1 and key in WITHOUT_EFFECT]
+        for key in varied:
+            others = {k: values for k, values in grid.items() if k != key}
+            cells = [dict(zip(others, values, strict=True)) for values in product(*others.values())]
+            holds, sentence = WITHOUT_EFFECT[key]
+            idle = 0
+            for cell in cells:
+                line = [*files, *words, *(f"--{k}={v}" for k, v in cell.items())]
+                idle += holds(flat(parse(TrainConfig, line, leave_out=("study",)).config))
+            if idle:
+                where = "" if idle == len(cells) else f" in {idle} of {len(cells)} combinations of the others"
+                lines.append(f"{name + ': ' if name else ''}{key}{where} {sentence}")
+    return lines
+
+
+def cell_number(cells: list[tuple[Path, list[str]]], number: int) -> tuple[Path, list[str]]:
+    """One cell by its number of --list, from 1.
+
+    Raises:
+        UsageError: there is no such cell.
+    """
+    if not 1 <= number <= len(cells):
+        raise UsageError(f"--cell={number}: must be 1 to {len(cells)}, see --list")
+    return cells[number - 1]
+
+
+def listing(cells: list[tuple[Path, list[str]]]) -> list[str]:
+    """A line for each cell: its number, directory, state, and how long it will train; the sum stands last.
+
+    The time is that of the finished cells, in proportion to updates, tokens and the weights of the blocks.
+    """
+    states, rates, works = [], [], []
+    for folder, line in cells:
+        config = flat(parse(TrainConfig, line, leave_out=("study",)).config)
+        works.append(_work(config))
+        run = read_run(folder) if (folder / "config.json").exists() else None
+        states.append(run.status if run else "not begun")
+        if run and run.status == "finished" and run.last("elapsed_s"):
+            rates.append(run.last("elapsed_s") / works[-1])
+    rate = sum(rates) / len(rates) if rates else None
+    lines, total = [], 0.0
+    for number, ((folder, _), state, work) in enumerate(zip(cells, states, works, strict=True), 1):
+        open_ = state in ("not begun", "unfinished")
+        total += work * rate if rate and open_ else 0
+        estimate = (f", about {work * rate:,.0f} s" if rate else "") if open_ else ""
+        lines.append(f"{number}  {folder}  {state}{estimate}")
+    known = (
+        f"about {total:,.0f} s on this machine, one after the other"
+        if rate
+        else "unknown until one has finished"
+    )
+    return [*lines, f"{len(cells)} cells; time left: {known}"]
+
+
+def _work(config: dict) -> float:
+    """What a run's time is in proportion to, nearly: tokens times the weights that each of them passes."""
+    tokens = config["batch_size"] * config["gradient_accumulation_steps"] * config["block_size"]
+    weights = 12 * config["n_layer"] * config["n_embd"] ** 2
+    return max(1, config["max_iters"]) * tokens * weights
 
 
 def _check_same(folder: Path, wanted: dict) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from model import check_wirings
-from reslab.data.baselines import diagnosis
 from reslab.data.dataset import TokenDataset, find_folder, open_dataset
 from reslab.instruments import probes
 from reslab.report import trackers
+from reslab.report.diagnosis import diagnosis
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.fields import with_role
@@ -160,7 +160,7 @@ def loop(state: TrainState, config: TrainConfig, dataset: TokenDataset, log: Run
         if state.step >= config.optim.max_iters:
             if state.ranks.is_main:
                 run = read_run(Path(config.out_dir))
-                said = diagnosis(run.last("train/loss"), run.last("val/loss"), run.facts["baselines_nats"])
+                said = diagnosis(run.rows, run.facts["baselines_nats"])
                 log.write({"step": state.step, "status": "finished", "diagnosis": said})
             return 0
         watches, watched = state.probed_step == state.step, None

@@ -1,0 +1,224 @@
+"""Runs that differ in the seed alone: names, colours, means, and arms compared seed by seed."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reslab.report.facts import data_hash
+from reslab.run.fields import from_flat, with_part, with_role
+from reslab.run.log import Run
+from reslab.run.settings import GPTConfig, TrainConfig
+
+# What a run may differ in and still be the same experiment with another seed.
+ONE_EXPERIMENT = with_role(TrainConfig, "place", "machine", "measuring") | {"seed"}
+NICKNAMES = {"learning_rate": "lr"}
+# Colours that are told apart by eyes of all kinds (Okabe & Ito 2008), on white and on black.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"]
+DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
+SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon"]
+# 97.5 % points of Student's t with 1, 2, ... 30 degrees of freedom.
+T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def wiring_names(config: dict) -> dict[str, str]:
+    """The wiring of the two kinds of sublayers, from every setting of a run, flat."""
+    shape = from_flat(GPTConfig, config)
+    return {kind: shape.wiring(kind) for kind in ("attn", "mlp")}
+
+
+def arm(config: dict) -> str:
+    """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
+    kinds = {
+        kind: name + (f" {config['residual_scale']:g}" if name == "scaled" else "")
+        for kind, name in wiring_names(config).items()
+    }
+    if kinds["attn"] == kinds["mlp"]:
+        return kinds["attn"]
+    return " ".join(f"{kind}:{name}" for kind, name in kinds.items())
+
+
+def settings_key(run: Run, leave_out: Iterable[str] = ()) -> tuple:
+    """What makes a run's experiment: all its settings but the seed, and its data.
+
+    Args:
+        leave_out: settings that may differ as well.
+    """
+    hidden = ONE_EXPERIMENT | set(leave_out)
+    settings = tuple(sorted((k, str(v)) for k, v in run.config.items() if k not in hidden))
+    return (*settings, ("data", data_hash(run)))
+
+
+def groups(runs: list[Run], leave_out: Iterable[str] = ()) -> dict[tuple, list[Run]]:
+    """The runs of each experiment, in the order of their first run."""
+    by_key: dict[tuple, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(settings_key(run, leave_out), []).append(run)
+    return by_key
+
+
+def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
+    """For each run the name of its group: the wiring and the depth, then what else tells the groups apart.
+
+    Args:
+        leave_out: settings whose values are no part of a name.
+    """
+    by_key = groups(runs, leave_out)
+    start = {}
+    for key, (run, *_) in by_key.items():
+        depth = "" if "n_layer" in leave_out else f", {run.config['n_layer']} layers"
+        start[key] = arm(run.config) + depth
+    names = {}
+    for key, name in start.items():
+        settings = [dict(other) for other, same in start.items() if same == name]
+        keys = sorted({k for one in settings for k in one} - {"data"})
+        varied = [k for k in keys if len({one.get(k) for one in settings}) > 1]
+        config = by_key[key][0].config
+        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {config.get(k)}" for k in varied)
+    if len(set(names.values())) < len(names):  # the settings are the same, and so the data differ
+        names = {key: f"{name}, data {dict(key)['data'][:8]}" for key, name in names.items()}
+    return [names[settings_key(run, leave_out)] for run in runs]
+
+
+def labels(runs: list[Run]) -> list[str]:
+    """A short name for each run, different for different runs: its group, its seed, its folder."""
+    names = group_names(runs)
+    if len({run.config["seed"] for run in runs}) > 1:
+        names = [f"{name}, seed {run.config['seed']}" for name, run in zip(names, runs, strict=True)]
+    if len(set(names)) < len(names):
+        folders = folder_names(runs)
+        names = [f"{name} ({folder})" for name, folder in zip(names, folders, strict=True)]
+    return names
+
+
+def folder_names(runs: list[Run]) -> list[str]:
+    """The folders' last names, or their paths where two have the same."""
+    names = [run.folder.name for run in runs]
+    return [str(run.folder) for run in runs] if len(set(names)) < len(names) else names
+
+
+def shades(colour: str, count: int) -> list[str]:
+    """A ramp of one colour, from light to dark, for the ordered values of a setting."""
+    channels = [int(part, 16) for part in re.findall("..", colour[1:])]
+    ramp = []
+    for k in range(count):
+        mix = 0.0 if count == 1 else 0.6 - 1.1 * k / (count - 1)  # 0.6 towards white to 0.5 towards black
+        towards = 255 if mix > 0 else 0
+        parts = [round(c + (towards - c) * abs(mix)) for c in channels]
+        ramp.append("#" + "".join(f"{part:02X}" for part in parts))
+    return ramp
+
+
+def styles(names: list[str]) -> dict[str, dict]:
+    """Colour, dash and symbol for each name, no two alike. A name that begins with the plain arm `pre` or
+    `none` takes that arm's colour first, so that these two look the same in every figure."""
+    order = list(dict.fromkeys(names))
+    first = {arm: next((n for n in order if re.split("[, ]", n)[0] == arm), arm) for arm in ("pre", "none")}
+    order = [*first.values(), *(name for name in order if name not in first.values())]
+    found = {}
+    for k, name in enumerate(order):
+        colour, dash = k % len(COLOURS), k // len(COLOURS)
+        found[name] = {
+            "color": COLOURS[colour],
+            "dash": DASHES[dash % len(DASHES)],
+            "symbol": SYMBOLS[dash // len(DASHES) % len(SYMBOLS)],
+        }
+    return {name: found[name] for name in dict.fromkeys(names)}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Losses over seeds: their mean, their standard deviation (None for one seed), and how many there are."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm minus another, nats per token.
+
+    Args:
+        interval: half the width of the 95 % interval; None where no error is known.
+        n: seeds that both arms have; with 1 the interval is two standard errors over sequences.
+    """
+
+    mean: float
+    interval: float | None
+    n: int
+
+    @property
+    def reading(self) -> str:
+        """lower, higher, or none where the interval holds 0."""
+        if self.interval is None:
+            return "error unknown"
+        if abs(self.mean) <= self.interval:
+            return "none"
+        return "lower" if self.mean < 0 else "higher"
+
+
+def losses_by_seed(runs: list[Run], key: str = "val/loss") -> dict[int, float]:
+    """Final losses of the runs that finished, by seed; runs that repeat a seed count once, by their mean."""
+    at: dict[int, list[float]] = {}
+    for run in runs:
+        if run.status == "finished" and run.last(key) is not None:
+            at.setdefault(run.config["seed"], []).append(run.last(key))
+    return {seed: sum(values) / len(values) for seed, values in at.items()}
+
+
+def mean_of(values: Iterable[float]) -> Mean | None:
+    """Mean and standard deviation (n - 1); None of no value."""
+    values = list(values)
+    if not values:
+        return None
+    mean = sum(values) / len(values)
+    squares = sum((value - mean) ** 2 for value in values)
+    return Mean(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else None, len(values))
+
+
+def paired_difference(runs: list[Run], reference: list[Run], key: str = "val/loss") -> Difference | None:
+    """The runs minus the reference, seed by seed, so that what a seed does to both cancels.
+
+    None where no seed is in both, or where the two read other sequences.
+    """
+    sequences = {
+        (data_hash(r), r.config["block_size"], r.config.get("eval_sequences")) for r in [*runs, *reference]
+    }
+    ours, theirs = losses_by_seed(runs, key), losses_by_seed(reference, key)
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared or len(sequences) > 1:
+        return None
+    differences = mean_of(ours[seed] - theirs[seed] for seed in shared)
+    if differences.n == 1:
+        errors = [
+            next(
+                r.last(f"{key}_se") for r in side if r.config["seed"] == shared[0] and r.status == "finished"
+            )
+            for side in (runs, reference)
+        ]
+        interval = 2 * math.hypot(*errors) if all(errors) else None
+        return Difference(differences.mean, interval, 1)
+    quantile = T_QUANTILES[differences.n - 2] if differences.n <= len(T_QUANTILES) + 1 else 1.96
+    return Difference(differences.mean, quantile * differences.sd / math.sqrt(differences.n), differences.n)
+
+
+def _error(runs: list[Run], seed: int, key: str) -> float | None:
+    """A standard error of the run that finished with a seed."""
+    return next(run.last(key) for run in runs if run.config["seed"] == seed and run.status == "finished")
+
+
+def reference_of(runs: list[Run], by_key: dict[tuple, list[Run]]) -> list[Run] | None:
+    """The runs that a group is compared with: those with the wiring `pre` and otherwise the same settings."""
+    if arm(runs[0].config) == "pre":
+        return None
+    wiring = with_part(TrainConfig, "wiring")
+    wanted = settings_key(runs[0], wiring)
+    for other in by_key.values():
+        if arm(other[0].config) == "pre" and settings_key(other[0], wiring) == wanted:
+            return other
+    return None

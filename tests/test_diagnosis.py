@@ -1,0 +1,71 @@
+"""The one sentence about a run: it knows the standard errors and whether the loss was still falling."""
+
+import math
+
+import pytest
+
+from reslab.report.diagnosis import crossing, diagnosis, side
+
+BASELINES = {"uniform": 4.0, "unigram": {"train": 2.9, "val": 3.0}, "bigram": {"train": 2.3, "val": 2.5}}
+WORSE, NOT_YET = "worse than guessing evenly", "above the unigram baseline; the token frequencies are not"
+ON_UNIGRAM, STUCK = "and nothing more that can be told", "is stuck there too, so it is not overfitting"
+BETWEEN, ON_BIGRAM = "between unigram and bigram", "within two standard errors of the bigram baseline"
+BELOW = "nats below the bigram baseline; it uses more than one token"
+
+
+def evaluations(*losses, error=0.02, interval=20) -> list[dict]:
+    """Rows of metrics from pairs (train, val)."""
+    return [
+        {"step": k * interval, "train/loss": train, "val/loss": val}
+        | {"train/loss_se": error, "val/loss_se": error}
+        for k, (train, val) in enumerate(losses)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "expected"),
+    [
+        (3.9, 4.05, WORSE),
+        (3.9, 4.03, NOT_YET),  # within two standard errors of uniform, far above unigram
+        (2.9, 3.05, NOT_YET),
+        (2.9, 3.03, STUCK),
+        (2.9, 2.97, STUCK),
+        (2.85, 3.0, ON_UNIGRAM),  # the training loss is below its own baseline: it overfits
+        (2.9, 2.95, BETWEEN),
+        (2.9, 2.55, BETWEEN),
+        (2.9, 2.53, ON_BIGRAM),
+        (2.9, 2.47, ON_BIGRAM),
+        (2.9, 2.45, BELOW),
+    ],
+)
+def test_a_difference_within_two_standard_errors_is_none(train, val, expected):
+    text = diagnosis(evaluations((train, val), (train, val)), BASELINES)
+    assert text.startswith(f"val {val:.3f} ± 0.020 (bigram 2.500, unigram 3.000, uniform 4.000): ")
+    assert expected in text and (STUCK in text) is (expected == STUCK)
+
+
+def test_a_loss_within_its_error_of_the_bigram_baseline_is_not_below_it():
+    rows = evaluations((2.4, 2.508), (2.4, 2.508), error=0.052)
+    assert "more than one token" not in diagnosis(rows, BASELINES | {"bigram": {"train": 2.4, "val": 2.521}})
+
+
+@pytest.mark.parametrize(("before", "falls"), [(3.15, True), (3.06, True), (3.03, False), (2.99, False)])
+def test_a_run_whose_loss_still_falls_is_not_stuck(before, falls):
+    text = diagnosis(evaluations((2.95, before), (2.95, 3.0)), BASELINES)
+    assert (f"validation loss still fell by {before - 3.0:.3f} in the last 20 updates" in text) is falls
+    assert (STUCK in text) is not falls
+    assert STUCK not in diagnosis(evaluations((2.95, 3.0)), BASELINES)  # one evaluation knows no slope
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, None])
+def test_a_loss_that_is_no_number_is_a_divergence(loss):
+    assert "this stack diverged" in diagnosis(evaluations((2.0, loss)), BASELINES)
+    assert diagnosis([], BASELINES) == "no evaluation yet"
+
+
+def test_what_crossed_a_baseline_is_what_the_diagnosis_calls_below_it():
+    rows = evaluations((3.0, 3.2), (3.0, 2.99), (3.0, 2.97))
+    assert crossing(rows, 3.0) is None and ON_UNIGRAM in diagnosis(rows, BASELINES)
+    rows += evaluations((2.9, 2.95))
+    assert crossing(rows, 3.0) == 0 and BETWEEN in diagnosis(rows, BASELINES)
+    assert [side(loss, 0.1, 3.0) for loss in (2.79, 2.81, 3.0, 3.19, 3.21)] == [-1, 0, 0, 0, 1]
