@@ -41,10 +41,10 @@ def examine(model, dataset, config: AutopsyConfig) -> dict:
     steps.update()
     report["perturbation"] = dissection.perturbation(exact, x[few])
     steps.update()
-    if model.blocks[0].attn_residual.stream == "x":
+    if dissection.has_jacobians(model):
         report["jacobians"] = dissection.jacobians(exact, tiny)
         steps.update()
-        if all(r.skip is not None for b in model.blocks for r in (b.attn_residual, b.mlp_residual)):
+        if dissection.paths_split(model):
             report["paths"] = dissection.path_lengths(exact, tiny, tiny_targets)
     steps.update()
     steps.close()

@@ -9,37 +9,30 @@ Letters in the shape comments:
     B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H), V vocabulary
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reslab.nn.attention import attend
-from reslab.nn.generate import pick_token
+from reslab.nn.attention import KVCache, apply_rotary_emb, attention, rope_cache
+from reslab.nn.generate import generate
 from reslab.nn.init import INITS, generator_of
-from reslab.nn.kvcache import KVCache, context_start
 from reslab.nn.layers import ACTIVATIONS, make_norm
-from reslab.nn.loss import (
-    chunk_loss,
-    is_large,
-    linear_cross_entropy,
-    logits_and_loss,
-    run_checkpointed,
-    token_losses,
-)
-from reslab.nn.rotary import rotate, rotations
+from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
+from reslab.nn.recompute import run_checkpointed
 from reslab.residual import WIRINGS
 from reslab.run.settings import GPTConfig
 
 
 def check_wirings(config: GPTConfig) -> None:
-    """Raises ValueError when the two kinds of sublayers don't carry the same stream."""
-    attn, mlp = (WIRINGS[config.wiring(kind)].stream for kind in ("attn", "mlp"))
-    if attn != mlp:
+    """Raises ValueError when the wirings of attention and MLP can't stand in one block."""
+    names = {kind: config.wiring(kind) for kind in ("attn", "mlp")}
+    if not WIRINGS[names["mlp"]].fits(WIRINGS[names["attn"]]):
         raise ValueError(
-            f"attn_residual and mlp_residual: one carries {attn}, the other {mlp}; they must carry the same"
+            f"attn_residual={names['attn']}, mlp_residual={names['mlp']}: they carry different streams, so "
+            "they can't stand in one block; give both the same wiring, or two that carry one tensor: "
+            + ", ".join(name for name, wiring in WIRINGS.items() if wiring.single_tensor)
         )
 
 
@@ -51,8 +44,10 @@ class CausalSelfAttention(nn.Module):
 
         n_kv_head    H / n_kv_head queries share a key and a value (Ainslie et al. 2023, arXiv 2305.13245)
         qk_norm      q, k -> RMSNorm(q), RMSNorm(k), a gain per channel of a head (Qwen3, arXiv 2505.09388)
-        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (reslab/nn/rotary.py)
+        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (see attention.py)
     """
+
+    kind = "attn"
 
     def __init__(self, config: GPTConfig, mixes_identity: bool = False):
         super().__init__()
@@ -65,26 +60,26 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
         self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        turns = rotations(config.block_size, D) if config.pos == "rope" else None  # (T, D / 2)
-        self.register_buffer("turns", turns, persistent=False)
+        rope = rope_cache(config.block_size, D) if config.pos == "rope" else None  # (T, D / 2, 2)
+        self.register_buffer("rope_cache", rope, persistent=False)
 
-    def parts(self) -> tuple[torch.Tensor, ...]:
+    def input_matrices(self) -> tuple[torch.Tensor, ...]:
         """The matrices of Q (C, C), K and V (n_kv_head D, C)."""
         D = self.c_proj.in_features // self.n_head
         return self.c_attn.weight.split(
             [D * heads for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
         )
 
-    def qkv(self, x: torch.Tensor, seen: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries (B, H, T, D), keys and values (B, n_kv_head, T, D) of x (B, T, C), which `seen` tokens
-        come before."""
+    def qkv(self, x: torch.Tensor, start_pos: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (B, H, T, D), keys and values (B, n_kv_head, T, D) of x (B, T, C), whose first token is at
+        start_pos."""
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, -1, C // self.n_head).transpose(1, 2)
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         q, k = self.q_norm(q), self.k_norm(k)
-        if self.turns is not None:
-            turns = self.turns[seen : seen + T]
-            q, k = rotate(q, turns), rotate(k, turns)
+        if self.rope_cache is not None:
+            cos_sin = self.rope_cache[start_pos : start_pos + T]
+            q, k = apply_rotary_emb(q, cos_sin), apply_rotary_emb(k, cos_sin)
         return q, k, v
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
@@ -98,7 +93,7 @@ class CausalSelfAttention(nn.Module):
         # One token alone sees all others; several come only when there are none before them. Where the
         # compiler has made T dynamic, T > 1 and bool(T > 1) are symbols, which the kernel refuses.
         causal = not T <= 1
-        y = attend(q, keys, values, causal, dropout)  # (B, H, T, D)
+        y = attention(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
         y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
@@ -115,15 +110,17 @@ class MLP(nn.Module):
         swiglu            W2 (SiLU(G x) * (W1 x))   (Shazeer 2020, arXiv 2002.05202), 8/3 times as wide
     """
 
+    kind = "mlp"
+
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.dropout, self.act = config.dropout, ACTIVATIONS[config.mlp]
-        self.gated = config.mlp == "swiglu"
+        self.dropout = config.dropout
+        self.act, gated = ACTIVATIONS[config.mlp]
         width = config.mlp_width
-        self.c_fc = nn.Linear(config.n_embd, 2 * width if self.gated else width, bias=config.bias)
+        self.c_fc = nn.Linear(config.n_embd, 2 * width if gated else width, bias=config.bias)
         self.c_proj = nn.Linear(width, config.n_embd, bias=config.bias)
 
-    def parts(self) -> tuple[torch.Tensor, ...]:
+    def input_matrices(self) -> tuple[torch.Tensor, ...]:
         """The matrices of the gate, where there is one, and W1, each (width, C)."""
         return self.c_fc.weight.split(self.c_proj.in_features)
 
@@ -155,6 +152,10 @@ class Block(nn.Module):
         stream = self.attn_residual(stream, self.attn if cache is None else partial(self.attn, cache=cache))
         return self.mlp_residual(stream, self.mlp)
 
+    def sublayers(self) -> tuple[tuple[nn.Module, nn.Module], ...]:
+        """(wiring, branch) of attention and of the MLP."""
+        return (self.attn_residual, self.attn), (self.mlp_residual, self.mlp)
+
 
 class GPT(nn.Module):
     """A decoder-only Transformer language model.
@@ -177,11 +178,12 @@ class GPT(nn.Module):
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        final_norm = self.blocks[-1].mlp_residual.final_norm
-        self.ln_f = make_norm(config) if final_norm else nn.Identity()
+        first, last = (WIRINGS[config.wiring(kind)] for kind in ("attn", "mlp"))
+        self.stack = last.make_stack(config, first)
+        self.ln_f = make_norm(config) if self.stack.final_norm else nn.Identity()
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.activation_checkpointing = False
-        self.logits_and_loss, self.chunk_loss = logits_and_loss, chunk_loss  # so that each can be compiled
+        self.whole_loss, self.chunk_loss = whole_loss, chunk_loss  # so that each can be compiled
         self.init_weights(seed)
 
     def init_weights(self, seed: int, std: float = 0.02) -> None:
@@ -205,63 +207,62 @@ class GPT(nn.Module):
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
             for block in self.blocks:
-                for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
+                for residual, branch in block.sublayers():
                     INITS[self.config.init](self.config, residual, branch, std)
 
-    def forward(
-        self, idx: torch.Tensor, targets: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits for the token after each position, and the loss when targets are given.
+    def forward(self, idx: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V) for the token after each position of token ids (B, T), T at most block_size."""
+        return self.head(self.hidden_states(idx))
+
+    def loss(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean cross-entropy (), in nats per token; logits that would be large are never held.
 
         Args:
             idx: token ids (B, T), T at most block_size.
             targets: token ids (B, T): idx shifted by one.
-
-        Returns:
-            logits (B, T, V), and the mean cross-entropy in nats per token, or None.
         """
-        return self.head(self.trunk(idx), targets)
+        return self.head_loss(self.hidden_states(idx), targets)
 
-    def trunk(self, idx: torch.Tensor, caches: list[KVCache] | None = None) -> torch.Tensor:
+    def hidden_states(self, idx: torch.Tensor, caches: list[KVCache] | None = None) -> torch.Tensor:
         """Token ids (B, T) through embeddings and blocks: (B, T, C), before the last norm.
 
         Args:
             caches: one for each block, where earlier tokens are remembered; idx holds the new ones.
         """
-        seen = caches[0].length if caches else 0
-        x = F.dropout(self.embed(idx, seen), self.config.dropout, self.training)  # (B, T, C)
-        stream = self.blocks[0].attn_residual.open(x)
+        start_pos = caches[0].length if caches else 0
+        x = F.dropout(self.embed(idx, start_pos), self.config.dropout, self.training)  # (B, T, C)
+        stream = self.stack.open(x)
         if self.activation_checkpointing and self.training:
             stream = run_checkpointed(self.blocks, stream)
         else:
             for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
                 stream = block(stream) if cache is None else block(stream, cache)
-        return self.blocks[-1].mlp_residual.close(stream)
+        return self.stack.close(stream)
 
-    def embed(self, idx: torch.Tensor, seen: int = 0) -> torch.Tensor:
-        """Token ids (B, T), which `seen` tokens come before, to the first x (B, T, C)."""
-        end = seen + idx.shape[1]
+    def embed(self, idx: torch.Tensor, start_pos: int = 0) -> torch.Tensor:
+        """Token ids (B, T), the first of which is at start_pos, to the first x (B, T, C)."""
+        end = start_pos + idx.shape[1]
         if end > self.config.block_size:
             raise ValueError(f"sequence of {end} tokens: block_size is {self.config.block_size}")
         x = self.wte(idx)
-        return x if self.wpe is None else x + self.wpe.weight[seen:end]
+        return x if self.wpe is None else x + self.wpe.weight[start_pos:end]
 
-    def head(self, x: torch.Tensor, targets: torch.Tensor | None = None):
-        """From the last x (B, T, C) to logits (B, T, V) and the loss.
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        """From the last x (B, T, C) to logits (B, T, V)."""
+        return F.linear(self.ln_f(x), self.head_weight)
 
-        Logits that would be large are not held when there are targets: None then stands in their place.
-        """
+    def head_loss(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """From the last x (B, T, C) to the mean loss () of targets (B, T), a chunk of logits at a time where
+        all of them would be large."""
         x = self.ln_f(x)
-        if targets is None:
-            return F.linear(x, self.head_weight), None  # (B, T, V)
         if is_large(x, self.head_weight):
-            return None, linear_cross_entropy(x, self.head_weight, targets, self.chunk_loss)
-        return self.logits_and_loss(x, self.head_weight, targets)
+            return linear_cross_entropy(x, self.head_weight, targets, self.chunk_loss)
+        return self.whole_loss(x, self.head_weight, targets)
 
     @torch.no_grad()
     def token_losses(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The loss of each token in nats (B, T)."""
-        return token_losses(self.ln_f(self.trunk(idx)), self.head_weight, targets)
+        return token_losses(self.ln_f(self.hidden_states(idx)), self.head_weight, targets)
 
     @property
     def head_weight(self) -> torch.Tensor:
@@ -272,36 +273,4 @@ class GPT(nn.Module):
         """Number of trainable scalars, position embeddings included, a tied head counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    @torch.no_grad()
-    def generate(
-        self,
-        idx: torch.Tensor,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        generator: torch.Generator | None = None,
-        vocab_size: int | None = None,
-    ) -> Iterator[torch.Tensor]:
-        """Continue a prompt, one token at a time; contexts are cropped, see context_start.
-
-        Args:
-            idx: prompt (B, T), T at least 1.
-            temperature: divides the logits; 0 takes the likeliest token (greedy).
-            top_k: keep the k likeliest tokens.
-            top_p: keep the likeliest tokens that together hold at least this probability.
-            vocab_size: ids from here on pad the vocabulary and are never chosen.
-
-        Yields:
-            the next ids (B,).
-        """
-        caches, begin = None, 0
-        for _ in range(max_new_tokens):
-            start = context_start(idx.shape[1], self.config.block_size)
-            if caches is None or start != begin:
-                caches, begin = [KVCache(self.config.block_size) for _ in self.blocks], start
-            x = self.trunk(idx[:, begin + caches[0].length :], caches)[:, -1:]  # (B, 1, C)
-            logits = self.head(x)[0][:, 0, :vocab_size]  # (B, V)
-            token = pick_token(logits.float(), temperature, top_k, top_p, generator)
-            idx = torch.cat([idx, token[:, None]], dim=1)
-            yield token
+    generate = generate  # reslab/nn/generate.py

@@ -10,7 +10,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from reslab.nn.attention import _by_products
+from reslab.nn.attention import _attention_by_matmul
 from reslab.system import device
 from reslab.training.muon import Muon
 
@@ -56,7 +56,7 @@ def attention(where: str, turns: int) -> dict:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     def ours(q, k, v):
-        return _by_products(q, k, v, 0.0)
+        return _attention_by_matmul(q, k, v, 0.0)
 
     found = {}
     for B, H, T, D in ((12, 4, 64, 32), (16, 6, 256, 64), (4, 12, 512, 64)):

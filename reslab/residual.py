@@ -1,14 +1,15 @@
 """The wirings: how a block joins its stream x with what its branch F computes.
 
 Every sublayer of the decoder (attention, then MLP) is a branch F. A wiring decides what the
-stream becomes once the branch has spoken, and that one line is all that this lab varies:
+stream becomes once the branch is computed, and that one line is all that this lab varies:
 
     pre       x + F(N(x))          the skip of GPT-2: the stream itself is never touched
     none      F(N(x))              the same block, its skip stripped
     ...       and the repairs and rivals that were published since
 
-N is the norm that the wiring owns. A wiring is one class; add it to WIRINGS at the end of
-this file and the command line, the help, the tests and the tables know it.
+N is the norm that the wiring owns. A wiring is one class, and the class says all that others ask about it
+(see Residual); add it to WIRINGS at the end of this file and the command line, the help, the tests, the
+tables and the page know it.
 """
 
 import math
@@ -34,49 +35,113 @@ def no_autocast(x: torch.Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
+class Stack(nn.Module):
+    """What belongs to the whole stack and to no block: how the stream is opened and how it is closed.
+
+        stream = stack.open(x)                  # embeddings x (B, T, C) -> stream
+        stream = residual(stream, branch)       # once per sublayer; branch: (B, T, C) -> (B, T, C)
+        x = stack.close(stream)                 # stream -> (B, T, C), read by the head
+
+    The wiring of the first sublayer says how it is opened, that of the last one how it is closed. Parameters
+    that the whole stack shares are here, since those of a block are read inside it alone.
+    """
+
+    def __init__(self, config, first: type["Residual"], last: type["Residual"]):
+        super().__init__()
+        self.first, self.last = first, last
+        self.final_norm = last.final_norm
+
+    def open(self, x: torch.Tensor):
+        return self.first.open(x)
+
+    def close(self, stream) -> torch.Tensor:
+        return self.last.read(stream)
+
+
 class Residual(nn.Module):
     """What all wirings share: one branch of one block in, one stream out.
 
-    The model calls, in this order and for any wiring:
-
-        stream = first.open(x)                  # embeddings x (B, T, C) -> stream
-        stream = residual(stream, branch)       # once per sublayer; branch: (B, T, C) -> (B, T, C)
-        x = last.close(stream)                  # stream -> (B, T, C), read by the head
-
-    Most wirings carry one tensor, so open and close return what they get; a wiring that carries
-    several (all earlier outputs, parallel streams) overrides both.
+    A wiring is one line of algebra, `forward`, and its class says what others ask of it. The branch reads
+    what `self.norm` gives, which is nn.Identity() where there is no norm: measurements find the branch's
+    input there. `python -m reslab.check NAME` measures every answer and says which one to change.
 
     Args:
-        config: has n_embd, n_layer, bias, norm_eps and residual_scale.
+        config: has n_embd, n_layer, bias, norm, norm_eps and residual_scale.
         depth: position of this sublayer counted from the input, 0 .. 2 n_layer - 1.
     """
 
-    has_identity = True  # F = 0 gives y = x, so a silent block can be inserted anywhere
-    final_norm = True  # the head reads a normalised stream
-    skip = 1.0  # the weight of x in y: what a gradient is multiplied by on its way past the branch
-    stream = "x"  # what is carried; the two sublayers of a block must carry the same
-    mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
-    same_in_each_layer = True  # forward computes the same function of its tensors, so it is compiled once
+    equation = ""
+    """y, or what else a sublayer computes, in one line of plain text."""
+    skip: float | None = 1.0
+    """The weight of x in y, by which a gradient is multiplied on its way past the branch; None where it is no
+    constant, or where more than x is carried."""
+    single_tensor = True
+    """The stream is x (B, T, C) alone."""
+    stream_grows = False
+    """Every sublayer or block adds an entry to the stream, so none can be left out."""
+    has_identity = True
+    """F = 0 gives y = x, bitwise, with the parameters that the wiring starts with."""
+    depth_independent = True
+    """forward has no constant and no shape that depends on the position or the number of the layers. A wiring
+    that has_identity as well can grow: a silent block can be inserted anywhere."""
+    compile_per_block = True
+    """forward computes the same function of its tensors in every layer, so one compiled block serves all."""
+    final_norm = True
+    """The head reads N(x); not where a stack of this wiring ends in a norm."""
+    mixes_identity = False
+    """Attention starts as a I + b A with a = 1, b = 0."""
+    branch_learns = True
+    """The branch gets a gradient; only a control goes without."""
 
     def __init__(self, config, depth: int):
         super().__init__()
         self.norm = make_norm(config)
 
-    def open(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
     def forward(self, x: torch.Tensor, branch: nn.Module) -> torch.Tensor:
         raise NotImplementedError
-
-    def close(self, stream: torch.Tensor) -> torch.Tensor:
-        return stream
 
     def init(self, branch: nn.Module) -> None:
         """Change the starting weights of the branch (all matrices normal, std 0.02) and one's own."""
 
+    def silence(self, branch: nn.Module) -> None:
+        """Make what the branch adds 0, by one zero and not two, since two would never learn to be another."""
+        branch.c_proj.weight.zero_()
+        if branch.c_proj.bias is not None:
+            branch.c_proj.bias.zero_()
+
+    @staticmethod
+    def open(x: torch.Tensor):
+        """Embeddings x (B, T, C) -> stream."""
+        return x
+
+    @staticmethod
+    def running(stream) -> torch.Tensor:
+        """The tensor of the stream that the next sublayer builds on, (B, T, C) or (n, B, T, C)."""
+        return stream
+
+    @classmethod
+    def read(cls, stream) -> torch.Tensor:
+        """The stream as one tensor (B, T, C): what is measured, and what the head gets at the end."""
+        return cls.running(stream)
+
+    @classmethod
+    def make_stack(cls, config, first: type["Residual"]) -> Stack:
+        """The Stack of a model whose last sublayer has this wiring, and whose first one has `first`."""
+        return Stack(config, first, cls)
+
+    @classmethod
+    def fits(cls, other: type["Residual"]) -> bool:
+        """Whether sublayers of both can stand in one block."""
+        return cls is other or (cls.single_tensor and other.single_tensor)
+
+    @classmethod
+    def can_grow(cls) -> bool:
+        """Whether silent blocks can be inserted into a trained stack without a change of what it computes."""
+        return cls.has_identity and cls.depth_independent
+
 
 class PreNorm(Residual):
-    """y = x + F(N(x)), pre-norm (Radford et al. 2019, GPT-2; Xiong et al. 2020, arXiv 2002.04745).
+    """Pre-norm (Radford et al. 2019, GPT-2; Xiong et al. 2020, arXiv 2002.04745).
 
     dy/dx = I + dF/dx. Over L blocks the product of (I + J_k), multiplied out, is a sum over all paths, and
     one of them, I, passes no branch. The others may outgrow it, or cancel it (F = -x gives 0); while branches
@@ -84,6 +149,9 @@ class PreNorm(Residual):
     variance to the stream; GPT-2 starts the output projections at std / sqrt(2L) so that their sum does not
     grow with depth.
     """
+
+    equation = "y = x + F(N(x))"
+    skip = 1.0
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -97,7 +165,7 @@ class PreNorm(Residual):
 
 
 class NoSkip(Residual):
-    """y = F(N(x)): the block of `pre`, its skip stripped.
+    """The block of `pre`, its skip stripped.
 
     dy/dx = dF/dx. The gradient at layer 0 is the product of all J_k: every path goes through every
     branch. The output projections start at the full std: GPT-2's 1 / sqrt(2L) belongs to a sum of
@@ -105,15 +173,17 @@ class NoSkip(Residual):
     and this start; with init="unscaled" on both the skip alone does.
     """
 
-    has_identity = False
+    equation = "y = F(N(x))"
+
     skip = 0.0
+    has_identity = False
 
     def forward(self, x, branch):
         return branch(self.norm(x))
 
 
 class PostNorm(Residual):
-    """y = N(x + F(x)), post-norm (Vaswani et al. 2017, arXiv 1706.03762).
+    """Post-norm (Vaswani et al. 2017, arXiv 1706.03762).
 
     dy/dx = J_N (I + dF/dx): there is a skip, but a norm stands on it, and every block multiplies the
     gradient by that norm's Jacobian. Trains shallow, and deeper with a warmup (Xiong et al. 2020).
@@ -121,11 +191,14 @@ class PostNorm(Residual):
     multiplies them by sqrt(C): at rms 0.03 the first block would hear its branch and hardly its input.
     """
 
+    equation = "y = N(x + F(x))"
+
+    skip = None  # a norm stands on it
     has_identity = False
-    skip = None  # not a constant weight
     final_norm = False
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return rms_one(x)
 
     def forward(self, x, branch):
@@ -133,11 +206,13 @@ class PostNorm(Residual):
 
 
 class Scaled(PreNorm):
-    """y = lambda x + F(N(x)), lambda = residual_scale: how much skip is enough?
+    """How much skip is enough? lambda weighs it.
 
     dy/dx = lambda I + dF/dx, so the clean path carries lambda^(2L): at lambda = 0.9 and 48 blocks
     that is 4e-5. lambda = 1 is `pre`, init included; lambda = 0 is `none` with the init of `pre`.
     """
+
+    equation = "y = lambda x + F(N(x)), lambda = residual_scale"
 
     has_identity = False
 
@@ -150,46 +225,64 @@ class Scaled(PreNorm):
 
 
 class ReZero(Residual):
-    """y = x + a F(x), a = 0 at the start, no norm in a block (Bachlechner et al. 2020, arXiv 2003.04887).
+    """a = 0 at the start, no norm in a block (Bachlechner et al. 2020, arXiv 2003.04887).
 
     dy/dx = I + a dF/dx = I at init, whatever the depth: loss and gradient of a fresh stack do not
     depend on L. Each sublayer has its own a (the paper lets the two sublayers of a block share one). The
     norm before the head is kept.
     """
 
+    equation = "y = x + a F(x)"
+    skip = 1.0
+
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        del self.norm
+        self.norm = nn.Identity()
         self.alpha = nn.Parameter(torch.zeros(()))
 
     def forward(self, x, branch):
-        return x + self.alpha * branch(x)
+        return x + self.alpha * branch(self.norm(x))
+
+    def silence(self, branch):
+        self.alpha.zero_()
 
 
 class Sandwich(Residual):
-    """y = x + N2(F(N1(x))), a norm on either side of the branch (Kim et al. 2025, Peri-LN, arXiv 2502.02732).
+    """A norm on either side of the branch (Kim et al. 2025, Peri-LN, arXiv 2502.02732).
 
     dy/dx = I + J_N2 dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream. Every
     branch starts at rms 1, so embeddings enter at rms 1 too, as in the paper (here without a gain).
     """
 
+    equation = "y = x + N2(F(N1(x)))"
+    skip = 1.0
+
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.norm_out = make_norm(config)
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return rms_one(x)
 
     def forward(self, x, branch):
         return x + self.norm_out(branch(self.norm(x)))
 
+    def silence(self, branch):
+        super().silence(branch)
+        if getattr(self.norm_out, "bias", None) is not None:  # N2(0) is its bias
+            self.norm_out.bias.zero_()
+
 
 class LayerScale(Residual):
-    """y = x + g * F(N(x)), g a vector that starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
+    """g starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
 
     dy/dx = I + diag(g) dF/dx, near I at the start: each channel of a branch is faded in. The paper starts
     g at 0.1 up to 18 blocks, at 1e-5 up to 24, and at 1e-6 in deeper stacks.
     """
+
+    equation = "y = x + g * F(N(x)), g a vector"
+    skip = 1.0
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -201,13 +294,16 @@ class LayerScale(Residual):
 
 
 class DeepNorm(PostNorm):
-    """y = N(a x + F(x)), a = (2M)^(1/4) for M layers (Wang et al. 2022, DeepNet, arXiv 2203.00555).
+    """Post-norm with a heavier skip (Wang et al. 2022, DeepNet, arXiv 2203.00555).
 
     dy/dx = J_N (a I + dF/dx): a norm stands on the skip as in `post`, but the skip outweighs the branch,
     whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first. The paper
     divides Xavier weights; here, as everywhere, std 0.02 is what is divided, and V times O starts tens of
     times quieter than the paper's at widths below 100. Embeddings enter at rms 1, as in `post`.
     """
+
+    equation = "y = N(a x + F(x)), a = (2M)^(1/4) for M layers"
+    depth_independent = False  # a changes with the number of layers
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -219,18 +315,20 @@ class DeepNorm(PostNorm):
 
     def init(self, branch):
         branch.c_proj.weight.mul_(self.beta)
-        branch.parts()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
+        branch.input_matrices()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
 
 
 class DepthScaled(Residual):
-    """y = x + F(N(x) / sqrt(l)) in block l = 1, 2, ... (Sun et al. 2025, LayerNorm Scaling, 2502.05795).
+    """Each branch reads less the deeper it is (Sun et al. 2025, LayerNorm Scaling, arXiv 2502.05795).
 
     dy/dx = I + dF/dx with branches that grow quieter with depth, so the stream's variance grows slower
     and deep blocks stay useful. Used instead of GPT-2's 1 / sqrt(2L), not with it.
     """
 
-    same_in_each_layer = False
-    has_identity = False  # an inserted block would change l of those behind it
+    equation = "y = x + F(N(x) / sqrt(l)) in block l = 1, 2, ..."
+    skip = 1.0
+    depth_independent = False  # an inserted block would change l of those behind it
+    compile_per_block = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -241,13 +339,15 @@ class DepthScaled(Residual):
 
 
 class CompleteP(Residual):
-    """y = x + F(N(x)) / m, m = L / 2 (Dey et al. 2025, CompleteP, arXiv 2505.01618; base depth 2).
+    """Branches divided by the depth (Dey et al. 2025, CompleteP, arXiv 2505.01618; base depth 2).
 
     dy/dx = I + J_F / m: the sum over all branches stays of order 1 at any depth, so the best learning
     rate of a shallow model carries over. Its rule for Adam's eps (divided by m) is a flag: --adam_eps.
     """
 
-    has_identity = False  # m changes with depth
+    equation = "y = x + F(N(x)) / m, m = L / 2"
+    skip = 1.0
+    depth_independent = False  # m changes with the number of layers
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -258,7 +358,7 @@ class CompleteP(Residual):
 
 
 class DepthMuP(PreNorm):
-    """y = x + sqrt(B / L) F(N(x)), B = 4 (Yang et al. 2023, arXiv 2310.02244; Bordelon et al. 2309.16620).
+    """Depth-muP (Yang et al. 2023, arXiv 2310.02244; Bordelon et al. 2023, arXiv 2309.16620).
 
     dy/dx = I + sqrt(B / L) dF/dx, and exactly I at the start, where every output projection is 0. A sum of
     L independent branches of size 1 / sqrt(L) stays of order 1 at any depth. Embeddings enter at rms 1, the
@@ -266,14 +366,16 @@ class DepthMuP(PreNorm):
     sqrt(L) as well: that is a setting, --block_lr.
     """
 
-    has_identity = False  # the factor changes with depth
+    equation = "y = x + sqrt(B / L) F(N(x)), B = 4"
+    depth_independent = False  # the factor changes with the number of layers
     base = 4  # B: the depth at which a branch has weight 1
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.scale = math.sqrt(self.base / config.n_layer)
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return rms_one(x)
 
     def forward(self, x, branch):
@@ -284,14 +386,16 @@ class DepthMuP(PreNorm):
 
 
 class Highway(Residual):
-    """y = (1 - g) x + g F(N(x)), g = sigmoid(W x + b), b = -2 (Srivastava et al. 2015, arXiv 1505.00387).
+    """Gated skips, b = -2 at the start (Srivastava et al. 2015, arXiv 1505.00387).
 
     dy/dx holds diag(1 - g): the clean path is gated, 0.88 per sublayer at the start, and 0.88^(2L) in all.
     The paper's layers have no N, and its b, below 0, depends on the task. Gates are computed in float32.
     """
 
+    equation = "y = (1 - g) x + g F(N(x)), g = sigmoid(W x + b)"
+
+    skip = None  # a gate stands on it
     has_identity = False
-    skip = None  # not a constant weight
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -307,97 +411,111 @@ class Highway(Residual):
 
 
 class X0Mix(PreNorm):
-    """y = r x + s x_0 + F(N(x)), r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
+    """r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
 
     The embedding x_0 enters every sublayer by a scalar of its own, so layer 0 also gets a gradient
     straight from each block. (There once per block, and on a normalised embedding.) Carries (x, x_0).
     """
 
-    stream = "x and x_0"
+    equation = "y = r x + s x_0 + F(N(x))"
+    skip = None  # r is learned
+    single_tensor = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.keep = nn.Parameter(torch.ones(()))
         self.first = nn.Parameter(torch.zeros(()))
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return x, x
 
     def forward(self, stream, branch):
         x, x0 = stream
         return self.keep * x + self.first * x0 + branch(self.norm(x)), x0
 
-    def close(self, stream):
+    @staticmethod
+    def running(stream):
         return stream[0]
 
 
 class DenseFormer(PreNorm):
-    """x = sum_j w_j y_j over all earlier block outputs y_j (Pagliardini et al. 2024, DenseFormer).
+    """Depth-weighted averages (Pagliardini et al. 2024, DenseFormer, arXiv 2402.02622).
 
     Inside a block `pre`; behind it a weighted mean with w = 1 on the newest, 0 on the others at the start.
     The gradient of a block reaches every earlier one in one step. Carries (x, earlier outputs).
     """
 
-    same_in_each_layer = False
-    has_identity = False  # an inserted block would shift the weights of those behind it
-    stream = "all outputs"
+    equation = "x = sum_j w_j y_j over all earlier block outputs y_j"
+    skip = None
+    single_tensor = False
+    stream_grows = True
+    depth_independent = False  # an inserted block would shift the weights of those behind it
+    compile_per_block = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        if depth % 2:  # behind the MLP, where a block ends
+        self.ends_block = depth % 2 == 1
+        if self.ends_block:
             weights = torch.zeros(depth // 2 + 2)
             weights[-1] = 1.0
             self.weights = nn.Parameter(weights)
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return x, [x]
 
     def forward(self, stream, branch):
         x, outputs = stream
         x = x + branch(self.norm(x))
-        if not hasattr(self, "weights"):
+        if not self.ends_block:
             return x, outputs
         outputs = [*outputs, x]
         return sum(weight * y for weight, y in zip(self.weights, outputs, strict=True)), outputs
 
-    def close(self, stream):
+    @staticmethod
+    def running(stream):
         return stream[0]
 
 
 class HyperConnections(PreNorm):
-    """n = 4 streams h; x = read . h; h' = mix h + write F(N(x)) (Zhu et al. 2024, Hyper-Connections).
+    """Parallel streams (Zhu et al. 2024, Hyper-Connections).
 
-    arXiv 2409.19606. Sublayer k reads stream k mod n at the start, mix is the identity and write is 1, so all
+    arXiv 2409.19606. Sublayer k reads stream k mod n at the start, M is the identity and b is 1, so all
     streams are equal and the stack is `pre`. Each stream is a clean path. This is the paper's static form;
-    its dynamic one computes read, mix and write from x as well. The paper closes with the sum of the streams;
+    its dynamic one computes a, M and b from x as well. The paper closes with the sum of the streams;
     here it is the mean, which the norm before the head can't tell from it. Mixed in float32. Carries h
     (n, B, T, C).
     """
 
-    stream = "parallel streams"
+    equation = "x = a . h, h' = M h + b F(N(x)), h of n = 4 streams"
+    skip = None
+    single_tensor = False
     streams = 4
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
-        self.read = nn.Parameter(torch.eye(self.streams)[depth % self.streams])
+        self.inward = nn.Parameter(torch.eye(self.streams)[depth % self.streams])
         self.mix = nn.Parameter(torch.eye(self.streams))
-        self.write = nn.Parameter(torch.ones(self.streams))
+        self.outward = nn.Parameter(torch.ones(self.streams))
 
-    def open(self, x):
-        return x.expand(self.streams, *x.shape)  # (n, B, T, C)
+    @staticmethod
+    def open(x):
+        return x.expand(HyperConnections.streams, *x.shape)  # (n, B, T, C)
 
     def forward(self, stream, branch):
         with no_autocast(stream):
-            x = torch.einsum("n,nbtc->btc", self.read, stream)
+            x = torch.einsum("n,nbtc->btc", self.inward, stream)
             mixed = torch.einsum("mn,nbtc->mbtc", self.mix, stream)
-        return mixed + self.write[:, None, None, None] * branch(self.norm(x))
+        return mixed + self.outward[:, None, None, None] * branch(self.norm(x))
 
-    def close(self, stream):
+    @classmethod
+    def read(cls, stream):
         return stream.mean(dim=0)
 
 
 class AttentionResidual(Residual):
-    """x = sum_j softmax_j(q . N(v_j)) v_j over all earlier outputs (Kimi Team 2026, arXiv 2603.15031).
+    """Attention over depth (Kimi Team 2026, arXiv 2603.15031).
 
     Each sublayer attends over depth with one learned query q, 0 at the start, so it begins with the plain
     mean of the embedding and all branches before it. The gradient reaches v_j from every later sublayer,
@@ -405,46 +523,70 @@ class AttentionResidual(Residual):
     Carries the list of v_j.
     """
 
-    same_in_each_layer = False
+    equation = "x = sum_j softmax_j(q . N(v_j)) v_j over all earlier outputs v_j"
+    skip = None
+    single_tensor = False
+    stream_grows = True
     has_identity = False  # a silent branch takes part in the mean
-    stream = "all branches"
+    compile_per_block = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.query = nn.Parameter(torch.zeros(config.n_embd))
-        if depth == 2 * config.n_layer - 1:
-            self.last_query = nn.Parameter(torch.zeros(config.n_embd))
 
-    def open(self, x):
+    @staticmethod
+    def open(x):
         return [x]
 
     def forward(self, stream, branch):
-        return [*stream, branch(self.norm(self._attend(self.query, stream)))]
+        return [*stream, branch(self.norm(attend_over_depth(self.query, stream)))]
+
+    @staticmethod
+    def running(stream):
+        return stream[-1]
+
+    @classmethod
+    def make_stack(cls, config, first):
+        return LastQuery(config, first, cls)
+
+
+class LastQuery(Stack):
+    """Closes a stack of AttentionResidual: the head reads what one more query attends to."""
+
+    def __init__(self, config, first, last):
+        super().__init__(config, first, last)
+        self.last_query = nn.Parameter(torch.zeros(config.n_embd))
 
     def close(self, stream):
-        return self._attend(self.last_query, stream)
+        return attend_over_depth(self.last_query, stream)
 
-    def _attend(self, query, stream):
-        with no_autocast(query):
-            values = torch.stack([v.to(query.dtype) for v in stream])  # (depth, B, T, C)
-            weights = (rms_one(values) @ query).softmax(dim=0)  # (depth, B, T)
-            return torch.einsum("nbt,nbtc->btc", weights, values)
+
+def attend_over_depth(query: torch.Tensor, stream: list[torch.Tensor]) -> torch.Tensor:
+    """The mean over earlier outputs (B, T, C), weighted for each token by softmax(query . N(output))."""
+    with no_autocast(query):
+        values = torch.stack([v.to(query.dtype) for v in stream])  # (depth, B, T, C)
+        weights = (rms_one(values) @ query).softmax(dim=0)  # (depth, B, T)
+        return torch.einsum("nbt,nbtc->btc", weights, values)
 
 
 class ZeroBranch(Residual):
-    """y = x + 0 F(N(x)): branches frozen at 0, the control for what embedding and head can do alone.
+    """Branches frozen at 0, the control for what embedding and head can do alone.
 
     dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model. Its loss
     beside a stack's tells what the blocks are worth; the distance to the bigram baseline tells mostly how
     fast embeddings learn.
     """
 
+    equation = "y = x + 0 F(N(x))"
+    skip = 1.0
+    branch_learns = False
+
     def forward(self, x, branch):
         return x + 0.0 * branch(self.norm(x))
 
 
 class IdentityStart(NoSkip):
-    """y = F(N(x)) with attention a I + b A, a = 1, b = 0 (He et al. 2023, value-SkipInit).
+    """Attention starts at a = 1, b = 0 (He et al. 2023, value-SkipInit).
 
     arXiv 2302.10322. A repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its
     identity and J_F is close to a rotation: the gradient survives without a skip, bought by care that `pre`
@@ -452,11 +594,13 @@ class IdentityStart(NoSkip):
     learn to mix late. init="self" repairs the standard block with nothing but its starting weights.
     """
 
+    equation = "y = F(N(x)), attention a I + b A"
+
     mixes_identity = True
 
     def init(self, branch):
         branch.c_proj.weight.copy_(orthogonal(branch.c_proj.weight))
-        *others, value = branch.parts()  # Q, K and V, or W1 and perhaps a gate
+        *others, value = branch.input_matrices()  # Q, K and V, or W1 and perhaps a gate
         value.copy_(orthogonal(value))
         if len(others) == 2:
             others[0].zero_()

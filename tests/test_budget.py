@@ -37,7 +37,7 @@ def held(shape: Shape, half: bool, again: bool = False) -> int:
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=half),
     ):
-        loss = model(ids, ids)[1]
+        loss = model.loss(ids, ids)
     assert loss.requires_grad
     return sum(size for size, _ in seen.values())
 
@@ -47,7 +47,7 @@ def test_parameters_and_optimizer_are_counted(shape):
     model = make(shape)
     assert shape.parameters == model.count_parameters()
     optimizer = make_optimizer(model, OptimConfig())
-    model(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, dtype=torch.long))[1].backward()
+    model.loss(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, dtype=torch.long)).backward()
     optimizer.step()
     memory = [t for state in optimizer.state.values() for t in state.values() if t.dim() > 0]
     tensors = [*model.parameters(), *memory]

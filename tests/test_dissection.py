@@ -12,14 +12,11 @@ from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (6, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (6, 8), generator=torch.Generator().manual_seed(2))
-SINGLE = [name for name, wiring in WIRINGS.items() if wiring.stream == "x"]
+SINGLE = [name for name, wiring in WIRINGS.items() if wiring.single_tensor]
 SPLITTING = [name for name in SINGLE if WIRINGS[name].skip is not None]
 
 
-KEPT_BY_PLACE = ("all outputs", "all branches")
-
-
-@pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if w.stream not in KEPT_BY_PLACE])
+@pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if not w.stream_grows])
 def test_a_lesion_is_the_model_without_that_block_and_heals(wiring):
     model = tiny_model(residual=wiring)
     whole = dissection.sequence_losses(model, IDS, TARGETS)
@@ -122,7 +119,7 @@ def test_paths_of_linear_branches_are_the_terms_of_the_product(wiring, skip):
     ]
     whole = math.prod(skip + c for c in factors)
     end = (model.embed(IDS[:2]) * whole).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(model.head(end, TARGETS[:2])[1], end)
+    (gradient,) = torch.autograd.grad(model.head_loss(end, TARGETS[:2]), end)
     size = gradient.norm().item()
     assert report["norms"] == pytest.approx([abs(term) * size for term in terms], rel=1e-6, abs=1e-15)
     assert report["total"] == pytest.approx(abs(whole) * size)
@@ -168,12 +165,12 @@ def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
     model, moved = tiny_model(), dissection.perturbation(tiny_model(), IDS)
     assert IDS.max() == 18  # whose next is 0
     with torch.no_grad():
-        whole = model(IDS)[0]
+        whole = model(IDS)
         for p in range(8):
             other = IDS.clone()
             for sequence in range(6):
                 other[sequence, p] = (IDS[sequence, p].item() + 1) % 19
-            changed = model(other)[0]
+            changed = model(other)
             for t in range(8):
                 shares = [
                     ((changed[b, t] - whole[b, t]).norm() / whole[b, t].norm()).item() for b in range(6)
@@ -190,7 +187,7 @@ def losses_by_hand(model, skipped=(), only=""):
             x = block.attn_residual(x, block.attn)
         if layer not in skipped or only == "attn":
             x = block.mlp_residual(x, block.mlp)
-    scores = model.head(x)[0].log_softmax(-1)
+    scores = model.head(x).log_softmax(-1)
     return -scores.gather(2, TARGETS[..., None])[..., 0].mean(1)
 
 
@@ -231,7 +228,7 @@ def test_lesions_of_every_kind_are_paired_window_by_window():
 def test_wirings_without_a_split_say_so():
     with pytest.raises(ValueError, match="residual=post: its skip is not x times a constant"):
         dissection.path_lengths(tiny_model(residual="post"), IDS[:1], TARGETS[:1])
-    with pytest.raises(ValueError, match="carries parallel streams has no single Jacobian"):
+    with pytest.raises(ValueError, match="residual=hyper: a block carries more than x"):
         dissection.jacobians(tiny_model(residual="hyper"), IDS[:1])
     able = {name for name in WIRINGS if dissection.can_lesion(tiny_model(residual=name))}
     assert able == set(WIRINGS) - {"dense", "attention_residual"}

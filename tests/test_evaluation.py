@@ -42,7 +42,7 @@ def losses_by_hand(model, dataset, split: str, sequences: int) -> list[float]:
     for start in dataset.eval_starts(split, sequences):
         ids = torch.from_numpy(dataset.ids[split][start : start + 17].astype("int64"))
         with torch.no_grad():
-            scores = plain(ids[None, :16])[0][0].double()
+            scores = plain(ids[None, :16])[0].double()
         found.append(sum(scores[t].logsumexp(0) - scores[t, ids[t + 1]] for t in range(16)).item() / 16)
     return found
 

@@ -6,7 +6,8 @@ from conftest import tiny_config, tiny_model
 from torch import nn
 
 from model import GPT
-from reslab.nn.kvcache import KVCache, context_start
+from reslab.nn.attention import KVCache
+from reslab.nn.generate import context_start
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
@@ -44,7 +45,7 @@ def test_logits_and_gradients_are_gpt2s():
             there = gpt2_name(name)
             parameters[there].copy_(parameter.T if there in transposed else parameter)
 
-    logits, loss = ours(IDS, TARGETS)
+    logits, loss = ours(IDS), ours.loss(IDS, TARGETS)
     expected = theirs(IDS).logits
     assert (logits - expected).abs().max() < 1e-10
     loss.backward()
@@ -71,10 +72,10 @@ def test_the_future_has_no_gradient(wiring):
 
 def run_blocks(model, x):
     """x (B, T, C) through all blocks, without embeddings and head."""
-    stream = model.blocks[0].attn_residual.open(x)
+    stream = model.stack.open(x)
     for block in model.blocks:
         stream = block(stream)
-    return model.blocks[-1].mlp_residual.close(stream)
+    return model.stack.close(stream)
 
 
 def test_arms_and_depths_start_from_the_same_draws():
@@ -95,7 +96,8 @@ def test_a_tied_head_is_one_matrix():
 
 
 def test_loss_is_nats_per_token():
-    logits, loss = tiny_model()(IDS, TARGETS)
+    model = tiny_model()
+    logits, loss = model(IDS), model.loss(IDS, TARGETS)
     expected = -logits.log_softmax(-1).gather(2, TARGETS[..., None]).mean()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
 
@@ -109,9 +111,9 @@ def test_what_cannot_be_built_is_named():
         tiny_model()(torch.zeros(1, 9, dtype=torch.long))
     model = tiny_model()
     caches = [KVCache(20) for _ in model.blocks]
-    model.trunk(IDS, caches)
+    model.hidden_states(IDS, caches)
     with pytest.raises(ValueError, match="9 tokens: block_size is 8"):
-        model.trunk(IDS[:, :1], caches)
+        model.hidden_states(IDS[:, :1], caches)
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)
@@ -121,7 +123,7 @@ def test_greedy_text_is_that_of_whole_passes(wiring):
     ids = IDS[:, :3]
     for token in model.generate(ids, 20, temperature=0):
         start = context_start(ids.shape[1], 8)
-        assert torch.equal(token, model(ids[:, start:])[0][:, -1].argmax(-1))
+        assert torch.equal(token, model(ids[:, start:])[:, -1].argmax(-1))
         ids = torch.cat([ids, token[:, None]], dim=1)
     assert torch.equal(ids[:, 3:], torch.stack(list(model.generate(IDS[:, :3], 20, top_k=1)), dim=1))
 
@@ -131,8 +133,8 @@ def test_remembered_keys_and_values_in_bfloat16():
     model = tiny_model().float().eval()
     caches = [KVCache(8) for _ in model.blocks]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        parts = [model.trunk(IDS[:, begin:end], caches) for begin, end in ((0, 6), (6, 7), (7, 8))]
-        whole = model.trunk(IDS[:, :8])
+        parts = [model.hidden_states(IDS[:, begin:end], caches) for begin, end in ((0, 6), (6, 7), (7, 8))]
+        whole = model.hidden_states(IDS[:, :8])
     assert caches[0].keys.dtype == torch.float32
     assert (torch.cat(parts, dim=1) - whole).abs().max() < 0.02 * whole.abs().max()
 
@@ -142,9 +144,10 @@ def test_remembered_keys_and_values_give_the_same_stream(wiring):
     model = tiny_model(residual=wiring)
     caches = [KVCache(8) for _ in model.blocks]
     parts = [
-        model.trunk(IDS[:, begin:end], caches) for begin, end in ((0, 4), (4, 5), (5, 6), (6, 7), (7, 8))
+        model.hidden_states(IDS[:, begin:end], caches)
+        for begin, end in ((0, 4), (4, 5), (5, 6), (6, 7), (7, 8))
     ]
-    assert torch.allclose(torch.cat(parts, dim=1), model.trunk(IDS), atol=1e-12)
+    assert torch.allclose(torch.cat(parts, dim=1), model.hidden_states(IDS), atol=1e-12)
 
 
 def test_a_context_is_whole_while_it_fits_and_three_quarters_full_after():
@@ -160,7 +163,7 @@ def test_a_long_prompt_is_cropped():
     model = tiny_model()
     ids = torch.randint(19, (1, 30))
     (token,) = model.generate(ids, 1, temperature=0)
-    assert torch.equal(token, model(ids[:, context_start(30, 8) :])[0][:, -1].argmax(-1))
+    assert torch.equal(token, model(ids[:, context_start(30, 8) :])[:, -1].argmax(-1))
 
 
 def test_padding_of_the_vocabulary_is_never_chosen():
@@ -179,6 +182,6 @@ def test_activations_computed_again_change_no_bit(wiring):
         model.activation_checkpointing = checkpointing
         torch.manual_seed(5)
         model.zero_grad()
-        model(IDS, TARGETS)[1].backward()
+        model.loss(IDS, TARGETS).backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

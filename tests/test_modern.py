@@ -18,7 +18,7 @@ IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
 LLAMA = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_kv_head": 2, "tie_weights": False}
 MODERN = LLAMA | {"qk_norm": True, "n_head": 4, "bias": False}
-SINGLE = [name for name, wiring in WIRINGS.items() if wiring.stream == "x"]
+SINGLE = [name for name, wiring in WIRINGS.items() if wiring.single_tensor]
 
 
 def theirs_and_pairs(ours, kind: str):
@@ -90,7 +90,7 @@ def test_logits_and_gradients_are_llamas_and_qwens(kind, changes, monkeypatch):
         )
     ours = tiny_model(**LLAMA | {"n_head": 4, "n_embd": 24} | changes)
     theirs, pairs = theirs_and_pairs(ours, kind)
-    logits, loss = ours(IDS, TARGETS)
+    logits, loss = ours(IDS), ours.loss(IDS, TARGETS)
     expected = theirs(IDS).logits
     assert (logits - expected).abs().max() < 1e-10
     loss.backward()
@@ -104,15 +104,15 @@ def test_logits_and_gradients_are_llamas_and_qwens(kind, changes, monkeypatch):
 def test_in_float32_nothing_of_llama_is_replaced():
     ours = tiny_model(**LLAMA | {"n_head": 4, "n_embd": 24, "bias": False})
     theirs, _ = theirs_and_pairs(ours, "Llama")
-    assert (ours.float()(IDS)[0] - theirs.float()(IDS).logits).abs().max() < 1e-4
+    assert (ours.float()(IDS) - theirs.float()(IDS).logits).abs().max() < 1e-4
 
 
 def test_rope_has_no_embedding_of_places_and_still_knows_them():
     model = tiny_model(pos="rope")
-    assert model.wpe is None and not [name for name in model.state_dict() if "turns" in name]
+    assert model.wpe is None and not [name for name in model.state_dict() if "rope" in name]
     swapped = IDS[:1].clone()
     swapped[0, [0, 1]] = swapped[0, [1, 0]]
-    assert (model(IDS[:1])[0][0, -1] - model(swapped)[0][0, -1]).abs().max() > 1e-6
+    assert (model(IDS[:1])[0, -1] - model(swapped)[0, -1]).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("width", [64, 384, 768])
@@ -130,10 +130,10 @@ def test_every_wiring_takes_every_option(wiring):
     """The future has no gradient, every probe measures, every init starts, text is what the logits say."""
     model = tiny_model(residual=wiring, **MODERN)
     x = torch.randn(1, 8, 16, dtype=torch.float64, requires_grad=True)
-    stream = model.blocks[0].attn_residual.open(x)
+    stream = model.stack.open(x)
     for block in model.blocks:
         stream = block(stream)
-    out = model.blocks[-1].mlp_residual.close(stream)
+    out = model.stack.close(stream)
     for t in (0, 3):
         (gradient,) = torch.autograd.grad(out[0, t].square().sum(), x, retain_graph=True)
         assert (gradient[0, t + 1 :] == 0).all() and (gradient[0, t] != 0).any()
@@ -145,10 +145,10 @@ def test_every_wiring_takes_every_option(wiring):
     )
     ids = IDS[:1, :3]
     for token in model.generate(ids, 5, temperature=0):  # with remembered keys, against the whole pass
-        assert torch.equal(token, model(ids)[0][:, -1].argmax(-1))
+        assert torch.equal(token, model(ids)[:, -1].argmax(-1))
         ids = torch.cat([ids, token[:, None]], dim=1)
     for init in INITS:
-        assert GPT(tiny_config(residual=wiring, init=init, **MODERN))(IDS, TARGETS)[1].isfinite()
+        assert GPT(tiny_config(residual=wiring, init=init, **MODERN)).loss(IDS, TARGETS).isfinite()
 
 
 @pytest.mark.parametrize("wiring", [name for name in SINGLE if WIRINGS[name].skip is not None])
@@ -184,8 +184,8 @@ def test_deepnorm_scales_the_values_and_not_the_gate():
     )
     beta = (8 * 3) ** -0.25
     for branch in ("attn", "mlp"):
-        *others, value = getattr(plain, branch).parts()
-        *scaled_others, scaled = getattr(deep, branch).parts()
+        *others, value = getattr(plain, branch).input_matrices()
+        *scaled_others, scaled = getattr(deep, branch).input_matrices()
         assert torch.allclose(scaled, value * beta)
         assert all(torch.equal(a, b) for a, b in zip(others, scaled_others, strict=True))
 
@@ -218,11 +218,11 @@ def test_init_self_is_orthogonal(scale):
     """Q = K = c R, and R, V, O, W1 and W2 are orthogonal; depth and wiring change no draw."""
     shape = {"n_embd": 48, "n_head": 4, "mlp": "swiglu", "init": "self"}
     block = GPT(tiny_config(**shape, init_qk_scale=scale)).blocks[2]
-    q, k, v = block.attn.parts()
+    q, k, v = block.attn.input_matrices()
     assert torch.equal(q, k)
     for matrix, size in ((q, scale), (v, 1), (block.attn.c_proj.weight, 1)):
         assert torch.allclose(matrix @ matrix.T, size**2 * torch.eye(48), atol=1e-4)
-    for matrix in (*block.mlp.parts(), block.mlp.c_proj.weight.T):
+    for matrix in (*block.mlp.input_matrices(), block.mlp.c_proj.weight.T):
         assert torch.allclose(matrix.T @ matrix, torch.eye(48), atol=1e-4)
     deeper = GPT(tiny_config(**shape, init_qk_scale=scale, n_layer=5, residual="none")).blocks[2]
     assert torch.equal(deeper.attn.c_attn.weight, block.attn.c_attn.weight)
@@ -235,7 +235,7 @@ def test_init_self_keeps_the_tokens_of_a_plain_stack_apart():
     ids = torch.randint(19, (2, 64), generator=torch.Generator().manual_seed(1))
 
     def diversity(init):
-        x = GPT(tiny_config(**shape, init=init)).trunk(ids)
+        x = GPT(tiny_config(**shape, init=init)).hidden_states(ids)
         return ((x - x.mean(1, keepdim=True)).norm() / x.norm()).item()
 
     assert diversity("self") > 0.3

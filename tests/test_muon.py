@@ -72,8 +72,10 @@ def test_q_k_and_v_are_made_orthogonal_apart():
     optimizer.step()
     for number, block in enumerate(model.blocks):
         for branch, name in ((block.attn, "attn.c_attn"), (block.mlp, "mlp.c_fc")):
-            old = before[f"blocks.{number}.{name}.weight"].split([len(part) for part in branch.parts()])
-            for part, was in zip(branch.parts(), old, strict=True):
+            old = before[f"blocks.{number}.{name}.weight"].split(
+                [len(part) for part in branch.input_matrices()]
+            )
+            for part, was in zip(branch.input_matrices(), old, strict=True):
                 rows, columns = part.shape
                 norm = ((part - was) / optimizer.muon.param_groups[0]["lr"]).norm().item()
                 expected = max(1, rows / columns) ** 0.5 * min(rows, columns) ** 0.5
@@ -130,7 +132,7 @@ def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     state.step = 2  # half of the linear schedule is left
     before = {name: p.clone() for name, p in state.model.named_parameters()}
     x, y = dataset.batch("train", 2, config.batch_size)
-    state.model(x, y)[1].backward()
+    state.model.loss(x, y).backward()
     gradients = {name: p.grad.clone() for name, p in state.model.named_parameters()}
     state.optimizer.zero_grad()
     assert train_step(state, config, dataset)["learning_rate"] == pytest.approx(5e-3)

@@ -219,14 +219,14 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
 
         return residual(stream, watched)
 
-    stream, around = model.blocks[0].attn_residual.open(model.embed(IDS)), []
+    stream, around = model.stack.open(model.embed(IDS)), []
     for block in model.blocks:
         around.append(stream)
         stream = through(block.attn_residual, block.attn, stream)
         around.append(stream)
         stream = through(block.mlp_residual, block.mlp, stream)
     around.append(stream)
-    loss = model.head(model.blocks[-1].mlp_residual.close(stream), TARGETS)[1]
+    loss = model.head_loss(model.stack.close(stream), TARGETS)
 
     def tensor(stream):
         stream = stream[0] if isinstance(stream, tuple) else stream
@@ -247,7 +247,7 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
     for name, parameter in model.named_parameters():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         assert torch.allclose(seen.gradients[name], expected, atol=1e-12), name
-    if WIRINGS[wiring].stream == "x":
+    if WIRINGS[wiring].single_tensor:
         whole = torch.autograd.grad(run(model, x0 := model.embed(IDS).detach().requires_grad_()), x0)[0]
         assert torch.allclose(seen.crossings[0].left, whole, atol=1e-12)
 
@@ -255,7 +255,7 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
 def run(model, x):
     for block in model.blocks:
         x = block(x)
-    return model.head(x, TARGETS)[1]
+    return model.head_loss(x, TARGETS)
 
 
 def test_the_first_place_that_is_not_finite_is_named():

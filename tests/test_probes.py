@@ -26,9 +26,9 @@ def test_every_probe_measures_every_wiring(wiring):
     assert set(lengths.values()) == {3, 4, 6, 7}  # blocks, streams, sublayers, streams around sublayers
     for name in PROBES:
         assert all(value is None or math.isfinite(value) for value in row[f"probe/{name}"]), name
-    unsplit = WIRINGS[wiring].stream != "x" or wiring in ("post", "deepnorm", "highway")
+    unsplit = WIRINGS[wiring].single_tensor is False or wiring in ("post", "deepnorm", "highway")
     unknown = {"skip_gradient", "branch_gradient"} if unsplit else set()
-    unknown |= {"output_gradient", "input_gradient"} if WIRINGS[wiring].stream != "x" else set()
+    unknown |= {"output_gradient", "input_gradient"} if WIRINGS[wiring].single_tensor is False else set()
     assert {name for name in PROBES if None in row[f"probe/{name}"]} == unknown
     assert row["probe/gradient_norm"][0] > 0
 
@@ -49,7 +49,7 @@ def test_the_reach_is_the_gradient_by_finite_differences(wiring):
             return (stream + sign * step,)
 
         handle = model.blocks[1].register_forward_pre_hook(move)
-        _, value = model(IDS, TARGETS)
+        value = model.loss(IDS, TARGETS)
         handle.remove()
         return value.item()
 

@@ -12,7 +12,7 @@ import sample
 from model import GPT
 from reslab.data.dataset import TokenDataset
 from reslab.data.tokenizer import ByteTokenizer
-from reslab.nn.generate import pick_token
+from reslab.nn.generate import sample_next_token
 from reslab.run import checkpoint
 from reslab.run.options import SampleConfig
 from reslab.training import samples
@@ -45,7 +45,7 @@ def test_a_token_is_drawn_with_exactly_these_probabilities(monkeypatch, temperat
 
     monkeypatch.setattr(torch, "multinomial", watched)
     before = LOGITS.clone()
-    ids = pick_token(LOGITS, temperature, top_k, top_p)
+    ids = sample_next_token(LOGITS, temperature, top_k, top_p)
     assert ids.shape == (2,) and torch.equal(LOGITS, before)
     expected = [probabilities(row.tolist(), temperature, top_k, top_p) for row in LOGITS]
     assert torch.allclose(seen[0], torch.tensor(expected), atol=1e-6)
@@ -54,13 +54,13 @@ def test_a_token_is_drawn_with_exactly_these_probabilities(monkeypatch, temperat
 
 def test_the_likeliest_is_taken_without_a_draw():
     state = torch.random.get_rng_state()
-    assert pick_token(LOGITS, 0).tolist() == [1, 3]
+    assert sample_next_token(LOGITS, 0).tolist() == [1, 3]
     assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_a_generator_alone_decides():
     many = LOGITS[:1].expand(200, 5)
-    draws = [pick_token(many, generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2)]
+    draws = [sample_next_token(many, generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
 
 

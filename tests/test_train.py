@@ -172,11 +172,11 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     config = train_config(gradient_accumulation_steps=2, dropout=0.1, eval_interval=4, tie_weights=False)
     real, before, calls = door.train_step, {}, []
 
-    def poisoned(model, inputs, targets=None):
-        _, loss = GPT.forward(model, inputs, targets)
+    def poisoned(model, inputs, targets):
+        loss = model.head_loss(model.hidden_states(inputs), targets)
         if torch.equal(inputs, calls[-1]):
             loss = loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
-        return None, loss
+        return loss
 
     def at_step_5(state, config, dataset):
         if state.step == 5:
@@ -191,7 +191,7 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
                 with torch.no_grad():
                     state.model.blocks[1].mlp.c_fc.weight[0, 0] = math.nan
             else:
-                monkeypatch.setattr(state.model, "forward", partial(poisoned, state.model))
+                monkeypatch.setattr(state.model, "loss", partial(poisoned, state.model))
             before.update({name: p.clone() for name, p in state.model.named_parameters()})
             before["model"] = state.model
         return real(state, config, dataset)

@@ -5,7 +5,7 @@ import torch
 from conftest import tiny_config, tiny_model
 
 from model import GPT
-from reslab.residual import WIRINGS
+from reslab.residual import WIRINGS, Residual, Sandwich
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
@@ -13,29 +13,26 @@ TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
 
 def run_blocks(model, x):
     """x (B, T, C) through all blocks, without embeddings and head."""
-    stream = model.blocks[0].attn_residual.open(x)
+    stream = model.stack.open(x)
     for block in model.blocks:
         stream = block(stream)
-    return model.blocks[-1].mlp_residual.close(stream)
+    return model.stack.close(stream)
 
 
 def silence(model):
-    """F = 0 in every sublayer; where a norm follows a branch, its bias is part of F."""
+    """Branches of 0 in every sublayer, whatever the wiring does with them."""
     with torch.no_grad():
         for block in model.blocks:
-            for residual in (block.attn_residual, block.mlp_residual):
-                if hasattr(residual, "norm_out"):
+            for residual, branch in block.sublayers():
+                Residual.silence(residual, branch)
+                if isinstance(residual, Sandwich):  # where a norm follows a branch, its bias is part of F
                     residual.norm_out.bias.zero_()
-            for branch in (block.attn, block.mlp):
-                branch.c_proj.weight.zero_()
-                branch.c_proj.bias.zero_()
     return model
 
 
 def opened(model, x):
     """What the stream is before the first block, as the head would read it."""
-    first, last = model.blocks[0].attn_residual, model.blocks[-1].mlp_residual
-    return last.close(first.open(x))
+    return model.stack.close(model.stack.open(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -81,16 +78,16 @@ def test_embeddings_enter_at_rms_one(wiring):
     """Whatever their scale; positions learned or not. The others take them as they are."""
     model = GPT(tiny_config(residual=wiring))
     for x in (model.embed(IDS), 50 * model.embed(IDS)):
-        rms = model.blocks[0].attn_residual.open(x).square().mean(-1).sqrt()
+        rms = model.stack.open(x).square().mean(-1).sqrt()
         assert torch.allclose(rms, torch.ones(()), atol=0.02)
     x = model.embed(IDS)
-    assert GPT(tiny_config()).blocks[0].attn_residual.open(x) is x
+    assert GPT(tiny_config()).stack.open(x) is x
 
 
 def test_the_queries_of_a_post_norm_stack_hear_the_loss_in_every_layer():
     """Embeddings of std 0.02 beside branches of rms 1 would leave layer 0 a thousandth of the others'."""
     model = GPT(tiny_config(residual="post", n_embd=64, n_layer=6))
-    model(IDS, TARGETS)[1].backward()
+    model.loss(IDS, TARGETS).backward()
     norms = [block.attn.c_attn.weight.grad[:128].norm() for block in model.blocks]
     assert norms[0] > 0.1 * max(norms)
 
@@ -100,10 +97,10 @@ def test_depth_mup_starts_as_the_model_without_blocks(layers):
     model = GPT(tiny_config(residual="depth_mup", n_layer=layers))
     x = torch.randn(2, 8, 16)
     assert torch.equal(run_blocks(model, x), opened(model, x))
-    model(IDS, TARGETS)[1].backward()
+    model.loss(IDS, TARGETS).backward()
     assert all(block.mlp.c_proj.weight.grad.norm() > 0 for block in model.blocks)  # one zero, so all wake
 
 
 def test_a_silent_stack_is_one_model_at_every_depth():
-    losses = [GPT(tiny_config(residual="silent", n_layer=n))(IDS, TARGETS)[1].item() for n in (1, 7)]
+    losses = [GPT(tiny_config(residual="silent", n_layer=n)).loss(IDS, TARGETS).item() for n in (1, 7)]
     assert losses[0] == losses[1]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab.nn.loss import CHUNK, LARGE, segment_size
+from reslab.nn.loss import CHUNK, LARGE
+from reslab.nn.recompute import segment_size
 from reslab.system import flops, profiling
 from reslab.system.budget import (
     GB,

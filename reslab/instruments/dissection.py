@@ -9,24 +9,35 @@ import itertools
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 
 from reslab.instruments.snapshot import snapshot
+from reslab.nn.loss import likeliest_tokens, token_losses
 
 
 def sequence_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
     """Mean loss of each sequence (N,), fp64, nats per token."""
-    found = []
-    with torch.no_grad():
-        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
-            logits, _ = model(x)
-            found.append(F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(dim=1).double())
-    return torch.cat(found)
+    pairs = zip(inputs.split(batch), targets.split(batch), strict=True)
+    return torch.cat([model.token_losses(x, y).mean(dim=1).double() for x, y in pairs])
+
+
+def wirings(model) -> list:
+    """The wiring of every sublayer, from the input on."""
+    return [residual for block in model.blocks for residual, _ in block.sublayers()]
 
 
 def can_lesion(model) -> bool:
-    """Whether a block of this wiring can be left out: where every output is kept by its place, it can't."""
-    return model.blocks[0].attn_residual.stream not in ("all outputs", "all branches")
+    """Whether a block can be left out: not where each adds an entry to what the next ones read."""
+    return not any(residual.stream_grows for residual in wirings(model))
+
+
+def has_jacobians(model) -> bool:
+    """Whether a block is a function from x to x, so that it has one Jacobian."""
+    return all(residual.single_tensor for residual in wirings(model))
+
+
+def paths_split(model) -> bool:
+    """Whether every skip is x times a constant, so that a gradient splits by the branches it has passed."""
+    return all(residual.skip is not None for residual in wirings(model))
 
 
 @contextmanager
@@ -108,9 +119,9 @@ def logit_lens(model, inputs, targets) -> tuple[list[float], torch.Tensor]:
     losses, tokens = [], []
     with torch.no_grad():
         for stream in snapshot(model, inputs, targets).streams:
-            logits, loss = model.head(stream, targets)
-            losses.append(loss.item())
-            tokens.append(logits.argmax(dim=-1))
+            x = model.ln_f(stream)
+            losses.append(token_losses(x, model.head_weight, targets).mean().item())
+            tokens.append(likeliest_tokens(x, model.head_weight))
     return losses, torch.stack(tokens)
 
 
@@ -123,12 +134,12 @@ def perturbation(model, inputs) -> list[list[float]]:
     vocabulary = model.config.vocab_size
     rows = []
     with torch.no_grad():
-        logits, _ = model(inputs)
+        logits = model(inputs)
         size = logits.norm(dim=-1)
         for p in range(inputs.shape[1]):
             other = inputs.clone()
             other[:, p] = (other[:, p] + 1) % vocabulary
-            moved = (model(other)[0] - logits).norm(dim=-1)  # (B, T)
+            moved = (model(other) - logits).norm(dim=-1)  # (B, T)
             rows.append((moved / size).mean(dim=0).tolist())
     return rows
 
@@ -143,19 +154,21 @@ def jacobians(model, inputs) -> list[dict]:
         for each block "smallest", "median" and "largest" singular value of its Jacobian, and "product",
         the same three of the product of all Jacobians up to it.
     """
+    if not has_jacobians(model):
+        raise ValueError(
+            f"residual={model.config.residual}: a block carries more than x, so it has no single Jacobian"
+        )
     streams = snapshot(model, inputs, inputs).streams
-    product, found = None, []
+    product, spectra = None, []
     for block, x in zip(model.blocks, streams, strict=False):
         J = block_jacobian(block, x)
         product = J if product is None else J @ product
-        found.append(_spectrum(J) | {"product": _spectrum(product)})
-    return found
+        spectra.append(_spectrum(J) | {"product": _spectrum(product)})
+    return spectra
 
 
 def block_jacobian(block, x) -> torch.Tensor:
     """dy/dx of a block at x (1, T, C) -> (T C, T C). A skip block's is I + J_F on the same weights."""
-    if block.attn_residual.stream != "x":
-        raise ValueError(f"a block that carries {block.attn_residual.stream} has no single Jacobian")
     n = x.numel()
     return torch.autograd.functional.jacobian(lambda x: block(x), x).reshape(n, n)
 
@@ -171,21 +184,33 @@ def path_lengths(model, inputs, targets) -> dict:
         "norms": of the parts 0 .. 2L; "total": norm of dL/dx_0; "error": largest difference between the sum
         of the parts and the gradient that autograd gives.
     """
-    wirings = {residual for block in model.blocks for residual in (block.attn_residual, block.mlp_residual)}
-    if any(residual.stream != "x" or residual.skip is None for residual in wirings):
+    if not paths_split(model):
         raise ValueError(
             f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
         )
+    first = model.stack.open(model.embed(inputs)).detach()
+    x = first.clone().requires_grad_()
+    stream = x
+    for block in model.blocks:
+        stream = block(stream)
+    (true,) = torch.autograd.grad(model.head_loss(stream, targets), x)
+    parts = _gradient_by_branches_passed(model, first, targets)
+    return {
+        "norms": [part.norm().item() for part in parts],
+        "total": true.norm().item(),
+        "error": (sum(parts) - true).abs().max().item(),
+    }
+
+
+def _gradient_by_branches_passed(model, x, targets) -> list[torch.Tensor]:
+    """The parts 0 .. 2L of dL/dx, of the x (B, T, C) that block 0 reads."""
     sublayers = []
-    x = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
-    first = x
     with torch.no_grad():
-        for block in model.blocks:
-            for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
-                sublayers.append((residual, branch, x))
-                x = residual(x, branch)
+        for residual, branch in (pair for block in model.blocks for pair in block.sublayers()):
+            sublayers.append((residual, branch, x))
+            x = residual(x, branch)
     x = x.requires_grad_()
-    (gradient,) = torch.autograd.grad(model.head(x, targets)[1], x)
+    (gradient,) = torch.autograd.grad(model.head_loss(x, targets), x)
     parts = [gradient]
     for residual, branch, x in reversed(sublayers):
         s = residual.skip
@@ -193,16 +218,7 @@ def path_lengths(model, inputs, targets) -> dict:
         passed = [w - s * g for w, g in zip(whole, parts, strict=True)]
         zero = torch.zeros_like(gradient)
         parts = [s * g + p for g, p in zip([*parts, zero], [zero, *passed], strict=True)]
-    x = first.clone().requires_grad_()
-    stream = x
-    for block in model.blocks:
-        stream = block(stream)
-    (true,) = torch.autograd.grad(model.head(stream, targets)[1], x)
-    return {
-        "norms": [part.norm().item() for part in parts],
-        "total": true.norm().item(),
-        "error": (sum(parts) - true).abs().max().item(),
-    }
+    return parts
 
 
 def _vjp(residual, branch, x, gradient):

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import torch
 
 from reslab.data.dataset import TokenDataset
-from reslab.instruments.snapshot import visible
 from reslab.system.device import uncompiled
 
 NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
@@ -41,16 +40,16 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
     """
     bad = []
 
-    def look(name):
+    def look(name, block):
         def hook(module, args, output):
-            if not visible(output).isfinite().all():
+            if not block.mlp_residual.read(output).isfinite().all():
                 bad.append(name)
 
         return hook
 
-    blocks = [(block, look(f"block {k}, forward")) for k, block in enumerate(model.blocks)]
+    blocks = [(block, look(f"block {k}, forward", block)) for k, block in enumerate(model.blocks)]
     with _hooks(blocks), uncompiled():
-        loss = model(inputs, targets)[1]
+        loss = model.loss(inputs, targets)
         if bad:
             return bad[0]
         if not loss.isfinite():

@@ -90,7 +90,8 @@ def kind_gradients(kind: str) -> Probe:
 def _kind_gradient(seen: Snapshot, layer: int, kind: str) -> torch.Tensor:
     name = {"qk": "attn.c_attn", "v": "attn.c_attn", "o": "attn.c_proj", "w1": "mlp.c_fc", "w2": "mlp.c_proj"}
     gradient = seen.gradients[f"blocks.{layer}.{name[kind]}.weight"]
-    values = len(gradient) - len(seen.model.blocks[layer].attn.parts()[-1])  # where the rows of V begin
+    *_, v = seen.model.blocks[layer].attn.input_matrices()
+    values = len(gradient) - len(v)  # where the rows of V begin
     return {"qk": gradient[:values], "v": gradient[values:]}.get(kind, gradient)
 
 
@@ -208,7 +209,7 @@ def _measure(parts: Iterable[Snapshot], count: int) -> dict:
         for name, probe in probes.items():
             if count == 0 or not probe.of_weights:
                 sums[name] = probe.add(sums[name], seen)
-        q, k, _ = seen.model.blocks[0].attn.parts()
+        q, k, _ = seen.model.blocks[0].attn.input_matrices()
         del seen  # before the next part is looked at
     values = {name: probe.read(sums[name]) for name, probe in probes.items()}
     row = {f"probe/{name}": value for name, value in values.items()}

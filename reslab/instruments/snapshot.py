@@ -6,6 +6,7 @@ losses with probes on and off are bitwise equal.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -51,44 +52,39 @@ class Crossing:
         return None if self.skip is None else self.skip * self.arrived
 
 
-def newest(stream) -> torch.Tensor:
-    """Of what a wiring carries, the tensor that the next sublayer builds on: (B, T, C) or (n, B, T, C)."""
-    while isinstance(stream, tuple | list):
-        stream = stream[0] if isinstance(stream, tuple) else stream[-1]
-    return stream
-
-
-def visible(stream) -> torch.Tensor:
-    """The same as one tensor (B, T, C): parallel streams by their mean."""
-    x = newest(stream)
-    return x.mean(dim=0) if x.dim() == 4 else x
-
-
 class _Watch:
     """Hooks on a model that keep what one forward pass shows, until remove()."""
 
     def __init__(self, model):
-        self.streams, self.branches, self.normed = [], [], []
+        self.streams, self.values, self.branches, self.normed = [], [], [], []
         self.middles, self.entries = [], {}  # streams between attention and MLP; sublayer -> x as F reads it
-        self.sublayers = [pair for block in model.blocks for pair in _sublayers(block)]
+        self.sublayers = [pair for block in model.blocks for pair in block.sublayers()]
         self.handles = []
         for block in model.blocks:
-            self._before(block, lambda x: self.streams.append(newest(x)))
+            self._before(block, partial(self._stream, block.attn_residual))
             self._before(block.attn, lambda x: self.normed.append(x.detach()))
-            self._before(block.mlp_residual, lambda x: self.middles.append(newest(x)))
+            self._before(block.mlp_residual, partial(self._middle, block.mlp_residual))
         for sublayer, (residual, branch) in enumerate(self.sublayers):
-            self._before(residual, self._arrive)
+            self._before(residual, partial(self._arrive, residual))
             self.handles.append(branch.register_forward_hook(self._leave))
-            if residual.stream == "x" and residual.skip is not None:
-                self._enter(sublayer, residual.norm if hasattr(residual, "norm") else branch)
-        last = model.blocks[-1].register_forward_hook(lambda _, args, out: self.streams.append(newest(out)))
+            if residual.skip is not None:
+                self._enter(sublayer, residual.norm)
+        block = model.blocks[-1]
+        last = block.register_forward_hook(lambda _, args, out: self._stream(block.mlp_residual, out))
         self.handles.append(last)
 
     def _before(self, module, look) -> None:
         self.handles.append(module.register_forward_pre_hook(lambda _, args: look(args[0])))
 
-    def _arrive(self, stream) -> None:
-        self.x = visible(stream)
+    def _stream(self, residual, stream) -> None:
+        self.streams.append(residual.running(stream))
+        self.values.append(residual.read(stream).detach())
+
+    def _middle(self, residual, stream) -> None:
+        self.middles.append(residual.running(stream))
+
+    def _arrive(self, residual, stream) -> None:
+        self.x = residual.read(stream)
 
     def _leave(self, module, args, output) -> None:
         self.branches.append((readable(self.x.detach()), readable(output.detach())))
@@ -112,7 +108,7 @@ class _Watch:
         came_back = dict(zip(self.entries, back, strict=True))
         return [
             Crossing(residual.skip, arrivals[k + 1], came_back.get(k), arrivals[k])
-            if residual.stream == "x"
+            if residual.single_tensor
             else None
             for k, (residual, _) in enumerate(self.sublayers)
         ]
@@ -136,7 +132,7 @@ def snapshot(
     watch.handles += [_collect(gradients, *named) for named in zip(names, parameters, strict=True)]
     try:
         with torch.enable_grad(), uncompiled():
-            loss = model(inputs, targets)[1] * share
+            loss = model.loss(inputs, targets) * share
             groups = [watch.streams, watch.middles, watch.entries.values()]
             wanted = [tensor for group in groups for tensor in group]
             # Of the parameters zeros come back: what they are worth has been collected by then.
@@ -149,7 +145,7 @@ def snapshot(
     reached, between, back = ([next(found) for _ in group] for group in groups)
     # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
     reached = [g.sum(dim=0) if g.dim() == 4 else g for g in reached]
-    seen = [readable(visible(stream.detach())) for stream in watch.streams]
+    seen = [readable(value) for value in watch.values]
     crossings = watch.crossings(reached, between, back)
     for name, parameter in zip(names, parameters, strict=True):
         if name not in gradients:
@@ -167,10 +163,6 @@ def _collect(gradients: dict, name: str, parameter: torch.Tensor):
         return gradient.new_zeros(()).expand_as(gradient)
 
     return parameter.register_hook(add)
-
-
-def _sublayers(block):
-    return (block.attn_residual, block.attn), (block.mlp_residual, block.mlp)
 
 
 def readable(tensor: torch.Tensor) -> torch.Tensor:

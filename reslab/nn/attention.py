@@ -1,4 +1,13 @@
-"""The attention kernel: softmax(q k^T / sqrt(D)) v, by whatever computes it fastest here."""
+"""What attention is made of: the kernel, rotary positions, and the keys and values that are remembered.
+
+`attention` computes softmax(q k^T / sqrt(D)) v by whatever is fastest on this device.
+
+Rotary positions (Su et al. 2021, arXiv 2104.09864) turn a position into an angle of queries and keys:
+
+    <R_t q, R_s k> = <q, R_(t-s) k>        R_t rotates pair j of channels by t w_j, w_j = base^(-2j / D)
+
+so that the score of two tokens depends on their distance and not on where they stand.
+"""
 
 import math
 
@@ -8,15 +17,17 @@ import torch.nn.functional as F
 SHORT = 512  # tokens up to which scores (T, T) are cheap to hold
 
 
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, dropout: float) -> torch.Tensor:
+def attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, dropout: float
+) -> torch.Tensor:
     """Attention of queries (B, H, T, D) over keys and values (B, H, S, D): (B, H, T, D).
 
     torch's kernel, but on a CPU in bfloat16 (docs/speed.md). There its backward pass takes two to five times
     as long as the plain products of matrices, so short sequences take those; and without a backward pass
-    it is slower than in float32, which keys and values that are remembered come in.
+    it is slower than in float32, the precision of the keys and values in a cache.
 
     Args:
-        causal: query t sees the keys up to t; S is T then.
+        causal: query t attends to the keys up to t; S is T then.
         dropout: share of the attention weights that is dropped.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
@@ -25,11 +36,11 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, drop
                 q, k, v = q.float(), k.float(), v.float()
                 return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
         if causal and q.shape[-2] <= SHORT:
-            return _by_products(q, k, v, dropout)
+            return _attention_by_matmul(q, k, v, dropout)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
 
 
-def _by_products(q, k, v, dropout):
+def _attention_by_matmul(q, k, v, dropout):
     """Causal attention that holds its scores (B H, T, T) in the precision of q."""
     B, H, T, D = q.shape
     q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
@@ -38,3 +49,43 @@ def _by_products(q, k, v, dropout):
         scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))  # (B H, T, T)
         weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
         return torch.bmm(weights, v).view(B, H, T, D)
+
+
+def rope_cache(T: int, D: int, base: float = 10_000.0) -> torch.Tensor:
+    """Cosine and sine of t w_j for positions t and pairs j of a head's D channels: (T, D / 2, 2)."""
+    frequencies = 1 / base ** (torch.arange(0, D, 2) / D)
+    angles = torch.outer(torch.arange(T), frequencies)  # (T, D / 2)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+
+def apply_rotary_emb(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
+    """R_t x of x (B, H, T, D), cos_sin (T, D / 2, 2); channel j makes a pair with j + D / 2, as in Llama."""
+    cos, sin = cos_sin.unbind(-1)  # (T, D / 2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).type_as(x)
+
+
+class KVCache:
+    """Keys and values of one attention layer, for up to `size` tokens; on a CPU in float32, see attention().
+
+    Attention is the only place where tokens meet, so whatever the wiring, a new token goes through the stack
+    alone and finds the others here. Keys and values belong to positions 0, 1, 2, ... of a context.
+    """
+
+    def __init__(self, size: int):
+        self.size, self.length = size, 0
+        self.keys = self.values = None
+
+    def extend(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add those of new tokens (B, H, T, D); returns those of all tokens so far (B, H, length, D).
+
+        The first call may bring any T, each later one brings T = 1.
+        """
+        B, H, T, D = k.shape
+        if self.keys is None:
+            dtype = torch.float32 if k.device.type == "cpu" and k.dtype == torch.bfloat16 else k.dtype
+            self.keys, self.values = (x.new_empty(B, H, self.size, D, dtype=dtype) for x in (k, v))
+        begin, self.length = self.length, self.length + T
+        self.keys[:, :, begin : self.length] = k
+        self.values[:, :, begin : self.length] = v
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]

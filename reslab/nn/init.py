@@ -46,7 +46,7 @@ def _fan_in(config, residual, branch, std):
 
 def _orthogonal(config, residual, branch, std):
     """Every matrix orthogonal (Saxe et al. 2014, arXiv 1312.6120); Q, K and V apart."""
-    for matrix in (*branch.parts(), branch.c_proj.weight):
+    for matrix in (*branch.input_matrices(), branch.c_proj.weight):
         matrix.copy_(orthogonal(matrix))
 
 
@@ -59,9 +59,9 @@ def _self(config, residual, branch, std):
     starts (Trockman & Kolter 2023, arXiv 2305.09828); c is init_qk_scale.
     """
     _orthogonal(config, residual, branch, std)
-    if not hasattr(branch, "n_kv_head"):
-        return  # an MLP
-    query, key, _ = branch.parts()
+    if branch.kind == "mlp":
+        return
+    query, key, _ = branch.input_matrices()
     heads = key.unflatten(0, (branch.n_kv_head, -1))  # (n_kv_head, D, C)
     query.copy_(heads.repeat_interleave(branch.n_head // branch.n_kv_head, dim=0).flatten(0, 1))
     scaled = (branch.q_norm.weight, branch.k_norm.weight) if config.qk_norm else (query, key)

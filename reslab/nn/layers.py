@@ -1,10 +1,21 @@
 """Norms and nonlinearities: the small functions that a model's settings choose by name."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+
+class Activation(NamedTuple):
+    """The nonlinearity of an MLP."""
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+    """(B, T, width) -> (B, T, width); a gated one takes (B, T, 2 width), the gate first."""
+    gated: bool = False
+    """Half of its input is a gate: an MLP has a third matrix, and 2/3 of the width, so as many weights."""
 
 
 def make_norm(config) -> nn.Module:
@@ -28,9 +39,10 @@ def _swiglu(x: torch.Tensor) -> torch.Tensor:
 
 
 NORMS = {"layernorm": _layer_norm, "rmsnorm": _rms_norm}
+# GPTConfig reads the names, and which are gated, from the lines of this dict.
 ACTIVATIONS = {
-    "gelu": partial(F.gelu, approximate="tanh"),
-    "gelu_erf": F.gelu,
-    "relu2": lambda x: F.relu(x).square(),
-    "swiglu": _swiglu,
+    "gelu": Activation(partial(F.gelu, approximate="tanh")),
+    "gelu_erf": Activation(F.gelu),
+    "relu2": Activation(lambda x: F.relu(x).square()),
+    "swiglu": Activation(_swiglu, gated=True),
 }

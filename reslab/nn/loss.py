@@ -1,6 +1,4 @@
-"""What keeps memory small: activations that are computed again, logits that are never held whole."""
-
-import math
+"""Cross-entropy over a vocabulary, whole or in chunks of tokens, so that large logits are never held."""
 
 import torch
 import torch.nn.functional as F
@@ -10,31 +8,6 @@ from torch.utils.checkpoint import checkpoint
 # which has room; on a CPU it costs nothing, see docs/speed.md.
 LARGE = {"cpu": 1 << 28, "cuda": 1 << 32}
 CHUNK = 1 << 26  # bytes of the logits that are held at a time where they are not held whole
-HEAVY = 16  # what a block holds for its backward pass, in streams (B, T, C), roughly
-
-
-def run_checkpointed(blocks, stream):
-    """Run the blocks so that only every k-th stream is kept; what is between is computed again.
-
-    The backward pass holds L / k streams, and for one segment of k blocks at a time what those hold;
-    k = sqrt(L / HEAVY) makes the sum smallest (Chen et al. 2016, arXiv 1604.06174). Gradients are the
-    same bit for bit.
-    """
-    size = segment_size(len(blocks))
-    for begin in range(0, len(blocks), size):
-        stream = checkpoint(_run, blocks[begin : begin + size], stream, use_reentrant=False)
-    return stream
-
-
-def segment_size(blocks: int) -> int:
-    """How many blocks of a stack are computed again at once."""
-    return max(1, round(math.sqrt(blocks / HEAVY)))
-
-
-def _run(blocks, stream):
-    for block in blocks:
-        stream = block(stream)
-    return stream
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
@@ -45,12 +18,9 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = 
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
-def logits_and_loss(
-    x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (B, T, V) of x (B, T, C) with a head weight (V, C), and the loss of targets (B, T)."""
-    logits = F.linear(x, weight)
-    return logits, cross_entropy(logits, targets)
+def whole_loss(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The mean loss of targets (B, T), for x (B, T, C) and a head weight (V, C); all logits are held."""
+    return cross_entropy(F.linear(x, weight), targets)
 
 
 def chunk_loss(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -100,6 +70,14 @@ def token_losses(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -
         for chunk in _chunks(len(rows[1]), weight)
     ]
     return torch.cat(losses).view(targets.shape)
+
+
+@torch.no_grad()
+def likeliest_tokens(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The id with the largest logit at each position (B, T), for x (B, T, C), a chunk of logits at a time."""
+    rows = x.flatten(0, -2)
+    ids = [F.linear(rows[chunk], weight).argmax(dim=-1) for chunk in _chunks(len(rows), weight)]
+    return torch.cat(ids).view(x.shape[:-1])
 
 
 def _chunks(count: int, weight: torch.Tensor) -> list[slice]:

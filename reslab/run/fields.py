@@ -148,7 +148,7 @@ def with_part(cls: type, part: str) -> frozenset[str]:
     return frozenset(name for name, setting in settings(cls).items() if setting.role.part == part)
 
 
-def keys_of(path: str, name: str) -> tuple[str, ...]:
+def keys_of(path: str, name: str, flag: str = "") -> tuple[str, ...]:
     """The keys of a dict literal, read from the source of a module, which may be slow to import.
 
     So a choice is listed once, in the dict that holds it; the help and the messages know it without torch.
@@ -156,11 +156,19 @@ def keys_of(path: str, name: str) -> tuple[str, ...]:
     Args:
         path: of the module, from the repository's root.
         name: of the dict, assigned at the top level with plain strings as keys.
+        flag: only the keys of entries that are calls with `flag=True` among their arguments.
     """
     for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [name]:
-            return tuple(ast.literal_eval(key) for key in node.value.keys)
+            entries = zip(node.value.keys, node.value.values, strict=True)
+            return tuple(ast.literal_eval(key) for key, call in entries if not flag or _is_set(call, flag))
     raise LookupError(f"{path}: no dict {name} at its top level")
+
+
+def _is_set(call: ast.expr, flag: str) -> bool:
+    """Whether a call in some source has the argument `flag=True`."""
+    keywords = getattr(call, "keywords", [])
+    return any(word.arg == flag and getattr(word.value, "value", None) is True for word in keywords)
 
 
 def value_faults(config) -> list[str]:

@@ -34,6 +34,7 @@ WiringName = Literal[*keys_of("reslab/residual.py", "WIRINGS")]
 WiringOrSame = Literal["", *keys_of("reslab/residual.py", "WIRINGS")]
 NormName = Literal[*keys_of("reslab/nn/layers.py", "NORMS")]
 ActivationName = Literal[*keys_of("reslab/nn/layers.py", "ACTIVATIONS")]
+GATED = keys_of("reslab/nn/layers.py", "ACTIVATIONS", flag="gated")
 InitName = Literal[*keys_of("reslab/nn/init.py", "INITS")]
 OptimizerName = Literal[*keys_of("reslab/training/optimizer.py", "OPTIMIZERS")]
 ScheduleName = Literal[*keys_of("reslab/training/optimizer.py", "SCHEDULES")]
@@ -102,7 +103,12 @@ class GPTConfig:
     @property
     def mlp_width(self) -> int:
         """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
-        return max(8, 8 * round(self.n_embd / 3)) if self.mlp == "swiglu" else 4 * self.n_embd
+        return max(8, 8 * round(self.n_embd / 3)) if self.gated else 4 * self.n_embd
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP's nonlinearity has a gate, which is a third matrix."""
+        return self.mlp in GATED
 
     def wiring(self, kind: Literal["attn", "mlp"]) -> str:
         """The name of the wiring that sublayers of a kind have."""

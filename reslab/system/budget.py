@@ -12,7 +12,8 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from reslab.nn.loss import CHUNK, LARGE, segment_size
+from reslab.nn.loss import CHUNK, LARGE
+from reslab.nn.recompute import segment_size
 
 WORD = 4  # bytes: weights, gradients and AdamW's two averages are float32
 GB = 1e9

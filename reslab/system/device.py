@@ -101,7 +101,7 @@ def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
     # DDP cuts graphs where it sends gradients; a region is a block already, and would only be halved.
     torch._dynamo.config.optimize_ddp = False
     for block in model.blocks:
-        alike = block.attn_residual.same_in_each_layer and block.mlp_residual.same_in_each_layer
+        alike = block.attn_residual.compile_per_block and block.mlp_residual.compile_per_block
         for region in [block] if alike else [block.attn, block.mlp]:
             region.compile(dynamic=False)
     if device.startswith("cuda"):  # the loss over a large vocabulary is many passes over the logits
@@ -110,7 +110,7 @@ def compile_model(model: torch.nn.Module, wanted: str, device: str) -> None:
 
 def compile_loss(model: torch.nn.Module) -> None:
     """Compile the head and the loss: of all tokens where their logits are held, else of one chunk of them."""
-    for name in ("logits_and_loss", "chunk_loss"):
+    for name in ("whole_loss", "chunk_loss"):
         setattr(model, name, torch.compile(getattr(model, name), dynamic=False))
 
 

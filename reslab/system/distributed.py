@@ -220,15 +220,27 @@ def split_batch(batch_size: int, accumulation: int, world: int) -> tuple[int, in
     )
 
 
+class LossModule(torch.nn.Module):
+    """A model whose forward is its loss: DDP's hooks see calls of forward alone."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, idx: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.model.loss(idx, targets)
+
+
 def wrap_ddp(model: torch.nn.Module, ranks: DistContext, run_device: str) -> torch.nn.Module | None:
-    """The model in DDP's wrapper (Li et al. 2020, arXiv 2006.15704): each rank has the whole of it, and
-    gradients are averaged while they are computed. None when there is one rank."""
+    """The model's loss in DDP's wrapper (Li et al. 2020, arXiv 2006.15704): each rank has the whole model,
+    and gradients are averaged while they are computed. None when there is one rank."""
     if ranks.world_size == 1:
         return None
     devices = [ranks.local_rank] if run_device.startswith("cuda") else None
     accepts = inspect.signature(DistributedDataParallel).parameters  # buffers are constants: no need to send
     still = "forward_sync_buffers" if "forward_sync_buffers" in accepts else "broadcast_buffers"
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **{still: False})
+    options = {"device_ids": devices, "gradient_as_bucket_view": True, still: False}
+    return DistributedDataParallel(LossModule(model), **options)
 
 
 def no_sync(forward: torch.nn.Module):

@@ -30,15 +30,12 @@ def split(model: torch.nn.Module, run_device: str) -> None:
         raise ValueError(
             f"shard=fsdp: this wiring has scalars ({scalars[0]}), which FSDP can't cut; leave --shard out"
         )
-    if any(hasattr(block.mlp_residual, "last_query") for block in model.blocks):
-        raise ValueError(
-            "shard=fsdp: this wiring reads parameters of a block outside of it; leave --shard out"
-        )
     mesh = init_device_mesh(run_device.split(":")[0], (dist.get_world_size(),))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
-    register_fsdp_forward_method(model, "token_losses")
+    for method in ("loss", "token_losses"):
+        register_fsdp_forward_method(model, method)
 
 
 @torch.no_grad()

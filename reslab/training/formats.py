@@ -59,9 +59,9 @@ def architecture(config) -> str:
     for kind in ("attn", "mlp"):
         name = config.wiring(kind)
         if name != "pre":
-            equation = WIRINGS[name].__doc__.splitlines()[0].rstrip(".")
             faults.append(
-                f"{kind}_residual={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: {equation}"
+                f"{kind}_residual={name}: GPT-2 and Llama compute y = x + F(N(x)), this wiring "
+                f"{WIRINGS[name].equation}"
             )
     modern = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope"}
     is_modern = [getattr(config, key) == value for key, value in modern.items()]

@@ -1,8 +1,8 @@
 """Growth: insert silent blocks into a trained model, which then says exactly what it said before.
 
 A block with F = 0 gives y = x, so a deeper model starts where the shallow one stopped and can only
-learn from there. Inserted blocks get fresh weights with output projections at 0 (or, in `rezero`,
-their scalar at 0): the first update wakes the projection, the second all that lies before it.
+learn from there. Inserted blocks get fresh weights and are silenced as their wiring says, most by an output
+projection of 0: the first update changes the projection, the second all that lies before it.
 """
 
 from pathlib import Path
@@ -62,37 +62,50 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
     """
     if init_from.is_foreign(source):
         return init_from.fill(source, model, tokenizer)
-    folder = Path(source)
-    found = checkpoint.find(folder / "checkpoint" / "last")
-    if found is None:
+    folder, saved_in = Path(source), checkpoint.find(Path(source) / "checkpoint" / "last")
+    if saved_in is None:
         raise ValueError(
             f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep, a folder of "
             f"transformers, a ckpt.pt of nanoGPT, or one of {', '.join(init_from.GPT2_SIZES)}"
         )
-    saved = checkpoint.load_state(found)
-    with checkpoint.reading(found):
+    saved = checkpoint.load_state(saved_in)
+    with checkpoint.reading(saved_in):
         before = from_flat(GPTConfig, saved["config"])
     if saved["tokenizer"] != tokenizer:
         raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
     old = type(model)(before)
     _check(folder, old, model)
-    checkpoint.load_model(found, old)
-    place = placement(before.n_layer, model.config.n_layer, where)
-    pairs = _pair_parameters(old, model, place)
-    with torch.no_grad():
-        for theirs, ours in pairs:
-            ours.copy_(_first_rows(theirs, ours))
-        for block, old_block in zip(model.blocks, place, strict=True):
-            if old_block is None:
-                _silence(block)
+    checkpoint.load_model(saved_in, old)
+    pairs = grow(old, model, where)
     trained_with = from_flat(OptimConfig, saved["config"])
-    memory = _carry(checkpoint.load_optimizer(found)["optimizer"], trained_with, old, optimizer, pairs)
-    grown = sum(block is None for block in place)
+    memory = _carry(checkpoint.load_optimizer(saved_in)["optimizer"], trained_with, old, optimizer, pairs)
+    inserted = model.config.n_layer - before.n_layer
     rewired = "" if before.residual == model.config.residual else f", residual={model.config.residual} now"
     return (
-        f"started from {folder}: {before.n_layer} blocks carried over, {grown} silent ones inserted "
+        f"started from {folder}: {before.n_layer} blocks carried over, {inserted} silent ones inserted "
         f"({where}){rewired}; {memory}"
     )
+
+
+@torch.no_grad()
+def grow(old, new, where: str) -> list[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+    """Copy a model's weights into a fresh one of as many blocks or more, and silence the others.
+
+    Args:
+        where: end, middle or between: where the silent blocks go.
+
+    Returns:
+        (old parameter, new parameter) of everything that was copied.
+    """
+    place = placement(old.config.n_layer, new.config.n_layer, where)
+    pairs = _pair_parameters(old, new, place)
+    for theirs, ours in pairs:
+        ours.copy_(_first_rows(theirs, ours))
+    for block, old_block in zip(new.blocks, place, strict=True):
+        if old_block is None:
+            for residual, branch in block.sublayers():
+                residual.silence(branch)
+    return pairs
 
 
 def _check(folder: Path, old, new) -> None:
@@ -113,8 +126,8 @@ def _check(folder: Path, old, new) -> None:
         faults.append(f"n_layer={now.n_layer}: the model in {folder} has {before.n_layer} layers already")
     for kind in ("attn", "mlp"):
         name = now.wiring(kind)
-        if now.n_layer > before.n_layer and not WIRINGS[name].has_identity:
-            able = ", ".join(n for n, wiring in WIRINGS.items() if wiring.has_identity)
+        if now.n_layer > before.n_layer and not WIRINGS[name].can_grow():
+            able = ", ".join(n for n, wiring in WIRINGS.items() if wiring.can_grow())
             faults.append(
                 f"{kind}_residual={name}: can't grow, because a silent block of this wiring does not give "
                 f"back x, or its constants depend on the depth; these can: {able}"
@@ -142,17 +155,6 @@ def _pair_parameters(old, new, place):
             block = dict(new.blocks[layer].named_parameters())
             pairs += [(p, block[name]) for name, p in old.blocks[source].named_parameters()]
     return pairs
-
-
-def _silence(block) -> None:
-    """F = 0, by one zero and not two: a = 0 and O = 0 together would never wake."""
-    for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
-        if hasattr(residual, "alpha"):
-            residual.alpha.zero_()
-        else:
-            branch.c_proj.weight.zero_()
-            if branch.c_proj.bias is not None:
-                branch.c_proj.bias.zero_()
 
 
 def _carry(saved: dict, config: OptimConfig, old, optimizer, pairs) -> str:

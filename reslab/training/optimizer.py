@@ -91,7 +91,7 @@ class MuonAdamW:
         rows = {}
         for block in model.blocks:
             for layer, branch in ((block.attn.c_attn, block.attn), (block.mlp.c_fc, block.mlp)):
-                rows[layer.weight] = [len(part) for part in branch.parts()]
+                rows[layer.weight] = [len(part) for part in branch.input_matrices()]
         group = {"params": [layer.weight for layer in layers], "peak": "muon_lr"}
         match = config.muon_lr == 0
         self.muon = Muon([group], config.learning_rate, config.weight_decay, match_adamw=match, rows=rows)

@@ -68,9 +68,8 @@ class TrainState:
 
 
 def wiring(residual) -> dict:
-    """How a sublayer is joined to the stream: what its class says, and the constant weight of x, if any."""
-    skip = residual.skip if residual.stream == "x" else None
-    return {"equation": type(residual).__doc__.splitlines()[0], "skip": skip}
+    """How a sublayer is joined to the stream, as its class says it; see reslab/residual.py."""
+    return {"equation": residual.equation, "skip": residual.skip, "has_identity": residual.has_identity}
 
 
 def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) -> dict:

@@ -28,7 +28,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     lr = learning_rate(config.optim, state.step)
     set_learning_rate(state.optimizer, config.optim, lr)
-    ranks, forward = state.ranks, state.replica or state.model
+    ranks, forward = state.ranks, state.replica or state.model.loss
     size, times = distributed.split_batch(
         config.batch_size, config.gradient_accumulation_steps, ranks.world_size
     )
@@ -44,9 +44,7 @@ def train_step(state: TrainState, config: TrainConfig, dataset: TokenDataset) ->
         for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
             with distributed.no_sync(forward) if number < times else nullcontext():
                 with device.autocast(str(run_device), state.dtype):
-                    loss = (
-                        forward(x, y)[1] / times
-                    )  # no name keeps the logits until the next batch has its own
+                    loss = forward(x, y) / times
                 state.scaler.scale(loss).backward()
             losses.append(loss.detach())
         total = ranks.all_reduce_sum(torch.stack(losses).sum()) / ranks.world_size
