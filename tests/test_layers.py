@@ -8,7 +8,7 @@ from conftest import tiny_config, tiny_model
 
 from model import GPT
 from reslab.nn.init import INITS
-from reslab.nn.layers import ACTIVATIONS, NORMS
+from reslab.nn.layers import NORMS
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
@@ -72,7 +72,7 @@ ACTS = {
 }
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", ACTS)
 def test_an_mlp_computes_its_equation(name):
     mlp, x = tiny_model(mlp=name).blocks[1].mlp, torch.randn(2, 8, 16, dtype=torch.float64)
     inside = ACTS[name](x @ mlp.c_fc.weight.T + mlp.c_fc.bias)
