@@ -21,7 +21,7 @@ test: setup
 test-slow: setup
 	$(RUN) -m pytest -m slow
 
-# Hours: make mutants MUTANTS="--sample 30 --jobs 2" tries some of them; what is known is not run again.
+# All of them take hours; make mutants MUTANTS="--sample 30 --jobs 2" tries some. Known results are not run again.
 mutants: setup
 	$(RUN) -m tests.mutants $(MUTANTS)
 

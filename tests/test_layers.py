@@ -9,7 +9,7 @@ from conftest import ROOT, run_python, tiny_config, tiny_model
 
 from model import GPT
 from reslab.nn.init import INITS
-from reslab.nn.layers import ACTIVATIONS, NORMS
+from reslab.nn.layers import NORMS
 from reslab.residual import WIRINGS
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
@@ -73,7 +73,7 @@ ACTS = {
 }
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", ACTS)
 def test_an_mlp_computes_its_equation(name):
     mlp, x = tiny_model(mlp=name).blocks[1].mlp, torch.randn(2, 8, 16, dtype=torch.float64)
     inside = ACTS[name](x @ mlp.c_fc.weight.T + mlp.c_fc.bias)
@@ -87,7 +87,7 @@ NORM_FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", NORM_FORMULAS)
 def test_a_norm_computes_its_formula(name):
     norm, x = tiny_model(norm=name, norm_eps=0.1).ln_f, 1 + torch.randn(2, 8, 16, dtype=torch.float64)
     bias = norm.bias if name == "layernorm" else 0

@@ -119,7 +119,7 @@ STACKS = {name: step_by_step(name) for name in STEPS} | {
 }
 
 
-@pytest.mark.parametrize("wiring", WIRINGS)
+@pytest.mark.parametrize("wiring", STACKS)
 def test_a_stack_computes_its_equation(wiring):
     """With parameters far from where they start, so that no term is 0 and no factor 1."""
     model = tiny_model(residual=wiring, residual_scale=0.7)

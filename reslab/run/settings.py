@@ -75,17 +75,17 @@ class GPTConfig:
     norm: Weights[NormName] = "layernorm"
     """N of the wirings and before the head."""
     mlp: Weights[ActivationName] = "gelu"
-    """Inside of the MLP; gelu is GPT-2's (by tanh), gelu_erf nanoGPT's."""
+    """Activation of the MLP; gelu is GPT-2's (by tanh), gelu_erf nanoGPT's."""
     pos: Weights[Literal["learned", "rope"]] = "learned"
-    """How a token knows its place: learned embeddings, or rotated queries and keys."""
+    """Positions: learned embeddings, or rotary queries and keys."""
     qk_norm: Weights[bool] = False
     """Normalise each head's queries and keys."""
     n_kv_head: Weights[Whole] = 0
     """Heads of keys and values, shared by groups of queries; divides n_head, 0 is n_head."""
     tie_weights: Weights[bool] = True
-    """The head uses the token embedding's matrix."""
+    """The head shares its matrix with the token embedding."""
     residual: Wiring[WiringName] = "pre"
-    """Wiring of every sublayer, a class of reslab/residual.py; `none` strips the skips."""
+    """Wiring of every sublayer, a class of reslab/residual.py; `none` has no skips."""
     attn_residual: Wiring[WiringOrSame] = ""
     """Wiring of the attention sublayers only; empty takes `residual`."""
     mlp_residual: Wiring[WiringOrSame] = ""
@@ -93,12 +93,12 @@ class GPTConfig:
     residual_scale: Wiring[Number] = 0.5
     """lambda of the wiring `scaled`."""
     init: Experiment[InitName] = "wiring"
-    """Starting weights of the blocks; `wiring` leaves them to each wiring, with `self` a token attends to
-    itself."""
+    """Initial weights of the blocks; `wiring` is what each wiring's paper says, and with `self` each token
+    attends to itself."""
     init_qk_scale: Experiment[Positive] = 3.0
     """c of init self: W_Q = W_K = c times an orthogonal matrix."""
     norm_eps: Weights[Positive] = 1e-5
-    """What a norm adds to the variance or the mean square."""
+    """Epsilon of the norms, added to the variance or the mean square."""
 
     @property
     def mlp_width(self) -> int:
@@ -135,29 +135,29 @@ class OptimConfig:
     optimizer: Experiment[OptimizerName] = "adamw"
     """adamw, sgd (momentum beta1) or muon (AdamW for what is not a matrix of a block)."""
     max_iters: Schedule[Whole] = 2000
-    """Updates."""
+    """Number of updates."""
     learning_rate: Schedule[Amount] = 1e-3
-    """Peak of the schedule."""
+    """Peak learning rate."""
     block_lr: Schedule[Amount] = 0.0
-    """Peak for what is inside the blocks, with adamw and sgd; 0 takes learning_rate."""
+    """Peak learning rate of the blocks, with adamw and sgd; 0 takes learning_rate."""
     muon_lr: Schedule[Amount] = 0.0
-    """Peak for Muon's matrices, their steps sized as in its paper; 0 gives them steps of AdamW's size."""
+    """Peak learning rate of Muon's matrices, scaled as in its paper; 0 gives steps of AdamW's size."""
     min_lr: Schedule[Amount] = 1e-4
-    """Where the cosine ends."""
+    """Learning rate at the end of the cosine."""
     schedule: Schedule[ScheduleName] = "cosine"
     """cosine (to min_lr), linear (to zero) or constant, after the warmup."""
     warmup_iters: Schedule[Whole] = 100
     """Updates in which the learning rate rises from near zero to its peak."""
     weight_decay: Experiment[Amount] = 0.1
-    """Of matrices; vectors have none."""
+    """Weight decay of matrices; vectors have none."""
     beta1: Experiment[Share] = 0.9
-    """AdamW's memory of gradients."""
+    """AdamW's decay of the mean gradient; momentum of sgd."""
     beta2: Experiment[Share] = 0.99
-    """AdamW's memory of squared gradients."""
+    """AdamW's decay of the mean squared gradient."""
     adam_eps: Experiment[Amount] = 1e-8
-    """What AdamW adds to the root of the squared gradients."""
+    """AdamW's epsilon, added to the root of the mean squared gradient."""
     grad_clip: Experiment[Amount] = 1.0
-    """Largest norm of the gradient; 0 does not clip."""
+    """The gradient's norm is clipped to this; 0 does not clip."""
 
     def faults(self) -> list[str]:
         """What can't be run, one line per fault."""
@@ -190,7 +190,7 @@ class TrainConfig:
     """scratch; a run directory: start from its weights, grown to n_layer by silent blocks; gpt2, gpt2-medium,
     gpt2-large, gpt2-xl; a folder of transformers; or a ckpt.pt of nanoGPT."""
     grow_at: Experiment[GrowthPlace] = "end"
-    """Where silent blocks go."""
+    """Where silent blocks are inserted."""
     resume: Place[bool] = False
     """Go on with the run in out_dir."""
     overwrite: Place[bool] = False
@@ -198,7 +198,7 @@ class TrainConfig:
     print_config: Place[bool] = False
     """Print every setting and stop."""
     batch_size: Experiment[Count] = 12
-    """Windows that go through the model at once."""
+    """Sequences in a forward and backward pass."""
     gradient_accumulation_steps: Experiment[Count] = 1
     """Batches per update; the gradient is that of one batch as large as all."""
     eval_interval: Measuring[Count] = 100
@@ -206,27 +206,27 @@ class TrainConfig:
     eval_sequences: Experiment[Count] = 256  # losses on other sequences are other numbers
     """Sequences of each split that an evaluation reads, always the same ones."""
     log_interval: Measuring[Count] = 10
-    """Updates between rows of the batch loss."""
+    """Updates between logged batch losses."""
     probes: Measuring[bool] = True
-    """Look into the model at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
+    """Measure the model from inside at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
     probe_sequences: Experiment[Count] = 8
     """Sequences of the fixed batch that the probes read, one at a time."""
     sample_tokens: Measuring[Whole] = 200
-    """Longest text that is written at evaluations, in tokens; deep stacks write less; 0 writes none."""
+    """Longest sample at an evaluation, in tokens; deep stacks write shorter ones; 0 writes none."""
     log: Place[str] = ""
-    """Where else rows go: tensorboard, wandb, trackio, with commas."""
+    """Trackers that get the metrics too: tensorboard, wandb, trackio, with commas."""
     seed: Experiment[Seed] = 1337
-    """Of initial weights, order of batches, and dropout."""
+    """Seed of initial weights, batches and dropout."""
     device: Machine[DeviceName] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Schedule[Precision] = "auto"  # of the updates to come; the weights stay float32, but for float64
-    """Of the matrix products; auto is bfloat16 where it is faster. float64 is of the weights too."""
+    """Precision of matrix products; auto is bfloat16 where it is faster. float64 is of the weights too."""
     compile: Machine[Literal["auto", "True", "False"]] = "auto"
-    """auto compiles on a GPU."""
+    """Compile the blocks; auto does so on a GPU."""
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
-    """How a model is on several GPUs (torchrun): none (a whole one on each, DDP) or fsdp (a part on each)."""
+    """On several ranks (torchrun): none gives each the whole model (DDP), fsdp shards it across ranks."""
     activation_checkpointing: Machine[bool] = False
-    """Compute activations again in the backward pass: less memory, a third more time."""
+    """Recompute activations in the backward pass: less memory, a third more time."""
     profile: Place[bool] = False
     """Trace some updates into out_dir/trace.json and print their time by kind of layer."""
 
