@@ -54,6 +54,7 @@ class Residual(nn.Module):
     has_identity = True  # F = 0 gives y = x, so a silent block can be inserted anywhere
     final_norm = True  # the head reads a normalised stream
     skip = 1.0  # the weight of x in y: what a gradient is multiplied by on its way past the branch
+    single_tensor = True  # what is carried is one tensor x (B, T, C), and y = skip x + F(x)
     stream = "x"  # what is carried; the two sublayers of a block must carry the same
     mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
     same_in_each_layer = True  # forward computes the same function of its tensors, so it is compiled once
@@ -314,6 +315,7 @@ class X0Mix(PreNorm):
     """
 
     stream = "x and x_0"
+    single_tensor = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -341,6 +343,7 @@ class DenseFormer(PreNorm):
     same_in_each_layer = False
     has_identity = False  # an inserted block would shift the weights of those behind it
     stream = "all outputs"
+    single_tensor = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -375,6 +378,7 @@ class HyperConnections(PreNorm):
     """
 
     stream = "parallel streams"
+    single_tensor = False
     streams = 4
 
     def __init__(self, config, depth):
@@ -408,6 +412,7 @@ class AttentionResidual(Residual):
     same_in_each_layer = False
     has_identity = False  # a silent branch takes part in the mean
     stream = "all branches"
+    single_tensor = False
 
     def __init__(self, config, depth):
         super().__init__(config, depth)

@@ -63,7 +63,7 @@ def test_a_report_holds_what_the_functions_give(dataset):
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_a_report_leaves_out_what_a_wiring_has_not(dataset, wiring):
     report = examine(model_for(dataset, residual=wiring), dataset, CONFIG)
-    single = WIRINGS[wiring].stream == "x"
+    single = WIRINGS[wiring].single_tensor
     assert ("lesions" in report) == (wiring not in ("dense", "attention_residual"))
     assert ("jacobians" in report) == single
     assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "highway"))

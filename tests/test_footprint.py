@@ -88,7 +88,7 @@ def test_a_plain_function_is_a_probe_by_its_mean_over_sequences(monkeypatch):
     def stream_peak(seen) -> list[float]:
         return [stream.abs().max().item() for stream in seen.streams]
 
-    monkeypatch.setitem(probes.PROBES, "stream_peak", stream_peak)
+    monkeypatch.setitem(probes.PROBES, "stream_peak", probes.Probe(stream_peak, "largest entry"))
     model = tiny_model()
     each = [stream_peak(snapshot(model, IDS[k : k + 1], TARGETS[k : k + 1])) for k in range(8)]
     row = probes.look(model, IDS, TARGETS)
@@ -114,7 +114,7 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
     def greedy(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(door.probes, "look", greedy)
+    monkeypatch.setattr(probes, "look", greedy)
     with pytest.raises(MachineError, match=r"--probe_sequences does not help: .* --probes=False"):
         train(train_config())
 

@@ -11,22 +11,23 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-from reslab.instruments.snapshot import snapshot
+from reslab.instruments.snapshot import constant_skip, snapshot, sublayers
 
 
 def sequence_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
     """Mean loss of each sequence (N,), fp64, nats per token."""
-    found = []
+    losses = []
     with torch.no_grad():
         for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
             logits, _ = model(x)
-            found.append(F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(dim=1).double())
-    return torch.cat(found)
+            losses.append(F.cross_entropy(logits.transpose(1, 2), y, reduction="none").mean(dim=1).double())
+    return torch.cat(losses)
 
 
 def can_lesion(model) -> bool:
-    """Whether a block of this wiring can be left out: where every output is kept by its place, it can't."""
-    return model.blocks[0].attn_residual.stream not in ("all outputs", "all branches")
+    """Whether a block can be left out: not where the wiring keeps a list of all outputs by their place."""
+    stream = model.blocks[0].attn_residual.open(torch.zeros(1, 1, model.config.n_embd))
+    return not any(isinstance(part, list) for part in (stream, *stream))
 
 
 @contextmanager
@@ -41,17 +42,6 @@ def without(modules):
             del module.forward  # the class's own forward is back
 
 
-@contextmanager
-def swapped(model, layer: int):
-    """Blocks `layer` and `layer + 1` in the other order."""
-    blocks = model.blocks
-    blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
-    try:
-        yield
-    finally:
-        blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
-
-
 def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
     """What the loss rises by when something is taken away, in nats per token, paired by sequence.
 
@@ -59,8 +49,8 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         draws: random sets of blocks for each number of removed blocks.
 
     Returns:
-        "block", "attn", "mlp": one {"delta", "se"} per layer; "swap": per pair of neighbours; "random":
-        for k = 1 .. L blocks removed at random, over draws; "loss": of the whole model.
+        "block", "attn", "mlp": one {"delta", "se"} per layer; "random": for k = 1 .. L blocks removed at
+        random, over draws; "loss": of the whole model.
     """
     whole = sequence_losses(model, inputs, targets)
 
@@ -85,7 +75,6 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         "block": [cost(without([block])) for block in blocks],
         "attn": [cost(without([block.attn_residual])) for block in blocks],
         "mlp": [cost(without([block.mlp_residual])) for block in blocks],
-        "swap": [cost(swapped(model, layer)) for layer in range(layers - 1)],
         "random": random,
     }
 
@@ -144,20 +133,25 @@ def jacobians(model, inputs) -> list[dict]:
         the same three of the product of all Jacobians up to it.
     """
     streams = snapshot(model, inputs, inputs).streams
-    product, found = None, []
+    product, spectra = None, []
     for block, x in zip(model.blocks, streams, strict=False):
         J = block_jacobian(block, x)
         product = J if product is None else J @ product
-        found.append(_spectrum(J) | {"product": _spectrum(product)})
-    return found
+        spectra.append(_spectrum(J) | {"product": _spectrum(product)})
+    return spectra
 
 
 def block_jacobian(block, x) -> torch.Tensor:
     """dy/dx of a block at x (1, T, C) -> (T C, T C). A skip block's is I + J_F on the same weights."""
-    if block.attn_residual.stream != "x":
-        raise ValueError(f"a block that carries {block.attn_residual.stream} has no single Jacobian")
+    if not block.attn_residual.single_tensor:
+        raise ValueError(f"{type(block.attn_residual).__name__} carries more than x: no single Jacobian")
     n = x.numel()
     return torch.autograd.functional.jacobian(lambda x: block(x), x).reshape(n, n)
+
+
+def splits(model) -> bool:
+    """Whether every sublayer is y = s x + F(x) with a constant s, so that the gradient splits into paths."""
+    return all(constant_skip(residual) is not None for residual, _ in sublayers(model))
 
 
 def path_lengths(model, inputs, targets) -> dict:
@@ -171,23 +165,21 @@ def path_lengths(model, inputs, targets) -> dict:
         "norms": of the parts 0 .. 2L; "total": norm of dL/dx_0; "error": largest difference between the sum
         of the parts and the gradient that autograd gives.
     """
-    wirings = {residual for block in model.blocks for residual in (block.attn_residual, block.mlp_residual)}
-    if any(residual.stream != "x" or residual.skip is None for residual in wirings):
+    if not splits(model):
         raise ValueError(
             f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
         )
-    sublayers = []
+    passed_sublayers = []
     x = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
     first = x
     with torch.no_grad():
-        for block in model.blocks:
-            for residual, branch in ((block.attn_residual, block.attn), (block.mlp_residual, block.mlp)):
-                sublayers.append((residual, branch, x))
-                x = residual(x, branch)
+        for residual, branch in sublayers(model):
+            passed_sublayers.append((residual, branch, x))
+            x = residual(x, branch)
     x = x.requires_grad_()
     (gradient,) = torch.autograd.grad(model.head(x, targets)[1], x)
     parts = [gradient]
-    for residual, branch, x in reversed(sublayers):
+    for residual, branch, x in reversed(passed_sublayers):
         s = residual.skip
         whole = [_vjp(residual, branch, x, g) for g in parts]
         passed = [w - s * g for w, g in zip(whole, parts, strict=True)]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 
 from reslab.data.dataset import TokenDataset
-from reslab.instruments.snapshot import visible
+from reslab.instruments.snapshot import read_stream
 from reslab.system.device import uncompiled
 
 NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
@@ -43,7 +43,7 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
 
     def look(name):
         def hook(module, args, output):
-            if not visible(output).isfinite().all():
+            if not read_stream(output).isfinite().all():
                 bad.append(name)
 
         return hook

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reslab.run.derived import with_derived
 from reslab.run.log import RunLog, read_run, write_atomically
 from reslab.run.settings import tracker_names
 
@@ -148,7 +149,7 @@ class Copies:
     def write(self, row: dict) -> None:
         """Add a row to the log and to every sink."""
         self.log.write(row)
-        self._send(row, self.sinks)
+        self._send(with_derived(row), self.sinks)
 
     def _send(self, row: dict, to: dict) -> None:
         lists = {k: v for k, v in row.items() if k.startswith("probe/") and isinstance(v, list) and v}

@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 
 from reslab.data.dataset import TokenDataset
+from reslab.instruments import probes
 from reslab.run import checkpoint
 from reslab.run.fields import flat
 from reslab.run.log import RunLog
+from reslab.system import flops
 from reslab.system.distributed import ALONE, DistContext
 from reslab.training.growth import start_from
 
@@ -69,8 +71,13 @@ class TrainState:
 
 def wiring(residual) -> dict:
     """How a sublayer is joined to the stream: what its class says, and the constant weight of x, if any."""
-    skip = residual.skip if residual.stream == "x" else None
-    return {"equation": type(residual).__doc__.splitlines()[0], "skip": skip}
+    single = residual.single_tensor
+    return {
+        "equation": type(residual).__doc__.splitlines()[0],
+        "skip": residual.skip if single else None,
+        "single_tensor": single,
+        "has_identity": residual.has_identity,
+    }
 
 
 def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) -> dict:
@@ -87,6 +94,8 @@ def describe(state: TrainState, config, dataset: TokenDataset, run_device: str) 
         "threads": torch.get_num_threads(),
         "ranks": state.ranks.world_size,
         "parameters": state.model.count_parameters(),
+        "flops_per_token": flops.per_token(state.model),
+        "probes": probes.describe(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
         "baselines_nats": dataset.baselines(config.eval_sequences),
         "wiring": {
