@@ -54,6 +54,7 @@ class Residual(nn.Module):
     has_identity = True  # F = 0 gives y = x, so a silent block can be inserted anywhere
     final_norm = True  # the head reads a normalised stream
     skip = 1.0  # the weight of x in y: what a gradient is multiplied by on its way past the branch
+    stream_grows = False  # every sublayer or block adds an entry to the stream, so none can be left out
     single_tensor = True  # what is carried is one tensor x (B, T, C), and y = skip x + F(x)
     stream = "x"  # what is carried; the two sublayers of a block must carry the same
     mixes_identity = False  # attention starts as a I + b A with a = 1, b = 0
@@ -344,6 +345,7 @@ class DenseFormer(PreNorm):
     has_identity = False  # an inserted block would shift the weights of those behind it
     stream = "all outputs"
     single_tensor = False
+    stream_grows = True
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -413,6 +415,7 @@ class AttentionResidual(Residual):
     has_identity = False  # a silent branch takes part in the mean
     stream = "all branches"
     single_tensor = False
+    stream_grows = True
 
     def __init__(self, config, depth):
         super().__init__(config, depth)

@@ -105,7 +105,7 @@ SKIPS = [0.5, None, None, -2.0]
 
 
 def split(quantity):
-    """What a function of skip and place gives for each sublayer of make_snapshot() that has a constant skip."""
+    """What a function of skip and place gives for each sublayer of make_snapshot() with a constant skip."""
     return lambda s: [None if skip is None else quantity(s, skip, k) for k, skip in enumerate(SKIPS)]
 
 

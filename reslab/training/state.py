@@ -75,7 +75,6 @@ def wiring(residual) -> dict:
     return {
         "equation": type(residual).__doc__.splitlines()[0],
         "skip": residual.skip if single else None,
-        "single_tensor": single,
         "has_identity": residual.has_identity,
     }
 
