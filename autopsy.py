@@ -20,7 +20,7 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 
 
 def examine(model, dataset, config: AutopsyConfig) -> dict:
-    """Everything dissection.py knows, as one report of plain numbers."""
+    """Every measurement of dissection.py that the model's wiring allows, as one report of plain numbers."""
     from tqdm import tqdm
 
     from reslab.instruments import dissection
@@ -54,12 +54,12 @@ def examine(model, dataset, config: AutopsyConfig) -> dict:
 def lens_text(tokenizer, inputs, tokens, width: int = 56) -> str:
     """The likeliest next token at each place, layer by layer, under the text that was read."""
 
-    def shown(ids) -> str:
+    def line(ids) -> str:
         text = tokenizer.decode_bytes(ids.tolist()[:width]).decode("utf-8", "replace")
         return "".join(c if c.isprintable() else "·" for c in text)
 
-    lines = [f"{'read':>8}  {shown(inputs)}"]
-    return "\n".join(lines + [f"{layer:>8}  {shown(row)}" for layer, row in enumerate(tokens)])
+    lines = [f"{'read':>8}  {line(inputs)}"]
+    return "\n".join(lines + [f"{layer:>8}  {line(row)}" for layer, row in enumerate(tokens)])
 
 
 def tell(report: dict) -> tuple[list[dict], list[str]]:
@@ -78,37 +78,37 @@ def tell(report: dict) -> tuple[list[dict], list[str]]:
                 f"{product['largest']:.1e}",
             )
         rows.append(row)
-    said = []
+    sentences = []
     far = report["perturbation"]
     first = sum(far[0][1:]) / max(1, len(far) - 1)
     others = [v for p in range(1, len(far)) for v in far[p][p + 1 :]]
-    said.append(
+    sentences.append(
         f"change the first token: later outputs move by {first:.1e} of their size; "
         f"change another: by {sum(others) / max(1, len(others)):.1e}"
     )
     if "paths" in report:
         norms, total, error = (report["paths"][key] for key in ("norms", "total", "error"))
-        said.append(
+        sentences.append(
             f"the gradient at layer 0 has norm {total:.1e}; its part that passed no branch {norms[0]:.1e}, "
             f"all {len(norms) - 1} branches {norms[-1]:.1e} (the parts sum to it within {error:.0e})"
         )
-    return rows, said
+    return rows, sentences
 
 
-def kept(run: Run, report: dict) -> str:
-    """The report as a small JSON text to keep: what is printed, with its origin."""
-    rows, said = tell(report)
+def summary_json(run: Run, report: dict) -> str:
+    """The report as a small JSON text: what is printed, with its origin."""
+    rows, sentences = tell(report)
     head = {"command": f"python autopsy.py {run.folder}", "date": f"{date.today()}"}
     head |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
-    head |= {"diagnosis": report["diagnosis"], "findings": said}
+    head |= {"diagnosis": report["diagnosis"], "findings": sentences}
     if "paths" in report:
         head["paths"] = [float(f"{norm:.3g}") for norm in report["paths"]["norms"]]
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "layers": [\n  {lines}\n ]\n}}\n'
 
 
-def main(words: list[str]) -> int:
-    config, (place,), _ = configure.parse(AutopsyConfig, words, HELP)
+def main(arguments: list[str]) -> int:
+    config, (place,), _ = configure.parse(AutopsyConfig, arguments, HELP)
     import torch  # here, so that help and faults come before it
 
     from reslab.data.dataset import open_dataset
@@ -128,13 +128,13 @@ def main(words: list[str]) -> int:
     with torch.random.fork_rng():
         report = examine(model, dataset, config)
     report["diagnosis"] = run.last("diagnosis") or "unfinished"
-    rows, said = tell(report)
-    print("\n\n".join([report["diagnosis"], table(rows), *said, report["lens_text"]]))
+    rows, sentences = tell(report)
+    print("\n\n".join([report["diagnosis"], table(rows), *sentences, report["lens_text"]]))
     write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
     print(f"\npage: {(folder / 'autopsy.html').resolve()}")
     if config.json:
-        write_atomically(config.json, kept(run, report))
+        write_atomically(config.json, summary_json(run, report))
     return 0
 
 

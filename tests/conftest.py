@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from page_driver import resize
 
 from model import GPT
 from reslab.data.corpus import write_dataset
@@ -101,6 +103,34 @@ def run_python(*words, cwd: Path = ROOT, code: int = 0, **options) -> subprocess
     assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    from reslab.report.pictures import browser
+
+    with browser(1280, 1000) as driver:
+        driver.execute_cdp_cmd("Network.enable", {})
+        yield driver
+
+
+@pytest.fixture
+def page(chrome, tmp_path):
+    """Opens the page of some runs at a width; afterwards nothing may have been fetched or complained of."""
+
+    from reslab.report.html import write_page
+    from reslab.report.pictures import open_page
+
+    def show(*folders, width=1280):
+        write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
+        resize(chrome, width)
+        open_page(chrome, (tmp_path / "page.html").as_uri())
+        return chrome
+
+    yield show
+    loaded = chrome.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    assert not [name for name in loaded if re.match(r"(https?|wss?|ftp):", name)]
+    assert chrome.get_log("browser") == []
 
 
 def pytest_collection_modifyitems(items):

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+from reslab.instruments.probes import describe
+
 # No two numbers of a run are equal, and train is not val moved by a constant: what is taken from the wrong
 # split, row, layer or run is another number.
 LINES = {"uniform": 4.0, "unigram": {"train": 2.97, "val": 3.1}, "bigram": {"train": 2.21, "val": 2.4}}
-SKIPS = {"pre": 1.0, "none": 0.0}
+SKIPS = {"pre": 1.0, "none": 0.0, "scaled": 0.5}
 
 
 def config_of(**changes) -> dict:
@@ -31,16 +33,15 @@ def probe_row(layers: int, step: int, skip: float) -> dict:
     fading = [(1 + step / 100) * f for f in faded]
     twice = [0.1 ** ((2 * layers - k) / 2 * (1 - skip)) * (1 + step / 100) for k in range(2 * layers + 1)]
     row = {
-        "gradient_norm": fading,
+        "resid_gradient": twice,
         "position0_share": [0.1 + 0.01 * k + step / 1000 for k in range(layers + 1)],
         "qk_gradient": [0.7 * f for f in fading[:layers]],
         "token_diversity": [0.9 * f for f in fading],
-        "stream_rms": [1.0 + k for k in range(layers + 1)],
-        "sublayer_rms": [1.0 + k / 2 for k in range(2 * layers + 1)],
+        "resid_rms": [1.0 + k / 2 for k in range(2 * layers + 1)],
         "branch_ratio": [0.25 + k for k in range(2 * layers)],
         "branch_cosine": [-0.125] * (2 * layers),
-        "input_gradient": twice[:-1],
-        "output_gradient": twice[1:],
+        "added_rms": [0.3 + k for k in range(2 * layers)],
+        "added_cosine": [0.0625 * k for k in range(2 * layers)],
         "skip_gradient": [skip * g for g in twice[1:]],
         "branch_gradient": [0.5 * g for g in twice[:-1]],
         "layers_that_learn": layers - step // 10,
@@ -50,9 +51,13 @@ def probe_row(layers: int, step: int, skip: float) -> dict:
 
 def facts_of(name: str, settings: dict) -> dict:
     """What config.json holds beside the settings."""
-    wiring = {"equation": f"the equation of {settings['residual']}", "skip": SKIPS.get(settings["residual"])}
+    skip = SKIPS.get(settings["residual"])
+    equation = f"the equation of {settings['residual']}"
+    wiring = {"equation": equation, "skip": skip, "has_identity": skip == 1.0}
     return {
         "parameters": 1000,
+        "flops_per_token": 7000,
+        "probes": describe(),
         "baselines_nats": LINES,
         "command": f"train.py {name}",
         "git_commit": "abc",

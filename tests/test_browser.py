@@ -1,11 +1,11 @@
 """The page in a real browser: what is on the screen is what the runs' files say."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
+from page_driver import move, press, resize, text
 from runs_by_hand import probe_row, write_run
 
 from reslab.report.html import write_autopsy, write_page
@@ -15,41 +15,12 @@ from reslab.report.serve import PageServer
 from reslab.run.log import read_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
-NETWORK = re.compile(r"^(https?|wss?|ftp):")
-
-
-@pytest.fixture(scope="module")
-def chrome():
-    with browser(1280, 1000) as driver:
-        driver.execute_cdp_cmd("Network.enable", {})
-        yield driver
-
-
-@pytest.fixture
-def page(chrome, tmp_path):
-    """Opens the page of some runs at a width; afterwards nothing may have been fetched or complained of."""
-
-    def show(*folders, width=1280):
-        write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
-        resize(chrome, width)
-        open_page(chrome, (tmp_path / "page.html").as_uri())
-        return chrome
-
-    yield show
-    loaded = chrome.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
-    assert not [name for name in loaded if NETWORK.match(name)]
-    assert chrome.get_log("browser") == []
-
-
-def resize(driver, width):
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def metrics(folder: Path) -> dict[int, dict]:
     """Step -> its probes, read from the file itself."""
     rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return {row["step"]: row for row in rows if "probe/gradient_norm" in row}
+    return {row["step"]: row for row in rows if "probe/resid_gradient" in row}
 
 
 def sizes(driver) -> dict[str, dict[str, float | None]]:
@@ -58,29 +29,6 @@ def sizes(driver) -> dict[str, dict[str, float | None]]:
         return Object.fromEntries([...document.querySelectorAll("#block .arm")].map((arm) => [arm.dataset.run,
           Object.fromEntries([...arm.querySelectorAll("dd")].map((dd) =>
             [dd.dataset.key, dd.dataset.value === "" ? null : Number(dd.dataset.value)]))]));""")
-
-
-def move(driver, place: str, value) -> None:
-    """Set a control as a person would: its value, then its event."""
-    driver.execute_script(
-        """const e = document.querySelector(arguments[0]); e.value = arguments[1];
-        e.dispatchEvent(new Event("input", {bubbles: true}));
-        e.dispatchEvent(new Event("change", {bubbles: true}));""",
-        place,
-        str(value),
-    )
-
-
-def press(driver, place: str, key: str) -> None:
-    driver.execute_script("document.querySelector(arguments[0]).focus()", place)
-    codes = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, " ": 32}
-    for kind in ("keyDown", "keyUp"):
-        event = {"type": kind, "key": key, "windowsVirtualKeyCode": codes[key]}
-        driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
-
-
-def text(driver, place: str) -> str:
-    return driver.execute_script("return document.querySelector(arguments[0]).textContent", place)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -92,25 +40,27 @@ def test_the_page_shows_what_was_measured(page, tmp_path, width):
     # The block: the last step and layer 0 at first, then another step, layer and sublayer.
     measured = {name: metrics(folder) for name, folder in runs.items()}
     first = sizes(driver)
-    assert first["pre"]["dx"] == pytest.approx(measured["pre"][20]["probe/input_gradient"][0], rel=5e-3)
-    assert first["none"]["dx"] == pytest.approx(measured["none"][20]["probe/input_gradient"][0], rel=5e-3)
+    assert first["pre"]["dx"] == pytest.approx(measured["pre"][20]["probe/resid_gradient"][0], rel=5e-3)
+    assert first["none"]["dx"] == pytest.approx(measured["none"][20]["probe/resid_gradient"][0], rel=5e-3)
     move(driver, "#block label:nth-of-type(1) input", 2)
     move(driver, "#block label:nth-of-type(2) input", 1)
     move(driver, "#block label:nth-of-type(3) select", 1)
     for name, shown in sizes(driver).items():
         row, k = measured[name][10], 2 * 2 + 1
-        rms = row["probe/sublayer_rms"][k]
-        expected = {"x": rms, "f": rms * row["probe/branch_ratio"][k], "y": row["probe/sublayer_rms"][k + 1]}
-        expected |= {"cos": row["probe/branch_cosine"][k], "dy": row["probe/output_gradient"][k]}
+        rms, gradients = row["probe/resid_rms"], row["probe/resid_gradient"]
+        expected = {"x": rms[k], "raw": rms[k] * row["probe/branch_ratio"][k], "y": rms[k + 1]}
+        expected |= {"f": row["probe/added_rms"][k], "cos": row["probe/added_cosine"][k]}
         expected |= {"skip": row["probe/skip_gradient"][k], "branch": row["probe/branch_gradient"][k]}
-        assert shown == pytest.approx(expected | {"dx": row["probe/input_gradient"][k]}, rel=1e-2), name
+        expected |= {"dy": gradients[k + 1], "dx": gradients[k]}
+        assert shown == pytest.approx(expected, rel=1e-2), name
 
     # Its steps: by a button, by the keys; forward, then backward.
-    assert "arrives at the sublayer" in text(driver, "#block .stage")
+    assert "The stream x" in text(driver, "#block .stage")
     press(driver, "#block", "ArrowRight")
     assert "splits" in text(driver, "#block .stage")
     driver.execute_script("document.querySelector('#block [data-step=\"5\"]').click()")
-    assert "dy/dx = 1 + dF/dx" in text(driver, "#block .stage")
+    assert "dy/dx = 1 + dF/dx" in text(driver, "#block [data-run=pre] .says")
+    assert "There is no skip, so dy/dx = dF/dx" in text(driver, "#block [data-run=none] .says")
     wires = """return [...document.querySelectorAll(`[data-run=${arguments[0]}] [data-wire]`)]
         .map((wire) => wire.dataset.wire)"""
     assert "skip" in driver.execute_script(wires, "pre")
@@ -196,13 +146,15 @@ def test_a_broken_run_gives_a_page_that_says_so(page, tmp_path):
     move(driver, "#block label:nth-of-type(4) select", str(folders[4]))
     assert sizes(driver)["post"]["skip"] is None
     assert "no constant skip" in text(driver, "#block [data-run=post] dl")
+    driver.execute_script("document.querySelector('#block [data-step=\"5\"]').click()")
+    assert "no constant" in text(driver, "#block [data-run=post] .says")
 
 
 def test_a_thousand_layers_are_a_column(page, tmp_path):
     driver = page(write_run(tmp_path, "deep", residual="none", n_layer=1000, losses=(4.0,)))
     assert (
         driver.execute_script("return document.querySelector('#reach canvas:not([width=\"256\"])').height")
-        == 1001
+        == 2001
     )
     move(driver, "#block label:nth-of-type(1) input", 999)
     assert sizes(driver)["deep"]["dy"] == pytest.approx(0.1**0.5, rel=5e-3)

@@ -89,7 +89,7 @@ def test_a_plain_function_is_a_probe_by_its_mean_over_sequences(monkeypatch):
     def stream_peak(seen) -> list[float]:
         return [stream.abs().max().item() for stream in seen.streams]
 
-    monkeypatch.setitem(probes.PROBES, "stream_peak", stream_peak)
+    monkeypatch.setitem(probes.PROBES, "stream_peak", probes.Probe(stream_peak, "largest entry"))
     model = tiny_model()
     each = [stream_peak(snapshot(model, IDS[k : k + 1], TARGETS[k : k + 1])) for k in range(8)]
     row = probes.look(model, IDS, TARGETS)

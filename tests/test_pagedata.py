@@ -1,14 +1,18 @@
 """The data of a page: every field is what the runs wrote, thinned only where it is said."""
 
 import json
+from pathlib import Path
 
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.report.figures import FIGURES
-from reslab.report.pagedata import flops_per_token, page_data, thin, to_json, tokens_per_step
+from reslab.report.figures import COLOURS, DASHES, FIGURES
+from reslab.report.pagedata import page_data, thin, to_json, tokens_per_step
 from reslab.report.summary import COLUMNS, differences, row
 from reslab.run.log import read_run
+from reslab.system import flops
+from reslab.training.load import load
+from reslab.training.loop import train
 
 
 @pytest.fixture
@@ -25,6 +29,7 @@ ORIGIN = {
 }
 ORIGIN |= {"command": "train.py it", "parameters": 77}
 ORIGIN |= {"wiring": {"attn": {"equation": "y = f", "skip": 0.0}, "mlp": {"equation": "y = g", "skip": 0.5}}}
+ORIGIN |= {"flops_per_token": 4321}
 
 
 def test_every_field_of_a_run_is_what_it_wrote(make_run):
@@ -49,7 +54,8 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "started": "2026-05-06T07",
         "config": run.config,
         "tokens_per_step": 2 * 3 * 8,
-        "flops_per_token": 6 * 77 + 12 * 5 * 16 * 8,
+        "flops_per_token": 4321,
+        "line": {"color": COLOURS[1], "dash": "solid"},
         "baselines": {
             split: {"uniform": 4.0, "unigram": LINES["unigram"][split], "bigram": LINES["bigram"][split]}
             for split in ("train", "val")
@@ -71,6 +77,8 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
     assert probes["steps"] == [0, 10, 20]
     for step, values in zip(probes["steps"], probes["values"], strict=True):
         written = {k.removeprefix("probe/"): v for k, v in probe_row(5, step, 0.0).items() if k != "step"}
+        if step == 0:  # where it counts every layer of every stack
+            del written["layers_that_learn"]
         assert values.keys() == written.keys()
         for key in written:
             assert values[key] == pytest.approx(written[key], rel=5e-3), key
@@ -81,7 +89,8 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
     runs = [make_run("a", facts=text), make_run("b", residual="none", n_layer=2, facts=text)]
     data = page_data(runs, "the title")
     assert data["title"] == "the title" and data["columns"] == COLUMNS
-    assert data["about"] == ("Trained on a text (54,321 tokens). Losses in nats per token; lower is better.")
+    about = "Trained on a text (a vocabulary of 54,321). Losses in nats per token; lower is better."
+    assert data["about"] == about
     assert data["table"] == [row(run) for run in runs] and data["differences"] == differences(runs)
     assert [entry["name"] for entry in data["runs"]] == ["a", "b"]
     drawn = {name: draw(runs) for name, draw in FIGURES.items()}
@@ -104,27 +113,47 @@ def test_an_early_warning_and_an_unknown_commit_are_shown(make_run):
     )
 
 
-def test_the_skip_of_a_run_that_did_not_record_it_is_read_from_its_name(make_run):
-    runs = [
-        make_run(f"w{k}", facts={"wiring": None}, residual=name, mlp_residual=mlp)
-        for k, (name, mlp) in enumerate((("pre", "none"), ("none", "pre"), ("post", "")))
-    ]
-    entries = page_data(runs, "title")["runs"]
-    skips = [(one["wiring"]["attn"]["skip"], one["wiring"]["mlp"]["skip"]) for one in entries]
-    assert skips == [(1.0, 0.0), (0.0, 1.0), (None, None)]
-
-
-def test_values_of_one_step_in_several_rows_are_together_and_the_reach_is_left_out(make_run):
-    first = {"step": 0, "probe/gradient_norm": [1.0, 2.0], "probe/gradient_reach": [0.5, 1.0]}
+def test_values_of_one_step_in_several_rows_are_together_and_derived_ones_are_left_out(make_run):
+    first = {"step": 0, "probe/resid_gradient": [1.0, 3.0, 2.0]}
     later = {"step": 0, "probe/update_ratio": [0.25]}
-    probes = page_data([make_run(rows=[first, later])], "title")["runs"][0]["probes"]
-    assert probes == {"steps": [0], "values": [{"gradient_norm": [1.0, 2.0], "update_ratio": [0.25]}]}
+    run = make_run(rows=[first, later])
+    assert run.rows[0]["probe/gradient_norm"] == [1.0, 2.0]  # a reader has it
+    probes = page_data([run], "title")["runs"][0]["probes"]
+    assert probes == {"steps": [0], "values": [{"resid_gradient": [1.0, 3.0, 2.0], "update_ratio": [0.25]}]}
 
 
-def test_tokens_and_flops_are_counted_from_the_settings(make_run):
-    run = make_run()
-    assert tokens_per_step(run) == 2 * 3 * 8
-    assert flops_per_token(run) == 6 * 1000 + 12 * 4 * 16 * 8
+def test_a_probe_is_described_by_the_run_that_measured_it(make_run):
+    peak = {"label": "largest entry", "scale": "linear", "sites": ["resid_pre"]}
+    head = {"label": "of each head", "scale": "log", "sites": ["block"]}
+    facts = {"probes": {"head": head, "peak": peak, "unmeasured": peak}}
+    values = {"probe/peak": 1.23456, "probe/head": [[1.0, None], [2.0, 3.00049]]}
+    data = page_data([make_run(facts=facts, rows=[{"step": 1} | values])], "title")
+    assert data["probes"] == {"head": head, "peak": peak}
+    assert data["runs"][0]["probes"]["values"] == [{"peak": 1.235, "head": [[1.0, None], [2.0, 3.0]]}]
+
+
+def test_colours_tell_wirings_and_dashes_tell_depths(make_run):
+    runs = [make_run(f"{n}{k}", residual=n, n_layer=k) for n in ("post", "none", "pre") for k in (4, 2)]
+    drawn = [entry["line"] for entry in page_data(runs, "title")["runs"]]
+    colours = [COLOURS[2]] * 2 + [COLOURS[1]] * 2 + [COLOURS[0]] * 2
+    assert drawn == [{"color": c, "dash": d} for c, d in zip(colours, DASHES[1::-1] * 3, strict=True)]
+
+
+def test_tokens_are_counted_from_the_settings(make_run):
+    assert tokens_per_step(make_run()) == 2 * 3 * 8
+
+
+@pytest.mark.parametrize("shape", [{"tie_weights": False}, {"residual": "highway", "mlp": "swiglu"}])
+def test_the_flops_of_a_page_are_those_of_the_utilization(train_config, shape):
+    """An untied embedding is looked up and not multiplied; a gate of a wiring is multiplied."""
+    config = train_config(max_iters=1, **shape)
+    train(config)
+    run = read_run(Path(config.out_dir))
+    (entry,) = page_data([run], "title")["runs"]
+    model = load(Path(config.out_dir))[0]
+    inside = sum(w.numel() for name, w in model.named_parameters() if w.dim() == 2 and "blocks" in name)
+    weights = inside + 16 * run.facts["dataset"]["vocab_size"]
+    assert entry["flops_per_token"] == flops.per_token(model) == 6 * weights + 12 * 2 * 16 * 16
 
 
 def test_seeds_form_a_group_and_other_settings_do_not(make_run):
@@ -191,8 +220,6 @@ def test_what_a_run_can_not_show_is_said(make_run):
     assert "a single row" in single and "no probes in metrics.jsonl" in single and "unfinished" in single
     unprobed = [{"step": 0, "val/loss": 4.0}, {"step": 1, "status": "finished", "diagnosis": "v"}]
     assert "trained with --probes=False" in notes_of(make_run("off", rows=unprobed, probes=False))
-    early = {k: v for k, v in probe_row(4, 0, 1.0).items() if k != "probe/input_gradient"}
-    assert "earlier version" in notes_of(make_run("early", rows=[early, *unprobed]))
 
 
 def test_a_diverged_run_is_a_run_with_a_gap(make_run):

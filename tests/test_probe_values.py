@@ -18,7 +18,7 @@ from reslab.instruments.probes import (
     measure,
     update_ratio,
 )
-from reslab.instruments.snapshot import Crossing, Snapshot, snapshot
+from reslab.instruments.snapshot import Snapshot, snapshot
 from reslab.residual import WIRINGS
 
 B, T, C, L = 2, 3, 8, 2
@@ -36,17 +36,15 @@ def draws(count: int, *shape: int) -> list[torch.Tensor]:
 
 def make_snapshot() -> Snapshot:
     model = tiny_model(n_layer=L, n_embd=C, n_head=HEADS, n_kv_head=KV_HEADS, qk_norm=True, mlp="swiglu")
-    crossings = [
-        Crossing(0.5, *draws(3, B, T, C)),
-        None,
-        Crossing(None, *draws(1, B, T, C), None, *draws(1, B, T, C)),
-    ]
+    first, second = model.blocks
+    first.attn_residual.skip, first.mlp_residual.single_tensor = 0.5, False
+    second.attn_residual.skip, second.mlp_residual.skip = None, -2.0
     return Snapshot(
-        streams=draws(L + 1, B, T, C),
-        stream_gradients=draws(L + 1, B, T, C),
-        branches=list(zip(draws(2 * L, B, T, C), draws(2 * L, B, T, C), strict=True)),
-        normed=draws(L, B, T, C),
-        crossings=[*crossings, Crossing(-2.0, *draws(3, B, T, C))],
+        resid=draws(2 * L + 1, B, T, C),
+        resid_gradients=draws(2 * L + 1, B, T, C),
+        branch=draws(2 * L, B, T, C),
+        attn_input=draws(L, B, T, C),
+        branch_gradients=[*draws(1, B, T, C), None, None, *draws(1, B, T, C)],
         gradients={name: torch.randn_like(p) for name, p in model.named_parameters()},
         model=model,
     )
@@ -103,31 +101,37 @@ def matrix(name, rows=slice(None)):
     return lambda s: [length(s.gradients[f"blocks.{k}.{name}.weight"][rows]) for k in range(L)]
 
 
-def crossing(part):
-    return lambda s: [None if c is None or (g := part(c)) is None else length(g) for c in s.crossings]
+SKIPS = [0.5, None, None, -2.0]
+
+
+def split(quantity):
+    """What a function of skip and place gives for each sublayer of make_snapshot() with a constant skip."""
+    return lambda s: [None if skip is None else quantity(s, skip, k) for k, skip in enumerate(SKIPS)]
+
+
+def flat_cosine(x, a) -> float:
+    return (x * a).sum().item() / length(x) / length(a)
 
 
 QK = C + KV_HEADS * D  # rows of Q and K
 EXPECTED = {
-    "gradient_reach": lambda s: [length(g) / length(s.stream_gradients[-1]) for g in s.stream_gradients],
-    "gradient_norm": lambda s: [length(g) for g in s.stream_gradients],
-    "position0_share": lambda s: [first_token(g) for g in s.stream_gradients],
+    "resid_gradient": lambda s: [length(g) for g in s.resid_gradients],
+    "position0_share": lambda s: [first_token(g) for g in s.resid_gradients[::2]],
     "qk_gradient": matrix("attn.c_attn", slice(0, QK)),
     "v_gradient": matrix("attn.c_attn", slice(QK, None)),
     "o_gradient": matrix("attn.c_proj"),
     "w1_gradient": matrix("mlp.c_fc"),
     "w2_gradient": matrix("mlp.c_proj"),
-    "token_diversity": lambda s: [diversity(x) for x in s.streams],
-    "stream_rms": lambda s: [rms(x) for x in s.streams],
-    "branch_ratio": lambda s: [length(f) / length(x) for x, f in s.branches],
-    "branch_cosine": lambda s: [cosine(x, f) for x, f in s.branches],
-    "sublayer_rms": lambda s: [*(rms(x) for x, _ in s.branches), rms(s.streams[-1])],
-    "output_gradient": crossing(lambda c: c.arrived),
-    "skip_gradient": crossing(lambda c: None if c.skip is None else c.skip * c.arrived),
-    "branch_gradient": crossing(lambda c: c.through_branch),
-    "input_gradient": crossing(lambda c: c.left),
+    "token_diversity": lambda s: [diversity(x) for x in s.resid[::2]],
+    "resid_rms": lambda s: [rms(x) for x in s.resid],
+    "branch_ratio": lambda s: [length(f) / length(x) for x, f in zip(s.resid, s.branch, strict=False)],
+    "branch_cosine": lambda s: [cosine(x, f) for x, f in zip(s.resid, s.branch, strict=False)],
+    "added_rms": split(lambda s, skip, k: rms(s.resid[k + 1] - skip * s.resid[k])),
+    "added_cosine": split(lambda s, skip, k: flat_cosine(s.resid[k], s.resid[k + 1] - skip * s.resid[k])),
+    "skip_gradient": split(lambda s, skip, k: length(skip * s.resid_gradients[k + 1])),
+    "branch_gradient": split(lambda s, skip, k: length(s.branch_gradients[k])),
     "attention_entropy": lambda s: [
-        entropy(block.attn, x) for block, x in zip(s.model.blocks, s.normed, strict=True)
+        entropy(block.attn, x) for block, x in zip(s.model.blocks, s.attn_input, strict=True)
     ],
 }
 
@@ -136,7 +140,8 @@ EXPECTED = {
 def test_a_probe_is_its_formula(name):
     seen = make_snapshot()
     with torch.no_grad():
-        assert PROBES[name](seen) == [v and pytest.approx(v, rel=1e-6) for v in EXPECTED[name](seen)]
+        values = measure(seen)[f"probe/{name}"]
+        assert values == [v and pytest.approx(v, rel=1e-6) for v in EXPECTED[name](seen)]
 
 
 def test_a_row_holds_every_probe_and_how_many_layers_learn():
@@ -147,7 +152,7 @@ def test_a_row_holds_every_probe_and_how_many_layers_learn():
             rows = torch.zeros_like(seen.gradients[name])
             rows[:QK] = GRADIENT_FLOOR * scale * (-1) ** layer
             seen.gradients[name] = rows
-        seen.streams[1] = torch.ones(B, T, C, dtype=torch.float64)  # block 1 can't tell tokens apart
+        seen.resid[2] = torch.ones(B, T, C, dtype=torch.float64)  # block 1 can't tell tokens apart
         row = measure(seen)
         assert row.keys() == {f"probe/{name}" for name in [*PROBES, "layers_that_learn"]}
         assert row["probe/layers_that_learn"] == learning
@@ -164,19 +169,19 @@ def test_a_layer_learns_when_it_has_both():
     assert layers_that_learn(values, 36) == 0
 
 
-def alarm_row(diversity):
+def warned_row(diversity):
     return {
         "probe/token_diversity": diversity,
         "probe/qk_gradient": [1.0] * (len(diversity) - 1),
-        "probe/gradient_reach": [3e-7, 1.0],
+        "probe/resid_gradient": [6e-7, 5.0, 2.0],
         "probe/position0_share": [0.25, 0.5],
     }
 
 
-def test_the_alarm_reads_the_end_of_the_stack_and_tells_where_it_died():
-    assert early_warning(alarm_row([1e-4, 1e-4, 0.002])) is None  # recovers
-    assert early_warning(alarm_row([0.5, 0.2, math.nan])) is None  # diverged
-    said = early_warning(alarm_row([0.5, 0.2, 2e-4, 3e-5]))
+def test_the_early_warning_reads_the_end_of_the_stack_and_tells_where_it_died():
+    assert early_warning(warned_row([1e-4, 1e-4, 0.002])) is None  # recovers
+    assert early_warning(warned_row([0.5, 0.2, math.nan])) is None  # diverged
+    said = early_warning(warned_row([0.5, 0.2, 2e-4, 3e-5]))
     assert "behind 2 of 3 layers all tokens look alike (diversity 2e-04, at the end 3e-05)" in said
     assert "layer 0 sees 3e-07 of the last layer's gradient, 25% of that on the first token" in said
 
@@ -192,11 +197,13 @@ def test_the_update_ratio_compares_with_the_matrices_before():
 
 def test_nothing_to_divide_by_is_no_fault():
     seen = make_snapshot()
-    seen.streams = [torch.zeros(B, T, C)] * (L + 1)
-    seen.stream_gradients = [torch.zeros(B, T, C)] * (L + 1)
-    seen.branches = [(torch.zeros(B, T, C), torch.ones(B, T, C))] * (2 * L)
-    assert PROBES["gradient_reach"](seen) == [0.0] * 3 and PROBES["position0_share"](seen) == [1.0] * 3
-    assert PROBES["token_diversity"](seen) == [0.0] * 3 and PROBES["branch_ratio"](seen) == [0.0] * 4
+    seen.resid = [torch.zeros(B, T, C)] * (2 * L + 1)
+    seen.resid_gradients = [torch.zeros(B, T, C)] * (2 * L + 1)
+    seen.branch = [torch.ones(B, T, C)] * (2 * L)
+    row = measure(seen)
+    assert row["probe/resid_gradient"] == [0.0] * 5 and row["probe/position0_share"] == [1.0] * 3
+    assert row["probe/token_diversity"] == [0.0] * 3 and row["probe/branch_ratio"] == [0.0] * 4
+    assert row["probe/added_cosine"] == [0.0, None, None, 0.0]
 
 
 IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
@@ -233,23 +240,22 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
         return stream[-1] if isinstance(stream, list) else stream
 
     tensors = [tensor(stream) for stream in around]
-    gradients = torch.autograd.grad(loss, tensors[::2], retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
     parallel = tensors[0].dim() == 4
-    for k in range(4):
-        x, g = tensors[2 * k], gradients[k]
-        assert torch.allclose(seen.streams[k], x.mean(0) if parallel else x)
-        assert torch.allclose(seen.stream_gradients[k], g.sum(0) if parallel else g, atol=1e-12)
-    for k, (x, F) in enumerate(seen.branches):
-        assert torch.allclose(x, tensors[k].mean(0) if parallel else tensors[k])
-        assert torch.allclose(F, kept[k][1])
-    assert all(torch.allclose(x, kept[2 * k][0]) for k, x in enumerate(seen.normed))
+    for k, (x, g) in enumerate(zip(tensors, gradients, strict=True)):
+        g = torch.zeros_like(x) if g is None else g
+        assert torch.allclose(seen.resid[k], x.mean(0) if parallel else x)
+        assert torch.allclose(seen.resid_gradients[k], g.sum(0) if parallel else g, atol=1e-12)
+    assert all(torch.allclose(F, kept[k][1]) for k, F in enumerate(seen.branch))
+    assert all(torch.allclose(x, kept[2 * k][0]) for k, x in enumerate(seen.attn_input))
     loss.backward()
     for name, parameter in model.named_parameters():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         assert torch.allclose(seen.gradients[name], expected, atol=1e-12), name
     if WIRINGS[wiring].single_tensor:
-        whole = torch.autograd.grad(run(model, x0 := model.embed(IDS).detach().requires_grad_()), x0)[0]
-        assert torch.allclose(seen.crossings[0].left, whole, atol=1e-12)
+        x0 = model.stack.open(model.embed(IDS)).detach().requires_grad_()
+        whole = torch.autograd.grad(run(model, x0), x0)[0]
+        assert torch.allclose(seen.sublayer_gradients(0).grad_in, whole, atol=1e-12)
 
 
 def run(model, x):

@@ -8,9 +8,12 @@ import torch
 from conftest import tiny_config, tiny_model
 
 from model import GPT
+from reslab.instruments import probes
+from reslab.instruments.probe import Probe
 from reslab.instruments.probes import PROBES, due, early_warning, measure
 from reslab.instruments.snapshot import snapshot
 from reslab.residual import WIRINGS
+from reslab.run.derived import with_derived
 from reslab.run.log import read_run
 from reslab.training.loop import train
 
@@ -26,11 +29,10 @@ def test_every_probe_measures_every_wiring(wiring):
     assert set(lengths.values()) == {3, 4, 6, 7}  # blocks, streams, sublayers, streams around sublayers
     for name in PROBES:
         assert all(value is None or math.isfinite(value) for value in row[f"probe/{name}"]), name
-    unsplit = WIRINGS[wiring].single_tensor is False or wiring in ("post", "deepnorm", "highway")
-    unknown = {"skip_gradient", "branch_gradient"} if unsplit else set()
-    unknown |= {"output_gradient", "input_gradient"} if WIRINGS[wiring].single_tensor is False else set()
+    unsplit = not WIRINGS[wiring].single_tensor or wiring in ("post", "deepnorm", "highway")
+    unknown = {"skip_gradient", "branch_gradient", "added_rms", "added_cosine"} if unsplit else set()
     assert {name for name in PROBES if None in row[f"probe/{name}"]} == unknown
-    assert row["probe/gradient_norm"][0] > 0
+    assert row["probe/resid_gradient"][0] > 0
 
 
 @pytest.mark.parametrize("wiring", ["pre", "hyper", "x0"])
@@ -70,22 +72,105 @@ def test_diversity_entropy_and_shares_have_their_known_values():
     assert row["probe/layers_that_learn"] == 3 and early_warning(row) is None
 
 
-@pytest.mark.parametrize("wiring", ["pre", "none", "scaled", "rezero", "sandwich", "completep"])
-def test_a_gradient_is_what_came_by_the_skip_and_what_came_by_the_branch(wiring):
+CONSTANT_SKIP = [name for name, w in WIRINGS.items() if w.single_tensor and w.skip is not None]
+
+
+@pytest.mark.parametrize("wiring", CONSTANT_SKIP)
+def test_what_is_added_and_the_parts_of_the_gradient_fit_the_equation(wiring):
+    """y = s x + a at every sublayer, and dL/dx is what came by the skip and what came by the branch."""
     model = tiny_model(residual=wiring)
-    seen = snapshot(model, IDS, TARGETS)
-    for crossing in seen.crossings:
-        assert (crossing.through_skip + crossing.through_branch - crossing.left).abs().max() < 1e-10
+    part, row = snapshot(model, IDS, TARGETS), measure(snapshot(model, IDS, TARGETS))
+    values = {name: row[f"probe/{name}"] for name in PROBES}
+    for k in range(6):
+        s, x, y, a = part.skip(k), *part.resid[k : k + 2], part.added(k)
+        assert (s * x + a - y).abs().max() < 1e-12 and torch.equal(
+            [part.attn_out, part.mlp_out][k % 2][k // 2], a
+        )
+        g = part.sublayer_gradients(k)
+        assert (g.through_skip + g.through_branch - g.grad_in).abs().max() < 1e-10
+        # The numbers that a page shows, by the law of cosines.
+        rms, added, cosine = values["resid_rms"], values["added_rms"][k], values["added_cosine"][k]
+        square = (s * rms[k]) ** 2 + added**2 + 2 * s * rms[k] * added * cosine
+        assert square == pytest.approx(rms[k + 1] ** 2, rel=1e-9)
+        sides = sorted(
+            [values["skip_gradient"][k], values["branch_gradient"][k], values["resid_gradient"][k]]
+        )
+        assert sides[2] <= (sides[0] + sides[1]) * (1 + 1e-9)
     # The branch's part against autograd on that sublayer alone: J^T g without the skip.
-    x, block = seen.streams[1].clone().requires_grad_(), model.blocks[1]
-    branch_part = block.attn_residual(x, block.attn) - seen.crossings[2].skip * x
-    (expected,) = torch.autograd.grad(branch_part, x, seen.crossings[2].arrived)
-    assert (seen.crossings[2].through_branch - expected).abs().max() < 1e-10
-    row = measure(seen)
-    assert row["probe/input_gradient"][::2] == row["probe/gradient_norm"][:-1]
-    assert row["probe/output_gradient"][:-1] == row["probe/input_gradient"][1:]
-    assert (max(row["probe/skip_gradient"]) == 0) == (wiring == "none")
-    assert row["probe/sublayer_rms"][::2] == row["probe/stream_rms"]
+    x, block = part.resid_pre[1].clone().requires_grad_(), model.blocks[1]
+    gradients = part.sublayer_gradients(2)
+    added = block.attn_residual(x, block.attn) - part.skip(2) * x
+    (expected,) = torch.autograd.grad(added, x, gradients.grad_out)
+    assert (gradients.through_branch - expected).abs().max() < 1e-10
+    assert (max(values["skip_gradient"]) == 0) == (part.skip(0) == 0)
+
+
+@pytest.mark.parametrize(("wiring", "factor"), [("sandwich", None), ("completep", 2 / 3), ("silent", 0.0)])
+def test_what_is_added_holds_gain_and_outer_norm_and_the_branch_does_not(wiring, factor):
+    model = tiny_model(residual=wiring)
+    part = snapshot(model, IDS, TARGETS)
+    for branch, added, block in zip(part.mlp_branch, part.mlp_out, model.blocks, strict=True):
+        with torch.no_grad():
+            expected = block.mlp_residual.norm_out(branch) if factor is None else factor * branch
+        assert torch.allclose(added, expected, atol=1e-12)
+    assert part.resid_post[0] is part.resid_pre[1] and len(part.resid_mid) == 3
+
+
+def test_a_reader_derives_what_is_not_stored():
+    part = snapshot(tiny_model(), IDS, TARGETS)
+    row = with_derived(measure(part))
+    norms = [g.double().square().sum().sqrt().item() for g in part.stream_gradients]
+    assert row["probe/gradient_norm"] == norms
+    assert row["probe/gradient_reach"] == [norm / norms[-1] for norm in norms]
+    assert row["probe/stream_rms"] == [math.sqrt(x.square().sum().item() / x.numel()) for x in part.streams]
+    assert with_derived({"step": 3}) == {"step": 3}
+    gaps = with_derived({"probe/resid_gradient": [1.0, 2.0, None]})
+    assert gaps["probe/gradient_reach"] == [None, None]
+    assert with_derived({"probe/resid_gradient": [1.0, 2.0, 0.0]})["probe/gradient_reach"] == [0.0, 0.0]
+
+
+def test_a_probe_may_give_a_number_a_list_or_a_list_of_lists(monkeypatch):
+    """Each is the mean over the sequences; sums are read once they are complete."""
+    each = [snapshot(tiny_model(), IDS[k : k + 1], TARGETS[k : k + 1]) for k in range(4)]
+    given = iter([1.0, 2.0, 3.0, 6.0])
+    nested = Probe(lambda part: [[x.mean(), None] for x in part.resid_pre], "nested")
+    monkeypatch.setattr(
+        probes, "PROBES", PROBES | {"number": Probe(lambda part: next(given), ""), "nested": nested}
+    )
+    row = probes.look(tiny_model(), IDS, TARGETS)
+    assert row["probe/number"] == 3.0
+    means = [sum(part.resid_pre[k].mean().item() for part in each) / 4 for k in range(3)]
+    assert row["probe/nested"] == [[pytest.approx(mean), None] for mean in means]
+
+
+def test_a_probe_that_raises_is_null_with_one_warning_and_the_run_goes_on(train_config, monkeypatch, capsys):
+    def broken(part):
+        raise KeyError("no such\nsite")
+
+    monkeypatch.setattr(probes, "PROBES", PROBES | {"broken": Probe(broken, "")})
+    config = train_config()
+    assert train(config) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "broken" in line]
+    assert len(warnings) == 1 and warnings[0].startswith("warning: probe broken failed (KeyError: ")
+    rows = [row for row in read_run(Path(config.out_dir)).rows if "probe/qk_gradient" in row]
+    assert len(rows) == 6 and all(row["probe/broken"] is None for row in rows)
+
+
+def test_a_row_without_diversity_or_gradients_gives_no_warning_and_no_count(monkeypatch):
+    broken = {name: Probe(lambda part: 1 / 0, "") for name in ("token_diversity", "resid_gradient")}
+    monkeypatch.setattr(probes, "PROBES", PROBES | broken)
+    row = measure(snapshot(tiny_model(), IDS, TARGETS))
+    assert row["probe/layers_that_learn"] is None and early_warning(row) is None
+
+
+def test_every_probe_is_described_for_the_page():
+    described = probes.describe()
+    assert described.keys() == PROBES.keys() | {"update_ratio", "layers_that_learn"}
+    row = measure(snapshot(tiny_model(), IDS, TARGETS))
+    for name in PROBES:
+        places = 3 * len(described[name]["sites"])
+        assert len(row[f"probe/{name}"]) in (places, places + ("resid_pre" in described[name]["sites"]))
+        assert described[name]["scale"] in ("log", "linear") and described[name]["label"]
 
 
 def test_a_skip_of_one_kind_of_sublayer_is_measured_alone():

@@ -52,17 +52,6 @@ def without(modules):
             del module.forward  # the class's own forward is back
 
 
-@contextmanager
-def swapped(model, layer: int):
-    """Blocks `layer` and `layer + 1` in the other order."""
-    blocks = model.blocks
-    blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
-    try:
-        yield
-    finally:
-        blocks[layer], blocks[layer + 1] = blocks[layer + 1], blocks[layer]
-
-
 def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
     """What the loss rises by when something is taken away, in nats per token, paired by sequence.
 
@@ -70,8 +59,8 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         draws: random sets of blocks for each number of removed blocks.
 
     Returns:
-        "block", "attn", "mlp": one {"delta", "se"} per layer; "swap": per pair of neighbours; "random":
-        for k = 1 .. L blocks removed at random, over draws; "loss": of the whole model.
+        "block", "attn", "mlp": one {"delta", "se"} per layer; "random": for k = 1 .. L blocks removed at
+        random, over draws; "loss": of the whole model.
     """
     whole = sequence_losses(model, inputs, targets)
 
@@ -96,7 +85,6 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         "block": [cost(without([block])) for block in blocks],
         "attn": [cost(without([block.attn_residual])) for block in blocks],
         "mlp": [cost(without([block.mlp_residual])) for block in blocks],
-        "swap": [cost(swapped(model, layer)) for layer in range(layers - 1)],
         "random": random,
     }
 

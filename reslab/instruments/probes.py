@@ -1,15 +1,16 @@
 """What is measured on a model from outside, one sequence at a time.
 
-PROBES maps the name of a row's key `probe/<name>` to a function of one Snapshot, or to a Probe, which says
-how the numbers of several sequences become one. update_ratio alone is about an update and not a batch.
+PROBES maps the name of a row's key `probe/<name>` to a Probe: the function of one Snapshot, and what a page
+needs to show its numbers. OTHERS describes update_ratio and layers_that_learn, which no single snapshot
+gives. What follows from stored numbers is not stored again: see reslab/run/derived.py.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import torch
 
+from reslab.instruments.probe import ADDED, AROUND, BLOCK, BRANCHES, MODEL, STREAM, Probe, Sums
 from reslab.instruments.snapshot import Snapshot, readable, snapshot
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
@@ -28,114 +29,87 @@ def due(step: int, eval_interval: int, ends: bool) -> bool:
     return ends or step in EARLY_STEPS or step % eval_interval == 0
 
 
-@dataclass(frozen=True)
-class Probe:
-    """Numbers of a batch that is seen in parts: sums over the parts, and what the sums are worth."""
-
-    sums: Callable[[Snapshot], list]
-    """Per layer a tuple of numbers that add up over parts, or None where there are none."""
-    value: Callable[..., float]
-    """Of the sums of one layer."""
-    of_weights: bool = False
-    """Reads the parameters' gradients alone, which a snapshot has added to those of the parts before it."""
-
-    def add(self, before: list | None, seen: Snapshot) -> list:
-        """The sums of a further part, added to those before it."""
-        rows = self.sums(seen)
-        flat = [torch.as_tensor(x, dtype=torch.float64) for row in rows if row is not None for x in row]
-        numbers = iter(torch.stack(flat).tolist() if flat else [])  # one wait for a GPU
-        rows = [None if row is None else [next(numbers) for _ in row] for row in rows]
-        if before is None:
-            return rows
-        pairs = zip(before, rows, strict=True)
-        return [now and [a + b for a, b in zip(was, now, strict=True)] for was, now in pairs]
-
-    def read(self, sums: list) -> list[float | None]:
-        return [None if row is None else self.value(*row) for row in sums]
+def resid_gradient(part: Snapshot) -> list[tuple]:
+    """norm(dL/dh) of the stream around the sublayers (2L + 1)."""
+    return [(_square(g),) for g in part.resid_gradients]
 
 
-def mean(probe: Callable[[Snapshot], list]) -> Probe:
-    """A function of a snapshot, whose numbers become their mean over the parts."""
-    return Probe(lambda seen: [None if value is None else (value, 1) for value in probe(seen)], _ratio)
+def position0_share(part: Snapshot) -> list[tuple]:
+    """Share of the energy of dL/dh that sits on the first token (L + 1); 1/T when spread evenly."""
+    return [(_square(g[:, 0]), _square(g)) for g in part.stream_gradients]
 
 
-def gradient_reach(seen: Snapshot) -> list[tuple]:
-    """norm(dL/dh_l) relative to the last, for the stream before each block and after the last (L + 1).
-
-    Misleads alone: in a fresh plain stack the norm survives while it all sits on one token.
-    """
-    squares = [_square(g) for g in seen.stream_gradients]
-    return [(square, squares[-1]) for square in squares]
-
-
-def gradient_norm(seen: Snapshot) -> list[tuple]:
-    """norm(dL/dh_l), absolute (L + 1)."""
-    return [(_square(g),) for g in seen.stream_gradients]
-
-
-def position0_share(seen: Snapshot) -> list[tuple]:
-    """Share of the energy of dL/dh_l that sits on the first token (L + 1); 1/T when spread evenly."""
-    return [(_square(g[:, 0]), _square(g)) for g in seen.stream_gradients]
-
-
-def kind_gradients(kind: str) -> Probe:
+def kind_gradients(kind: str, matrices: str) -> Probe:
     """The gradient norm of one kind of matrix in each block (L): qk, v, o, w1 or w2."""
 
-    def sums(seen: Snapshot) -> list[tuple]:
-        return [(_square(_kind_gradient(seen, layer, kind)),) for layer in range(len(seen.model.blocks))]
+    def sums(part: Snapshot) -> list[tuple]:
+        return [(_square(_kind_gradient(part, layer, kind)),) for layer in range(len(part.model.blocks))]
 
-    return Probe(sums, math.sqrt, of_weights=True)
+    return Probe(sums, f"gradient of {matrices}", value=math.sqrt, of_weights=True)
 
 
-def _kind_gradient(seen: Snapshot, layer: int, kind: str) -> torch.Tensor:
+def _kind_gradient(part: Snapshot, layer: int, kind: str) -> torch.Tensor:
     name = {"qk": "attn.c_attn", "v": "attn.c_attn", "o": "attn.c_proj", "w1": "mlp.c_fc", "w2": "mlp.c_proj"}
-    gradient = seen.gradients[f"blocks.{layer}.{name[kind]}.weight"]
-    *_, v = seen.model.blocks[layer].attn.input_matrices()
+    gradient = part.gradients[f"blocks.{layer}.{name[kind]}.weight"]
+    *_, v = part.model.blocks[layer].attn.input_matrices()
     values = len(gradient) - len(v)  # where the rows of V begin
     return {"qk": gradient[:values], "v": gradient[values:]}.get(kind, gradient)
 
 
-def token_diversity(seen: Snapshot) -> list[tuple]:
+def token_diversity(part: Snapshot) -> list[tuple]:
     """norm(X - mean over tokens) / norm(X) of the stream (L + 1); 0 when all tokens are the same."""
-    streams = (stream.double() for stream in seen.streams)
+    streams = (stream.double() for stream in part.streams)
     return [(_square(x - x.mean(dim=1, keepdim=True)), _square(x)) for x in streams]
 
 
-def stream_rms(seen: Snapshot) -> list[tuple]:
-    """Root mean square of the stream (L + 1)."""
-    return [(_square(stream), stream.numel()) for stream in seen.streams]
+def resid_rms(part: Snapshot) -> list[tuple]:
+    """Root mean square of the stream around the sublayers (2L + 1)."""
+    return [(_square(stream), stream.numel()) for stream in part.resid]
 
 
-def branch_ratio(seen: Snapshot) -> list[tuple]:
-    """norm(F) / norm(x) of each sublayer, attention and MLP in turn (2L)."""
-    return [(_square(f), _square(x)) for x, f in seen.branches]
+def branch_ratio(part: Snapshot) -> list[tuple]:
+    """norm(F) / norm(x) of each sublayer (2L), F as the branch gives it."""
+    return [(_square(f), _square(x)) for x, f in zip(part.resid, part.branch, strict=False)]
 
 
-def branch_cosine(seen: Snapshot) -> list[float]:
+def branch_cosine(part: Snapshot) -> list[float]:
     """Mean cosine between F and x of each sublayer (2L); below 0 the branch erases."""
-    return [torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item() for x, f in seen.branches]
+    pairs = zip(part.resid, part.branch, strict=False)
+    return [torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item() for x, f in pairs]
 
 
-def sublayer_rms(seen: Snapshot) -> list[tuple]:
-    """Root mean square of the stream before each sublayer and after the last (2L + 1)."""
-    streams = [*(x for x, _ in seen.branches), seen.streams[-1]]
-    return [(_square(stream), stream.numel()) for stream in streams]
+def added_rms(part: Snapshot) -> list[tuple | None]:
+    """Root mean square of y - skip x of each sublayer (2L), None where the skip is no constant."""
+    added = map(part.added, range(len(part.branch)))
+    return [None if a is None else (_square(a), a.numel()) for a in added]
 
 
-def crossing_norm(name: str) -> Probe:
-    """The norm of one part of the gradient at each sublayer (2L), None where a Crossing has none."""
+def added_cosine(part: Snapshot) -> list[tuple | None]:
+    """Cosine between x and y - skip x of each sublayer (2L), over all entries at once.
 
-    def sums(seen: Snapshot) -> list[tuple | None]:
-        parts = [getattr(crossing, name, None) for crossing in seen.crossings]
-        return [None if part is None else (_square(part),) for part in parts]
+    So rms(y)^2 = s^2 rms(x)^2 + rms(a)^2 + 2 s rms(x) rms(a) cosine, a = y - s x, and s the skip.
+    """
+    pairs = [(part.resid[k], part.added(k)) for k in range(len(part.branch))]
+    return [
+        None if a is None else ((x.double() * a.double()).sum(), _square(x), _square(a)) for x, a in pairs
+    ]
 
-    return Probe(sums, math.sqrt)
+
+def skip_gradient(part: Snapshot) -> list[tuple | None]:
+    """norm(skip dL/dy) of each sublayer (2L), None where the skip is no constant."""
+    parts = [part.sublayer_gradients(k).through_skip for k in range(len(part.branch))]
+    return [None if g is None else (_square(g),) for g in parts]
 
 
-def attention_entropy(seen: Snapshot) -> list[float]:
+def branch_gradient(part: Snapshot) -> list[tuple | None]:
+    """norm((dF/dx)^T dL/dy) of each sublayer (2L), None where the skip is no constant."""
+    return [None if g is None else (_square(g),) for g in part.branch_gradients]
+
+
+def attention_entropy(part: Snapshot) -> list[float]:
     """Mean entropy of the attention rows, relative to uniform attention over what a row may see (L)."""
-    found = []
-    for block, x in zip(seen.model.blocks, seen.normed, strict=True):
+    entropies = []
+    for block, x in zip(part.model.blocks, part.attn_input, strict=True):
         T = x.shape[1]
         with torch.no_grad():
             q, k, _ = block.attn.qkv(x)
@@ -147,8 +121,8 @@ def attention_entropy(seen: Snapshot) -> list[float]:
                 ..., 1:
             ]  # the first row sees one token
             uniform = torch.arange(2, T + 1, device=x.device).log()
-            found.append((entropy / uniform).mean().item() if T > 1 else 0.0)
-    return found
+            entropies.append((entropy / uniform).mean().item() if T > 1 else 0.0)
+    return entropies
 
 
 def block_matrices(model) -> list[list[torch.Tensor]]:
@@ -158,28 +132,31 @@ def block_matrices(model) -> list[list[torch.Tensor]]:
 
 def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     """norm(W after one update - W before) / norm(W before) over the matrices of each block (L)."""
-    found = []
+    ratios = []
     for block, was in zip(model.blocks, before, strict=True):
         pairs = zip(_matrices(block), was, strict=True)
         moved = sum((readable(now.detach()) - w).double().square().sum().item() for now, w in pairs)
-        found.append(_ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
-    return found
+        ratios.append(_ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
+    return ratios
 
 
 def _matrices(block) -> list[torch.Tensor]:
     return [p for p in block.parameters() if p.dim() == 2]
 
 
-def layers_that_learn(rows: dict[str, list[float]], count: int) -> int:
+def layers_that_learn(values: dict[str, list[float]], count: int) -> int | None:
     """How many blocks could learn: they tell tokens apart, and their Q and K get a gradient. Not a measure of
-    what was learned: it may count all of them in a stack that has not moved.
+    what was learned: it may count all of them in a stack that has not moved, so pages leave it out at step 0.
 
     A block counts when the diversity of the stream it reads is at least DIVERSITY_FLOOR, and the root
-    mean square of its Q/K gradient (count numbers) at least GRADIENT_FLOOR.
+    mean square of its Q/K gradient (count numbers) at least GRADIENT_FLOOR. None where either is missing.
     """
+    pair = values["token_diversity"], values["qk_gradient"]
+    if None in pair:
+        return None
     return sum(
         diversity >= DIVERSITY_FLOOR and gradient / math.sqrt(count) >= GRADIENT_FLOOR
-        for diversity, gradient in zip(rows["token_diversity"], rows["qk_gradient"], strict=False)
+        for diversity, gradient in zip(*pair, strict=False)
     )
 
 
@@ -195,23 +172,22 @@ def look(model, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
     return _measure((snapshot(model, x, y, 1 / B, gradients) for x, y in pairs), B)
 
 
-def measure(seen: Snapshot) -> dict:
+def measure(part: Snapshot) -> dict:
     """All PROBES of a snapshot, as a row's keys."""
-    return _measure([seen], 1)
+    return _measure([part], 1)
 
 
 def _measure(parts: Iterable[Snapshot], count: int) -> dict:
     """All PROBES of so many parts of a batch, of which one is held at a time."""
-    probes = {name: probe if isinstance(probe, Probe) else mean(probe) for name, probe in PROBES.items()}
-    sums = dict.fromkeys(probes)
-    for seen in parts:  # not enumerate(), which would hold one part while the next is made
+    sums = {name: Sums(name, probe) for name, probe in PROBES.items()}
+    for part in parts:  # not enumerate(), which would hold one part while the next is made
         count -= 1
-        for name, probe in probes.items():
+        for name, probe in PROBES.items():
             if count == 0 or not probe.of_weights:
-                sums[name] = probe.add(sums[name], seen)
-        q, k, _ = seen.model.blocks[0].attn.input_matrices()
-        del seen  # before the next part is looked at
-    values = {name: probe.read(sums[name]) for name, probe in probes.items()}
+                sums[name].add(part)
+        q, k, _ = part.model.blocks[0].attn.input_matrices()
+        del part  # before the next part is looked at
+    values = {name: each.read() for name, each in sums.items()}
     row = {f"probe/{name}": value for name, value in values.items()}
     return row | {"probe/layers_that_learn": layers_that_learn(values, q.numel() + k.numel())}
 
@@ -223,16 +199,29 @@ def early_warning(row: dict) -> str | None:
     and Q and K, which should tell them apart, get no gradient. (A plain stack of 2 blocks passes
     0.004 on its way and recovers; one of 3 falls below the floor within 50 updates and stays there.)
     """
-    diversity, layers = row["probe/token_diversity"], len(row["probe/qk_gradient"])
-    if not diversity[-1] < DIVERSITY_FLOOR:  # or not a number: that is a divergence
+    names = ("token_diversity", "resid_gradient", "position0_share")
+    diversity, norms, shares = (row[f"probe/{name}"] for name in names)
+    if diversity is None or not diversity[-1] < DIVERSITY_FLOOR:  # not a number: that is a divergence
         return None
-    reach, share = row["probe/gradient_reach"][0], row["probe/position0_share"][0]
     dead = next(layer for layer, d in enumerate(diversity) if d < DIVERSITY_FLOOR)
-    return (
-        f"this stack will not train: behind {dead} of {layers} layers all tokens look alike "
-        f"(diversity {diversity[dead]:.0e}, at the end {diversity[-1]:.0e}); layer 0 sees {reach:.0e} of "
-        f"the last layer's gradient, {share:.0%} of that on the first token"
+    line = (
+        f"this stack will not train: behind {dead} of {len(diversity) - 1} layers all tokens look alike "
+        f"(diversity {diversity[dead]:.0e}, at the end {diversity[-1]:.0e})"
     )
+    if norms is None or shares is None:
+        return line
+    return (
+        f"{line}; layer 0 sees {_ratio(norms[0], norms[-1]):.0e} of the last layer's gradient, "
+        f"{shares[0]:.0%} of that on the first token"
+    )
+
+
+def describe() -> dict[str, dict]:
+    """Name -> label, scale and sites of everything that is measured, for config.json and the page."""
+    return {
+        name: {"label": probe.label, "scale": probe.scale, "sites": list(probe.sites)}
+        for name, probe in (PROBES | OTHERS).items()
+    }
 
 
 def _square(x: torch.Tensor) -> torch.Tensor:
@@ -256,23 +245,41 @@ def _share(part: float, total: float) -> float:
     return part / total if total > 0 else 1.0
 
 
+def _cosine(product: float, a: float, b: float) -> float:
+    return _ratio(product, math.sqrt(a * b))
+
+
 PROBES = {
-    "gradient_reach": Probe(gradient_reach, _norm_ratio),
-    "gradient_norm": Probe(gradient_norm, math.sqrt),
-    "position0_share": Probe(position0_share, _share),
-    "qk_gradient": kind_gradients("qk"),
-    "v_gradient": kind_gradients("v"),
-    "o_gradient": kind_gradients("o"),
-    "w1_gradient": kind_gradients("w1"),
-    "w2_gradient": kind_gradients("w2"),
-    "token_diversity": Probe(token_diversity, _norm_ratio),
-    "stream_rms": Probe(stream_rms, _rms),
-    "branch_ratio": Probe(branch_ratio, _norm_ratio),
-    "branch_cosine": branch_cosine,
-    "sublayer_rms": Probe(sublayer_rms, _rms),
-    "output_gradient": crossing_norm("arrived"),
-    "skip_gradient": crossing_norm("through_skip"),
-    "branch_gradient": crossing_norm("through_branch"),
-    "input_gradient": crossing_norm("left"),
-    "attention_entropy": attention_entropy,
+    "resid_gradient": Probe(resid_gradient, "gradient at the stream, ‖dL/dh‖", sites=AROUND, value=math.sqrt),
+    "position0_share": Probe(
+        position0_share, "share of the gradient on the first token", "linear", STREAM, _share
+    ),
+    "qk_gradient": kind_gradients("qk", "Q and K"),
+    "v_gradient": kind_gradients("v", "V"),
+    "o_gradient": kind_gradients("o", "O"),
+    "w1_gradient": kind_gradients("w1", "W1"),
+    "w2_gradient": kind_gradients("w2", "W2"),
+    "token_diversity": Probe(token_diversity, "token diversity", sites=STREAM, value=_norm_ratio),
+    "resid_rms": Probe(resid_rms, "stream, rms", sites=AROUND, value=_rms),
+    "branch_ratio": Probe(branch_ratio, "branch over stream, ‖F‖ / ‖x‖", sites=BRANCHES, value=_norm_ratio),
+    "branch_cosine": Probe(branch_cosine, "cosine of branch and stream", "linear", BRANCHES),
+    "added_rms": Probe(added_rms, "what a sublayer adds, rms of y − skip x", sites=ADDED, value=_rms),
+    "added_cosine": Probe(
+        added_cosine, "cosine of the stream and what is added to it", "linear", ADDED, _cosine
+    ),
+    "skip_gradient": Probe(skip_gradient, "gradient through the skip", sites=ADDED, value=math.sqrt),
+    "branch_gradient": Probe(branch_gradient, "gradient through the branch", sites=ADDED, value=math.sqrt),
+    "attention_entropy": Probe(
+        attention_entropy, "attention entropy over that of uniform attention", "linear"
+    ),
+}
+OTHERS = {
+    "update_ratio": Probe(None, "update over weight, ‖ΔW‖ / ‖W‖", sites=BLOCK),
+    "layers_that_learn": Probe(
+        None,
+        f"layers that a signal reaches: token diversity ≥ {DIVERSITY_FLOOR:g}, Q/K gradient rms ≥ "
+        f"{GRADIENT_FLOOR:g}",
+        "linear",
+        MODEL,
+    ),
 }

@@ -17,6 +17,7 @@ WEB = Path(__file__).parent / "web"
 SCRIPTS = [
     "base.js",
     "wires.js",
+    "steps.js",
     "block.js",
     "reach.js",
     "curves.js",
@@ -33,7 +34,7 @@ def write_page(path: Path, runs: list[Run], title: str) -> None:
 
 
 def write_autopsy(path: Path, report: dict, title: str) -> None:
-    """Write the page of one model's autopsy: AUTOPSY_FIGURES, and what its layers would say."""
+    """Write the page of one model's autopsy: AUTOPSY_FIGURES, and the logit lens as text."""
     write_atomically(path, html(autopsy_data(report, title) | {"runs": []}))
 
 
@@ -48,7 +49,7 @@ def html(data: dict, live: bool = False) -> str:
         "plotly": get_plotlyjs(),
         "scripts": "\n".join(_read(name) for name in SCRIPTS),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _read("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
 
 def _read(name: str) -> str:

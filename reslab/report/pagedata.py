@@ -6,24 +6,22 @@ never shows a gap without its reason.
 
 import json
 import math
-import re
 from pathlib import Path
 
 from reslab.report.facts import warnings
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
-from reslab.report.groups import group_names, styles
-from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row, wiring_names
-from reslab.run.fields import with_role
+from reslab.report.groups import group_names, settings_key, styles
+from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
+from reslab.run.derived import DERIVED
 from reslab.run.log import Run
-from reslab.run.settings import TrainConfig
 
+# A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
+NOT_AT_STEP = {("layers_that_learn", 0)}
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
 CURVE_POINTS = 2000  # of one curve
 PAGE_POINTS = 40_000  # of all curves together
 PROBE_NUMBERS = 300_000  # of all probes together
-LEFT_OUT = ("probe/gradient_reach",)  # gradient_norm over its last value
-# What a run may differ in and still be the same experiment with another seed.
-ONE_EXPERIMENT = with_role(TrainConfig, "place", "machine", "measuring") | {"seed"}
+FIRST_ARMS = ("pre", "none")  # drawn first, and in the same colours on every page
 
 
 def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
@@ -34,7 +32,8 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
             "title": title,
             "about": _about(runs),
             "warnings": warnings(runs),
-            "styles": styles(group_names(runs)),
+            "first_arms": FIRST_ARMS,
+            "probes": _descriptions(runs),
             "runs": [
                 _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
             ],
@@ -58,16 +57,6 @@ def to_json(data: dict) -> str:
     """As compact text in which no name can close the script element that holds it."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def flops_per_token(run: Run) -> float:
-    """Training FLOPs of one token: 6 N + 12 L C T, with N parameters and T tokens of context.
-
-    Two per weight forward and four backward, and the products of attention, which have no weights
-    (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
-    """
-    config = run.config
-    return 6 * run.facts["parameters"] + 12 * config["n_layer"] * config["n_embd"] * config["block_size"]
 
 
 def tokens_per_step(run: Run) -> int:
@@ -109,7 +98,7 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
         "label": label,
         "arm": arm(run.config),
         "layers": run.config["n_layer"],
-        "wiring": facts.get("wiring") or _wiring_by_name(run.config),
+        "wiring": facts["wiring"],
         "status": run.status,
         "diagnosis": run.last("diagnosis") or "",
         "early_warning": run.last("early_warning") or "",
@@ -119,7 +108,7 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
         "started": facts["started"],
         "config": run.config,
         "tokens_per_step": tokens_per_step(run),
-        "flops_per_token": flops_per_token(run),
+        "flops_per_token": facts.get("flops_per_token"),
         "baselines": {split: lines(run, split) for split in ("train", "val")},
         "curves": {
             "train": _curve(run, ("train/loss", "train/loss_se"), limit, notes),
@@ -132,7 +121,7 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
             for r in run.rows
             if "sample/text" in r
         ],
-        "autopsy": _found_autopsy(run.folder, notes),
+        "autopsy": _saved_autopsy(run.folder, notes),
         "notes": notes,
     }
 
@@ -156,13 +145,11 @@ def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
     """Step -> probe -> values, at as many steps as `numbers` allow."""
     at: dict[int, dict] = {}
     for r in run.rows:
-        found = {k: v for k, v in r.items() if k.startswith("probe/") and k not in LEFT_OUT}
-        if found:
-            at.setdefault(r["step"], {}).update(found)
-    size = max(
-        (sum(len(v) if isinstance(v, list) else 1 for v in found.values()) for found in at.values()),
-        default=1,
-    )
+        values = {k.removeprefix("probe/"): v for k, v in r.items() if k.startswith("probe/")}
+        values = {k: v for k, v in values.items() if k not in DERIVED and (k, r["step"]) not in NOT_AT_STEP}
+        if values:
+            at.setdefault(r["step"], {}).update(values)
+    size = max((sum(map(_count, values.values())) for values in at.values()), default=1)
     steps = sorted(at)
     fit = max(2, numbers // size)
     if len(steps) > fit:
@@ -172,8 +159,20 @@ def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
         steps = [steps[k] for k in sorted(kept)]
     return {
         "steps": steps,
-        "values": [{k.removeprefix("probe/"): _digits(v, 3) for k, v in at[step].items()} for step in steps],
+        "values": [{k: _digits(v, 4) for k, v in at[step].items()} for step in steps],
     }
+
+
+def _count(value) -> int:
+    """How many numbers a probe gave: a number, a list, or a list of lists."""
+    return sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def _descriptions(runs: list[Run]) -> dict[str, dict]:
+    """Probe -> label, scale and sites, as the runs have recorded them, for each that any of them measured."""
+    known = {name: facts for run in runs for name, facts in run.facts.get("probes", {}).items()}
+    measured = {key.removeprefix("probe/") for run in runs for r in run.rows for key in r if "probe/" in key}
+    return {name: facts for name, facts in known.items() if name in measured}
 
 
 def _missing(run: Run) -> list[str]:
@@ -193,33 +192,21 @@ def _missing(run: Run) -> list[str]:
     if not any(key.startswith("probe/") for r in run.rows for key in r):
         off = run.config.get("probes") is False
         notes.append("no probes: trained with --probes=False" if off else "no probes in metrics.jsonl")
-    elif run.last("probe/input_gradient") is None:
-        notes.append("no probe of the gradient across a sublayer: trained by an earlier version")
     if run.last("sample/text") is None:
         notes.append("no samples in metrics.jsonl")
     return notes
 
 
-def _wiring_by_name(config: dict) -> dict:
-    """For runs that did not record it: what their name says about the skip."""
-    skips = {"pre": 1.0, "none": 0.0}
-    return {kind: {"equation": "", "skip": skips.get(name)} for kind, name in wiring_names(config).items()}
-
-
 def _name_groups(entries: list[dict], runs: list[Run]) -> None:
-    """Give each run the group of those that differ from it in the seed alone, and the group's name."""
-    keys = [
-        str(sorted((k, str(v)) for k, v in run.config.items() if k not in ONE_EXPERIMENT)) for run in runs
-    ]
-    for entry, key in zip(entries, keys, strict=True):
-        entry["group"] = keys.index(key)
-        label = entry["label"]
-        if keys.count(key) > 1:
-            label = re.sub(r", seed \d+", "", label)
-        entry["group_label"] = label
+    """Give each run its group, of those that differ in the seed alone, the group's name, and its line."""
+    keys, names = [settings_key(run) for run in runs], group_names(runs)
+    lines_of = styles(names)
+    for entry, key, name in zip(entries, keys, names, strict=True):
+        entry["group"], entry["group_label"] = keys.index(key), name
+        entry["line"] = {part: lines_of[name][part] for part in ("color", "dash")}
 
 
-def _found_autopsy(folder: Path, notes: list[str]) -> dict | None:
+def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:
     path = folder / "autopsy.json"
     if not path.exists():
         return None
@@ -249,7 +236,7 @@ def _figures(figures: dict, about) -> list[dict]:
 def _about(runs: list[Run]) -> str:
     """What the runs were trained on."""
     known = dict.fromkeys(
-        f"{r.facts['dataset']['source']} ({r.facts['dataset']['vocab_size']:,} tokens)" for r in runs
+        f"{r.facts['dataset']['source']} (a vocabulary of {r.facts['dataset']['vocab_size']:,})" for r in runs
     )
     return f"Trained on {'; '.join(known)}. Losses in nats per token; lower is better." if runs else ""
 
@@ -257,7 +244,7 @@ def _about(runs: list[Run]) -> str:
 def _digits(value, digits: int):
     """Rounded to some significant digits, lists element by element; null where it is not a finite number."""
     if isinstance(value, list):
-        return [_digits(one, digits) for one in value]
+        return [_digits(entry, digits) for entry in value]
     if value is None or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(f"{value:.{digits}g}")

@@ -31,7 +31,7 @@ PICTURES = {
     "loss": ("#curves [data-chart='loss'] .plot", None),
     "layer-by-step": ("#maps [data-chart='layer-by-step'] .plot", None),
     "depth": ("#depth [data-chart='loss-over-depth'] .plot", None),
-    "layers-that-learn": ("#depth [data-chart='layers-that-learn'] .plot", None),
+    "layers-that-learn": ("#depth [data-chart='layers-that-a-signal-reaches'] .plot", None),
     "learning-rates": ("#depth [data-chart='learning-rates'] .plot", None),
 }
 

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from reslab.report.facts import baselines_of, load
 from reslab.report.pixels import is_curve, picture, scale_of
-from reslab.run.log import RunLog, write_atomically
+from reslab.run.derived import with_derived
+from reslab.run.files import write_atomically
+from reslab.run.log import RunLog
 from reslab.run.settings import tracker_names
 
 ONE_CHART = ["train/loss", "val/loss", "baseline/unigram", "baseline/bigram"]
@@ -153,7 +155,7 @@ class TrackedLog:
     def write(self, row: dict) -> None:
         """Add a row to the log and to every tracker."""
         self.log.write(row)
-        self._send(row, self.trackers)
+        self._send(with_derived(row), self.trackers)
 
     def _send(self, row: dict, to: dict) -> None:
         lists = {key: value for key, value in row.items() if key.startswith("probe/") and is_curve(value)}

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reslab.run.config import MachineError
+from reslab.run.derived import with_derived
 from reslab.run.files import write_atomically
 
 
@@ -139,7 +140,7 @@ def read_run(folder: Path) -> Run:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(with_derived(json.loads(line)))
         except json.JSONDecodeError:
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from reslab.data.dataset import TokenDataset
+from reslab.instruments import probes
+from reslab.nn.flops import flops_per_token
 from reslab.run import checkpoint
 from reslab.run.fields import flat
 from reslab.system.device import pick_dtype
@@ -55,6 +57,8 @@ def describe(state: TrainState, context: RunContext) -> dict:
         "threads": torch.get_num_threads(),
         "ranks": context.strategy.dist.world_size,
         "parameters": state.model.count_parameters(),
+        "flops_per_token": flops_per_token(state.model.config),
+        "probes": probes.describe(),
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
         "baselines_nats": dataset.baselines(config.eval_sequences),
         "wiring": {

@@ -1,5 +1,5 @@
 // What all sections of the page share: the data, elements, numbers as text, colours, charts, downloads.
-// The files become one script in the order that page.py names, so each knows the names of those before it.
+// The files become one script in the order that html.py names, so each knows the names of those before it.
 "use strict";
 
 // The page's state. `data` is what the page was made from (reslab/report/pagedata.py).
@@ -9,8 +9,6 @@ const page = {
   sections: [], // {build(root), draw()}: build once, draw again whenever data, runs or theme change
 };
 
-const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"];
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const VIRIDIS = "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725"
   .split(" ")
   .map((hex) => [0, 2, 4].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)));
@@ -54,25 +52,17 @@ function viridis(place) {
   return VIRIDIS[low].map((c, i) => Math.round(c + (VIRIDIS[low + 1][i] - c) * (at - low)));
 }
 
-// The colour of a run tells its wiring, the dash its depth; pre and none look the same on every page.
-function lineOf(run) {
-  const arms = [...new Set(["pre", "none", ...page.data.runs.map((r) => r.arm)])];
-  const depths = [...new Set(page.data.runs.map((r) => r.layers))].sort((a, b) => a - b);
-  return {
-    color: COLOURS[arms.indexOf(run.arm) % COLOURS.length],
-    dash: DASHES[depths.indexOf(run.layers) % DASHES.length],
-    width: 2.5,
-  };
-}
+// The colour of a run tells its wiring, the dash its depth: pagedata.py chooses them.
+const lineOf = (run) => ({ ...run.line, width: 2.5 });
 
 const shownRuns = () => page.data.runs.filter((run) => !page.off.has(run.folder));
 
-// Of each wiring the deepest run, then the next of each; pre and none first.
+// Of each wiring the deepest run, then the next of each; the page's first arms before the others.
 function ranked(runs) {
   const ordered = [...Map.groupBy(runs, (run) => run.arm).values()].flatMap((own) =>
     own.toSorted((a, b) => b.layers - a.layers).map((run, turn) => ({ run, turn })),
   );
-  const rank = ({ run, turn }) => turn * 10 + ((["pre", "none"].indexOf(run.arm) + 3) % 3);
+  const rank = ({ run, turn }) => turn * 10 + ((page.data.first_arms.indexOf(run.arm) + 3) % 3);
   return ordered.toSorted((a, b) => rank(a) - rank(b)).map(({ run }) => run);
 }
 
@@ -102,14 +92,54 @@ function wrapped(label, width = 26) {
   return lines.join("<br>");
 }
 
-// A probe's list of one run at the newest measured step that is not after `step`; null where there is none.
+// What a probe is: its label, its scale (log or linear), and the sites that its values belong to.
+const probeFacts = (name) => page.data.probes[name] ?? { label: name, scale: "log", sites: ["block"] };
+
+// The numbers of a probe in one list; `parts` of them stand in the place of one, where it gives lists of lists.
+function flat(value) {
+  if (!Array.isArray(value)) return { values: [value], parts: 1 };
+  if (!value.some(Array.isArray)) return { values: value, parts: 1 };
+  const parts = Math.max(...value.map((row) => row?.length ?? 0));
+  const padded = value.flatMap((row) => Array.from({ length: parts }, (_, k) => row?.[k] ?? null));
+  return { values: padded, parts };
+}
+
+// A probe's list of one run at the last measured step that is not after `step`; null where there is none.
 function probeAt(run, name, step) {
   const { steps, values } = run.probes;
   for (let k = steps.length - 1; k >= 0; k--) {
     if (steps[k] <= step && Array.isArray(values[k][name]))
-      return { step: steps[k], values: values[k][name] };
+      return { step: steps[k], ...flat(values[k][name]) };
   }
   return null;
+}
+
+// How many values of a probe belong to one layer.
+const perLayer = (name, parts) => Math.max(1, probeFacts(name).sites.length) * parts;
+
+// Where the k-th value of a probe was measured: "layer 3, resid_mid".
+function placeName(run, name, k, parts) {
+  const { sites } = probeFacts(name);
+  const place = Math.floor(k / parts);
+  const layer = Math.floor(place / Math.max(1, sites.length));
+  const site = sites[place % Math.max(1, sites.length)];
+  const part = parts > 1 ? `, ${(k % parts) + 1} of ${parts}` : "";
+  if (layer >= run.layers) return `layer ${run.layers - 1}, resid_post${part}`;
+  return `layer ${layer}${sites.length && site !== "block" ? `, ${site}` : ""}${part}`;
+}
+
+// The probes that some runs have measured as lists (or as numbers too), as options of a select.
+function probeOptions(runs, numbers) {
+  const measured = new Set(
+    runs.flatMap((run) =>
+      run.probes.values.flatMap((row) =>
+        Object.keys(row).filter((name) => row[name] !== null && (numbers || Array.isArray(row[name]))),
+      ),
+    ),
+  );
+  const known = Object.keys(page.data.probes).filter((name) => measured.has(name));
+  const others = [...measured].filter((name) => !known.includes(name));
+  return [...known, ...others].map((name) => [name, probeFacts(name).label]);
 }
 
 // All steps at which any of some runs was probed.

@@ -1,81 +1,32 @@
-// The block: x splits, one copy runs through F, the skip carries the other across, the two are summed;
-// then the gradient comes back the same ways. Every size is a probe of a run at a chosen layer and step.
+// The block: x goes into F and past it, the two are joined; then the gradient comes back the same ways. Every
+// size is a probe of a run at a chosen layer and step.
 
-// One step each: which way, which wires carry something, which sizes are in play, and what happens.
-const BLOCK_STEPS = [
-  { way: "forward", wires: ["in"], sizes: ["x"], says: "The stream x arrives at the sublayer." },
-  {
-    way: "forward",
-    wires: ["in", "skip", "up"],
-    sizes: ["x"],
-    says: "x splits. One copy goes into the branch F, the skip carries the original straight across.",
-  },
-  {
-    way: "forward",
-    wires: ["up", "down"],
-    box: true,
-    sizes: ["f", "cos"],
-    says: "The branch computes F(x): the only thing in this block that has weights.",
-  },
-  {
-    way: "forward",
-    wires: ["skip", "down", "out"],
-    sizes: ["x", "f", "y"],
-    says: "The two are summed: y = x + F(x). If F is 0, y is x: a block can be idle. Where the skip is cut, y is F(x) alone.",
-  },
-  {
-    way: "backward",
-    wires: ["out"],
-    sizes: ["dy"],
-    says: "Backward: the gradient of the loss, dL/dy, arrives.",
-  },
-  {
-    way: "backward",
-    wires: ["out", "skip"],
-    sizes: ["dy", "skip"],
-    says: "The derivative of a sum: dy/dx = 1 + dF/dx. One copy takes the +1, past every weight, unchanged. Where the skip is cut, there is no +1.",
-  },
-  {
-    way: "backward",
-    wires: ["out", "down", "up"],
-    box: true,
-    sizes: ["dy", "branch"],
-    says: "The other copy goes through dF/dx, and comes out as the weights make it.",
-  },
-  {
-    way: "backward",
-    wires: ["skip", "up", "in"],
-    sizes: ["skip", "branch", "dx"],
-    says: "At x the two add up to dL/dx, which goes on to the layer before. They add as vectors: they may also cancel. Without the skip only dF/dx is left.",
-  },
-];
 const BLOCK_SIZES = {
   x: "stream x, rms",
-  f: "branch F(x), rms",
-  cos: "cosine of x and F(x)",
+  raw: "branch F, rms",
+  f: "what is added, rms",
+  cos: "cosine of x and what is added",
   y: "output y, rms",
-  dy: "gradient that arrives, ‖dL/dy‖",
+  dy: "gradient at the output, ‖dL/dy‖",
   skip: "its part through the skip",
   branch: "its part through the branch",
-  dx: "gradient that goes on, ‖dL/dx‖",
+  dx: "gradient at the input, ‖dL/dx‖",
 };
 // The measured sizes of a sublayer (0 attention, 1 MLP) of a layer; null for what was not measured.
 function blockSizes(run, layer, kind, step) {
   const k = 2 * layer + kind;
   const pick = (name, at) => probeAt(run, name, step)?.values[at] ?? null;
-  // Where a stream stands between two blocks, the probes of the blocks know it too.
-  const x = pick("sublayer_rms", k) ?? (kind === 0 ? pick("stream_rms", layer) : null);
-  const y = pick("sublayer_rms", k + 1) ?? (kind === 1 ? pick("stream_rms", layer + 1) : null);
-  const ratio = pick("branch_ratio", k);
+  const [x, ratio] = [pick("resid_rms", k), pick("branch_ratio", k)];
   return {
     x,
-    f: x === null || ratio === null ? null : x * ratio,
-    cos: pick("branch_cosine", k),
-    y,
-    dy: pick("output_gradient", k) ?? (kind === 1 ? pick("gradient_norm", layer + 1) : null),
+    raw: x === null || ratio === null ? null : x * ratio,
+    f: pick("added_rms", k),
+    cos: pick("added_cosine", k),
+    y: pick("resid_rms", k + 1),
+    dy: pick("resid_gradient", k + 1),
     skip: pick("skip_gradient", k),
     branch: pick("branch_gradient", k),
-    dx: pick("input_gradient", k) ?? (kind === 0 ? pick("gradient_norm", layer) : null),
+    dx: pick("resid_gradient", k),
   };
 }
 
@@ -118,7 +69,7 @@ function buildBlock(root) {
     drawBlock();
   });
   view.steps = range("training step", (event) => {
-    view.at = view.found[event.target.value];
+    view.at = view.measured[event.target.value];
     drawBlock();
   });
   view.picks = ["left", "right"].map((side) => choice(side, [], drawBlock));
@@ -183,16 +134,16 @@ function drawBlock() {
     if (k === view.step) dot.setAttribute("aria-current", "step");
     else dot.removeAttribute("aria-current");
   });
-  view.found = probedSteps(runs);
-  setRange(view.steps, view.found, view.at);
+  view.measured = probedSteps(runs);
+  setRange(view.steps, view.measured, view.at);
   const depth = Math.max(1, ...runs.map((run) => run.layers));
   view.layer = Math.min(view.layer, depth - 1);
   view.layers.input.max = depth - 1;
   view.layers.input.value = view.layer;
   view.layers.output.textContent = `${view.layer} of ${depth}`;
-  const at = view.found[view.steps.input.value];
+  const at = view.measured[view.steps.input.value];
   const measured = runs.map((run) => blockSizes(run, Math.min(view.layer, run.layers - 1), view.kind, at));
-  const keys = step.way === "forward" ? ["x", "f", "y"] : ["dy", "skip", "branch", "dx"];
+  const keys = step.way === "forward" ? ["x", "raw", "f", "y"] : ["dy", "skip", "branch", "dx"];
   const most = Math.max(...measured.flatMap((sizes) => keys.map((key) => sizes[key] ?? 0)));
   view.arms.replaceChildren(...runs.map((run, k) => blockArm(run, measured[k], step, most, at)));
 }
@@ -228,20 +179,25 @@ function blockArm(run, sizes, step, most, at) {
   const layer = Math.min(blockView.layer, run.layers - 1);
   const rows = Object.entries(BLOCK_SIZES).flatMap(([key, label]) => {
     const on = step.sizes.includes(key) ? "on" : "";
-    const why =
-      wiring.skip === null && sizes[key] === null ? "no constant skip, not split" : shown(sizes[key]);
+    const why = wiring.skip === null && sizes[key] === null ? "no constant skip" : shown(sizes[key]);
     return [
       el("dt", { class: on }, label),
       el("dd", { class: on, "data-key": key, "data-value": sizes[key] ?? "" }, why),
     ];
   });
-  const probe = probeAt(run, "stream_rms", at);
+  const probe = probeAt(run, "resid_rms", at);
   const shift = probe && probe.step !== at ? ` (measured at step ${probe.step})` : "";
   return el(
     "div",
     { class: "arm", "data-run": run.name },
-    el("h3", {}, `${run.label}: layer ${layer}, ${["attention", "MLP"][blockView.kind]}${shift}`),
-    el("p", { class: "equation soft" }, wiring.equation.replaceAll("`", "") || `wiring: ${run.arm}`),
+    el(
+      "h3",
+      {},
+      `${wiring.skip === 0 ? "Without skips" : "With skips"} (${run.label}): layer ${layer}, `,
+      `${["attention", "MLP"][blockView.kind]}${shift}`,
+    ),
+    el("p", { class: "equation soft" }, wiring.equation.replaceAll("`", "")),
+    el("p", { class: "says" }, step.of(wiring)),
     blockDrawing(run, sizes, step, most, wiring.skip),
     el("dl", {}, ...rows),
   );

@@ -35,7 +35,7 @@ function buildCurves(root) {
   view.logX = tick("log x", false, drawCurves);
   view.logY = tick("log y", false, drawCurves);
   view.smooth = range("smoothing", drawCurves);
-  Object.assign(view.smooth.input, { max: 99, value: 90 });
+  Object.assign(view.smooth.input, { max: 99, value: 0 });
   view.chart = chart("loss");
   view.norms = chart("gradient-norm");
   root.append(
@@ -43,9 +43,10 @@ function buildCurves(root) {
     el(
       "p",
       { class: "soft" },
-      "Loss in nats per token; dotted: a model that guesses evenly, one that knows the token frequencies ",
-      "(unigram), one that also knows the token before (bigram), on the same windows. A stack that does not learn stays ",
-      "above these lines on its training data too.",
+      "Loss in nats per token. The dotted lines are three baselines on the same sequences: a model that guesses ",
+      "evenly (uniform), one that knows how frequent each token is (unigram), and one that knows which token ",
+      "follows which (bigram). A loss below the uniform line takes knowledge of the frequencies, one below the ",
+      "unigram line knowledge of the present token, one below the bigram line that of the tokens before it.",
     ),
     el(
       "div",
@@ -208,7 +209,7 @@ function drawCurves() {
       title: { text: AXES[view.axis.input.value][0] },
       type: view.logX.input.checked ? "log" : "linear",
     },
-    yaxis: { type: "log", exponentformat: "power", dtick: 1 },
+    yaxis: { type: "log", exponentformat: "power" },
   });
 }
 

@@ -1,26 +1,6 @@
-// Layer by step: a heat map of each probe, arms side by side, on one scale.
+// Layer by step: a heat map of each probe, arms side by side, on one scale; a probe that is one number of the
+// whole model is a line over the steps.
 
-const PROBE_WORDS = {
-  gradient_norm: "gradient that arrives, ‖dL/dh‖",
-  position0_share: "share of the gradient on the first token",
-  qk_gradient: "gradient of Q and K",
-  v_gradient: "gradient of V",
-  o_gradient: "gradient of O",
-  w1_gradient: "gradient of W1",
-  w2_gradient: "gradient of W2",
-  token_diversity: "token diversity",
-  stream_rms: "stream, rms",
-  sublayer_rms: "stream around each sublayer, rms",
-  branch_ratio: "branch / stream",
-  branch_cosine: "cosine of branch and stream",
-  output_gradient: "gradient that arrives at a sublayer",
-  skip_gradient: "its part through the skip",
-  branch_gradient: "its part through the branch",
-  input_gradient: "gradient that leaves a sublayer",
-  attention_entropy: "attention entropy / uniform",
-  update_ratio: "update / weight",
-};
-const LINEAR = ["position0_share", "branch_cosine", "attention_entropy"];
 const MAPS = 4; // side by side
 const mapsView = {};
 
@@ -35,7 +15,8 @@ function buildMaps(root) {
       "p",
       { class: "soft" },
       "Each probe over the layers (upwards) and the measured training steps, the arms on one scale. Where a ",
-      "probe looks at sublayers, attention and MLP alternate.",
+      "layer has several sites, they follow each other inside it: point at a cell for its own. A probe with one ",
+      "number for the whole model is a line over the steps.",
     ),
     el("div", { class: "controls" }, mapsView.choice.root),
     mapsView.chart.root,
@@ -44,23 +25,19 @@ function buildMaps(root) {
 }
 
 function drawMaps() {
-  const names = new Set(
-    page.data.runs.flatMap((run) => run.probes.values.flatMap((row) => Object.keys(row))),
-  );
-  const known = Object.keys(PROBE_WORDS).filter((name) => names.has(name));
-  mapsView.root.hidden = !known.length;
-  if (!known.length) return;
-  fill(
-    mapsView.choice.input,
-    known.map((name) => [name, PROBE_WORDS[name]]),
-  );
+  const options = probeOptions(page.data.runs, true);
+  mapsView.root.hidden = !options.length;
+  if (!options.length) return;
+  fill(mapsView.choice.input, options);
   const name = mapsView.choice.input.value;
-  const log = !LINEAR.includes(name);
-  const measures = (row) => Array.isArray(row[name]) && row[name].some((v) => v !== null);
+  const log = probeFacts(name).scale === "log";
+  const measures = (row) => flat(row[name] ?? null).values.some((v) => v !== null);
   const able = shownRuns().filter((run) => run.probes.values.some(measures));
+  if (able.every((run) => run.probes.values.every((row) => !Array.isArray(row[name]))))
+    return drawNumbers(able, name, log);
   const runs = spread(able, MAPS);
   const scale = commonScale(
-    runs.flatMap((run) => run.probes.values.map((row) => row[name] ?? [])),
+    runs.flatMap((run) => run.probes.values.map((row) => flat(row[name] ?? []).values)),
     log ? "log" : "linear",
   );
   const stacked = document.body.clientWidth < 760;
@@ -104,22 +81,50 @@ function drawMaps() {
   mapsView.note.textContent = leftOut(runs, able);
 }
 
+// One number of the whole model at each measured step.
+function drawNumbers(runs, name, log) {
+  const traces = runs.map((run) => {
+    const places = run.probes.steps.map((_, k) => k).filter((k) => run.probes.values[k][name] !== undefined);
+    return {
+      x: places.map((k) => run.probes.steps[k]),
+      y: places.map((k) => run.probes.values[k][name]),
+      name: run.label,
+      mode: "lines+markers",
+      line: lineOf(run),
+    };
+  });
+  const values = traces.flatMap((trace) => trace.y);
+  const counts = values.every((v) => Number.isInteger(v) && v < 12);
+  mapsView.chart.draw(traces, {
+    height: 420,
+    showlegend: true,
+    margin: { t: 60 },
+    xaxis: { title: { text: "training step" } },
+    yaxis: {
+      type: log ? "log" : "linear",
+      ...(log ? {} : { rangemode: "tozero" }),
+      ...(counts ? { dtick: 1 } : {}),
+    },
+  });
+  mapsView.note.textContent = `${probeFacts(name).label}. ${leftOut(runs, runs)}`;
+}
+
 function mapTrace(run, name, log, scale, measures) {
-  const kept = run.probes.steps.map((_, k) => k).filter((k) => measures(run.probes.values[k]));
-  const lists = kept.map((k) => run.probes.values[k][name]);
-  const across = (f) => lists[0].map((_, layer) => lists.map((list) => f(list[layer] ?? null)));
-  const place = (v) => (v === null ? null : log ? Math.log10(Math.max(v, scale.low)) : v);
-  // Two values per layer belong to its attention and its MLP: they stand at layer and layer + 1/2.
-  const perLayer = lists[0].length > 1.5 * run.layers ? 2 : 1;
+  const measured = run.probes.steps.map((_, k) => k).filter((k) => measures(run.probes.values[k]));
+  const lists = measured.map((k) => flat(run.probes.values[k][name]));
+  const [{ values: first, parts }] = lists;
+  const across = (f) => first.map((_, place) => lists.map((list) => f(list.values[place] ?? null, place)));
+  const colour = (v) => (v === null ? null : log ? Math.log10(Math.max(v, scale.low)) : v);
   return {
     type: "heatmap",
     name: run.label,
-    x: kept.map((k) => String(run.probes.steps[k])),
-    y: lists[0].map((_, k) => k / perLayer),
-    z: across(place),
+    x: measured.map((k) => String(run.probes.steps[k])),
+    y: first.map((_, place) => place / perLayer(name, parts)),
+    z: across(colour),
     customdata: across((v) => v),
+    text: across((_, place) => placeName(run, name, place, parts)),
     coloraxis: "coloraxis",
-    hovertemplate: "%{fullData.name}<br>layer %{y}, step %{x}: %{customdata:.3g}<extra></extra>",
+    hovertemplate: "%{fullData.name}<br>%{text}, step %{x}: %{customdata:.3g}<extra></extra>",
   };
 }
 

@@ -53,7 +53,7 @@ const chooser = {
   build(root) {
     chooser.root = root;
     chooser.list = el("ul", { class: "runs" });
-    chooser.said = [];
+    chooser.texts = [];
     const all = (on) => () => {
       page.off = new Set(on ? [] : page.data.runs.map((run) => run.folder));
       drawAll();
@@ -85,14 +85,14 @@ const chooser = {
         ...chooser.boxes.map((box, k) => {
           box.input.dataset.run = runs[k].name;
           box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
-          chooser.said[k] = el("span", { class: "soft" });
-          return el("li", {}, box.root, chooser.said[k]);
+          chooser.texts[k] = el("span", { class: "soft" });
+          return el("li", {}, box.root, chooser.texts[k]);
         }),
       );
     }
     chooser.boxes.forEach((box, k) => {
       box.input.checked = !page.off.has(runs[k].folder);
-      chooser.said[k].textContent =
+      chooser.texts[k].textContent =
         runs.length > TOLD_RUNS ? "" : runs[k].diagnosis || runs[k].early_warning || runs[k].status;
     });
   },

@@ -1,17 +1,9 @@
-// The reach: a column of layers per arm on one colour scale, bright where a gradient (or another quantity)
-// arrives, over the training steps; beside it the same values as a line over depth.
+// The reach: a column of layers per arm on one colour scale, bright where a gradient (or another probe) is
+// large, over the training steps; beside it the same values as a line over depth.
 
-// Probe -> [words, scale, what one value belongs to].
-const QUANTITIES = {
-  gradient_norm: ["gradient that arrives, ‖dL/dh‖", "log", "stream before layer"],
-  position0_share: ["share of the gradient on the first token", "linear", "stream before layer"],
-  qk_gradient: ["gradient of Q and K", "log", "layer"],
-  token_diversity: ["token diversity", "log", "stream before layer"],
-  stream_rms: ["stream, rms", "log", "stream before layer"],
-};
 const DECADES = 15; // of a logarithmic scale, below its largest value
 const COLUMNS = 6; // arms side by side
-const reachView = { at: null, quantity: "gradient_norm", place: null, timer: null };
+const reachView = { at: null, probe: "resid_gradient", place: null, timer: null };
 
 // The common scale of some lists: {low, high, place(value) -> 0..1}. Zeros and what lies below are darkest.
 function commonScale(lists, kind) {
@@ -32,13 +24,12 @@ function commonScale(lists, kind) {
 
 function buildReach(root) {
   const view = reachView;
-  const options = Object.entries(QUANTITIES).map(([key, [words]]) => [key, words]);
-  view.choice = choice("show", options, (event) => {
-    view.quantity = event.target.value;
+  view.choice = choice("show", [], (event) => {
+    view.probe = event.target.value;
     drawReach();
   });
   view.steps = range("training step", (event) => {
-    view.at = view.found[event.target.value];
+    view.at = view.measured[event.target.value];
     drawReach();
   });
   view.play = el("button", { type: "button", "aria-pressed": "false", onclick: toggleReach }, "▶ Play");
@@ -77,7 +68,7 @@ function reachKey(event) {
 function toggleReach() {
   const view = reachView;
   if (view.timer) return stopReach();
-  if (Number(view.steps.input.value) >= view.found.length - 1) view.at = view.found[0];
+  if (Number(view.steps.input.value) >= view.measured.length - 1) view.at = view.measured[0];
   view.timer = setInterval(() => stepReach(1) || stopReach(), 700);
   view.play.setAttribute("aria-pressed", "true");
   view.play.textContent = "❚❚ Pause";
@@ -94,26 +85,29 @@ function stopReach() {
 // Moves by some measured steps; false where there are none left.
 function stepReach(by) {
   const to = Number(reachView.steps.input.value) + by;
-  if (to < 0 || to >= reachView.found.length) return false;
-  reachView.at = reachView.found[to];
+  if (to < 0 || to >= reachView.measured.length) return false;
+  reachView.at = reachView.measured[to];
   drawReach();
   return true;
 }
 
 function drawReach() {
   const view = reachView;
-  const [words, kind, what] = QUANTITIES[view.quantity];
-  const able = shownRuns().filter((run) =>
-    run.probes.values.some((row) => Array.isArray(row[view.quantity])),
-  );
+  const options = probeOptions(page.data.runs, false);
+  view.root.hidden = !options.length;
+  if (!options.some(([name]) => name === view.probe)) view.probe = options[0]?.[0];
+  fill(view.choice.input, options, view.probe);
+  if (!options.length) return;
+  const { label, scale: kind } = probeFacts(view.probe);
+  const able = shownRuns().filter((run) => run.probes.values.some((row) => Array.isArray(row[view.probe])));
   const runs = spread(able, COLUMNS);
-  view.found = probedSteps(runs);
-  setRange(view.steps, view.found, view.at);
-  const at = view.found[view.steps.input.value];
-  const lists = runs.flatMap((run) => run.probes.values.map((row) => row[view.quantity] ?? []));
+  view.measured = probedSteps(runs);
+  setRange(view.steps, view.measured, view.at);
+  const at = view.measured[view.steps.input.value];
+  const lists = runs.flatMap((run) => run.probes.values.map((row) => flat(row[view.probe] ?? []).values));
   const scale = commonScale(lists, kind);
-  const found = runs.map((run) => probeAt(run, view.quantity, at));
-  drawScale(view.scale, scale, words);
+  const lists_at = runs.map((run) => probeAt(run, view.probe, at));
+  drawScale(view.scale, scale, label);
   // The elements stay while the runs do, so that the pointer and the focus keep their place.
   const key = runs.map((run) => run.folder).join("\n");
   if (view.key !== key) {
@@ -121,12 +115,12 @@ function drawReach() {
     view.cells = runs.map(reachColumn);
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
-  for (const [k, cell] of view.cells.entries()) fillColumn(cell, runs[k], found[k], scale, what);
-  drawDepth(view.chart, runs, found, scale, kind, words, what);
+  for (const [k, cell] of view.cells.entries()) fillColumn(cell, runs[k], lists_at[k], scale);
+  drawDepth(view.chart, runs, lists_at, scale);
   view.note.textContent = leftOut(runs, able);
 }
 
-function drawScale(root, scale, words) {
+function drawScale(root, scale, label) {
   const canvas = el("canvas", { width: 256, height: 1, "aria-hidden": "true" });
   const context = canvas.getContext("2d");
   for (let k = 0; k < 256; k++) {
@@ -137,7 +131,7 @@ function drawScale(root, scale, words) {
     el("span", {}, `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`),
     canvas,
     el("span", {}, shown(scale.high, 2)),
-    el("span", { class: "soft" }, words),
+    el("span", { class: "soft" }, label),
   );
 }
 
@@ -178,11 +172,13 @@ function reachColumn(run) {
 const placeLayer = (cell) =>
   Math.min(cell.values.length - 1, Math.max(0, Math.floor(cell.place * cell.values.length)));
 
-function fillColumn(cell, run, found, scale, what) {
-  cell.values = found?.values ?? null;
-  cell.what = what;
+function fillColumn(cell, run, list, scale) {
+  cell.values = list?.values ?? null;
+  cell.name = (k) => placeName(run, reachView.probe, k, list.parts);
   const count = cell.values?.length ?? 1;
-  cell.top.textContent = count > run.layers ? "head" : `layer ${count - 1}`;
+  // A list over the stream has one value more than its layers have sites: what the head reads.
+  const behind = list && count > run.layers * perLayer(reachView.probe, list.parts);
+  cell.top.textContent = behind ? "head" : `layer ${run.layers - 1}`;
   // One pixel per layer, stretched by the browser: sharp for few layers, averaged for more than fit.
   cell.canvas.width = 1;
   cell.canvas.height = count;
@@ -193,7 +189,7 @@ function fillColumn(cell, run, found, scale, what) {
     context.fillRect(0, count - 1 - layer, 1, 1);
   });
   cell.place ??= 0;
-  tellColumn(cell, found?.step);
+  tellColumn(cell, list?.step);
 }
 
 function tellColumn(cell, step = cell.step) {
@@ -203,7 +199,7 @@ function tellColumn(cell, step = cell.step) {
     return;
   }
   const layer = placeLayer(cell);
-  cell.output.textContent = `${cell.what} ${layer}: ${shown(cell.values[layer])}`;
+  cell.output.textContent = `${cell.name(layer)}: ${shown(cell.values[layer])}`;
   cell.output.dataset.layer = layer;
   cell.output.dataset.step = step;
   cell.output.dataset.value = cell.values[layer] ?? "";
@@ -211,17 +207,20 @@ function tellColumn(cell, step = cell.step) {
 }
 
 // The columns as lines, with the layers upwards as in the columns.
-function drawDepth(drawn, runs, found, scale, kind, words, what) {
+function drawDepth(drawn, runs, lists, scale) {
+  const { label, scale: kind } = probeFacts(reachView.probe);
+  const per = Math.max(...lists.map((list) => perLayer(reachView.probe, list?.parts ?? 1)), 1);
   const traces = runs.map((run, k) => {
-    const values = found[k]?.values ?? [];
+    const { values, parts } = lists[k] ?? { values: [], parts: 1 };
     return {
       x: values.map((v) => (kind === "log" && !(v > 0) ? null : v)),
-      y: values.map((_, layer) => layer),
+      y: values.map((_, place) => place / per),
+      text: values.map((_, place) => placeName(run, reachView.probe, place, parts)),
       name: run.label,
       mode: values.length > 60 ? "lines" : "lines+markers",
       line: lineOf(run),
       marker: { size: 5 },
-      hovertemplate: `${what} %{y}: %{x:.3g}<extra></extra>`,
+      hovertemplate: "%{text}: %{x:.3g}<extra></extra>",
     };
   });
   const log = {
@@ -232,19 +231,19 @@ function drawDepth(drawn, runs, found, scale, kind, words, what) {
   // As high as the columns beside it, layer by layer.
   const canvas = reachView.cells[0]?.canvas;
   const top = Math.max(40, canvas ? canvas.offsetTop - reachView.columns.offsetTop : 40);
-  const count = Math.max(1, ...found.map((one) => one?.values.length ?? 0));
+  const count = Math.max(1, ...lists.map((list) => list?.values.length ?? 0));
   drawn.draw(traces, {
     height: top + (canvas?.clientHeight ?? 400) + 54,
     margin: { t: top, b: 54 },
     xaxis:
       kind === "log"
-        ? { ...log, title: { text: words } }
-        : { title: { text: words }, range: [scale.low, scale.high * 1.04] },
+        ? { ...log, title: { text: label } }
+        : { title: { text: label }, range: [scale.low, scale.high * 1.04] },
     yaxis: {
-      title: { text: what },
+      title: { text: "layer" },
       tickformat: "d",
-      ...(count < 12 ? { dtick: 1 } : {}),
-      range: [-0.5, count - 0.5],
+      ...(count < 12 * per ? { dtick: 1 } : {}),
+      range: [-0.5 / per, (count - 0.5) / per],
     },
   });
 }

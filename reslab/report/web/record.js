@@ -22,32 +22,37 @@ function ready(figure, name) {
 
 const slug = (text) => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
 
+// The figures of many runs, under the section that each of them names.
 function drawDepthSection() {
   const figures = page.data.figures ?? [];
   depthView.root.hidden = !figures.length;
-  const ready_ = figures.map((figure) => ready(figure, slug(figure.name)));
-  depthView.root.replaceChildren(el("h2", {}, "Depth"), ...ready_.map((one) => one.root));
-  for (const one of ready_) one.draw();
+  depthView.root.replaceChildren();
+  const titled = (name) => name[0].toUpperCase() + name.slice(1);
+  for (const [section, members] of Map.groupBy(figures, (figure) => figure.section ?? "depth")) {
+    const drawn = members.map((figure) => ready(figure, slug(figure.name)));
+    depthView.root.append(el("h2", {}, titled(section)), ...drawn.map((figure) => figure.root));
+    for (const figure of drawn) figure.draw();
+  }
 }
 
 // The autopsies open one by one: their pictures are drawn when somebody looks.
 function drawAutopsies() {
-  const found = page.data.autopsy
+  const autopsies = page.data.autopsy
     ? [[null, page.data.autopsy]]
     : shownRuns()
         .filter((r) => r.autopsy)
         .map((r) => [r, r.autopsy]);
-  autopsyView.root.hidden = !found.length;
+  autopsyView.root.hidden = !autopsies.length;
   autopsyView.open ??= new Set(page.data.autopsy ? [""] : []);
   autopsyView.root.replaceChildren(
     el("h2", {}, "Autopsies"),
     el(
       "p",
       { class: "soft" },
-      "The trained models on the table: what each layer is worth, which paths the gradient takes, what each ",
-      "layer would say.",
+      "Measured on the trained models: what each layer is worth, which paths the gradient takes, and which token ",
+      "the head gives when it is applied to the stream before each layer.",
     ),
-    ...found.map(([run, autopsy]) => autopsyOf(run, autopsy)),
+    ...autopsies.map(([run, autopsy]) => autopsyOf(run, autopsy)),
   );
 }
 
@@ -65,11 +70,11 @@ function autopsyOf(run, autopsy) {
     );
     details.append(
       ...pictures.map((one) => one.root),
-      el("h3", {}, "What each layer would say"),
+      el("h3", {}, "The head applied before each layer"),
       el(
         "p",
         { class: "soft" },
-        "The likeliest next token at each place, with the head applied before each layer, under what was read.",
+        "The likeliest next token at each place, one line per layer, under the text that the model reads.",
       ),
       el("pre", { class: "table", tabindex: 0 }, autopsy.lens),
     );
@@ -104,7 +109,7 @@ function drawSamples() {
     el(
       "p",
       { class: "soft" },
-      "What each arm makes of the same first words (in grey), with the same draws, as training goes on.",
+      "How each arm continues the same first words (in grey), with the same random draws, as training goes on.",
     ),
     el(
       "div",
@@ -139,17 +144,19 @@ function drawRecord() {
 
 // One run in words: diagnosis, early_warning, what is missing, where it comes from.
 function recordOf(run) {
-  const said = run.diagnosis || (run.status === "unfinished" ? "no diagnosis: unfinished" : "no diagnosis");
+  const diagnosis =
+    run.diagnosis || (run.status === "unfinished" ? "no diagnosis: unfinished" : "no diagnosis");
   const facts = [run.machine, `commit ${run.commit}`, `started ${run.started}`].join(" · ");
   const parts = [
     el(
       "p",
       { class: "diagnosis", style: `--colour: ${lineOf(run).color}` },
       el("b", {}, `${run.label}: `),
-      said,
+      diagnosis,
     ),
   ];
-  if (run.early_warning) parts.push(el("p", { class: "early_warning" }, `It said early: ${run.early_warning}`));
+  if (run.early_warning)
+    parts.push(el("p", { class: "early_warning" }, `Early warning: ${run.early_warning}`));
   if (run.notes.length)
     parts.push(el("ul", { class: "notes soft" }, ...run.notes.map((note) => el("li", {}, note))));
   parts.push(

@@ -22,15 +22,15 @@ function blockDrawing(run, sizes, step, most, skip) {
     viewBox: "0 0 560 290",
     class: `drawing ${step.way}`,
     role: "img",
-    "aria-label": `${run.label}: ${skip === 0 ? "the skip is cut" : "x goes past the branch on the skip"}. ${step.says}`,
+    "aria-label": `${run.label}: ${step.says} ${skipLabel(skip, back)}.`,
   });
   const carried = back
     ? { in: sizes.dx, skip: sizes.skip, up: sizes.branch, down: sizes.dy, out: sizes.dy }
     : {
         in: sizes.x,
-        skip: sizes.x === null || skip === null ? null : skip * sizes.x,
+        skip: sizes.x === null || skip === null ? null : Math.abs(skip) * sizes.x,
         up: sizes.x,
-        down: sizes.f,
+        down: sizes.f ?? sizes.raw,
         out: sizes.y,
       };
   for (const [name, wire] of Object.entries(skip === 0 ? CUT_WIRES : WIRES)) {
@@ -41,7 +41,7 @@ function blockDrawing(run, sizes, step, most, skip) {
   const box = step.box ? "box on" : "box";
   drawing.append(
     svg("rect", { x: 205, y: 62, width: 150, height: 76, rx: 10, class: box }),
-    svg("text", { x: 280, y: 97, class: "math" }, back ? "dF/dx" : "F(x)"),
+    svg("text", { x: 280, y: 97, class: "math" }, back ? "dF/dx" : "F"),
     svg("text", { x: 280, y: 124, class: "label" }, ["attention", "MLP"][blockView.kind]),
     svg("circle", { cx: 120, cy: 220, r: 5, fill: css("--ink") }),
   );
@@ -52,18 +52,20 @@ function blockDrawing(run, sizes, step, most, skip) {
     );
   }
   const on = (key) => `value ${step.sizes.includes(key) ? "on" : ""}`;
-  const [left, right, top, low] = back ? ["dx", "dy", "branch", "skip"] : ["x", "y", "f", "x"];
+  const added = sizes.f === null ? "raw" : "f";
+  const [left, right, top, low] = back ? ["dx", "dy", "branch", "skip"] : ["x", "y", added, "x"];
+  const upper = back ? "through the branch" : added === "f" ? "what is added" : "what the branch gives";
   drawing.append(
     svg("text", { x: 60, y: 196, class: "math" }, back ? "dL/dx" : "x"),
     svg("text", { x: 64, y: 258, class: on(left) }, shown(sizes[left])),
     svg("text", { x: 504, y: 196, class: "math" }, back ? "dL/dy" : "y"),
     svg("text", { x: 500, y: 258, class: on(right) }, shown(sizes[right])),
-    svg("text", { x: 280, y: 24, class: "label" }, back ? "through the branch" : "what the branch adds"),
+    svg("text", { x: 280, y: 24, class: "label" }, upper),
     svg("text", { x: 280, y: 48, class: on(top) }, shown(sizes[top])),
     svg("text", { x: 280, y: 282, class: "label" }, skipLabel(skip, back)),
   );
   if (skip !== 0) {
-    const size = back || skip === null ? sizes[low] : skip * (sizes.x ?? Number.NaN);
+    const size = back || skip === null ? sizes[low] : Math.abs(skip) * (sizes.x ?? Number.NaN);
     drawing.append(
       svg(
         "text",

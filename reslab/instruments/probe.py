@@ -1,0 +1,102 @@
+"""What a probe is: a function of a snapshot, what a page needs to show its numbers, and how the numbers of
+several sequences become one.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from reslab.instruments.snapshot import Snapshot
+from reslab.run import capacity
+
+# Sites: what the values of a list belong to, in each layer in turn. A list over the stream has one value more
+# than that, of the last resid_post.
+BLOCK = ("block",)
+STREAM = ("resid_pre",)
+AROUND = ("resid_pre", "resid_mid")
+BRANCHES = ("attn_branch", "mlp_branch")
+ADDED = ("attn_out", "mlp_out")
+MODEL = ()  # one number
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A measurement of the model, and what a page needs to show it."""
+
+    function: Callable[[Snapshot], object] | None
+    """Gives a number, a list, or a list of lists; None stands for a value that there is not. With `value`,
+    a tuple of sums over the sequences stands in the place of each number."""
+    label: str
+    """What a person reads on an axis."""
+    scale: str = "log"
+    """log or linear."""
+    sites: tuple[str, ...] = BLOCK
+    """What the values belong to, in each layer in turn: see BLOCK, STREAM, AROUND, BRANCHES, ADDED."""
+    value: Callable[..., float] | None = None
+    """Of the sums of one place. Without it numbers become their mean over the sequences."""
+    of_weights: bool = False
+    """Reads the parameters' gradients alone, which a snapshot has added to those of the parts before it."""
+
+
+class Sums:
+    """What one probe has given for the parts of a batch so far. A probe that raises is left out of the row,
+    with one warning line, and the run goes on."""
+
+    def __init__(self, name: str, probe: Probe):
+        self.name, self.probe = name, probe
+        self.parts, self.shape, self.sums, self.failed = 0, None, [], False
+
+    def add(self, part: Snapshot) -> None:
+        self._guarded(lambda: self._add(part))
+
+    def read(self):
+        """A number, a list, or a list of lists; None where the probe raised."""
+        return self._guarded(lambda: _map(lambda k: self._value(self.sums[k]), self.shape))
+
+    def _guarded(self, call):
+        if self.failed:
+            return None
+        try:
+            return call()
+        except Exception as error:  # whatever it is, training does not depend on it
+            if capacity.ran_out(error):
+                raise
+            self.failed = True
+            _warn_once(self.name, error)
+
+    def _add(self, part: Snapshot) -> None:
+        leaves, places = [], itertools.count()
+        tree = self.probe.function(part)
+        _map(leaves.append, tree)
+        shape = _map(lambda _: next(places), tree)
+        if self.parts and shape != self.shape:
+            raise ValueError("it gives another shape for each sequence")
+        rows = [leaf if leaf is None or isinstance(leaf, tuple) else (leaf,) for leaf in leaves]
+        flat = [torch.as_tensor(x, dtype=torch.float64) for row in rows if row is not None for x in row]
+        numbers = iter(torch.stack(flat).tolist() if flat else [])  # one wait for a GPU
+        sums = [None if row is None else [next(numbers) for _ in row] for row in rows]
+        if self.parts:
+            pairs = zip(self.sums, sums, strict=True)
+            sums = [now and was and [a + b for a, b in zip(was, now, strict=True)] for was, now in pairs]
+        self.parts, self.shape, self.sums = self.parts + 1, shape, sums
+
+    def _value(self, sums: list | None) -> float | None:
+        if sums is None:
+            return None
+        return self.probe.value(*sums) if self.probe.value else sums[0] / self.parts
+
+
+def _map(function: Callable, tree):
+    """A function of the leaves of nested lists."""
+    return [_map(function, branch) for branch in tree] if isinstance(tree, list) else function(tree)
+
+
+def _warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between calls
+    if name not in warned:
+        warned.add(name)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        line = f"warning: probe {name} failed ({type(error).__name__}: {reason}); it is null in the log"
+        print(line, file=sys.stderr, flush=True)
