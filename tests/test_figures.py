@@ -3,7 +3,8 @@
 import pytest
 from runs_by_hand import LINES, write_run
 
-from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.report.autopsy_figures import AUTOPSY_FIGURES
+from reslab.report.figures import FIGURES
 from reslab.report.groups import styles
 from reslab.run.log import read_run
 

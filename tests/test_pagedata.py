@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.report.figures import COLOURS, DASHES, FIGURES
+from reslab.report.figures import FIGURES
+from reslab.report.groups import COLOURS, DASHES
 from reslab.report.pagedata import page_data, thin, to_json, tokens_per_step
 from reslab.report.summary import COLUMNS, differences, row
 from reslab.run.log import read_run

@@ -14,8 +14,9 @@ from runs_by_hand import write_run
 from reslab.nn.init import INITS
 from reslab.nn.layers import ACTIVATIONS, NORMS
 from reslab.report.figures import depth, learning_rates
+from reslab.report.groups import labels
 from reslab.report.pagedata import page_data
-from reslab.report.summary import differences, labels
+from reslab.report.summary import differences
 from reslab.report.trackers import TRACKERS
 from reslab.residual import WIRINGS
 from reslab.run.config import parse

@@ -9,8 +9,9 @@ import json
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
+from reslab.report.groups import arm, labels
 from reslab.report.records import results
-from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row, table
+from reslab.report.summary import COLUMNS, differences, lines, row, table
 from reslab.run.log import read_run
 
 
