@@ -53,7 +53,7 @@ def test_parameters_and_optimizer_are_counted(shape):
     tensors = [*model.parameters(), *memory]
     assert (
         sum(t.nbytes for t in tensors) == 12 * shape.parameters
-    )  # float32: weights and AdamW's two averages
+    )  # weights and two averages
     assert state_bytes(shape, 1, False) == 16 * shape.parameters
 
 
