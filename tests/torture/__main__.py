@@ -34,11 +34,11 @@ def tests(*names: str):
     """A row that has no number to make larger: tests of the suite, by name."""
 
     def row(dataset: Path, folder: Path, share: float) -> dict:
-        words = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
+        argv = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
         files = sorted({name.split("::")[0] for name in names})
         keys = " or ".join(name.split("::")[1] for name in names)
         done = subprocess.run(
-            [*words, *(f"tests/{file}" for file in files), "-k", keys],
+            [*argv, *(f"tests/{file}" for file in files), "-k", keys],
             cwd=ROOT,
             capture_output=True,
             text=True,
