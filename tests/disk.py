@@ -42,14 +42,14 @@ class Disk:
 
 @pytest.fixture
 def disk(monkeypatch) -> Disk:
-    seen = Disk()
+    disk = Disk()
     for name in ("rename", "replace"):
         real = getattr(os, name)
 
         def renaming(source, target, real=real, **words):
-            seen.rename(source, target)
+            disk.rename(source, target)
             real(source, target, **words)
 
         monkeypatch.setattr(os, name, renaming)
-    monkeypatch.setattr(os, "fsync", seen.flush)
-    return seen
+    monkeypatch.setattr(os, "fsync", disk.flush)
+    return disk

@@ -56,32 +56,32 @@ def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     alone.mkdir()
     for name in ("model.safetensors", "state.json", "SHA256SUMS"):
         (alone / name).write_bytes((trained / "checkpoint" / "best" / name).read_bytes())
-    words = [ROOT / "sample.py", alone, "--prompt", "def ", "--max_new_tokens", "30"]
-    one = run_python(*words, cwd=tmp_path).stdout
+    argv = [ROOT / "sample.py", alone, "--prompt", "def ", "--max_new_tokens", "30"]
+    one = run_python(*argv, cwd=tmp_path).stdout
     assert one.startswith("def ") and len(one) == len("def ") + 30 + 1
     (tmp_path / "prompt.txt").write_text("def ", encoding="utf-8")
-    words[3] = "FILE:prompt.txt"
-    assert run_python(*words, "--num_samples=2", cwd=tmp_path).stdout.count(one) == 1
-    greedy = [run_python(*words, "--temperature=0", f"--seed={s}", cwd=tmp_path).stdout for s in (1, 2)]
+    argv[3] = "FILE:prompt.txt"
+    assert run_python(*argv, "--num_samples=2", cwd=tmp_path).stdout.count(one) == 1
+    greedy = [run_python(*argv, "--temperature=0", f"--seed={s}", cwd=tmp_path).stdout for s in (1, 2)]
     assert greedy[0] == greedy[1]
-    assert len(run_python(*words, "--dtype=bfloat16", cwd=tmp_path).stdout) == len(one)
-    assert "--dtype=int8: allowed are auto" in run_python(*words, "--dtype=int8", cwd=tmp_path, code=2).stderr
+    assert len(run_python(*argv, "--dtype=bfloat16", cwd=tmp_path).stdout) == len(one)
+    assert "--dtype=int8: allowed are auto" in run_python(*argv, "--dtype=int8", cwd=tmp_path, code=2).stderr
 
 
 def test_an_autopsy_prints_and_draws(trained, tmp_path):
-    words = ["autopsy.py", trained, "--sequences=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
-    shown = run_python(*words).stdout
-    assert "without block" in shown and "change the first token" in shown and "branches" in shown
-    kept = json.loads((tmp_path / "autopsy.json").read_text(encoding="utf-8"))
-    assert len(kept["layers"]) == 2
+    argv = ["autopsy.py", trained, "--sequences=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
+    stdout = run_python(*argv).stdout
+    assert "without block" in stdout and "change the first token" in stdout and "branches" in stdout
+    report = json.loads((tmp_path / "autopsy.json").read_text(encoding="utf-8"))
+    assert len(report["layers"]) == 2
     page = (trained / "autopsy.html").read_text(encoding="utf-8")
     for picture in ("Lesions", "Logit lens", "Perturbation", "Path lengths", "Jacobians"):
         assert f'"name":"{picture}"' in page
 
 
 def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
-    words = ["compare.py", "config/smoke.py", *TINY, f"--dataset={text_folder}", "--max_iters=4"]
-    words += [
+    argv = ["compare.py", "config/smoke.py", *TINY, f"--dataset={text_folder}", "--max_iters=4"]
+    argv += [
         f"--out_dir={tmp_path}/grid",
         "--arms=none",
         "--seeds",
@@ -89,25 +89,25 @@ def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
         "--page",
         tmp_path / "page.html",
     ]
-    first = run_python(*words).stdout
+    first = run_python(*argv).stdout
     assert first.count(": training") == 2
     metrics = tmp_path / "grid" / "none-L2-s1337" / "metrics.jsonl"
     rows = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
     metrics.write_text("".join(rows[:-1]), encoding="utf-8")  # a run that broke just before its end
-    again = run_python(*words).stdout
+    again = run_python(*argv).stdout
     assert again.count(": kept") == 1 and again.count(": resuming") == 1
     assert metrics.read_text(encoding="utf-8") == "".join(rows)
     assert "none-L2-s1337" in again and "<bigram at" in again
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in page and '"label":"none, 2 layers, seed 1337"' in page
-    refused = run_python(*words, "--batch_size=3", code=2).stderr
+    refused = run_python(*argv, "--batch_size=3", code=2).stderr
     assert "made with batch_size=4, now batch_size=3" in refused
     assert len(refused.splitlines()) == 1
 
 
 def test_a_killed_run_is_resumed(text_folder, tmp_path):
     """SIGKILL in the middle of a run, then --resume: the record is that of a run left alone."""
-    words = [
+    argv = [
         "train.py",
         "config/smoke.py",
         *TINY,
@@ -115,9 +115,9 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         "--max_iters=4000",
         "--eval_interval=20",
     ]
-    words += [f"--out_dir={tmp_path}/run"]
+    argv += [f"--out_dir={tmp_path}/run"]
     metrics = tmp_path / "run" / "metrics.jsonl"
-    child = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, *argv], cwd=ROOT, stdout=subprocess.DEVNULL)
     for _ in range(600):
         if metrics.exists() and metrics.read_bytes().count(b"val/loss") >= 3:
             break
@@ -125,17 +125,17 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     before = metrics.read_text(encoding="utf-8").splitlines()
-    child = subprocess.Popen(
-        [sys.executable, *words, "--resume"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, *argv, "--resume"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
         if metrics.read_bytes().count(b"val/loss") >= 6:
             break
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    said, _ = child.communicate(timeout=60)
+    stdout, _ = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert "saved; go on with: python train.py config/smoke.py" in said and said.strip().endswith("--resume")
+    assert "saved; go on with: python train.py config/smoke.py" in stdout and stdout.strip().endswith(
+        "--resume"
+    )
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows if "batch/loss" in row]
     assert steps == list(range(len(steps)))
@@ -189,14 +189,14 @@ def test_what_can_not_be_done_is_told_in_a_line_each(words, lines, monkeypatch, 
     with pytest.raises(SystemExit) as end:
         runpy.run_path(words[0], run_name="__main__")
     assert end.value.code == 2
-    told = capsys.readouterr().err.splitlines()
-    for expected, line in zip(lines, told, strict=True):
+    stderr = capsys.readouterr().err.splitlines()
+    for expected, line in zip(lines, stderr, strict=True):
         assert line.startswith(f"error: {expected}")
 
 
 def test_an_unknown_character_of_the_prompt_is_named(trained):
-    told = run_python("sample.py", trained, "--prompt=α", code=2).stderr
-    assert told.startswith("error: character 'α' at position 0 is not among the")
+    stderr = run_python("sample.py", trained, "--prompt=α", code=2).stderr
+    assert stderr.startswith("error: character 'α' at position 0 is not among the")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.py")), ids=lambda path: path.stem)
@@ -216,6 +216,6 @@ def test_every_cell_of_a_study_can_be_trained(name):
 
 
 def test_the_help_names_every_wiring_and_setting():
-    shown = run_python("train.py", "--help").stdout
-    assert all(f"--{key} " in shown for key in ("n_layer", "residual", "learning_rate", "resume"))
-    assert all(name in re.split(r"[\s{},│]+", shown) for name in WIRINGS)
+    stdout = run_python("train.py", "--help").stdout
+    assert all(f"--{key} " in stdout for key in ("n_layer", "residual", "learning_rate", "resume"))
+    assert all(name in re.split(r"[\s{},│]+", stdout) for name in WIRINGS)

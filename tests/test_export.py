@@ -149,24 +149,24 @@ def test_gpt2s_tokenizer_keeps_its_ids(monkeypatch, tmp_path):
 def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path, capsys, monkeypatch):
     train(train_config(max_iters=2))
     folder = tmp_path / "out"
-    words = [str(tmp_path / "run"), str(folder)]
-    assert export.main(words) == 0
+    argv = [str(tmp_path / "run"), str(folder)]
+    assert export.main(argv) == 0
     assert "as gpt2" in capsys.readouterr().out
     made = (folder / "model.safetensors").read_bytes()
     with pytest.raises(ValueError, match="exists, and nothing is replaced unasked; give --overwrite"):
-        export.main(words)
+        export.main(argv)
     with monkeypatch.context() as broken:
         broken.setattr(
             nn.Module, "load_state_dict", lambda *a, **k: (_ for _ in ()).throw(ValueError("broken"))
         )
         with pytest.raises(ValueError):
-            export.main([*words, "--overwrite"])
+            export.main([*argv, "--overwrite"])
     assert (folder / "model.safetensors").read_bytes() == made
-    assert export.main([*words, "--overwrite"]) == 0
+    assert export.main([*argv, "--overwrite"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match="it holds no exported model; choose another DIR"):
-        export.main([words[0], str(tmp_path / "mine"), "--overwrite"])
+        export.main([argv[0], str(tmp_path / "mine"), "--overwrite"])
 
 
 BPE = train_bpe([TEXT], 300)

@@ -63,9 +63,9 @@ def test_a_place_is_looked_for_in_its_function():
 
 
 def test_the_nearest_tests_come_first(tree):
-    assert tree.fitting("reslab/training/muon.py", 1) == ["tests/test_muon.py"]
+    assert tree.fitting("reslab/training/muon.py", 1) == ["tests/training/test_muon.py"]
     assert set(tree.fitting("reslab/training/muon.py", 3)) < set(tree.fitting("reslab/training/muon.py", 0))
-    assert "tests/test_documents.py" not in tree.fitting("reslab/report/serve.py", 0)
+    assert "tests/data/test_documents.py" not in tree.fitting("reslab/report/serve.py", 0)
 
 
 def test_killed_and_survived_are_told_apart(tmp_path):

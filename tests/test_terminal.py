@@ -22,13 +22,13 @@ def place(dataset_folder, tmp_path):
     return folder
 
 
-def on_terminal(words: list, columns: int, cwd, **environment) -> tuple[int, str]:
+def on_terminal(argv: list, columns: int, cwd, **environment) -> tuple[int, str]:
     """Run a door on a pseudo-terminal of that width; returns exit code and all that it showed."""
     pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, b"".join(n.to_bytes(2, "little") for n in (24, columns, 0, 0)))
     env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")} | environment
-    command = [sys.executable, *map(str, words)]
+    command = [sys.executable, *map(str, argv)]
     child = subprocess.Popen(command, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
@@ -45,9 +45,9 @@ def on_terminal(words: list, columns: int, cwd, **environment) -> tuple[int, str
 
 
 def test_a_run_in_an_odd_folder_on_a_narrow_terminal_without_a_home(place):
-    words = [ROOT / "train.py", *SHAPE, "--dataset=./die Daten", "--out_dir=Läufe/eins"]
+    argv = [ROOT / "train.py", *SHAPE, "--dataset=./die Daten", "--out_dir=Läufe/eins"]
     home = "/proc" if os.path.isdir("/proc") else "/dev"  # noqa: PTH112 not even root can write there
-    code, shown = on_terminal(words, 40, place, HOME=home, XDG_CACHE_HOME=home, NO_COLOR="1", TERM="xterm")
+    code, shown = on_terminal(argv, 40, place, HOME=home, XDG_CACHE_HOME=home, NO_COLOR="1", TERM="xterm")
     assert code == 0, shown
     assert "step      4/4" in shown and "Traceback" not in shown
     assert not COLOUR.search(shown)
@@ -66,8 +66,8 @@ def test_the_help_has_no_colour_where_none_is_wanted(tmp_path):
 
 def test_a_run_without_any_output(place):
     """As a scheduler may start it: stdin, stdout and stderr are closed."""
-    words = [sys.executable, str(ROOT / "train.py"), *SHAPE, "--dataset=./die Daten", "--out_dir=stumm"]
-    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words], cwd=place)
+    argv = [sys.executable, str(ROOT / "train.py"), *SHAPE, "--dataset=./die Daten", "--out_dir=stumm"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *argv], cwd=place)
     assert done.returncode == 0
     assert (place / "stumm" / "checkpoint" / "best").is_dir()
 
@@ -78,6 +78,6 @@ def test_text_and_pages_in_an_odd_folder(place):
         ROOT / "sample.py", "Läufe/eins", "--max_new_tokens=5", "--prompt=de", cwd=place
     ).stdout
     assert shown.startswith("de")
-    words = [ROOT / "compare.py", "Läufe/eins", "--page", "die Seite.html"]
-    run_python(*words, cwd=place, env=os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "40"})
+    argv = [ROOT / "compare.py", "Läufe/eins", "--page", "die Seite.html"]
+    run_python(*argv, cwd=place, env=os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "40"})
     assert (place / "die Seite.html").is_file()

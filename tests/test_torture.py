@@ -15,8 +15,9 @@ needs_fork = pytest.mark.skipif(
 
 @needs_fork
 def test_killed_runs_equal_the_run_left_alone(dataset_folder, tmp_path):
-    seen = restarts.kills(dataset_folder, tmp_path, 3, steps=12)
-    assert seen["kills"] >= 3 and seen["inside a save"] >= 2 and seen["bitwise equal"] == seen["runs"] >= 1
+    counts = restarts.kills(dataset_folder, tmp_path, 3, steps=12)
+    assert counts["kills"] >= 3 and counts["inside a save"] >= 2
+    assert counts["bitwise equal"] == counts["runs"] >= 1
 
 
 @needs_fork
@@ -30,8 +31,8 @@ def test_full_disks_keep_the_checkpoint_before(dataset_folder, tmp_path):
 
 
 def test_damaged_checkpoints_are_found(tmp_path):
-    seen = damage.checkpoint_bytes(tmp_path, 60)
-    assert seen["found, named, and the one before taken"] == 60
+    counts = damage.checkpoint_bytes(tmp_path, 60)
+    assert counts["found, named, and the one before taken"] == 60
 
 
 @needs_fork
@@ -45,7 +46,7 @@ def test_bad_commands_are_told_in_words(tmp_path):
 
 @needs_fork
 def test_nothing_grows(dataset_folder, tmp_path):
-    seen = restarts.soak(dataset_folder, tmp_path, 200, 20)
-    files = seen["open files at 10% and 100%"]
+    counts = restarts.soak(dataset_folder, tmp_path, 200, 20)
+    files = counts["open files at 10% and 100%"]
     assert files[0] == files[1]
-    assert (seen["evaluations"], seen["saves"]) == (21, 21)
+    assert (counts["evaluations"], counts["saves"]) == (21, 21)

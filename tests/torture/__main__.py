@@ -35,11 +35,11 @@ def tests(*names: str):
     """A row that has no number to make larger: tests of the suite, by name."""
 
     def row(dataset: Path, folder: Path, share: float) -> dict:
-        words = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
+        argv = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
         files = sorted({name.split("::")[0] for name in names})
         keys = " or ".join(name.split("::")[1] for name in names)
         done = subprocess.run(
-            [*words, *(f"tests/{file}" for file in files), "-k", keys],
+            [*argv, *(f"tests/{file}" for file in files), "-k", keys],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -66,24 +66,28 @@ ROWS = {
     "disk full": lambda data, at, share: restarts.full_disks(data, at, at_least(share, 40)),
     "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),
     "pickles and paths": tests(
-        "test_checkpoint.py::runs_no_code",
-        "test_checkpoint.py::another_shape",
-        "test_checkpoint.py::lead_nowhere",
-        "test_dataset.py::pickle",
-        "test_dataset.py::out_of_the_folder",
+        "run/test_checkpoint.py::runs_no_code",
+        "run/test_checkpoint.py::another_shape",
+        "run/test_checkpoint.py::lead_nowhere",
+        "data/test_dataset.py::pickle",
+        "data/test_dataset.py::out_of_the_folder",
     ),
-    "not finite": tests("test_train.py::not_finite", "test_train.py::divergence", "test_train.py::first_bad"),
-    "two processes": tests("test_train.py::one_process"),
+    "not finite": tests(
+        "training/test_train.py::not_finite",
+        "training/test_train.py::divergence",
+        "training/test_train.py::first_bad",
+    ),
+    "two processes": tests("training/test_train.py::one_process"),
     "other data": tests(
-        "test_dataset.py::changes_under", "test_dataset.py::refused", "test_dataset.py::beyond"
+        "data/test_dataset.py::changes_under", "data/test_dataset.py::refused", "data/test_dataset.py::beyond"
     ),
-    "resume with changes": tests("test_train.py::may_change", "test_train.py::same_data"),
+    "resume with changes": tests("training/test_train.py::may_change", "training/test_train.py::same_data"),
     "command lines": lambda data, at, share: commands.bad_commands(at, at_least(share, 2000)),
     "data preparation": preparations,
-    "download": tests("test_download.py::download"),
-    "out of memory": tests("test_train.py::full_memory"),
+    "download": tests("data/test_download.py::download"),
+    "out of memory": tests("training/test_train.py::full_memory"),
     "soak": lambda data, at, share: restarts.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
-    "no network": tests("test_corpus.py::gpt2_without", "test_corpus.py::no_tiktoken"),
+    "no network": tests("data/test_corpus.py::gpt2_without", "data/test_corpus.py::no_tiktoken"),
     "terminals and paths": tests("test_terminal.py::test"),
 }
 

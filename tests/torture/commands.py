@@ -151,14 +151,14 @@ def run(door, made, folder: Path) -> None:
             configure.run_door(door.main)
         except SystemExit as end:
             code = end.code
-    said = err.getvalue()
-    assert code == 2, (words, code, said)
-    assert said.strip() and "Traceback" not in said, (words, said)
-    assert len(said) < 20_000, (words, len(said))
+    message = err.getvalue()
+    assert code == 2, (words, code, message)
+    assert message.strip() and "Traceback" not in message, (words, message)
+    assert len(message) < 20_000, (words, len(message))
     if not file and not (door is compare and junk):  # compare tells its own options' faults first
         for given_words, name in faults:
             huge = any("000000" in word for word in given_words)  # what is too much depends on other settings
-            assert name in said or (huge and len(faults) > 1), (words, name, said)
+            assert name in message or (huge and len(faults) > 1), (words, name, message)
     assert listing(folder) == before, (words, listing(folder))
     assert time.perf_counter() - began < 60
 
@@ -169,19 +169,19 @@ def listing(folder: Path) -> dict:
 
 def bad_commands(folder: Path, count: int) -> dict:
     """count command lines, shared by the doors: one message, code 2, nothing made, all faults told."""
-    told, here = {}, Path.cwd()
+    counts, here = {}, Path.cwd()
     os.chdir(folder)
     try:
         shares = {train: 0.6, compare: 0.1, sample: 0.15, autopsy: 0.15}
         for door, share in shares.items():
-            told[f"{door.__name__}.py"] = _many(door, max(1, round(count * share)), folder)
+            counts[f"{door.__name__}.py"] = _many(door, max(1, round(count * share)), folder)
     finally:
         os.chdir(here)
-    return {"command lines": sum(told.values())} | told
+    return {"command lines": sum(counts.values())} | counts
 
 
 def _many(door, count: int, folder: Path) -> int:
-    seen = []
+    commands_tried = []
 
     @settings(
         max_examples=count,
@@ -192,8 +192,8 @@ def _many(door, count: int, folder: Path) -> int:
     )
     @given(command(door))
     def check(made):
-        seen.append(made)
+        commands_tried.append(made)
         run(door, made, folder)
 
     check()
-    return len(seen)
+    return len(commands_tried)

@@ -31,7 +31,7 @@ FULL = f"{SHAPE} --batch_size=4 --gradient_accumulation_steps=2 --dropout=0.1 --
 class TrainProcess:
     """One train.py in a forked process, whose step and saves stand in shared memory."""
 
-    def __init__(self, words: list[str], output: Path, before=lambda process: None):
+    def __init__(self, argv: list[str], output: Path, before=lambda process: None):
         self.shared = mmap.mmap(
             -1, 24
         )  # byte 0: inside a save; then the step, the step saved, and saves done
@@ -42,10 +42,10 @@ class TrainProcess:
         code = 70
         try:
             sys.stdout = sys.stderr = self.output.open("w", encoding="utf-8")
-            sys.argv = ["train.py", *words]
+            sys.argv = ["train.py", *argv]
             self._watch()
             before(self)
-            run_door(lambda _: train.main(words))
+            run_door(lambda _: train.main(argv))
         except SystemExit as end:
             code = end.code
         finally:
@@ -96,9 +96,9 @@ def record(folder: Path) -> tuple[list[dict], bytes, bytes]:
 def kills(dataset: Path, folder: Path, count: int, steps: int = 40, seed: int = 0) -> dict:
     """SIGKILL `count` times, at least half inside a save; each run that ends equals the one left alone."""
     draw = random.Random(seed)
-    words = [*FULL.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--eval_interval=3"]
+    argv = [*FULL.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--eval_interval=3"]
     began = time.perf_counter()
-    assert TrainProcess([*words, f"--out_dir={folder}/whole"], folder / "messages").wait() == 0
+    assert TrainProcess([*argv, f"--out_dir={folder}/whole"], folder / "messages").wait() == 0
     takes, expected = time.perf_counter() - began, record(folder / "whole")
     dead = inside = runs = starts = 0
     half = (count + 1) // 2
@@ -109,7 +109,7 @@ def kills(dataset: Path, folder: Path, count: int, steps: int = 40, seed: int = 
             in_save = inside < half and (draw.random() < 0.6 or dead >= count)
             enough = dead >= count and inside >= half
             killer = _killer(draw, takes, in_save, enough)
-            process = TrainProcess([*words, f"--out_dir={run}", *resume], folder / "messages", killer)
+            process = TrainProcess([*argv, f"--out_dir={run}", *resume], folder / "messages", killer)
             code, starts = process.wait(), starts + 1
             assert code in (0, -signal.SIGKILL), process.messages()
             dead += code != 0
@@ -150,10 +150,10 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
 def signals(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
     """SIGINT, SIGTERM and SIGUSR1 at random instants: the exit code, the step that is saved, the message."""
     draw, most, starts = random.Random(seed), 0, 0
-    words = [*FULL.split(), f"--dataset={dataset}", "--max_iters=100000", "--eval_interval=7"]
+    argv = [*FULL.split(), f"--dataset={dataset}", "--max_iters=100000", "--eval_interval=7"]
     for number in range(count):
         run, sent = folder / f"run{number}", (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)[number % 3]
-        process = TrainProcess([*words, f"--out_dir={run}"], folder / "messages")
+        process = TrainProcess([*argv, f"--out_dir={run}"], folder / "messages")
         while process.number(0) < 1:
             time.sleep(0.01)
         time.sleep(draw.random() * 0.2)
@@ -171,7 +171,7 @@ def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
     """A disk that ends at a random byte of a save: a tmpfs where it can be mounted, else a limit on files."""
     draw, small = random.Random(seed), folder / "small disk"
     small.mkdir()
-    words = [*FULL.split(), f"--dataset={dataset}", "--max_iters=400", "--eval_interval=2"]
+    argv = [*FULL.split(), f"--dataset={dataset}", "--max_iters=400", "--eval_interval=2"]
     mounted = survived = 0
     for number in range(count):
         mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
@@ -179,7 +179,7 @@ def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
         try:
             run = (small if on_tmpfs else folder) / f"run{number}"
             starve = _starver(small / "filler" if on_tmpfs else None, draw.randrange(500, 100_000))
-            process = TrainProcess([*words, f"--out_dir={run}"], folder / "messages", starve)
+            process = TrainProcess([*argv, f"--out_dir={run}"], folder / "messages", starve)
             code, mounted = process.wait(), mounted + on_tmpfs
             errors = [line for line in process.messages().splitlines() if not line.startswith("step")]
             assert code == 1 and len(errors) == 1 and "can't be " in errors[0], (code, process.messages())
@@ -215,8 +215,8 @@ def _starver(filler: Path | None, room: int):
 def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
     """One process, many updates, evaluations and saves: what grows?"""
     shape = "--n_layer=1 --n_head=1 --n_embd=8 --block_size=8 --batch_size=1 --eval_sequences=2 --device=cpu"
-    words = [*shape.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--warmup_iters=0"]
-    words += [f"--eval_interval={steps // evals}", "--log_interval=1000", f"--out_dir={folder}/soak"]
+    argv = [*shape.split(), f"--dataset={dataset}", f"--max_iters={steps}", "--warmup_iters=0"]
+    argv += [f"--eval_interval={steps // evals}", "--log_interval=1000", f"--out_dir={folder}/soak"]
     samples = folder / "samples.jsonl"
 
     def sample(life):
@@ -233,7 +233,7 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
 
         loop.evaluate_and_save = sampled
 
-    process = TrainProcess(words, folder / "messages", sample)
+    process = TrainProcess(argv, folder / "messages", sample)
     assert process.wait() == 0, process.messages()
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     paces = [(b[3] - a[3]) / (b[0] - a[0]) * 1e3 for a, b in itertools.pairwise(rows)]

@@ -138,21 +138,21 @@ documents.prepare(out, Source("nobody/nothing", None, tuple(find_inputs([inputs]
 def test_a_killed_prepare_goes_on_to_the_same_bytes(inputs, tmp_path):
     """Killed in an append, at a shard's end and at a saving of progress; finished shards stay untouched."""
     prepare(tmp_path / "whole", source(inputs), PLAN, quiet=True)
-    killed, kept = tmp_path / "killed", {}
+    killed, finished = tmp_path / "killed", {}
     for place, nth in (("write", 31), ("close", 4), ("write_json", 3)):
-        words = [sys.executable, "-c", KILLED, killed, inputs / "parquet", place, str(nth)]
-        assert subprocess.run(words, cwd=ROOT).returncode == 9
+        argv = [sys.executable, "-c", KILLED, killed, inputs / "parquet", place, str(nth)]
+        assert subprocess.run(argv, cwd=ROOT).returncode == 9
         assert not (killed / "meta.json").exists()
-        assert {path: path.stat().st_mtime_ns for path in kept} == kept
+        assert {path: path.stat().st_mtime_ns for path in finished} == finished
         progress = json.loads((killed / "progress.json").read_text(encoding="utf-8"))
         shards = [
             killed / shard["file"] for split in progress["splits"].values() for shard in split["shards"]
         ]
-        assert len(shards) > len(kept)
-        kept = {path: path.stat().st_mtime_ns for path in shards}
+        assert len(shards) > len(finished)
+        finished = {path: path.stat().st_mtime_ns for path in shards}
     prepare(killed, source(inputs), PLAN, quiet=True)
     assert contents(killed) == contents(tmp_path / "whole")
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert {p.name for p in killed.iterdir()} - set(contents(killed)) == {"progress.json"}
 
 
@@ -240,20 +240,20 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
         (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are byte, gpt2, and",
         (inputs / "parquet", "--tokenizer=byte", "--val_share=1e-9"): "documents leave a split empty",
     }
-    for number, (words, told) in enumerate(cases.items()):
+    for number, (argv, told) in enumerate(cases.items()):
         out = tmp_path / f"out{number % 9}"
-        command = [script, "--out", out, "--tokenizer=byte", "--input", *words]
+        command = [script, "--out", out, "--tokenizer=byte", "--input", *argv]
         monkeypatch.setattr(sys, "argv", list(map(str, command)))
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(script), run_name="__main__")
         assert end.value.code == 2
-        said = capsys.readouterr().err
-        assert said.startswith("error: ") and told in said and len(said.splitlines()) == 1, said
+        stderr = capsys.readouterr().err
+        assert stderr.startswith("error: ") and told in stderr and len(stderr.splitlines()) == 1, stderr
         assert not (out / "meta.json").exists()
 
 
 def test_a_hub_out_of_reach_is_told_in_a_line(tmp_path, monkeypatch):
-    def unreachable(*words, **options):
+    def unreachable(*argv, **options):
         raise ConnectionError("no route\nand a long story")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)

@@ -28,12 +28,12 @@ def test_every_config_asks_a_question_and_can_be_run(name):
     text = PATHS[name].read_text(encoding="utf-8")
     assert text.startswith("# Question: ")
     assert f"config/{name}.py" in text  # the command that runs it
-    found = settings(name)
-    assert found["out_dir"] == f"runs/{name}" and (ROOT / "data" / found["dataset"]).is_dir()
-    if found["max_iters"]:
-        assert 0 < found["eval_interval"] <= found["max_iters"]
-        assert found["min_lr"] < found["learning_rate"] or found["schedule"] != "cosine"
-        assert found["warmup_iters"] <= 0.25 * found["max_iters"]
+    values = settings(name)
+    assert values["out_dir"] == f"runs/{name}" and (ROOT / "data" / values["dataset"]).is_dir()
+    if values["max_iters"]:
+        assert 0 < values["eval_interval"] <= values["max_iters"]
+        assert values["min_lr"] < values["learning_rate"] or values["schedule"] != "cosine"
+        assert values["warmup_iters"] <= 0.25 * values["max_iters"]
 
 
 @pytest.mark.parametrize("name", [n for n in PATHS if (ROOT / "experiments" / n / "result.json").exists()])
@@ -43,8 +43,8 @@ def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
     assert runs
     for run in runs:
         if depth := re.search(r"-L(\d+)-s", run["run"]):
-            assert int(depth[1]) == found["n_layer"], run["run"]
-        assert run["step"] in (found["max_iters"], 10 * found["max_iters"]) or run["status"] == "diverged"
+            assert int(depth[1]) == values["n_layer"], run["run"]
+        assert run["step"] in (values["max_iters"], 10 * values["max_iters"]) or run["status"] == "diverged"
 
 
 def test_the_pair_of_today_differs_from_the_laptops_in_its_blocks_alone():
@@ -88,13 +88,13 @@ def test_a_grown_stack_has_the_shape_of_the_one_that_it_grows_from():
     ],
 )
 def test_nanogpts_recipes_are_its_own(name, expected):
-    found = settings(name)
+    values = settings(name)
     keys = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "batch_size", "max_iters")
-    assert tuple(found[key] for key in keys) == expected
+    assert tuple(values[key] for key in keys) == expected
     schedule = {"optimizer": "adamw", "learning_rate": 1e-3, "min_lr": 1e-4, "schedule": "cosine"}
     schedule |= {"warmup_iters": 100, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99, "grad_clip": 1.0}
     schedule |= {"gradient_accumulation_steps": 1, "residual": "pre", "bias": False, "mlp": "gelu_erf"}
-    assert {key: found[key] for key in schedule} == schedule
+    assert {key: values[key] for key in schedule} == schedule
 
 
 @pytest.mark.parametrize("name", ["shakespeare_char", "shakespeare_char_cpu"])
@@ -115,10 +115,10 @@ def test_gpt2s_are_evaluated_alike_and_not_changed(size):
 
 
 def test_fine_tuning_is_32_sequences_an_update_at_a_small_constant_rate():
-    found = settings("finetune_shakespeare")
-    assert found["batch_size"] * found["gradient_accumulation_steps"] == 32
-    assert found["schedule"] == "constant" and found["learning_rate"] < 1e-4 and found["warmup_iters"] == 0
-    assert found["dataset"] == settings("shakespeare")["dataset"] == settings("eval_gpt2")["dataset"]
+    values = settings("finetune_shakespeare")
+    assert values["batch_size"] * values["gradient_accumulation_steps"] == 32
+    assert values["schedule"] == "constant" and values["learning_rate"] < 1e-4 and values["warmup_iters"] == 0
+    assert values["dataset"] == settings("shakespeare")["dataset"] == settings("eval_gpt2")["dataset"]
 
 
 @pytest.mark.parametrize("name", ["study", "study_gpu"])

@@ -46,11 +46,11 @@ def test_an_optimizer_comes_back_as_it_went(tmp_path, optimizer):
     assert loaded["scaler"] == scaler
     fresh = make_optimizer(model, config)
     fresh.load_state_dict(loaded["optimizer"])
-    expected, found = ({}, {}), ({}, {})
-    for optimizer_, (tensors, rest) in ((used, expected), (fresh, found)):
+    expected, taken = ({}, {}), ({}, {})
+    for optimizer_, (tensors, rest) in ((used, expected), (fresh, taken)):
         rest["rest"] = json.dumps(checkpoint._take_apart(optimizer_.state_dict(), "", tensors))
-    assert expected[1] == found[1] and expected[0].keys() == found[0].keys()
-    assert all(torch.equal(expected[0][name], found[0][name]) for name in expected[0])
+    assert expected[1] == taken[1] and expected[0].keys() == taken[0].keys()
+    assert all(torch.equal(expected[0][name], taken[0][name]) for name in expected[0])
 
 
 def test_a_save_cut_between_its_two_renames_is_found(tmp_path):
@@ -80,10 +80,10 @@ def test_any_damage_is_found_named_and_stepped_over(tmp_path, capsys):
             flipped = whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :]
             for broken in (flipped, whole[:place]):
                 (last / name).write_bytes(broken)
-                found = checkpoint.find(last)
-                said = capsys.readouterr().err
-                assert found == tmp_path / "last.previous", (name, place)
-                assert "damaged (" in said and str(last) in said and f"taking {found} instead" in said
+                taken = checkpoint.find(last)
+                stderr = capsys.readouterr().err
+                assert taken == tmp_path / "last.previous", (name, place)
+                assert "damaged (" in stderr and str(last) in stderr and f"taking {taken} instead" in stderr
         (last / name).unlink()
         assert checkpoint.find(last) == tmp_path / "last.previous"
         (last / name).write_bytes(whole)

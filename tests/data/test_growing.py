@@ -134,10 +134,10 @@ def test_an_autopsy_finds_moved_data(tmp_path, dataset_folder, train_config):
     shutil.copytree(dataset_folder, tmp_path / "data")
     assert train(train_config(dataset=str(tmp_path / "data"), max_iters=2)) == 0
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
-    words = [str(tmp_path / "run"), "--sequences=2", "--draws=1", "--tokens=1"]
+    argv = [str(tmp_path / "run"), "--sequences=2", "--draws=1", "--tokens=1"]
     with pytest.raises(ValueError, match="no such folder"):
-        autopsy.main(words)
-    assert autopsy.main([*words, f"--dataset={tmp_path / 'elsewhere'}"]) == 0
+        autopsy.main(argv)
+    assert autopsy.main([*argv, f"--dataset={tmp_path / 'elsewhere'}"]) == 0
 
 
 def test_data_that_a_run_reads_are_not_replaced(grow, tmp_path):

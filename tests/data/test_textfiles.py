@@ -75,13 +75,13 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_not_utf8_is_told_with_line_byte_and_remedy(tmp_path, monkeypatch, name, size):
     monkeypatch.setattr(textfiles, "PIECE", size)
-    content, said, remedy = WRONG[name]
+    content, place, remedy = WRONG[name]
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(ValueError) as caught:
         list(read_file(tmp_path / "a.txt"))
-    told = str(caught.value)
-    assert told.startswith(f"{tmp_path / 'a.txt'}, {said}") and remedy in told, told
-    assert len(told.splitlines()) == 1
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'a.txt'}, {place}") and remedy in message, message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_byte_order_mark_is_no_character_of_the_vocabulary(tmp_path):
@@ -113,17 +113,17 @@ def takes(name: str) -> bool:
 
 
 def test_a_project_gives_its_text_and_says_what_was_left_out(project):
-    found = find_files([project], takes)
-    assert [path.name for path in found.files] == ["notes.md", "main.PY"]
-    assert str(found).startswith("reading 2 files, 14 bytes (.md, .py)\nleft out the folders ")
+    result = find_files([project], takes)
+    assert [path.name for path in result.files] == ["notes.md", "main.PY"]
+    assert str(result).startswith("reading 2 files, 14 bytes (.md, .py)\nleft out the folders ")
     for folder in (".git", ".venv", "env", "node_modules", "__pycache__", "mine", "up"):
-        assert folder in str(found).splitlines()[1]
-    assert "left out 2 files of other kinds (" in str(found) and ".png" in str(found)
+        assert folder in str(result).splitlines()[1]
+    assert "left out 2 files of other kinds (" in str(result) and ".png" in str(result)
 
 
 def test_a_folder_that_is_named_is_read_whatever_it_is(project):
-    found = find_files([project / ".venv", project / "notes.md", project], takes)
-    assert [path.name for path in found.files] == ["a.py", "notes.md", "main.PY"]  # each of them once
+    result = find_files([project / ".venv", project / "notes.md", project], takes)
+    assert [path.name for path in result.files] == ["a.py", "notes.md", "main.PY"]  # each of them once
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
@@ -149,8 +149,8 @@ def test_the_home_directory_is_found_in_every_path(tmp_path):
     run_python(ROOT / "data/text/prepare.py", "~/in.txt", "--out=~/a", "--quiet", env=environment)
     char = ROOT / "data/shakespeare_char/prepare.py"
     run_python(char, "--input=~/in.txt", "--out=~/b", "--quiet", env=environment)
-    words = ["--input", "~/in.jsonl", "--tokenizer=byte", "--val_share=0.5", "--out=~/c", "--quiet"]
-    run_python(ROOT / "data/fineweb_edu/prepare.py", *words, env=environment)
+    argv = ["--input", "~/in.jsonl", "--tokenizer=byte", "--val_share=0.5", "--out=~/c", "--quiet"]
+    run_python(ROOT / "data/fineweb_edu/prepare.py", *argv, env=environment)
     assert all((tmp_path / name / "meta.json").exists() for name in "abc")
 
 
@@ -188,7 +188,7 @@ def test_a_panic_of_the_trainer_is_a_line(monkeypatch):
         pass
 
     class Trainer:
-        def train_from_iterator(self, *words, **options):
+        def train_from_iterator(self, *argv, **options):
             raise PanicException("regex match failed")
 
     monkeypatch.setattr(rustbpe, "Tokenizer", Trainer)

@@ -51,9 +51,7 @@ def test_parameters_and_optimizer_are_counted(shape):
     optimizer.step()
     memory = [t for state in optimizer.state.values() for t in state.values() if t.dim() > 0]
     tensors = [*model.parameters(), *memory]
-    assert (
-        sum(t.nbytes for t in tensors) == 12 * shape.parameters
-    )  # float32: weights and AdamW's two averages
+    assert sum(t.nbytes for t in tensors) == 12 * shape.parameters  # weights and two averages
     assert state_bytes(shape, 1, False) == 16 * shape.parameters
 
 

@@ -67,9 +67,9 @@ def test_what_has_ended_is_kept_and_the_rest_is_asked_for(ray, cells, tmp_path, 
     assert trained(cells, tmp_path) == 0 and ray.down == 1
     expected = [(str(tmp_path / "train.py"), str(f), words, 2) for f, words in cells[2:]]
     assert ray.asked == expected and not ray.cancelled
-    said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines() if line.endswith(": kept")] == ["[1/6]", "[2/6]"]
-    assert f"[3/6] {tmp_path / 'begun'}: finished" in said
+    message = capsys.readouterr().out
+    assert [line.split()[0] for line in message.splitlines() if line.endswith(": kept")] == ["[1/6]", "[2/6]"]
+    assert f"[3/6] {tmp_path / 'begun'}: finished" in message
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_the_first_that_breaks_stops_the_others_and_a_divergence_does_not(
 ):
     ray.ends = ends
     assert trained(cells, tmp_path) == code and ray.cancelled == cancelled and ray.down == 1
-    told = capsys.readouterr()
-    assert (f"stopping: exit code {code}; " in told.err) is (code in (1, 2))
-    assert told.out.count("for ever") == 0
+    captured = capsys.readouterr()
+    assert (f"stopping: exit code {code}; " in captured.err) is (code in (1, 2))
+    assert captured.out.count("for ever") == 0
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_run_that_no_node_can_take_is_told_to_wait(ray, cells, tmp_path, capsy
     ray.nodes_ = [{"Alive": alive, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"CPU": 2.0}}]
     trained(cells, tmp_path, cpus)
     most = 8 if alive else 2
-    said = f"no node has {cpus} cores and 0 GPUs for a run (at most {most} and 0): waiting"
-    assert (said in capsys.readouterr().out) is waits
+    message = f"no node has {cpus} cores and 0 GPUs for a run (at most {most} and 0): waiting"
+    assert (message in capsys.readouterr().out) is waits
 
 
 WORKER = """
@@ -141,9 +141,9 @@ def test_a_worker_trains_in_its_process_and_answers_with_code_and_last_line(tmp_
             str(tmp_path / "worker_script.py"), str(tmp_path), str(folder), list(words), 5
         )
 
-    code, said = answer(tmp_path / "runs" / "new", "--a=1")
-    assert code == 3 and said.startswith("trained on ") and said.endswith(f"['--a=1'] 5 {tmp_path}")
-    code, said = answer(begun, "--a=1")
-    assert code == 3 and said.startswith("resumed on ") and "['--a=1', '--resume'] 5" in said
-    code, said = answer(begun, "--full")
-    assert code == 1 and said.endswith("error: the disk is full")
+    code, message = answer(tmp_path / "runs" / "new", "--a=1")
+    assert code == 3 and message.startswith("trained on ") and message.endswith(f"['--a=1'] 5 {tmp_path}")
+    code, message = answer(begun, "--a=1")
+    assert code == 3 and message.startswith("resumed on ") and "['--a=1', '--resume'] 5" in message
+    code, message = answer(begun, "--full")
+    assert code == 1 and message.endswith("error: the disk is full")

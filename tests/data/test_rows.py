@@ -112,9 +112,9 @@ SHAPES = {  # name of the file: its bytes, the texts; None stands for a bad row
 def test_rows_of_many_shapes(tmp_path, name):
     content, texts = SHAPES[name]
     (tmp_path / name).write_bytes(content)
-    found = list(rows_of(tmp_path / name, "text"))
-    assert [None if isinstance(row, Bad) else row for row in found] == texts
-    for row in found:
+    rows = list(rows_of(tmp_path / name, "text"))
+    assert [None if isinstance(row, Bad) else row for row in rows] == texts
+    for row in rows:
         assert not isinstance(row, Bad) or row.place.startswith(str(tmp_path / name))
 
 
@@ -136,12 +136,12 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_told_in_a_line(tmp_path, name):
-    content, said = DAMAGED[name]
+    content, reason = DAMAGED[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ReadError) as caught:
         list(rows_of(tmp_path / name, "text"))
-    told = str(caught.value)
-    assert told.startswith(str(tmp_path / name)) and said in told and len(told.splitlines()) == 1
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / name)) and reason in message and len(message.splitlines()) == 1
 
 
 PLACES = {
@@ -164,10 +164,10 @@ PLACES = {
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_bad_row_is_told_with_its_place(tmp_path, name):
-    content, said = PLACES[name]
+    content, reason = PLACES[name]
     (tmp_path / name).write_bytes(content)
     row = list(rows_of(tmp_path / name, "text"))[-1]
-    assert said in f"{row.place}: {row.why}"
+    assert reason in f"{row.place}: {row.why}"
 
 
 DOCUMENTS = [{"text": f"document {i} " * (1 + i % 7)} for i in range(300)]
@@ -208,8 +208,8 @@ def test_bad_rows_are_skipped_counted_and_told(tmp_path, capsys):
     path = tmp_path / "in.jsonl"
     path.write_bytes(lines(*DOCUMENTS[:100], b"{\n", *DOCUMENTS[100:200], {"text": None}, *DOCUMENTS[200:]))
     script = ROOT / "data" / "openwebtext" / "prepare.py"
-    words = ["--input", path, "--tokenizer=byte", "--val_share=0.2", "--out", tmp_path / "out"]
-    done = run_python(script, *words)
+    argv = ["--input", path, "--tokenizer=byte", "--val_share=0.2", "--out", tmp_path / "out"]
+    done = run_python(script, *argv)
     assert (
         f"skipped {path}, line 101: not JSON" in done.stderr and f"{path}, line 202: its text" in done.stderr
     )
@@ -256,10 +256,10 @@ def test_files_of_the_same_name_are_two_and_a_file_given_twice_is_one(tmp_path):
     for name, text in (("a", "first"), ("b", "second")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "same.jsonl").write_bytes(lines(*[{"text": text}] * 9))
-    found = find_inputs([tmp_path, tmp_path / "a" / "same.jsonl"])
-    assert [path.parent.name for path in found.files] == ["a", "b"]
-    assert str(Source("x", None, tuple(found.files))) == ", ".join(str(path) for path in found.files)
-    assert kind_of(found.files[0]) == "json"
+    rows = find_inputs([tmp_path, tmp_path / "a" / "same.jsonl"])
+    assert [path.parent.name for path in rows.files] == ["a", "b"]
+    assert str(Source("x", None, tuple(rows.files))) == ", ".join(str(path) for path in rows.files)
+    assert kind_of(rows.files[0]) == "json"
 
 
 def test_local_files_need_no_home_of_the_hub(tmp_path):
@@ -272,5 +272,5 @@ def test_local_files_need_no_home_of_the_hub(tmp_path):
         "prepare(Path(sys.argv[1]), Source('x', None, files), Plan('byte', 9999, 0.2), False, True)\n"
         "sys.exit('datasets' in sys.modules or 'torch' in sys.modules)"
     )
-    words = [sys.executable, "-c", script, tmp_path / "out", tmp_path / "in.jsonl"]
-    assert subprocess.run(words, cwd=ROOT).returncode == 0
+    argv = [sys.executable, "-c", script, tmp_path / "out", tmp_path / "in.jsonl"]
+    assert subprocess.run(argv, cwd=ROOT).returncode == 0

@@ -63,8 +63,8 @@ def test_every_setting_of_the_function_comes_from_the_weights(tmp_path, name):
     own = {"dropout": 0.25, "residual": "none", "block_size": 7, "residual_scale": 0.125, "init": "fan_in"}
     settled = init_from.settle(GPTConfig(**own), str(tmp_path))
     for key, value in vars(source).items():
-        found = getattr(settled, key)
-        assert found == own.get(key, value), key
+        actual = getattr(settled, key)
+        assert actual == own.get(key, value), key
     again = {key: getattr(source, key) for key in ("n_layer", "n_head", "n_embd", "norm", "mlp", "pos")}
     assert init_from.settle(GPTConfig(**again), str(tmp_path)).n_layer == 3  # said again, it is no fault
 
@@ -83,9 +83,11 @@ def test_an_old_checkpoint_of_nanogpt_has_biases(tmp_path):
     settled = init_from.settle(GPTConfig(), source)
     assert settled.bias and settled.mlp == "gelu_erf" and settled.block_size == 8
     ours = GPT(settled)
-    said = init_from.fill(source, ours, BYTE)
+    message = init_from.fill(source, ours, BYTE)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
-    assert f"{theirs.count_parameters():,} parameters" in said and "n_layer=3 n_head=2 n_embd=16" in said
+    assert (
+        f"{theirs.count_parameters():,} parameters" in message and "n_layer=3 n_head=2 n_embd=16" in message
+    )
 
 
 def test_weights_of_another_size_than_their_settings_are_refused(tmp_path):
@@ -101,9 +103,9 @@ def test_weights_of_another_size_than_their_settings_are_refused(tmp_path):
 def test_two_names_of_a_thing_are_one(tmp_path):
     save_ours(tmp_path)
     path = tmp_path / "config.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
+    message = json.loads(path.read_text(encoding="utf-8"))
     for change in ({"n_inner": None}, {"n_inner": 64}, {"activation_function": "gelu_pytorch_tanh"}):
-        path.write_text(json.dumps(said | change), encoding="utf-8")
+        path.write_text(json.dumps(message | change), encoding="utf-8")
         settled = init_from.settle(GPTConfig(), str(tmp_path))
         assert settled.mlp == "gelu" and settled.mlp_width == 64
 

@@ -168,9 +168,9 @@ def test_another_tokenizer_is_refused(tmp_path):
         ValueError, match=r"its weights know GPT-2's tokens .* the dataset's tokenizer is byte"
     ):
         init_from._check_tokenizer("gpt2", {"kind": "byte"}, 50_257)
-    mine, other = CharTokenizer("abc"), CharTokenizer("abd")
-    transformers.PreTrainedTokenizerFast(tokenizer_object=to_tokenizers(mine)).save_pretrained(tmp_path / "m")
-    init_from._check_tokenizer(str(tmp_path / "m"), mine.to_json(), 3)
+    ours, other = CharTokenizer("abc"), CharTokenizer("abd")
+    transformers.PreTrainedTokenizerFast(tokenizer_object=to_tokenizers(ours)).save_pretrained(tmp_path / "m")
+    init_from._check_tokenizer(str(tmp_path / "m"), ours.to_json(), 3)
     with pytest.raises(
         ValueError, match=r"its weights know the tokenizer in .*, the dataset's tokenizer is char"
     ):

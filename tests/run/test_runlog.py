@@ -34,11 +34,11 @@ def test_rows_come_back_in_their_order_and_size_is_what_is_on_the_disk(tmp_path)
     again = RunLog(tmp_path, sizes[1])  # the checkpoint knows two rows
     again.write({"step": 9})
     again.close()
-    kept = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in kept] == [*ROWS[:2], {"step": 9}]
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [*ROWS[:2], {"step": 9}]
     with pytest.raises(ValueError, match=r"bytes, the checkpoint knows 10000; rows are lost"):
         RunLog(tmp_path, 10_000)
-    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() == kept
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines() == lines
 
 
 class Disk:
@@ -118,18 +118,18 @@ def test_the_origin_of_a_run_is_written_and_what_is_given_wins(tmp_path, monkeyp
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch):
     path = tmp_path / "new folder" / "file"
     write_atomically(path, "old")
-    seen = []
+    contents = []
     real = type(path).write_text
 
     def write_text(self, text, **options):
-        seen.append(path.read_text(encoding="utf-8"))
+        contents.append(path.read_text(encoding="utf-8"))
         real(self, text[:1], **options)
-        seen.append(path.read_text(encoding="utf-8"))
+        contents.append(path.read_text(encoding="utf-8"))
         return real(self, text, **options)
 
     monkeypatch.setattr(type(path), "write_text", write_text)
     write_atomically(path, "new")
-    assert seen == ["old", "old"] and path.read_text(encoding="utf-8") == "new"
+    assert contents == ["old", "old"] and path.read_text(encoding="utf-8") == "new"
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -25,10 +25,10 @@ ENDS = {  # what a program's main does -> exit code, stderr
 @pytest.mark.parametrize("name", ENDS)
 def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
     end, code, said = ENDS[name]
-    seen = []
+    calls = []
 
     def main(words):
-        seen.append(words)
+        calls.append(words)
         if isinstance(end, BaseException):
             raise end
         return end
@@ -36,7 +36,7 @@ def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["door.py", "--a=1", "b"])
     with pytest.raises(SystemExit) as ended:
         configure.run_door(main)
-    assert ended.value.code == code and seen == [["--a=1", "b"]]
+    assert ended.value.code == code and calls == [["--a=1", "b"]]
     assert capsys.readouterr() == ("", said)
 
 
