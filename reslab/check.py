@@ -66,8 +66,8 @@ def _close(a: torch.Tensor, b: torch.Tensor, within: float = NEAR) -> bool:
     return bool((a - b).abs().max() <= within * (1 + b.abs().max()))
 
 
-def _say(name: str, said, measured) -> str:
-    return f"{name} is {said}, measured {measured}: write {name} = {measured}"
+def _mismatch(name: str, claimed, measured) -> str:
+    return f"{name} is {claimed}, measured {measured}: write {name} = {measured}"
 
 
 def _weight(residual: Residual, x) -> float | None:
@@ -93,10 +93,10 @@ def check_stream(wiring: type[Residual]) -> Iterator[str]:
     streams = [*(stream for _, _, stream in steps), end]
     single = all(torch.is_tensor(stream) and stream.shape == (B, T, C) for stream in streams)
     if wiring.single_tensor != single:
-        yield _say("single_tensor", wiring.single_tensor, single)
+        yield _mismatch("single_tensor", wiring.single_tensor, single)
     grows = len(_leaves(end)) > len(_leaves(streams[0]))
     if wiring.stream_grows != grows:
-        yield _say("stream_grows", wiring.stream_grows, grows)
+        yield _mismatch("stream_grows", wiring.stream_grows, grows)
     shapes = {tuple(wiring.read(stream).shape) for stream in streams}
     if shapes != {(B, T, C)}:
         yield f"read gives {max(shapes)}: let read(stream) return one tensor of shape {(B, T, C)}"
@@ -105,9 +105,9 @@ def check_stream(wiring: type[Residual]) -> Iterator[str]:
 def check_skip(wiring: type[Residual]) -> Iterator[str]:
     """The weight of x is the same number as measured in each sublayer, or None there too."""
     for residual, _, stream in _trace(build(wiring, moved=True))[0]:
-        said, measured = residual.skip, _weight(residual, stream)
-        if said != measured and (said is None or measured is None or abs(said - measured) > 1e-6):
-            yield _say("skip", said, measured)
+        claimed, measured = residual.skip, _weight(residual, stream)
+        if claimed != measured and (claimed is None or measured is None or abs(claimed - measured) > 1e-6):
+            yield _mismatch("skip", claimed, measured)
             return
 
 
@@ -158,7 +158,7 @@ def check_identity(wiring: type[Residual]) -> Iterator[str]:
             values = [wiring.read(stream) for _, _, stream in steps] + [wiring.read(end)]
             same &= all(torch.equal(a, b) for a, b in itertools.pairwise(values))
     if wiring.has_identity != same:
-        yield _say("has_identity", wiring.has_identity, same)
+        yield _mismatch("has_identity", wiring.has_identity, same)
 
 
 @torch.no_grad()
@@ -173,10 +173,10 @@ def check_depth(wiring: type[Residual]) -> Iterator[str]:
     shallow, deep = build(wiring, moved=True), build(wiring, moved=True, n_layer=7)
     place_alike = _alike(deep.blocks[1], deep.blocks[5])
     if wiring.depth_independent != (measured := _alike(shallow.blocks[1], deep.blocks[5])):
-        yield _say("depth_independent", wiring.depth_independent, measured)
+        yield _mismatch("depth_independent", wiring.depth_independent, measured)
     place_alike &= len(_leaves(_trace(deep)[1])) == len(_leaves(deep.stack.open(_draw())))
     if wiring.compile_per_block != place_alike:
-        yield _say("compile_per_block", wiring.compile_per_block, place_alike)
+        yield _mismatch("compile_per_block", wiring.compile_per_block, place_alike)
 
 
 @torch.no_grad()
@@ -193,7 +193,7 @@ def _alike(one, other) -> bool:
 
 def check_learning(wiring: type[Residual]) -> Iterator[str]:
     """Every parameter gets a gradient, some of them after others have left 0."""
-    model, heard = build(wiring).train(), set()
+    model, learned = build(wiring).train(), set()
     named = dict(model.named_parameters())
     if not wiring.branch_learns:
         named = {name: p for name, p in named.items() if ".attn" not in name and ".mlp" not in name}
@@ -206,16 +206,16 @@ def check_learning(wiring: type[Residual]) -> Iterator[str]:
                     yield f"{name} has no gradient: let forward use it, or don't make it"
                     return
                 if gradient.any():
-                    heard.add(LAYER.sub(".*.", name))
+                    learned.add(LAYER.sub(".*.", name))
                 parameter -= 0.5 * gradient
-    if silent := {LAYER.sub(".*.", name) for name in named} - heard:
+    if silent := {LAYER.sub(".*.", name) for name in named} - learned:
         first, *others = sorted(silent, key=lambda name: ("_residual." not in name, name))
         more = f" (and {len(others)} more)" if others else ""
         yield f"{first}{more} gets a gradient of 0 in {UPDATES} updates: start at most one factor at 0"
 
 
 def check_growth(wiring: type[Residual]) -> Iterator[str]:
-    """Where it can grow, a deeper model says what the shallower one said, bitwise."""
+    """Where it can grow, a deeper model says what the shallower one claimed, bitwise."""
     if not wiring.can_grow():
         return
     for where in PLACES:
@@ -249,7 +249,7 @@ def check_half_precision(wiring: type[Residual]) -> Iterator[str]:
         yield "bfloat16 autocast rounds the stream: compute gates and mixing inside no_autocast(x)"
 
 
-# Those on a line rest on the answers of the lines above, and are not asked while one of them is wrong.
+# The checks of a line rely on those of the lines above, and are left out while one of these fails.
 CHECKS = (
     (check_equation, check_stream, check_skip, check_depth, check_silence),
     (check_identity, check_gradient, check_learning, check_half_precision),

@@ -1,4 +1,4 @@
-"""Growth: insert silent blocks into a trained model, which then says exactly what it said before.
+"""Growth: insert silent blocks into a trained model, whose logits stay bitwise the same.
 
 A block with F = 0 gives y = x, so a deeper model starts where the shallow one stopped and can only
 learn from there. Inserted blocks get fresh weights and are silenced as their wiring says, most by an output

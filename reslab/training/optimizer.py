@@ -41,10 +41,11 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.O
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     """All parameters in the order that a checkpoint keeps: outside of the blocks and inside, of each those
-    that decay and those that don't; `peak` names the setting of OptimConfig that is their learning rate."""
+    that decay and those that don't. What a wiring shares over all blocks counts as inside. `peak` names the
+    setting of OptimConfig that is their learning rate."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
-    inside = set(model.blocks.parameters())
+    inside = {*model.blocks.parameters(), *model.stack.parameters()}
     return [
         {
             "params": [
