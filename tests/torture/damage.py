@@ -72,8 +72,10 @@ def killed_preparations(folder: Path, count: int, seed: int = 0) -> dict:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         if (out / "meta.json").exists():
-            dataset = TokenDataset(out, 8, 0)  # whole, by its hashes
-            kinds[hashes[dataset.meta["source_sha256"]]] += 1
+            meta = TokenDataset(
+                out, 8, 0
+            ).meta  # whole, by its hashes; kept open it would refuse the next prepare
+            kinds[hashes[meta["source_sha256"]]] += 1
         else:
             kinds["none"] += 1
         prepare("old")
