@@ -180,6 +180,8 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
 
 def write_files(config: CompareConfig, runs: list[Run], rows: list[dict], cautions: list[str]) -> None:
     """Write the JSON, the CSVs and the LaTeX table that were asked for."""
+    if not (config.json or config.csv or config.tex or config.curves):
+        return
     from reslab.report import records
 
     texts = {

@@ -131,7 +131,7 @@ def identity(run: Run) -> dict[str, str]:
 
 def warnings(runs: list[Run]) -> list[str]:
     """Why the numbers of some runs should not be compared as they stand, a line for each reason."""
-    found = []
+    reasons = []
     identities = [identity(run) for run in runs]
     for key, meaning in CAUTIONS.items():
         counts: dict[str, int] = {}
@@ -140,5 +140,5 @@ def warnings(runs: list[Run]) -> list[str]:
         if len(counts) > 1:
             listed = [f"{value} ({count} run{'s' * (count > 1)})" for value, count in counts.items()]
             more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-            found.append(f"{key} differs: {', '.join(listed[:4])}{more}: {meaning}")
-    return found
+            reasons.append(f"{key} differs: {', '.join(listed[:4])}{more}: {meaning}")
+    return reasons

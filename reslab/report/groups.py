@@ -119,15 +119,15 @@ def styles(names: list[str]) -> dict[str, dict]:
     order = list(dict.fromkeys(names))
     first = {arm: next((n for n in order if re.split("[, ]", n)[0] == arm), arm) for arm in ("pre", "none")}
     order = [*first.values(), *(name for name in order if name not in first.values())]
-    found = {}
+    looks = {}
     for k, name in enumerate(order):
         colour, dash = k % len(COLOURS), k // len(COLOURS)
-        found[name] = {
+        looks[name] = {
             "color": COLOURS[colour],
             "dash": DASHES[dash % len(DASHES)],
             "symbol": SYMBOLS[dash // len(DASHES) % len(SYMBOLS)],
         }
-    return {name: found[name] for name in dict.fromkeys(names)}
+    return {name: looks[name] for name in dict.fromkeys(names)}
 
 
 @dataclass(frozen=True)

@@ -49,23 +49,23 @@ def record(run: Run) -> dict:
 def run_records(runs: list[Run]) -> list[dict]:
     """The record of each run, after its name, path, group and the settings that differ."""
     different = [cells["setting"] for cells in differences(runs)]
-    found = []
+    records = []
     for run, name, group in zip(runs, folder_names(runs), group_names(runs), strict=True):
         start = {"run": name, "path": str(run.folder), "group": group, "arm": arm(run.config)}
         settings = {key: run.config[key] for key in different if key in run.config}
-        found.append(start | {"seed": run.config["seed"]} | settings | record(run))
-    return found
+        records.append(start | {"seed": run.config["seed"]} | settings | record(run))
+    return records
 
 
 def group_records(runs: list[Run]) -> list[dict]:
     """Mean, standard deviation and number of seeds of each group's final losses."""
-    found = []
+    records = []
     names = dict(zip((run.folder for run in runs), group_names(runs), strict=True))
     for members in groups(runs).values():
         means = {key: mean_of(losses_by_seed(members, key).values()) for key in ("train/loss", "val/loss")}
         values = {key: {"mean": m.mean, "sd": m.sd, "n": m.n} if m else None for key, m in means.items()}
-        found.append({"group": names[members[0].folder]} | values)
-    return found
+        records.append({"group": names[members[0].folder]} | values)
+    return records
 
 
 def results(runs: list[Run], command: str) -> str:

@@ -31,10 +31,10 @@ def find_runs(places: list[str]) -> list[Path]:
     Raises:
         UsageError: a place does not exist, or no run is there.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for place in map(Path, places):
         if (place / "config.json").is_file():
-            found.append(place)
+            folders.append(place)
             continue
         if not place.is_dir():
             raise UsageError(f"{place}: not a run directory (no config.json)")
@@ -42,8 +42,8 @@ def find_runs(places: list[str]) -> list[Path]:
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
         if not below:
             raise UsageError(f"{place}: not a run directory (no config.json), and none is below it")
-        found += below
-    return list(dict.fromkeys(found))
+        folders += below
+    return list(dict.fromkeys(folders))
 
 
 def load_runs(folders: list[Path]) -> tuple[list[Run], list[str]]:

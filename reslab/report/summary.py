@@ -176,12 +176,12 @@ def differences(runs: list[Run]) -> list[dict[str, str]]:
     """The settings in which the runs differ, one row each, a column per run."""
     keys = {key for run in runs for key in run.config} - with_role(TrainConfig, "place")
     columns = folder_names(runs)
-    found = []
+    rows = []
     for key in [*sorted(keys - set(FACTS)), *FACTS]:
         values = [str((run.facts if key in FACTS else run.config).get(key)) for run in runs]
         if len(set(values)) > 1:
-            found.append({"setting": key} | dict(zip(columns, values, strict=True)))
-    return found
+            rows.append({"setting": key} | dict(zip(columns, values, strict=True)))
+    return rows
 
 
 def _number(value: float | None) -> str:
