@@ -168,32 +168,37 @@ def path_lengths(model, inputs, targets) -> dict:
         raise ValueError(
             f"residual={model.config.residual}: its skip is not x times a constant, so paths don't split"
         )
-    passed_sublayers = []
-    x = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
-    first = x
-    with torch.no_grad():
-        for residual, branch in sublayers(model):
-            passed_sublayers.append((residual, branch, x))
-            x = residual(x, branch)
-    x = x.requires_grad_()
-    (gradient,) = torch.autograd.grad(model.head(x, targets)[1], x)
-    parts = [gradient]
-    for residual, branch, x in reversed(passed_sublayers):
-        s = residual.skip
-        whole = [_vjp(residual, branch, x, g) for g in parts]
-        passed = [w - s * g for w, g in zip(whole, parts, strict=True)]
-        zero = torch.zeros_like(gradient)
-        parts = [s * g + p for g, p in zip([*parts, zero], [zero, *passed], strict=True)]
+    first = model.blocks[0].attn_residual.open(model.embed(inputs)).detach()
     x = first.clone().requires_grad_()
     stream = x
     for block in model.blocks:
         stream = block(stream)
     (true,) = torch.autograd.grad(model.head(stream, targets)[1], x)
+    parts = _gradient_by_branches_passed(model, first, targets)
     return {
         "norms": [part.norm().item() for part in parts],
         "total": true.norm().item(),
         "error": (sum(parts) - true).abs().max().item(),
     }
+
+
+def _gradient_by_branches_passed(model, x, targets) -> list[torch.Tensor]:
+    """The parts 0 .. 2L of dL/dx, of the x (B, T, C) that block 0 reads."""
+    inputs = []
+    with torch.no_grad():
+        for residual, branch in sublayers(model):
+            inputs.append((residual, branch, x))
+            x = residual(x, branch)
+    x = x.requires_grad_()
+    (gradient,) = torch.autograd.grad(model.head(x, targets)[1], x)
+    parts = [gradient]
+    for residual, branch, x in reversed(inputs):
+        s = residual.skip
+        whole = [_vjp(residual, branch, x, g) for g in parts]
+        passed = [w - s * g for w, g in zip(whole, parts, strict=True)]
+        zero = torch.zeros_like(gradient)
+        parts = [s * g + p for g, p in zip([*parts, zero], [zero, *passed], strict=True)]
+    return parts
 
 
 def _vjp(residual, branch, x, gradient):
