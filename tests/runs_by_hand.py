@@ -49,6 +49,19 @@ def probe_row(layers: int, step: int, skip: float) -> dict:
     return {"step": step} | {f"probe/{name}": value for name, value in row.items()}
 
 
+def _rows(losses, layers: int, skip: float) -> list[dict]:
+    rows = []
+    for number, loss in enumerate(losses):
+        step = number * 10
+        row = {"step": step, "train/loss": train_loss(loss), "train/loss_se": 0.03 + number / 100}
+        row |= {"val/loss": loss, "val/loss_se": 0.02 + number / 1000, "elapsed_s": 1.5 * step}
+        rows.append(row | {"sample/prompt": f"def {step}", "sample/text": f"sample <{step}>"})
+        rows.append(probe_row(layers, step, skip))
+        batch = {"step": step, "batch/loss": loss + 0.5, "batch/grad_norm": 1.0 + number}
+        rows.append(batch | {"tokens_per_s": 100.0 + 7 * number, "elapsed_s": 1.5 * step + 0.25})
+    return rows
+
+
 def write_run(
     root: Path, name="run", losses=(4.0, 2.9, 2.2), status="finished", rows=None, facts=None, **changes
 ) -> Path:
@@ -84,17 +97,8 @@ def write_run(
     text = json.dumps(content | (facts or {}))
     (folder / "config.json").write_text(text, encoding="utf-8")
     if rows is None:
-        rows = []
-        for number, loss in enumerate(losses):
-            step = number * 10
-            row = {"step": step, "train/loss": train_loss(loss), "train/loss_se": 0.03 + number / 100}
-            row |= {"val/loss": loss, "val/loss_se": 0.02 + number / 1000, "elapsed_s": 1.5 * step}
-            rows.append(row | {"sample/prompt": f"def {step}", "sample/text": f"sample <{step}>"})
-            rows.append(probe_row(settings["n_layer"], step, skip or 0.0))
-            batch = {"step": step, "batch/loss": loss + 0.5, "batch/grad_norm": 1.0 + number}
-            rows.append(batch | {"tokens_per_s": 100.0 + 7 * number, "elapsed_s": 1.5 * step + 0.25})
+        rows = _rows(losses, settings["n_layer"], skip or 0.0)
         if status:
             rows.append({"step": 10 * len(losses) - 10, "status": status, "diagnosis": "a diagnosis"})
-    text = "".join(json.dumps(one) + "\n" for one in rows)
-    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     return folder

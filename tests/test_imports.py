@@ -1,4 +1,4 @@
-"""The architecture, read from the files: the order of the packages, no circle, the limits, and the README's tree."""
+"""The architecture, read from the files: the order of the packages, no circle, limits, the README's tree."""
 
 import ast
 import graphlib
