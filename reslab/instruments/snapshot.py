@@ -179,17 +179,21 @@ def snapshot(
     finally:
         recorder.remove()
         model.train(training)
-    dense = [readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, raw, strict=False)]
-    count = len(recorder.resid)
-    # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
-    resid_gradients = [g.sum(dim=0) if g.dim() == 4 else g for g in dense[:count]]
-    through_branch = dict(zip(recorder.branch_inputs, dense[count:], strict=True))
     for name, parameter in zip(names, parameters, strict=True):
         if name not in gradients:
             gradients[name] = readable(torch.zeros_like(parameter))
+    dense = [readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, raw, strict=False)]
+    return _assemble(recorder, dense, gradients, model)
+
+
+def _assemble(recorder: _Recorder, dense: list[torch.Tensor], gradients: dict, model) -> Snapshot:
+    """What was recorded, with the gradients of the streams and then those of the branches' inputs."""
+    count = len(recorder.resid)
+    through_branch = dict(zip(recorder.branch_inputs, dense[count:], strict=True))
     return Snapshot(
         resid=[readable(value) for value in recorder.values],
-        resid_gradients=resid_gradients,
+        # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
+        resid_gradients=[g.sum(dim=0) if g.dim() == 4 else g for g in dense[:count]],
         branch=recorder.branch,
         attn_input=recorder.attn_input,
         branch_gradients=[through_branch.get(k) for k in range(count - 1)],

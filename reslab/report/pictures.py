@@ -62,8 +62,8 @@ def browser(width: int, height: int, scale: float = 1.0, dark: bool = False):
     Raises:
         ValueError: there is none.
     """
-    if lack := missing():
-        raise ValueError(lack)
+    if reason := missing():
+        raise ValueError(reason)
     from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
 

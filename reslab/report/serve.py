@@ -14,6 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from reslab.report.html import html
 from reslab.report.pagedata import to_json
 
+# Nothing of a page is kept, guessed at, framed, or read by another site.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
 
 class PageServer:
     """Serves a page and its data from a thread of its own until close().
@@ -29,7 +38,7 @@ class PageServer:
 
     def __init__(self, port: int, read: Callable[[], dict], changed: Callable[[], object]):
         self.read, self.changed = read, changed
-        self._lock, self._seen, self._data, self._text = threading.Lock(), object(), {}, b""
+        self._lock, self._version, self._data, self._text = threading.Lock(), object(), {}, b""
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         except (OSError, OverflowError) as error:
@@ -40,13 +49,13 @@ class PageServer:
         self._thread.start()
 
     def data(self) -> tuple[dict, bytes, str]:
-        """The newest data, the same as JSON, and a tag that names this state of it."""
+        """The data as they are now, the same as JSON, and a tag that names this state of them."""
         with self._lock:
             now = self.changed()
-            if now != self._seen:
+            if now != self._version:
                 self._data = self.read()
                 self._text = to_json(self._data).encode()
-                self._seen = now
+                self._version = now
             return self._data, self._text, f'"{hashlib.sha256(self._text).hexdigest()[:16]}"'
 
     def wait(self) -> None:
@@ -85,20 +94,14 @@ def _handler(pages: PageServer) -> type[BaseHTTPRequestHandler]:
 
         def answer(self, status, content: bytes, kind: str = "text/plain; charset=utf-8", **headers):
             self.send_response(status)
-            headers |= {
-                "Content-Type": kind,
-                "Content-Length": str(len(content)),
-                "Cache-Control": "no-store",
-            }
-            headers |= {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
-            headers |= {"Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer"}
-            for key, value in headers.items():
+            sizes = {"Content-Type": kind, "Content-Length": str(len(content))}
+            for key, value in (headers | sizes | HEADERS).items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        def log_message(self, *words):
+        def log_message(self, *arguments):
             """The terminal is for the runs."""
 
     return Handler

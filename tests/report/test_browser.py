@@ -54,7 +54,9 @@ def test_the_page_shows_what_was_measured(page, tmp_path, width):
         expected |= {"dy": gradients[k + 1], "dx": gradients[k]}
         assert shown == pytest.approx(expected, rel=1e-2), name
 
-    # Its steps: by a button, by the keys; forward, then backward.
+
+def test_the_steps_of_a_block_go_by_button_and_by_key(page, tmp_path):
+    driver = page(*(write_run(tmp_path, name, residual=name) for name in ("pre", "none")))
     assert "The stream x" in text(driver, "#block .stage")
     press(driver, "#block", "ArrowRight")
     assert "splits" in text(driver, "#block .stage")
@@ -66,7 +68,11 @@ def test_the_page_shows_what_was_measured(page, tmp_path, width):
     assert "skip" in driver.execute_script(wires, "pre")
     assert "skip" not in driver.execute_script(wires, "none")  # the wire is cut
 
-    # The reach: at another step, of another quantity, and one layer up by the keys.
+
+def test_the_reach_and_the_curves_show_what_was_measured(page, tmp_path):
+    runs = {name: write_run(tmp_path, name, residual=name) for name in ("pre", "none")}
+    driver, measured = page(*runs.values()), {name: metrics(folder) for name, folder in runs.items()}
+    # At another step, of another probe, and one layer up by the keys.
     move(driver, "#reach input[type=range]", 0)
     move(driver, "#reach select", "qk_gradient")
     press(driver, "#reach [data-run=none] canvas", "ArrowUp")

@@ -36,7 +36,7 @@ ORIGIN |= {"flops_per_token": 4321}
 def test_every_field_of_a_run_is_what_it_wrote(make_run):
     run = make_run("it", residual="none", n_layer=5, facts=ORIGIN)
     (entry,) = page_data([run], "title")["runs"]
-    curves, probes = entry.pop("curves"), entry.pop("probes")
+    del entry["curves"], entry["probes"]
     assert entry == {
         "name": "it",
         "folder": str(run.folder),
@@ -67,6 +67,11 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "autopsy": None,
         "notes": [],
     }
+
+
+def test_curves_and_probes_are_those_of_the_rows(make_run):
+    (entry,) = page_data([make_run("it", residual="none", n_layer=5)], "title")["runs"]
+    curves, probes = entry["curves"], entry["probes"]
     losses = (4.0, 2.9, 2.2)
     at = {"step": [0, 10, 20], "seconds": [0, 15, 30]}
     assert curves == {

@@ -171,7 +171,7 @@ def test_both_ends_of_the_stack_are_kept_at_the_first_steps_and_the_last(make_ru
         written = {k.removeprefix("probe/"): v for k, v in probe_row(5, each["step"], 0.0).items()}
         assert each == {
             "step": each["step"],
-            "gradient_norm": [written["gradient_norm"][0], written["gradient_norm"][5]],
+            "gradient_norm": [written["resid_gradient"][0], written["resid_gradient"][-1]],
             "position0_share": written["position0_share"][0],
             "qk_gradient": [written["qk_gradient"][0], written["qk_gradient"][4]],
             "token_diversity": written["token_diversity"][5],

@@ -39,7 +39,7 @@ def test_every_config_asks_a_question_and_can_be_run(name):
 @pytest.mark.parametrize("name", [n for n in PATHS if (ROOT / "experiments" / n / "result.json").exists()])
 def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
     runs = json.loads((ROOT / "experiments" / name / "result.json").read_text(encoding="utf-8"))["runs"]
-    found = settings(name)
+    values = settings(name)
     assert runs
     for run in runs:
         if depth := re.search(r"-L(\d+)-s", run["run"]):
