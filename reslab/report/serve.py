@@ -40,10 +40,10 @@ class PageServer:
         self.read, self.changed = read, changed
         self._lock, self._version, self._data, self._text = threading.Lock(), object(), {}, b""
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
             raise ValueError(f"--port={port}: can't listen there ({error}); choose another") from None
-        self._server.daemon_threads = True
+        self._server.daemon_threads, self._server.pages = True, self
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -68,40 +68,39 @@ class PageServer:
         self._server.server_close()
 
 
-def _handler(pages: PageServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version, sys_version = "reslab", ""
-        timeout = 30
+class _Handler(BaseHTTPRequestHandler):
+    """Answers a request with the page, its data or an error; server.pages is the PageServer."""
 
-        def do_GET(self):
-            port = self.server.server_port
-            if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-                return self.answer(HTTPStatus.FORBIDDEN, b"this server answers to 127.0.0.1 alone\n")
-            if self.path not in ("/", "/data.json"):
-                return self.answer(HTTPStatus.NOT_FOUND, b"there is / and /data.json\n")
-            try:
-                data, text, tag = pages.data()
-            except (ValueError, OSError) as error:  # a run directory that is being written, or deleted
-                return self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
-            if self.path == "/":
-                return self.answer(HTTPStatus.OK, html(data, live=True).encode(), "text/html; charset=utf-8")
-            if self.headers.get("If-None-Match") == tag:
-                return self.answer(HTTPStatus.NOT_MODIFIED, b"")
-            return self.answer(HTTPStatus.OK, text, "application/json", ETag=tag)
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "reslab", ""
+    timeout = 30
 
-        do_HEAD = do_GET
+    def do_GET(self):
+        port = self.server.server_port
+        if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+            return self.answer(HTTPStatus.FORBIDDEN, b"this server answers to 127.0.0.1 alone\n")
+        if self.path not in ("/", "/data.json"):
+            return self.answer(HTTPStatus.NOT_FOUND, b"there is / and /data.json\n")
+        try:
+            data, text, tag = self.server.pages.data()
+        except (ValueError, OSError) as error:  # a run directory that is being written, or deleted
+            return self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
+        if self.path == "/":
+            return self.answer(HTTPStatus.OK, html(data, live=True).encode(), "text/html; charset=utf-8")
+        if self.headers.get("If-None-Match") == tag:
+            return self.answer(HTTPStatus.NOT_MODIFIED, b"")
+        return self.answer(HTTPStatus.OK, text, "application/json", ETag=tag)
 
-        def answer(self, status, content: bytes, kind: str = "text/plain; charset=utf-8", **headers):
-            self.send_response(status)
-            sizes = {"Content-Type": kind, "Content-Length": str(len(content))}
-            for key, value in (headers | sizes | HEADERS).items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+    do_HEAD = do_GET
 
-        def log_message(self, *arguments):
-            """The terminal is for the runs."""
+    def answer(self, status, content: bytes, kind: str = "text/plain; charset=utf-8", **headers):
+        self.send_response(status)
+        sizes = {"Content-Type": kind, "Content-Length": str(len(content))}
+        for key, value in (headers | sizes | HEADERS).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
-    return Handler
+    def log_message(self, *arguments):
+        """The terminal is for the runs."""

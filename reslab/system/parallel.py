@@ -101,6 +101,9 @@ class Single:
         checkpoint.load_model(folder, model)
         optimizer.load_state_dict(saved_optimizer)
 
+    def close(self) -> None:
+        """Release what needs the connected ranks, before they are disconnected."""
+
 
 class LossModule(torch.nn.Module):
     """A model whose forward is its loss: DDP's hooks see calls of forward alone."""
@@ -116,6 +119,8 @@ class LossModule(torch.nn.Module):
 class DDP(Single):
     """Each rank has the whole model (Li et al. 2020, arXiv 2006.15704); gradients are averaged while they are
     computed."""
+
+    ddp_loss = None
 
     def wrap(self, model: torch.nn.Module, compile_setting: str) -> torch.nn.Module:
         model = super().wrap(model, compile_setting)
@@ -135,6 +140,11 @@ class DDP(Single):
 
     def no_sync(self, model: torch.nn.Module):
         return self.ddp_loss.no_sync()
+
+    def close(self) -> None:
+        # DDP's reducer frees a process group that it alone still holds while it holds the GIL, and waits for
+        # a thread of gloo, which may need the GIL to free a tensor: the rank would hang after its last step.
+        self.ddp_loss = None
 
 
 class FSDP(Single):

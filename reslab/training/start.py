@@ -1,6 +1,6 @@
 """What comes before the first step: the ranks, the data, the run directory and the state to start from."""
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +43,9 @@ def open_run(config: TrainConfig):
         if dist.restarts and dist.broadcast_from_rank0((Path(config.out_dir) / "config.json").exists):
             config = replace(config, resume=True, overwrite=False)
         code = dist.broadcast_from_rank0(lambda: rundir.acquire_run_dir(config, dist.restarts, stack))
+        strategy = stack.enter_context(closing(make_strategy(config.shard, run_device, dist)))
         with _memory_advice(config, run_device):
-            yield RunContext(config, dataset, make_strategy(config.shard, run_device, dist)), code
+            yield RunContext(config, dataset, strategy), code
 
 
 def check(config: TrainConfig, dist: distributed.DistContext) -> str:

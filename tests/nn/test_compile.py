@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import GPT
 from reslab.nn import loss as loss_module
-from reslab.system import device, distributed
+from reslab.system import device
+from reslab.system.parallel import LossModule
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (3, 8), generator=torch.Generator().manual_seed(1))
@@ -124,7 +125,7 @@ def test_ddp_leaves_a_compiled_block_whole(graphs, one_rank):
         torch._dynamo.reset()
         model = GPT(tiny_config(n_embd=256))  # a block larger than DDP's first bucket of 1 MiB
         device.compile_model(model, "True", "cpu")
-        wrap(distributed.LossModule(model))(IDS, TARGETS).backward()
+        wrap(LossModule(model))(IDS, TARGETS).backward()
         return [operations(graph) for graph, _ in graphs]
 
     assert sizes(DistributedDataParallel) == sizes(lambda model: model)

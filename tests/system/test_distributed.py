@@ -2,15 +2,19 @@
 # ruff: noqa: F811  (fixtures are imported)
 
 import contextlib
+import gc
 import io
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from unittest import mock
 
 import pytest
+import torch.distributed as dist
 from conftest import ROOT, rows
 from pair import NEED_GLOO, near, overflowing, pair, stopped  # noqa: F401
+from torch.nn.parallel import DistributedDataParallel
 
 from reslab.run.fields import flat
 from reslab.run.log import read_run
@@ -50,6 +54,24 @@ def test_all_ranks_agree_on_a_divergence(train_config, pair):
     config = train_config(learning_rate=1e38, grad_clip=0.0, warmup_iters=0, schedule="constant")
     assert pair(train, config) == [3, 3]
     assert rows(config)[-1]["status"] == "diverged"
+
+
+def ddp_alive_at_the_end(config) -> list[int]:
+    """Train; how many DDP modules are left when the ranks are disconnected."""
+    real, alive = dist.destroy_process_group, []
+
+    def counted():
+        alive.append(sum(type(thing) is DistributedDataParallel for thing in gc.get_objects()))
+        real()
+
+    with mock.patch.object(dist, "destroy_process_group", counted):
+        assert train(config) == 0
+    return alive
+
+
+def test_ddp_is_gone_before_its_process_group(train_config, pair):
+    """Otherwise the group's last reference is DDP's own, and a rank sometimes hangs at its end."""
+    assert pair(ddp_alive_at_the_end, train_config(max_iters=2)) == [[0], [0]]
 
 
 def heard(words: list[str]) -> tuple[int, str]:

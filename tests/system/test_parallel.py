@@ -2,6 +2,7 @@
 # ruff: noqa: F811  (fixtures are imported)
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +28,10 @@ def weights(strategy, state) -> list[torch.Tensor]:
 def two_steps(config) -> dict:
     """What the contract of a strategy promises, seen from one rank; a failed promise raises."""
     dist = distributed.from_torchrun_env()
-    with distributed.process_group(dist, "cpu") as dist:
-        strategy = make_strategy(config.shard, "cpu", dist)
+    with (
+        distributed.process_group(dist, "cpu") as dist,
+        closing(make_strategy(config.shard, "cpu", dist)) as strategy,
+    ):
         dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
         state = make_state(config, dataset.vocab_size, strategy)
         metrics = [update(state, config, dataset, strategy) for _ in range(2)]

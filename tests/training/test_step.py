@@ -202,7 +202,7 @@ def test_all_ranks_together_read_the_batch_of_one_process(train_config, world, a
     state, dataset = begun(config)
     whole, _ = dataset.batch("train", 5, 8 * accumulation)
     seen = []
-    state.model.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
+    state.model.wte.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
     for rank in range(world):
         state.step = 5
         update(state, config, dataset, Single(dist=DistContext(rank, world)))
@@ -239,16 +239,19 @@ def test_a_step_that_diverges_leaves_everything_as_it_was(train_config, monkeypa
     (state, dataset), (other, _) = begun(config), begun(config)
     for one in (state, other):
         update(one, config, dataset)
-    before, forward = everything(state), state.model.forward
+    before, good = everything(state), state.model.loss
 
     def poisoned(*args):
-        logits, loss = forward(*args)
-        return logits, loss * math.inf if what == "loss" else loss + (loss - loss.detach()) * math.inf
+        loss = good(*args)
+        if what == "gradient":
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss * (math.inf if what == "loss" else 1)
 
-    monkeypatch.setattr(state.model, "forward", poisoned)
+    monkeypatch.setattr(state.model, "loss", poisoned)
     with pytest.raises(Diverged) as caught:
         update(state, config, dataset)
-    assert not all(map(math.isfinite, caught.value.metrics.values()))
+    assert math.isfinite(caught.value.metrics["batch/loss"]) == (what == "gradient")
+    assert not math.isfinite(caught.value.metrics["batch/grad_norm"])
     assert same(everything(state), before)
     assert all(p.grad is None for p in state.model.parameters())
     monkeypatch.undo()

@@ -1,6 +1,5 @@
 """One update as a GPU sees it: what is copied, what waits, what stays alive, and the rate that is shown."""
 
-import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import update
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reslab.data.dataset import TokenDataset
 from reslab.run.log import read_run
@@ -35,6 +36,23 @@ class CountCalls(TorchFunctionMode):
         return function(*args, **kwargs or {})
 
 
+class KeepTrack(TorchDispatchMode):
+    """Knows which tensors of `size` numbers are still in memory."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size, self.made = size, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **kwargs or {})
+        if torch.is_tensor(found) and found.numel() == self.size:
+            self.made.append(StorageWeakRef(found.untyped_storage()))
+        return found
+
+    def alive(self) -> int:
+        return sum(not storage.expired() for storage in self.made)
+
+
 def fresh(config):
     dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
     return make_state(config, dataset.vocab_size), dataset
@@ -54,17 +72,12 @@ def test_an_update_copies_its_batch_once_and_waits_once(train_config):
 def test_the_logits_of_a_batch_are_gone_before_the_next(train_config):
     config = train_config(gradient_accumulation_steps=3)
     state, dataset = fresh(config)
-    real, logits = state.model.forward, []
-
-    def forward(*args):
-        assert all(tensor() is None for tensor in logits)
-        found = real(*args)
-        logits.append(weakref.ref(found[0]))
-        return found
-
-    state.model.forward = forward
-    update(state, config, dataset)
-    assert len(logits) == 3
+    alive = []
+    with KeepTrack(config.batch_size * config.model.block_size * dataset.vocab_size) as logits:
+        state.model.wte.register_forward_pre_hook(lambda *_: alive.append(logits.alive()))
+        state.model.ln_f.register_forward_pre_hook(lambda *_: alive.append(logits.alive()))
+        update(state, config, dataset)
+    assert alive == [0] * 6 and len(logits.made) >= 3
 
 
 def test_the_rate_is_that_of_the_updates_since_the_last_row(capsys):
