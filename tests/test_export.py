@@ -209,7 +209,7 @@ def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
 
 def test_gpt2s_words_begin_and_end_with_its_own_token():
     named = BPETokenizer("gpt2", BPE.pattern, {bytes([byte]): byte for byte in range(256)})
-    made = export.make_tokenizer(named, GPT(tiny_config()))
+    made = hub.make_tokenizer(named, GPT(tiny_config()))
     assert made.eos_token == made.bos_token == "<|endoftext|>"
 
 

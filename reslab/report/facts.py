@@ -15,6 +15,8 @@ from reslab.run.settings import TrainConfig
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
 NEEDED = ("residual", "n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+# A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
+NOT_AT_STEP = {("layers_that_learn", 0)}
 # What differs between runs -> what that means for their numbers. The value of each is same_or_not()'s.
 CAUTIONS = {
     "data": "the losses are of different texts; compare each run with its own baselines, or bits per byte",
@@ -48,10 +50,8 @@ def load(folder: Path) -> Run:
     return replace(run, config=_complete_config(config), facts=_complete_facts(facts))
 
 
-def row_fault(row) -> str | None:
+def row_fault(row: dict) -> str | None:
     """What is wrong with the shape of a row of metrics."""
-    if not isinstance(row, dict):
-        return f"a {type(row).__name__}, must be an object"
     if not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
         return "no whole number under step"
     for key, value in row.items():
@@ -106,6 +106,13 @@ def common_baselines(runs: list[Run]) -> dict[str, float]:
     if not all_of_them or any(one != all_of_them[0] for one in all_of_them):
         return {}
     return {name: value for name, value in all_of_them[0].items() if value is not None}
+
+
+def learning_layers(rows: list[dict]) -> int | None:
+    """The newest probe/layers_that_learn of some rows, without those of NOT_AT_STEP."""
+    counts = [row for row in rows if ("layers_that_learn", row["step"]) not in NOT_AT_STEP]
+    known = (row.get("probe/layers_that_learn") for row in reversed(counts))
+    return next((count for count in known if count is not None), None)
 
 
 def data_hash(run: Run) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import plotly.graph_objects as go
 
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
-from reslab.report.facts import common_baselines
+from reslab.report.facts import common_baselines, learning_layers
 from reslab.report.figure import Figure
 from reslab.report.groups import COLOURS, DASHES, group_names, groups, shades, styles
 from reslab.run.log import Run
@@ -47,7 +47,7 @@ def depth(runs: list[Run]) -> go.Figure | None:
 
 def layers_that_learn(runs: list[Run]) -> go.Figure | None:
     """Layers that a signal reaches at the end, over depth: a dot for each run."""
-    probed = [run for run in runs if run.last("probe/layers_that_learn") is not None]
+    probed = [run for run in runs if learning_layers(run.rows) is not None]
     lines = _lines(probed, OVER_DEPTH, "n_layer")
     if not lines:
         return None

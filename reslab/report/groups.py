@@ -16,6 +16,7 @@ NICKNAMES = {"learning_rate": "lr"}
 # Colours that are told apart by eyes of all kinds (Okabe & Ito 2008), on white and on black.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
+FIRST_ARMS = ("pre", "none")  # drawn first, and in the same colours in every figure
 SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon"]
 # 97.5 % points of Student's t with 1, 2, ... 30 degrees of freedom.
 T_QUANTILES = (
@@ -117,7 +118,7 @@ def styles(names: list[str]) -> dict[str, dict]:
     """Colour, dash and symbol for each name, no two alike. A name that begins with the plain arm `pre` or
     `none` takes that arm's colour first, so that these two look the same in every figure."""
     order = list(dict.fromkeys(names))
-    first = {arm: next((n for n in order if re.split("[, ]", n)[0] == arm), arm) for arm in ("pre", "none")}
+    first = {arm: next((n for n in order if re.split("[, ]", n)[0] == arm), arm) for arm in FIRST_ARMS}
     order = [*first.values(), *(name for name in order if name not in first.values())]
     looks = {}
     for k, name in enumerate(order):
@@ -128,6 +129,29 @@ def styles(names: list[str]) -> dict[str, dict]:
             "symbol": SYMBOLS[dash // len(DASHES) % len(SYMBOLS)],
         }
     return {name: looks[name] for name in dict.fromkeys(names)}
+
+
+def run_lines(runs: list[Run]) -> list[dict[str, str]]:
+    """Colour and dash of each run's curves: the colour tells the wiring, the dash the depth, and what else
+    differs where both are the same. Only the runs of one group look alike."""
+    arms = list(dict.fromkeys([*FIRST_ARMS, *(arm(run.config) for run in runs)]))
+    names = group_names(runs)
+    cells: dict[str, tuple[int, int, int]] = {}  # group -> number of its arm, depth, which of those alike
+    for run, name in zip(runs, names, strict=True):
+        cell = arms.index(arm(run.config)), run.config["n_layer"]
+        if name not in cells:
+            cells[name] = (*cell, sum(other[:2] == cell for other in cells.values()))
+    # An arm beyond the last colour has the colour of an earlier one, and dashes of its own.
+    ranks = sorted({(number // len(COLOURS), *rest) for number, *rest in cells.values()})
+    rounds = -(-len(ranks) // len(DASHES))  # beyond the last dash the colours get shades
+    looks = {}
+    for name, (number, *rest) in cells.items():
+        turn, dash = divmod(ranks.index((number // len(COLOURS), *rest)), len(DASHES))
+        looks[name] = {
+            "color": shades(COLOURS[number % len(COLOURS)], rounds)[turn],
+            "dash": DASHES[dash],
+        }
+    return [looks[name] for name in names]
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,17 @@ import json
 import math
 from pathlib import Path
 
-from reslab.report.facts import warnings
+from reslab.report.facts import NOT_AT_STEP, warnings
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
-from reslab.report.groups import group_names, settings_key, styles
+from reslab.report.groups import FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED
 from reslab.run.log import Run
 
-# A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
-NOT_AT_STEP = {("layers_that_learn", 0)}
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
 CURVE_POINTS = 2000  # of one curve
 PAGE_POINTS = 40_000  # of all curves together
 PROBE_NUMBERS = 300_000  # of all probes together
-FIRST_ARMS = ("pre", "none")  # drawn first, and in the same colours on every page
 
 
 def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
@@ -200,10 +197,8 @@ def _missing(run: Run) -> list[str]:
 def _name_groups(entries: list[dict], runs: list[Run]) -> None:
     """Give each run its group, of those that differ in the seed alone, the group's name, and its line."""
     keys, names = [settings_key(run) for run in runs], group_names(runs)
-    lines_of = styles(names)
-    for entry, key, name in zip(entries, keys, names, strict=True):
-        entry["group"], entry["group_label"] = keys.index(key), name
-        entry["line"] = {part: lines_of[name][part] for part in ("color", "dash")}
+    for entry, key, name, line in zip(entries, keys, names, run_lines(runs), strict=True):
+        entry["group"], entry["group_label"], entry["line"] = keys.index(key), name, line
 
 
 def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:

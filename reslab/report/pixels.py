@@ -46,11 +46,11 @@ SCALES = {
 }
 
 
-def is_curve(value) -> bool:
-    """Whether a probe's value is a list of numbers over layers."""
-    if not isinstance(value, list) or not value:
-        return False
-    return all(v is None or isinstance(v, int | float) for v in value)
+def curve(value) -> list[float | None]:
+    """A probe's list over layers; of a list for each layer, as over heads, one after another; else empty."""
+    parts = value if isinstance(value, list) else []
+    flat = [v for part in parts for v in (part if isinstance(part, list) else [part])]
+    return flat if all(v is None or isinstance(v, int | float) for v in flat) else []
 
 
 def scale_of(key: str) -> Scale:

@@ -5,7 +5,7 @@ import io
 import json
 
 from reslab.report.diagnosis import crossing
-from reslab.report.facts import UNKNOWN, baselines_of, identity, warnings
+from reslab.report.facts import UNKNOWN, baselines_of, identity, learning_layers, warnings
 from reslab.report.groups import arm, folder_names, group_names, groups, losses_by_seed, mean_of
 from reslab.report.summary import differences
 from reslab.run.log import Run
@@ -30,7 +30,7 @@ def record(run: Run) -> dict:
         "val_step": steps[-1] if steps else None,
         "status": run.status,
         **numbers,
-        "layers_that_learn": run.last("probe/layers_that_learn"),
+        "layers_that_learn": learning_layers(run.rows),
         "early_warning": run.last("early_warning"),
         "diagnosis": run.last("diagnosis"),
         "parameters": facts["parameters"] or None,
@@ -106,8 +106,8 @@ def probed(run: Run, steps=(0, 10)) -> list[dict]:
             "position0_share": _ends(row, "position0_share")[0],
             "qk_gradient": _ends(row, "qk_gradient"),
             "token_diversity": _ends(row, "token_diversity")[1],
-            "layers_that_learn": row.get("probe/layers_that_learn"),
         }
+        | ({"layers_that_learn": learning_layers([row])} if row["step"] else {})
         for row in chosen
     ]
 

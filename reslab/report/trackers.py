@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reslab.report.facts import baselines_of, load
-from reslab.report.pixels import is_curve, picture, scale_of
+from reslab.report.pixels import curve, picture, scale_of
 from reslab.run.derived import with_derived
 from reslab.run.files import write_atomically
 from reslab.run.log import RunLog
@@ -158,7 +158,8 @@ class TrackedLog:
         self._send(with_derived(row), self.trackers)
 
     def _send(self, row: dict, to: dict) -> None:
-        lists = {key: value for key, value in row.items() if key.startswith("probe/") and is_curve(value)}
+        lists = {key: curve(value) for key, value in row.items() if key.startswith("probe/")}
+        lists = {key: values for key, values in lists.items() if values}
         for key, values in lists.items():
             self.columns.setdefault(key, []).append(values)
         if not to:
@@ -193,9 +194,7 @@ class TrackedLog:
             self._try(name, tracker.close)
 
     def _hand_page(self, takers: list[str], path: Path) -> None:
-        from reslab.report.html import (
-            write_page,  # here, so that a run without trackers starts without plotly
-        )
+        from reslab.report.html import write_page  # here: a run without trackers starts without plotly
 
         try:
             write_page(path, [load(self.folder)], self.folder.name)

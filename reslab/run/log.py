@@ -125,7 +125,7 @@ def read_run(folder: Path) -> Run:
     """Read a run directory, finished or not; a last line that was cut short is left out.
 
     Raises:
-        ValueError: it is not a run directory, or config.json is damaged.
+        ValueError: it is not a run directory, or a file in it is damaged.
     """
     path = folder / "config.json"
     try:
@@ -140,10 +140,14 @@ def read_run(folder: Path) -> Run:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(with_derived(json.loads(line)))
+            row = json.loads(line)
         except json.JSONDecodeError:
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None
+            continue
+        if not isinstance(row, dict):
+            raise ValueError(f"{metrics}, row {number}: a {type(row).__name__}, must be an object")
+        rows.append(with_derived(row))
     return Run(folder, config, facts, rows)
 
 

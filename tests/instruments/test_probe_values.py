@@ -37,7 +37,7 @@ def draws(count: int, *shape: int) -> list[torch.Tensor]:
 def make_snapshot() -> Snapshot:
     model = tiny_model(n_layer=L, n_embd=C, n_head=HEADS, n_kv_head=KV_HEADS, qk_norm=True, mlp="swiglu")
     first, second = model.blocks
-    first.attn_residual.skip, first.mlp_residual.single_tensor = 0.5, False
+    first.attn_residual.skip, first.mlp_residual.skip = 0.5, None
     second.attn_residual.skip, second.mlp_residual.skip = None, -2.0
     return Snapshot(
         resid=draws(2 * L + 1, B, T, C),
@@ -210,19 +210,14 @@ IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("wiring", WIRINGS)
-def test_a_snapshot_is_what_the_model_computes(wiring):
-    """Streams, branches, inputs of attention and gradients, from one plain pass without hooks."""
-    model = tiny_model(residual=wiring, dropout=0.5).train()
-    seen = snapshot(model, IDS, TARGETS)
-    assert model.training
-    model.eval()
-    kept = []
+def plain_pass(model):
+    """Streams around the sublayers, (x, F) of each branch, and the loss, without hooks."""
+    branches = []
 
     def through(residual, branch, stream):
         def watched(x):
-            kept.append((x, branch(x)))
-            return kept[-1][1]
+            branches.append((x, branch(x)))
+            return branches[-1][1]
 
         return residual(stream, watched)
 
@@ -233,21 +228,30 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
         around.append(stream)
         stream = through(block.mlp_residual, block.mlp, stream)
     around.append(stream)
-    loss = model.head_loss(model.stack.close(stream), TARGETS)
+    return [one_tensor(x) for x in around], branches, model.head_loss(model.stack.close(stream), TARGETS)
 
-    def tensor(stream):
-        stream = stream[0] if isinstance(stream, tuple) else stream
-        return stream[-1] if isinstance(stream, list) else stream
 
-    tensors = [tensor(stream) for stream in around]
-    gradients = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
-    parallel = tensors[0].dim() == 4
-    for k, (x, g) in enumerate(zip(tensors, gradients, strict=True)):
+def one_tensor(stream):
+    stream = stream[0] if isinstance(stream, tuple) else stream
+    return stream[-1] if isinstance(stream, list) else stream
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_a_snapshot_is_what_the_model_computes(wiring):
+    """Streams, branches, inputs of attention and gradients, from one plain pass without hooks."""
+    model = tiny_model(residual=wiring, dropout=0.5).train()
+    seen = snapshot(model, IDS, TARGETS)
+    assert model.training
+    model.eval()
+    streams, branches, loss = plain_pass(model)
+    gradients = torch.autograd.grad(loss, streams, retain_graph=True, allow_unused=True)
+    parallel = streams[0].dim() == 4
+    for k, (x, g) in enumerate(zip(streams, gradients, strict=True)):
         g = torch.zeros_like(x) if g is None else g
         assert torch.allclose(seen.resid[k], x.mean(0) if parallel else x)
         assert torch.allclose(seen.resid_gradients[k], g.sum(0) if parallel else g, atol=1e-12)
-    assert all(torch.allclose(F, kept[k][1]) for k, F in enumerate(seen.branch))
-    assert all(torch.allclose(x, kept[2 * k][0]) for k, x in enumerate(seen.attn_input))
+    assert all(torch.allclose(F, branches[k][1]) for k, F in enumerate(seen.branch))
+    assert all(torch.allclose(x, branches[2 * k][0]) for k, x in enumerate(seen.attn_input))
     loss.backward()
     for name, parameter in model.named_parameters():
         expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -106,54 +106,65 @@ def test_space_plays_the_training(page, tmp_path):
     assert "Play" in text(driver, "#reach button")
 
 
-def test_a_broken_run_gives_a_page_that_says_so(page, tmp_path):
-    """A name that is HTML, no probes, a divergence, a single row, a cut line, post-norm: all on one page."""
+@pytest.fixture
+def broken(tmp_path) -> list[Path]:
+    """A name that is HTML, no probes, a divergence, post-norm, no row, and a last line that was cut."""
     diverged = [{"step": k, "batch/loss": v, "batch/grad_norm": v} for k, v in enumerate((4.0, 50.0, None))]
     diverged.append({"step": 2, "status": "diverged", "diagnosis": "diverged at step 2"})
+    unsplit = [probe_row(4, 0, 1.0) | {"probe/skip_gradient": [None] * 8}]
     folders = [
         write_run(tmp_path, "<script>", residual="<img src=x onerror=alert(1)>"),
         write_run(tmp_path, "off", rows=[{"step": 0, "val/loss": 4.0, "val/loss_se": 0.1}], probes=False),
         write_run(tmp_path, "bad", rows=diverged),
+        write_run(tmp_path, "post", residual="post", rows=unsplit),
         write_run(tmp_path, "empty", rows=[]),
-        write_run(
-            tmp_path,
-            "post",
-            residual="post",
-            rows=[probe_row(4, 0, 1.0) | {"probe/skip_gradient": [None] * 8}],
-        ),
         write_run(tmp_path, "cut"),
     ]
     cut = folders[-1] / "metrics.jsonl"
     cut.write_bytes(cut.read_bytes()[:-20])
-    driver = page(*folders)
-    assert (
-        driver.execute_script(
-            "return document.images.length + document.querySelectorAll('#record script').length"
-        )
-        == 0
-    )
-    shown = {
-        name: text(driver, f'#record [data-run="{name}"]')
-        for name in ("<script>", "off", "bad", "empty", "cut")
-    }
+    return folders
+
+
+def test_a_broken_run_gives_a_page_that_says_so(page, broken):
+    driver = page(*broken)
+    unsafe = "return document.images.length + document.querySelectorAll('#record script').length"
+    assert driver.execute_script(unsafe) == 0
+    names = ("<script>", "off", "bad", "empty", "cut")
+    shown = {name: text(driver, f'#record [data-run="{name}"]') for name in names}
     assert "<script>" in shown["<script>"] and "<img src=x" in shown["<script>"]
     assert "--probes=False" in shown["off"] and "a single row" in shown["off"]
-    assert (
-        "diverged at step 2" in shown["bad"]
-        and "no row yet" in shown["empty"]
-        and "cut short" in shown["cut"]
-    )
+    assert "diverged at step 2" in shown["bad"]
+    assert "no row yet" in shown["empty"] and "cut short" in shown["cut"]
     ends = driver.execute_script(
         """return document.querySelector("[data-chart=loss] .plot").data
         .filter((t) => t.marker?.symbol === "x").map((t) => t.y)"""
     )
     assert ends == [[50.0]]
     assert "Not measured in" in text(driver, "#reach .small")
-    move(driver, "#block label:nth-of-type(4) select", str(folders[4]))
+
+
+def test_a_block_without_a_constant_skip_says_so(page, broken):
+    driver = page(*broken)
+    move(driver, "#block label:nth-of-type(4) select", str(broken[3]))
     assert sizes(driver)["post"]["skip"] is None
     assert "no constant skip" in text(driver, "#block [data-run=post] dl")
     driver.execute_script("document.querySelector('#block [data-step=\"5\"]').click()")
     assert "no constant" in text(driver, "#block [data-run=post] .says")
+
+
+def test_what_makes_runs_not_comparable_stands_under_the_heading(page, tmp_path):
+    text_of = {"source": "another <text>", "source_sha256": "1", "vocab_size": 60}
+    ours = write_run(tmp_path, "a")
+    other = write_run(tmp_path, "b", facts={"dataset": text_of, "torch": "3"})
+    lines = "return [...document.querySelectorAll('#warnings li')].map((li) => li.innerText)"
+    height = "return document.getElementById('warnings').offsetHeight"
+    driver = page(ours, other)
+    shown = driver.execute_script(lines)
+    assert [line.split()[0] for line in shown] == ["data", "tokenizer", "torch"]
+    assert driver.execute_script(height) > 0
+    assert shown == page_data([read_run(ours), read_run(other)], "title")["warnings"]
+    driver = page(ours)
+    assert driver.execute_script(lines) == [] and driver.execute_script(height) == 0
 
 
 def test_a_thousand_layers_are_a_column(page, tmp_path):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
 from reslab.report.figures import FIGURES
@@ -145,21 +146,35 @@ def test_colours_tell_wirings_and_dashes_tell_depths(make_run):
     assert drawn == [{"color": c, "dash": d} for c, d in zip(colours, DASHES[1::-1] * 3, strict=True)]
 
 
+def test_only_seeds_of_one_group_have_the_same_line(make_run):
+    """More depths than dashes, more wirings than colours, and two rates of the same stack."""
+    runs = [make_run(f"d{n}{arm}", residual=arm, n_layer=n) for n in range(1, 8) for arm in ("pre", "none")]
+    others = ("post", "scaled", "rezero", "sandwich", "layerscale", "deepnorm", "highway")
+    runs += [make_run(name, residual=name) for name in others]
+    runs += [make_run(f"r{rate}", learning_rate=rate) for rate in (0.1, 0.2)]
+    entries = page_data([*runs, make_run("again", seed=2, n_layer=1)], "title")["runs"]
+    looks = [str(entry["line"]) for entry in entries]
+    assert len(set(looks)) == len(runs) and looks[-1] == looks[0]
+
+
 def test_tokens_are_counted_from_the_settings(make_run):
     assert tokens_per_step(make_run()) == 2 * 3 * 8
 
 
 @pytest.mark.parametrize("shape", [{"tie_weights": False}, {"residual": "highway", "mlp": "swiglu"}])
-def test_the_flops_of_a_page_are_those_of_the_utilization(train_config, shape):
-    """An untied embedding is looked up and not multiplied; a gate of a wiring is multiplied."""
+def test_the_flops_of_a_page_are_those_of_the_utilization(train_config, monkeypatch, shape):
+    """An untied embedding is looked up and not multiplied; what a wiring adds is left out."""
     config = train_config(max_iters=1, **shape)
     train(config)
     run = read_run(Path(config.out_dir))
     (entry,) = page_data([run], "title")["runs"]
     model = load(Path(config.out_dir))[0]
-    inside = sum(w.numel() for name, w in model.named_parameters() if w.dim() == 2 and "blocks" in name)
+    parts = [part for block in model.blocks for part in (block.attn, block.mlp)]
+    inside = sum(w.numel() for part in parts for w in part.parameters() if w.dim() == 2)
     weights = inside + 16 * run.facts["dataset"]["vocab_size"]
-    assert entry["flops_per_token"] == flops.per_token(model) == 6 * weights + 12 * 2 * 16 * 16
+    assert entry["flops_per_token"] == 6 * weights + 12 * 2 * 16 * 16
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    assert flops.meter(model, "cuda")(1e6) == pytest.approx(1e6 * entry["flops_per_token"] / 65e12, abs=1e-4)
 
 
 def test_seeds_form_a_group_and_other_settings_do_not(make_run):

@@ -28,6 +28,21 @@ WORDS = [{"sample/prompt": "a", "sample/text": "abc"}, {}, {"diagnosis": "done"}
 STEPS = [0, 10, 10]
 
 
+def test_a_probe_with_a_list_for_each_layer_is_sent_with_the_others(folder, monkeypatch, capsys):
+    """Two layers of two heads: the picture has a row for each head; of none at all nothing is sent."""
+    sent = []
+    made = SimpleNamespace(write=lambda *row: sent.append(row), close=lambda: None)
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", trackers.Tracker(lambda run: made))
+    log = trackers.open_log(folder, 0, "wandb", {}, 0)
+    log.write({"step": 0, "probe/heads": [[1.0, None], [2.0, 3.0]], "probe/rms": [4.0, 5.0], "probe/no": []})
+    log.close()
+    ((_, numbers, pictures, _),) = sent
+    ends = {"probe/heads/first": 1.0, "probe/heads/last": 3.0, "probe/rms/first": 4.0, "probe/rms/last": 5.0}
+    assert numbers == ends and pictures.keys() == {f"probe/heads/{LOG.name}", TAG}
+    assert (pictures[f"probe/heads/{LOG.name}"] == picture([[1.0, None, 2.0, 3.0]], LOG)).all()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.fixture
 def packages(monkeypatch):
     """TensorBoard's writer, wandb and trackio; `calls` holds what they were told, in order."""

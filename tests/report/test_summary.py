@@ -175,8 +175,16 @@ def test_both_ends_of_the_stack_are_kept_at_the_first_steps_and_the_last(make_ru
             "position0_share": written["position0_share"][0],
             "qk_gradient": [written["qk_gradient"][0], written["qk_gradient"][4]],
             "token_diversity": written["token_diversity"][5],
-            "layers_that_learn": written["layers_that_learn"],
-        }
+        } | ({"layers_that_learn": written["layers_that_learn"]} if each["step"] else {})
+
+
+def test_a_run_probed_at_step_0_alone_has_no_count_of_layers_that_learn(make_run):
+    """Every layer of a fresh stack passes; what it can't do shows within the first updates."""
+    fresh = make_run("fresh", losses=(4.0,))
+    assert fresh.last("probe/layers_that_learn") == 4
+    (kept,) = json.loads(results([fresh], ""))["runs"]
+    assert kept["layers_that_learn"] is None
+    assert [("layers_that_learn" in each, each["step"]) for each in kept["probed"]] == [(False, 0)] * 2
 
 
 def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run):

@@ -7,6 +7,10 @@ const live = "live" in document.body.dataset;
 function drawAll() {
   document.getElementById("title").textContent = page.data.title;
   document.getElementById("about").textContent = page.data.about;
+  const warnings = page.data.warnings ?? []; // the page of an autopsy has none
+  const list = document.getElementById("warnings");
+  list.hidden = !warnings.length;
+  list.replaceChildren(...warnings.map((line) => el("li", {}, line)));
   const names = new Set(page.data.runs?.map((run) => run.folder));
   page.off = new Set([...page.off].filter((folder) => names.has(folder)));
   for (const section of page.sections) section.draw();
