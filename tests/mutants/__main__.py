@@ -24,7 +24,6 @@ from .running import Copy, Store, digest, tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_MUTATED = ("tests/", "config/", "docs/")
-HELPERS = ("tests/conftest.py", "tests/runs_by_hand.py")
 LEAST_S = 120  # a test file is given this long, or LIMIT times what it takes without a mutant
 LIMIT = 6
 STATUS = {"failed": "killed", "timeout": "timeout", "survived": "survived"}
@@ -57,6 +56,12 @@ def chosen(mutants: list[Mutant], args) -> list[Mutant]:
     return mutants
 
 
+def _helps(name: str) -> bool:
+    """Whether a file is what tests share: no test, and no part of this package."""
+    own = name.startswith("tests/mutants/") or Path(name).name.startswith("test_")
+    return name.startswith("tests/") and name.endswith(".py") and not own
+
+
 class Session:
     """The mutants of one call, and what is known of them."""
 
@@ -66,7 +71,7 @@ class Session:
         self.store = Store(root / ".mutants" / "results.jsonl")
         sources = [name for name in files if name.endswith(".py") and not name.startswith("tests/")]
         self._all_sources = digest(*(self.read(name) for name in sources))
-        self._helpers = digest(*(self.read(name) for name in HELPERS if name in files), str(args.slow))
+        self._helpers = digest(*(self.read(name) for name in files if _helps(name)), str(args.slow))
         self.limits: dict[str, float] = {}
         self.stopped = False
 

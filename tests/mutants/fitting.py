@@ -32,12 +32,15 @@ class Tree:
         """The `count` test files nearest to a source file; 0 is all that reach it.
 
         The one named after it comes first. The others by the words that they share with it and few other
-        tests have, weighed by how near they are: what train.py reaches, nearly every test reaches.
+        tests have, weighed by how near they are: what train.py reaches, nearly every test reaches. Words
+        count twice in the folder that mirrors the source's package.
         """
         words, named = _words(self.text(source)), f"test_{Path(source).stem}.py"
 
         def order(test: str) -> tuple:
             score = sum(self._rarity.get(word, 0.0) for word in words & _words(self.text(test)))
+            if Path(test).parent.name == Path(source).parent.name:  # tests mirror the packages
+                score *= 2
             return Path(test).name != named, -score / self._distances(test)[source], test
 
         reach = [test for test in self.tests if source in self._distances(test)]
