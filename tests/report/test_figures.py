@@ -8,7 +8,7 @@ from reslab.report.figures import FIGURES
 from reslab.report.groups import styles
 from reslab.run.log import read_run
 
-DEPTH, LEARN, RATES, *_ = FIGURES
+DEPTH, LEARN, RATES = "Loss over depth", "Layers that a signal reaches", "Learning rates"
 
 
 @pytest.fixture
