@@ -136,7 +136,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_a_probe_is_its_formula(name):
     seen = make_snapshot()
     with torch.no_grad():

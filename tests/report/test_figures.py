@@ -8,7 +8,7 @@ from reslab.report.figures import FIGURES
 from reslab.report.groups import styles
 from reslab.run.log import read_run
 
-DEPTH, LEARN, RATES, *_ = FIGURES
+DEPTH, LEARN, RATES = "Loss over depth", "Layers that a signal reaches", "Learning rates"
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_every_figure_has_a_section_and_a_caption_of_whole_sentences():
         assert "  " not in figure.caption
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [DEPTH, LEARN, RATES])
 def test_a_figure_of_one_run_or_none_is_left_out(make_run, name):
     assert FIGURES[name]([]) is None and FIGURES[name]([make_run()]) is None
 
