@@ -10,6 +10,7 @@ Exit code: 0; 1 when a hand-written mutant is stale or a test fails without any 
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -198,6 +199,7 @@ def main() -> int:
     add("--slow", action="store_true", help="with the slow tests")
     add("--list", action="store_true", help="print the mutants and their tests, and stop")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no test outlives this process
     files = tracked(ROOT)
     session = Session(ROOT, files, args)
     mutants, stale = collect(session.tree, args.per_file, args.seed)
