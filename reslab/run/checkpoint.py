@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
-from reslab.run.files import flush, sha256
+from reslab.run.files import flush, parse_json, sha256
 
 SUMS = "SHA256SUMS"
 SAMPLED = ("state.json", "model.safetensors")  # what writing text needs
@@ -155,17 +155,20 @@ def settle(folder: Path, whole: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder of checkpoints, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Delete the checkpoints in a folder, if it is there, and nothing that is not ours; a link stays."""
+    for name in ("last", "best"):
+        for ending in ("", ".tmp", ".previous", ".damaged"):
+            _discard(_sibling(folder / name, ending))
+    with contextlib.suppress(OSError):  # not there, not empty, or a link
+        folder.rmdir()
 
 
 def load_state(folder: Path) -> dict:
     """state.json of a checkpoint. Raises ValueError when it is damaged."""
     path = folder / "state.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(path.read_bytes(), f"{path}")
+    except OSError as error:
         raise ValueError(f"{path}: can't be read ({error})") from None
 
 
@@ -193,7 +196,7 @@ def reading(folder: Path):
     """Inside, a field that is missing or of another type is a ValueError that names the checkpoint."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:
         raise ValueError(f"{folder}: not what train.py writes ({type(error).__name__}: {error})") from None
 
 

@@ -26,7 +26,8 @@ from pathlib import Path
 
 from reslab.run.config import MachineError
 from reslab.run.derived import with_derived
-from reslab.run.files import write_atomically
+from reslab.run.fields import INT_LIMIT
+from reslab.run.files import parse_json, write_atomically
 
 
 class RunLog:
@@ -129,22 +130,64 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "config.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        config = facts.pop("config")
+        facts = parse_json(path.read_bytes(), f"{path}")
     except FileNotFoundError:
         raise ValueError(f"{folder}: not a run directory (no config.json)") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
-        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    config = facts.pop("config", None)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: not the record of a run (no settings under config)")
     metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(with_derived(json.loads(line)))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None
+            continue
+        if fault := row_fault(row):
+            raise ValueError(f"{metrics}, row {number}: {fault}")
+        rows.append(with_derived(row))
     return Run(folder, config, facts, rows)
+
+
+def row_fault(row) -> str | None:
+    """What is wrong with the shape of a row of metrics."""
+    if not isinstance(row, dict):
+        return f"a {type(row).__name__}, must be an object"
+    step = row.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < INT_LIMIT:
+        return "no whole number under step"
+    for key, value in row.items():
+        if key.startswith(("train/", "val/", "batch/")) or key in ("tokens_per_s", "elapsed_s"):
+            if value is not None and not _is_number(value):
+                return f"{key} is a {type(value).__name__}, must be a number"
+        elif key in ("status", "diagnosis", "early_warning") and not isinstance(value, str | None):
+            return f"{key} is a {type(value).__name__}, must be text"
+        elif key.startswith("probe/") and not _are_numbers(value):
+            return f"{key}: must be a number, or a list of numbers or of such lists"
+    return None
+
+
+def _is_number(value) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
+    return whole or isinstance(value, float)
+
+
+def _are_numbers(value) -> bool:
+    if isinstance(value, list):
+        return all(item is None or _is_number(item) for item in value) or all(map(_are_numbers, value))
+    return value is None or _is_number(value)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory: other programs have a config.json too."""
+    try:
+        facts = parse_json((folder / "config.json").read_bytes(), "")
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts.get("config"), dict) and "out_dir" in facts["config"]
 
 
 def write_config(folder: Path, config: dict, facts: dict) -> None:
@@ -176,7 +219,7 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
         if resume:
             raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
         return
-    if not (folder / "config.json").is_file():
+    if not is_run(folder):
         raise ValueError(f"out_dir={folder}: exists and is not a run directory; choose another --out_dir")
     if resume == overwrite:
         raise ValueError(

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -24,6 +25,9 @@ SAVED = ("step", "evaluated_step", "probed_step", "warned", "seconds")
 @dataclass
 class TrainState:
     """What changes while training; a checkpoint holds all of it, and nothing else."""
+
+    updating: ClassVar[bool] = False
+    """Whether an update has changed some of the weights and not yet all of them: nothing to be saved."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -134,7 +138,11 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
         if loaded["scaler"]:  # empty where the run was not in float16 until now
             state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:
+            kind = type(getattr(TrainState, key))
+            if type(saved[key]) is not kind and not (kind is float and type(saved[key]) is int):
+                raise TypeError(f"{key} is a {type(saved[key]).__name__}, must be a {kind.__name__}")
             setattr(state, key, saved[key])
+        math.isfinite(saved["metrics_bytes"] + state.seconds), saved["config"].keys()  # what follows reads
         state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
     return saved
 
