@@ -12,6 +12,7 @@ as <name>.previous, to fall back to.
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
+from reslab.run.fields import INT_LIMIT, TYPE_NAMES, short
 from reslab.run.files import flush, parse_json, sha256
 
 SUMS = "SHA256SUMS"
@@ -198,6 +200,16 @@ def reading(folder: Path):
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:
         raise ValueError(f"{folder}: not what train.py writes ({type(error).__name__}: {error})") from None
+
+
+def number(saved: dict, key: str, kind: type = int):
+    """A number of state.json: a whole one from -1 on, or a finite one. Raises TypeError for anything else."""
+    value = saved[key]
+    if type(value) is int and (kind is float or -1 <= value < INT_LIMIT) and abs(value) < INT_LIMIT:
+        return value
+    if kind is float and type(value) is float and math.isfinite(value):
+        return value
+    raise TypeError(f"{key} is {short(value)}, must be {TYPE_NAMES[kind]}")
 
 
 def _take_apart(tree, name: str, tensors: dict):

@@ -148,7 +148,10 @@ def read_run(folder: Path) -> Run:
             continue
         if fault := row_fault(row):
             raise ValueError(f"{metrics}, row {number}: {fault}")
-        rows.append(with_derived(row))
+        try:
+            rows.append(with_derived(row))
+        except (TypeError, ArithmeticError, LookupError):
+            raise ValueError(f"{metrics}, row {number}: a probe of another shape") from None
     return Run(folder, config, facts, rows)
 
 
@@ -230,7 +233,8 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
         return
     saved = read_run(folder).config
     parts = ("batch_size", "gradient_accumulation_steps")
-    if math.prod(saved.get(key, 1) for key in parts) == math.prod(config.get(key, 1) for key in parts):
+    sizes = [math.prod(c[key] for key in parts if type(c.get(key)) is int) for c in (saved, config)]
+    if sizes[0] == sizes[1]:
         free = free | set(parts)
     faults = [
         f"{key}={now}: the run in {folder} was started with {key}={before}"

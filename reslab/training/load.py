@@ -32,6 +32,7 @@ def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
         raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
     state = checkpoint.load_state(found)
     with checkpoint.reading(found):
+        checkpoint.number(state, "step")
         shape = from_flat(GPTConfig, state["config"])
         if faults := shape.faults() or capacity.faults(shape, {}):
             raise ValueError("\n".join(f"{found / 'state.json'}: {fault}" for fault in faults))

@@ -139,11 +139,10 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
             state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:
             kind = type(getattr(TrainState, key))
-            if type(saved[key]) is not kind and not (kind is float and type(saved[key]) is int):
-                raise TypeError(f"{key} is a {type(saved[key]).__name__}, must be a {kind.__name__}")
-            setattr(state, key, saved[key])
-        math.isfinite(saved["metrics_bytes"] + state.seconds), saved["config"].keys()  # what follows reads
-        state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
+            setattr(state, key, bool(saved[key]) if kind is bool else checkpoint.number(saved, key, kind))
+        checkpoint.number(saved, "metrics_bytes"), saved["config"].keys()  # who opens the log reads them
+        best = saved["best_val_loss"]
+        state.best_val_loss = math.inf if best is None else checkpoint.number(saved, "best_val_loss", float)
     return saved
 
 
