@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(place)
     run = read_run(folder)
     device.prepare_torch("cpu")
-    model, _, state = load(folder)
+    model, _, state = load(folder, weights=config.weights)
     dataset = open_dataset(
         config.dataset or run.config["dataset"], run.config["block_size"], run.config["seed"]
     )
@@ -129,12 +129,12 @@ def main(arguments: list[str]) -> int:
         report = examine(model, dataset, config)
     report["diagnosis"] = run.last("diagnosis") or "unfinished"
     rows, sentences = tell(report)
-    print("\n\n".join([report["diagnosis"], table(rows), *sentences, report["lens_text"]]))
     write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
     write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
-    print(f"\npage: {(folder / 'autopsy.html').resolve()}")
     if config.json:
         write_atomically(config.json, summary_json(run, report))
+    print("\n\n".join([report["diagnosis"], table(rows), *sentences, report["lens_text"]]))
+    print(f"\npage: {(folder / 'autopsy.html').resolve()}")
     return 0
 
 

@@ -1,10 +1,12 @@
 """A run as a folder of Hugging Face's transformers: GPT-2, or Llama and Qwen3 where the model is one."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 from reslab.run import config as configure
+from reslab.run.files import parse_json, write_atomically
 from reslab.run.options import ExportConfig
 
 HELP = """
@@ -18,22 +20,38 @@ Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be 
 """
 
 
+RECORD = "reslab.json"  # of what was written: only that is ever replaced
+
+
+def check_replaceable(folder: Path, overwrite: bool) -> None:
+    """Raises ValueError where a folder holds anything that this program did not write, or nobody asked."""
+    try:
+        ours = {RECORD, *parse_json((folder / RECORD).read_bytes(), f"{folder / RECORD}")["files"]}
+        others = sorted({path.name for path in folder.iterdir()} - ours)
+        advice = f"it holds {', '.join(others[:3])}, not written by export.py;" if others else ""
+    except (OSError, ValueError, LookupError, TypeError):
+        advice = "it holds no model that export.py wrote;"
+    if advice or not overwrite:
+        advice = advice or "give --overwrite or"
+        raise ValueError(f"{folder}: exists, and nothing is replaced unasked; {advice} choose another DIR")
+
+
 def main(argv: list[str]) -> int:
     config, (run, place), _ = configure.parse(ExportConfig, argv, HELP)
     from reslab.training import init_from  # here, so that help and faults come before torch
     from reslab.training.hub import write
     from reslab.training.load import load
 
-    folder = Path(place)
-    is_model = init_from.is_foreign(str(folder))
-    if folder.exists() and not (config.overwrite and is_model):
-        advice = "give --overwrite or" if is_model else "it holds no exported model;"
-        raise ValueError(f"{folder}: exists, and nothing is replaced unasked; {advice} choose another DIR")
-    model, tokenizer, state = load(Path(run))
+    folder = Path(place).resolve()  # a link stays
+    if folder.exists():
+        check_replaceable(folder, config.overwrite)
+    model, tokenizer, state = load(Path(run), weights=config.weights)
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
     try:
         apart = write(temporary, model, tokenizer)
+        files = sorted(path.name for path in temporary.iterdir())
+        write_atomically(temporary / RECORD, json.dumps({"run": run, "step": state["step"], "files": files}))
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
@@ -41,7 +59,7 @@ def main(argv: list[str]) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     print(
-        f"{folder}: step {state['step']} of {run} as {init_from.architecture(model.config)}, "
+        f"{place}: step {state['step']} of {run} as {init_from.architecture(model.config)}, "
         f"{model.count_parameters():,} parameters; loaded again, its logits differ by {apart:.0e} at most"
     )
     return 0

@@ -44,12 +44,12 @@ def main(argv: list[str]) -> int:
     from reslab.training.load import load
 
     run_device = device.pick_device(config.device)
-    model, tokenizer, _ = load(Path(run), run_device)
+    model, tokenizer, _ = load(Path(run), run_device, config.weights)
     prompt = config.prompt
     if prompt.startswith("FILE:"):
         path = Path(prompt.removeprefix("FILE:")).expanduser()
         try:
-            prompt = path.read_text(encoding="utf-8")
+            prompt = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not UTF-8 text") from None
         if not prompt:

@@ -131,7 +131,7 @@ def cells(tmp_path):
 def test_what_has_ended_is_kept_and_the_rest_is_trained(cells, monkeypatch, capsys):
     trained = []
     monkeypatch.setattr(
-        grid, "train_cell", lambda folder, words, jobs: trained.append((folder.name, words, jobs)) or 0
+        grid, "train_cell", lambda folder, words, jobs, _: trained.append((folder.name, words, jobs)) or 0
     )
     assert grid.train_grid(cells, 1) == 0
     assert trained == [(name, [f"--name={name}"], 1) for name in ("stopped", "new", "newer")]
@@ -190,11 +190,10 @@ def test_a_cell_is_train_py_in_a_process_of_its_own(tmp_path, monkeypatch, capsy
         calls.append((command, options))
         return SimpleNamespace(returncode=code, stdout="first\nlast word\n", stderr="")
 
-    monkeypatch.setattr(grid.subprocess, "run", run)
     monkeypatch.setattr(grid.os, "cpu_count", lambda: 8)
     begun = write_run(tmp_path, "begun", status="")
     for folder, more in ((tmp_path / "new", []), (begun, ["--resume"])):
-        assert grid.train_cell(folder, ["a.py", "--seed=1"], jobs) == code
+        assert grid.train_cell(folder, ["a.py", "--seed=1"], jobs, SimpleNamespace(run=run)) == code
         command, options = calls.pop()
         assert command == [sys.executable, str(ROOT / "train.py"), "a.py", "--seed=1", *more]
         assert jobs == 1 or options["env"]["OMP_NUM_THREADS"] == "2"  # its share of the cores
@@ -209,7 +208,7 @@ def test_a_broken_grid_writes_no_page_and_its_code_is_the_programs(tmp_path, mon
 
 
 def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, monkeypatch, capsys):
-    def trained(folder, words, jobs):
+    def trained(folder, *rest):
         write_run(folder.parent, folder.name, log="wandb")
         return 0
 

@@ -165,7 +165,7 @@ def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path,
     assert export.main([*argv, "--overwrite"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
     (tmp_path / "mine").mkdir()
-    with pytest.raises(ValueError, match="it holds no exported model; choose another DIR"):
+    with pytest.raises(ValueError, match=r"it holds no model that export\.py wrote; choose another DIR"):
         export.main([argv[0], str(tmp_path / "mine"), "--overwrite"])
 
 

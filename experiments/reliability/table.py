@@ -11,8 +11,17 @@ FAULTS = {
         "uninterrupted run, bit for bit, with dropout, accumulation and probes on",
     ),
     "signals": (
-        "SIGINT, SIGTERM, SIGUSR1 at random instants",
+        "SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU at random instants",
         "saved within a step, exit code 128 + the signal's number, the command to go on is printed",
+    ),
+    "ways to end": (
+        "a parent that gets a signal, fails or is killed; output that can't be printed; an exception in or "
+        "between updates",
+        "children save and end; whatever left the state whole is saved, then told",
+    ),
+    "other JSON": (
+        "JSON of another shape, or fields of another type or size, in any file of a run",
+        "one line from train.py --resume, compare.py, sample.py and autopsy.py, exit code 2, no file changed",
     ),
     "disk full": (
         "the disk is full at a random byte of a save",

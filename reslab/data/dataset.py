@@ -1,6 +1,5 @@
 """A finished dataset: batches and evaluation sequences as pure functions of (seed, split, step)."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import torch
 from reslab.data.baselines import Baselines
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
+from reslab.run.files import parse_json
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 SPLITS = {"train": 0, "val": 1}
@@ -152,7 +152,7 @@ def read_meta(folder: Path) -> dict:
     """meta.json of a finished dataset. Raises ValueError where there is none, or a damaged one."""
     path = folder / "meta.json"
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = parse_json(path.read_bytes(), f"{path}")
         for count in (meta, *(meta["splits"][split] for split in SPLITS)):  # the fields that are used
             numbers = ("vocab_size",) if count is meta else ("tokens", "chars", "bytes")
             if not all(type(count[key]) is int and count[key] > 0 for key in numbers):
@@ -163,7 +163,7 @@ def read_meta(folder: Path) -> dict:
         script = folder / "prepare.py"
         advice = f"run: python {script}" if script.exists() else "write it with data/text/prepare.py --out"
         raise ValueError(f"{folder}: no finished dataset (no meta.json); {advice}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); prepare it again") from None
     return meta
 

@@ -44,23 +44,7 @@ def load(folder: Path) -> Run:
         key for key in NEEDED if not isinstance(config.get(key), str if key == "residual" else int | float)
     ]:
         raise ValueError(f"{folder / 'config.json'}: no value for {', '.join(lacking)}")
-    for number, row in enumerate(run.rows, 1):
-        if fault := row_fault(row):
-            raise ValueError(f"{folder / 'metrics.jsonl'}, row {number}: {fault}")
     return replace(run, config=_complete_config(config), facts=_complete_facts(facts))
-
-
-def row_fault(row: dict) -> str | None:
-    """What is wrong with the shape of a row of metrics."""
-    if not isinstance(row.get("step"), int) or isinstance(row["step"], bool):
-        return "no whole number under step"
-    for key, value in row.items():
-        if key.startswith(("train/", "val/", "batch/")) or key in ("tokens_per_s", "elapsed_s"):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                return f"{key} is a {type(value).__name__}, must be a number"
-        elif key in ("status", "diagnosis", "early_warning") and not isinstance(value, str | None):
-            return f"{key} is a {type(value).__name__}, must be text"
-    return None
 
 
 def _complete_config(config: dict) -> dict:

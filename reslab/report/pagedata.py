@@ -13,6 +13,7 @@ from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
 from reslab.report.groups import FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED
+from reslab.run.files import parse_json
 from reslab.run.log import Run
 
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
@@ -206,8 +207,8 @@ def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:
     if not path.exists():
         return None
     try:
-        return _autopsy(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return _autopsy(parse_json(path.read_bytes(), f"{path}"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         notes.append(f"autopsy.json is damaged ({type(error).__name__}) and left out")
         return None
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from reslab.report.facts import baselines_of, load
 from reslab.report.pixels import curve, picture, scale_of
 from reslab.run.derived import with_derived
-from reslab.run.files import write_atomically
+from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import RunLog
 from reslab.run.settings import tracker_names
 
@@ -247,7 +247,7 @@ def _run_id(folder: Path, goes_on: bool) -> str:
     path = folder / "trackers.json"
     try:
         if goes_on:
-            return json.loads(path.read_text(encoding="utf-8"))["id"]
+            return str(parse_json(path.read_bytes(), f"{path}")["id"])
     except (OSError, ValueError, KeyError):
         pass  # it was begun without trackers
     run_id = uuid.uuid4().hex[:8]

@@ -12,6 +12,7 @@ as <name>.previous, to fall back to.
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -22,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
-from reslab.run.files import flush, sha256
+from reslab.run.fields import INT_LIMIT, TYPE_NAMES, short
+from reslab.run.files import flush, parse_json, sha256
 
 SUMS = "SHA256SUMS"
 SAMPLED = ("state.json", "model.safetensors")  # what writing text needs
@@ -155,17 +157,20 @@ def settle(folder: Path, whole: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder of checkpoints, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Delete the checkpoints in a folder, if it is there, and nothing that is not ours; a link stays."""
+    for name in ("last", "best"):
+        for ending in ("", ".tmp", ".previous", ".damaged"):
+            _discard(_sibling(folder / name, ending))
+    with contextlib.suppress(OSError):  # not there, not empty, or a link
+        folder.rmdir()
 
 
 def load_state(folder: Path) -> dict:
     """state.json of a checkpoint. Raises ValueError when it is damaged."""
     path = folder / "state.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(path.read_bytes(), f"{path}")
+    except OSError as error:
         raise ValueError(f"{path}: can't be read ({error})") from None
 
 
@@ -193,8 +198,18 @@ def reading(folder: Path):
     """Inside, a field that is missing or of another type is a ValueError that names the checkpoint."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:
         raise ValueError(f"{folder}: not what train.py writes ({type(error).__name__}: {error})") from None
+
+
+def number(saved: dict, key: str, kind: type = int):
+    """A number of state.json: a whole one from -1 on, or a finite one. Raises TypeError for anything else."""
+    value = saved[key]
+    if type(value) is int and (kind is float or -1 <= value < INT_LIMIT) and abs(value) < INT_LIMIT:
+        return value
+    if kind is float and type(value) is float and math.isfinite(value):
+        return value
+    raise TypeError(f"{key} is {short(value)}, must be {TYPE_NAMES[kind]}")
 
 
 def _take_apart(tree, name: str, tensors: dict):

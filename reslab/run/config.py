@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import INT_LIMIT, Config, Setting, expand, flat, settings, short
 
@@ -212,6 +213,8 @@ def collect(*checks) -> list:
 
 def run_door(main) -> None:
     """Call a program's main(words); a user's error is one line per fault on stderr and exit code 2."""
+    children.follow_parent()
+    streams.replace_what_cannot_be_shown()
     try:
         code = main(sys.argv[1:])
     except ValueError as error:
@@ -226,7 +229,7 @@ def run_door(main) -> None:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        code = 130
+        code = getattr(stop, "code", 130)
     raise SystemExit(code)

@@ -26,7 +26,8 @@ from pathlib import Path
 
 from reslab.run.config import MachineError
 from reslab.run.derived import with_derived
-from reslab.run.files import write_atomically
+from reslab.run.fields import INT_LIMIT
+from reslab.run.files import parse_json, write_atomically
 
 
 class RunLog:
@@ -129,26 +130,67 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / "config.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        config = facts.pop("config")
+        facts = parse_json(path.read_bytes(), f"{path}")
     except FileNotFoundError:
         raise ValueError(f"{folder}: not a run directory (no config.json)") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
-        raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    config = facts.pop("config", None)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: not the record of a run (no settings under config)")
     metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
     rows = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None
             continue
-        if not isinstance(row, dict):
-            raise ValueError(f"{metrics}, row {number}: a {type(row).__name__}, must be an object")
-        rows.append(with_derived(row))
+        if fault := row_fault(row):
+            raise ValueError(f"{metrics}, row {number}: {fault}")
+        try:
+            rows.append(with_derived(row))
+        except (TypeError, ArithmeticError, LookupError):
+            raise ValueError(f"{metrics}, row {number}: a probe of another shape") from None
     return Run(folder, config, facts, rows)
+
+
+def row_fault(row) -> str | None:
+    """What is wrong with the shape of a row of metrics."""
+    if not isinstance(row, dict):
+        return f"a {type(row).__name__}, must be an object"
+    step = row.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < INT_LIMIT:
+        return "no whole number under step"
+    for key, value in row.items():
+        if key.startswith(("train/", "val/", "batch/")) or key in ("tokens_per_s", "elapsed_s"):
+            if value is not None and not _is_number(value):
+                return f"{key} is a {type(value).__name__}, must be a number"
+        elif key in ("status", "diagnosis", "early_warning") and not isinstance(value, str | None):
+            return f"{key} is a {type(value).__name__}, must be text"
+        elif key.startswith("probe/") and not _are_numbers(value):
+            return f"{key}: must be a number, or a list of numbers or of such lists"
+    return None
+
+
+def _is_number(value) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
+    return whole or isinstance(value, float)
+
+
+def _are_numbers(value) -> bool:
+    if isinstance(value, list):
+        return all(item is None or _is_number(item) for item in value) or all(map(_are_numbers, value))
+    return value is None or _is_number(value)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory: other programs have a config.json too."""
+    try:
+        facts = parse_json((folder / "config.json").read_bytes(), "")
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts.get("config"), dict) and "out_dir" in facts["config"]
 
 
 def write_config(folder: Path, config: dict, facts: dict) -> None:
@@ -180,7 +222,7 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
         if resume:
             raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
         return
-    if not (folder / "config.json").is_file():
+    if not is_run(folder):
         raise ValueError(f"out_dir={folder}: exists and is not a run directory; choose another --out_dir")
     if resume == overwrite:
         raise ValueError(
@@ -191,7 +233,8 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
         return
     saved = read_run(folder).config
     parts = ("batch_size", "gradient_accumulation_steps")
-    if math.prod(saved.get(key, 1) for key in parts) == math.prod(config.get(key, 1) for key in parts):
+    sizes = [math.prod(c[key] for key in parts if type(c.get(key)) is int) for c in (saved, config)]
+    if sizes[0] == sizes[1]:
         free = free | set(parts)
     faults = [
         f"{key}={now}: the run in {folder} was started with {key}={before}"

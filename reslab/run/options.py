@@ -22,6 +22,7 @@ from reslab.run.fields import (
 from reslab.run.settings import DeviceName, TrainConfig
 
 Few = Annotated[int, Check(lambda n: 1 <= n <= 10_000, "at least 1 and at most 10000")]
+WeightsName = Literal["best", "last"]
 PartOfOne = Annotated[float, Check(lambda x: 0 <= x <= 1, "at least 0 and at most 1")]
 
 
@@ -43,6 +44,8 @@ class Options:
 class SampleConfig(Options):
     """Sample from a run: RUN is a run directory or a checkpoint."""
 
+    weights: Experiment[WeightsName] = "best"
+    """best: those of the lowest validation loss, or last: those that the run ended with."""
     prompt: Experiment[str] = "\n"
     """What to continue; FILE:path reads it from a file."""
     num_samples: Measuring[Count] = 1
@@ -71,6 +74,8 @@ class SampleConfig(Options):
 class AutopsyConfig(Options):
     """Look into a trained model: RUN is a run directory."""
 
+    weights: Experiment[WeightsName] = "best"
+    """best: those of the lowest validation loss, or last: those that the run ended with."""
     sequences: Measuring[Annotated[int, Check(lambda n: n >= 2, "at least 2")]] = 64
     """Validation sequences for lesions and lens; more give smaller standard errors."""
     tokens: Measuring[Count] = 4
@@ -89,8 +94,10 @@ class ExportConfig(Options):
 
     POSITIONALS: ClassVar = Positionals("RUN DIR", count=2)
 
+    weights: Experiment[WeightsName] = "best"
+    """best: those of the lowest validation loss, or last: those that the run ended with."""
     overwrite: Place[bool] = False
-    """Replace a model that DIR holds already."""
+    """Replace a model that export.py wrote to DIR before."""
 
 
 @dataclass(frozen=True)

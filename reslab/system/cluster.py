@@ -15,6 +15,7 @@ import socket
 import sys
 from pathlib import Path
 
+from reslab.run.children import Asked, on_ending_signals, raise_asked
 from reslab.run.config import run_door
 from reslab.run.log import read_run
 
@@ -59,7 +60,8 @@ def train_on_ray(
                 print(f"{label}: kept", flush=True)
                 continue
             running[task.remote(str(script), str(Path.cwd()), str(folder), argv, cpus)] = label
-        return _await(running)
+        with on_ending_signals(raise_asked):
+            return _await(running)
     finally:
         ray.shutdown()
 
@@ -117,12 +119,12 @@ def _await(running: dict) -> int:
                 print(f"stopping: exit code {code}; the same command goes on from here", file=sys.stderr)
                 for other in running:
                     ray.cancel(other)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         for ref in running:
             ray.cancel(ref)
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=60)  # they save
-        return 130
+        return stop.code if isinstance(stop, Asked) else 130
     return ended
 
 

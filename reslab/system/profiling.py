@@ -1,5 +1,6 @@
 """Where the time of an update goes: torch's profiler over a few of them, summed by kind of layer."""
 
+import contextlib
 import functools
 from collections import defaultdict
 from pathlib import Path
@@ -21,6 +22,7 @@ class StepProfiler:
 
     def __init__(self, model, folder: Path):
         self.path, self.updates, self.ranges = folder / "trace.json", 0, []
+        self.started = False
         self.cuda = next(model.parameters()).is_cuda
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self.cuda
         self.profile = profile(activities=activities)
@@ -42,24 +44,36 @@ class StepProfiler:
     def before_update(self) -> None:
         if self.updates == WARM:
             self.profile.start()
+            self.started = True
 
     def after_update(self) -> str | None:
         """The table, once enough updates are traced."""
         self.updates += 1
-        if self.updates != WARM + TRACED:
+        return self.stop() if self.updates == WARM + TRACED else None
+
+    def stop(self) -> str | None:
+        """Take all off the model; the table of what was traced. Once it is off, nothing."""
+        if self.handles is None:
             return None
-        self.profile.stop()
+        traced = self.updates - WARM
+        if traced >= 0 and self.started:
+            self.profile.stop()
         for handle in self.handles:
             handle.remove()
+        self.handles = None
         del self.model.head_loss
         if self.head_loss is not None:
             self.model.head_loss = self.head_loss
+        if traced < 1:
+            return f"no update is traced: the first {WARM} are left out, and there were {self.updates}"
         self.profile.export_chrome_trace(str(self.path))
-        return f"{table(self.profile.events(), TRACED, self.cuda)}\nthe trace is {self.path}"
+        return f"{table(self.profile.events(), traced, self.cuda)}\nthe trace is {self.path}"
 
 
+@contextlib.contextmanager
 def traced(step, model, folder: Path, say):
-    """The step function `step`, which hands the table to say() when enough of its calls are traced."""
+    """The step function `step`, which hands the table to say() when enough of its calls are traced, or at
+    the end of what is inside."""
     tracer = StepProfiler(model, folder)
 
     def traced_step(*args):
@@ -69,7 +83,11 @@ def traced(step, model, folder: Path, say):
             say(table)
         return metrics
 
-    return traced_step
+    try:
+        yield traced_step
+    finally:
+        if table := tracer.stop():
+            say(table)
 
 
 def table(events, updates: int, cuda: bool) -> str:

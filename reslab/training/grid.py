@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,14 @@ from itertools import product
 from pathlib import Path
 
 from reslab.data.dataset import same_data
+from reslab.run.children import Children
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import ROOT, flat, settings, short, with_role
 from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
+from reslab.run.streams import lossy
 from reslab.system import cluster
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
@@ -202,47 +203,69 @@ def _check_same(folder: Path, wanted: dict) -> None:
         raise ValueError("\n".join(faults))
 
 
-def train_cell(folder: Path, words: list[str], jobs: int) -> int:
-    """Train one cell, or go on with it, in a process of its own; returns train.py's exit code."""
+def train_cell(folder: Path, words: list[str], jobs: int, children: Children) -> int | None:
+    """Train one cell, or go on with it, in a process of its own; returns train.py's exit code, None when
+    everything was to end before it could start."""
     begun = (folder / "config.json").exists()
     train = ROOT / "train.py"
     command = [sys.executable, str(train), *words, *(["--resume"] if begun else [])]
     if jobs == 1:
-        return subprocess.run(command).returncode
+        done = children.run(command)
+        return done and done.returncode
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    environment = os.environ | {"OMP_NUM_THREADS": threads}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
-    print("\n".join(done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-1:]), flush=True)
-    return done.returncode
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONIOENCODING": "utf-8:replace"}
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    done = children.run(command, env=environment, text=True, encoding="utf-8", errors="replace", **both)
+    if done:
+        print("\n".join(done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-1:]), flush=True)
+    return done and done.returncode
 
 
 def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
-    """Train the missing cells, `jobs` at once; returns 0, or the exit code of a cell that ended it."""
-    codes = []
+    """Train the missing cells, `jobs` at once; returns 0, or the exit code of what ended it.
+
+    What ends this process, a signal or an exception, reaches the trainings, and they save.
+    """
+    codes, children = [], Children()
 
     def one(number: int, folder: Path, words: list[str]) -> None:
-        if any(code not in (0, 3) for code in codes):
+        if children.stopping or any(code not in (0, 3) for code in codes):
             return  # stopped, or broken: the others wait for the same command
         begun = (folder / "config.json").exists()
         if begun and read_run(folder).status != "unfinished":
             print(f"[{number}/{len(cells)}] {folder}: kept", flush=True)
             return
         print(f"[{number}/{len(cells)}] {folder}: {'resuming' if begun else 'training'}", flush=True)
-        codes.append(train_cell(folder, words, jobs))
-        if codes[-1] not in (0, 3):  # a run that diverged is a result
-            print(
-                f"{folder}: ended with exit code {codes[-1]}; the same command goes on from here",
-                file=sys.stderr,
-            )
+        code = train_cell(folder, words, jobs, children)
+        if children.stopping or code is None:
+            return
+        codes.append(code)
+        if code not in (0, 3):  # a run that diverged is a result
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            print(f"{folder}: ended with {how}; the same command goes on from here", file=sys.stderr)
 
-    # Ctrl-C reaches the children too, which save; this process waits for them.
-    before = signal.signal(signal.SIGINT, lambda number, frame: codes.append(130))
-    try:
+    def safely(item) -> None:
+        try:
+            one(item[0], *item[1])
+        except BaseException:
+            children.stop()
+            raise
+
+    with lossy(), children:
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda item: one(item[0], *item[1]), enumerate(cells, 1)))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return next((code for code in codes if code not in (0, 3)), 0)
+            list(pool.map(safely, enumerate(cells, 1)))
+        if children.signal_number:
+            print(f"stopped: {kept(cells)}; the same command goes on from here", file=sys.stderr)
+            return 128 + children.signal_number
+    code = next((code for code in codes if code not in (0, 3)), 0)
+    return code if code >= 0 else 128 - code
+
+
+def kept(cells: list[tuple[Path, list[str]]]) -> str:
+    """How many cells of a grid are done, and how many are begun, saved up to where they stopped."""
+    begun = [read_run(folder).status for folder, _ in cells if (folder / "config.json").exists()]
+    unfinished = begun.count("unfinished")
+    return f"{len(begun) - unfinished} of {len(cells)} runs are done, {unfinished} saved on their way"
 
 
 def train_cells(config: CompareConfig, cells: list[tuple[Path, list[str]]]) -> int:

@@ -60,6 +60,16 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
     Raises:
         ValueError: there is no checkpoint, the shapes or tokenizers differ, or the wiring can't grow.
     """
+    line = _start_from(source, model, optimizer, where, tokenizer)
+    if broken := [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]:
+        raise ValueError(
+            f"init_from={source}: {broken[0]} has values that are not finite"
+            f"{f', and so have {len(broken) - 1} more' if broken[1:] else ''}; give a model that works"
+        )
+    return line
+
+
+def _start_from(source: str, model: torch.nn.Module, optimizer, where: str, tokenizer: dict) -> str:
     if init_from.is_foreign(source):
         return init_from.fill(source, model, tokenizer)
     folder = Path(source)
@@ -70,9 +80,9 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
             f"transformers, a ckpt.pt of nanoGPT, or one of {', '.join(init_from.GPT2_SIZES)}"
         )
     saved = checkpoint.load_state(saved_in)
-    if saved["tokenizer"] != tokenizer:
-        raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
     with checkpoint.reading(saved_in):
+        if saved["tokenizer"] != tokenizer:
+            raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")
         old = type(model)(from_flat(GPTConfig, saved["config"]))
     _check(folder, old, model)
     checkpoint.load_model(saved_in, old)

@@ -8,7 +8,6 @@ The same function with the same weights, or a refusal that says what is missing:
 No code from a file is run: transformers reads its own architectures only, torch.load reads weights only.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 
 from reslab.data.tokenizer import tokenizer_from_json
 from reslab.run.fields import with_part
+from reslab.run.files import parse_json
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
 from reslab.training.formats import FORMATS, architecture, gpt2_settings, is_transposed, their_names
@@ -231,9 +231,14 @@ def _read_state(source: str) -> tuple[str, dict]:
 def _nanogpt(source: str) -> dict:
     try:
         saved = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+        wanted = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
+        if wrong := [key for key in wanted if type(saved["model_args"][key]) is not int]:
+            raise TypeError(f"no whole number for {', '.join(wrong)}")
+        if not all(map(torch.is_tensor, saved["model"].values())):
+            raise TypeError("model holds more than tensors")
         return {"model": saved["model"], "model_args": saved["model_args"]}
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # of many kinds, some without a text
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"init_from={source}: not a checkpoint of nanoGPT that loads without running code ({reason})"
         ) from None
@@ -267,6 +272,6 @@ def _check_tokenizer(source: str, saved: dict, vocab_size: int) -> None:
 
 def _json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return parse_json(path.read_bytes(), f"{path}")
+    except OSError as error:
         raise ValueError(f"{path}: can't be read ({error})") from None

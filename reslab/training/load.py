@@ -1,19 +1,23 @@
 """A trained model from its run directory, ready to be used."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 from model import GPT
 from reslab.data.tokenizer import tokenizer_from_json
-from reslab.run import checkpoint
+from reslab.run import capacity, checkpoint
 from reslab.run.fields import from_flat
+from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
 
 
-def load(folder: Path, run_device: str = "cpu"):
-    """The model of a run and its tokenizer.
+def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
+    """The model of a run and its tokenizer. Which weights those are is told on stderr.
 
     Args:
-        folder: a run directory, whose best checkpoint is taken, or a checkpoint.
+        folder: a run directory, or a checkpoint.
+        weights: best or last: which checkpoint of a run is taken.
 
     Returns:
         model in eval mode, tokenizer, and the checkpoint's state.
@@ -21,13 +25,35 @@ def load(folder: Path, run_device: str = "cpu"):
     Raises:
         ValueError: there is no checkpoint, or it is damaged.
     """
-    places = (folder, folder / "checkpoint" / "best", folder / "checkpoint" / "last")
+    names = ("best", "last") if weights == "best" else ("last",)
+    places = (folder, *(folder / "checkpoint" / name for name in names))
     found = checkpoint.find(*places, needs=checkpoint.SAMPLED)
     if found is None:
         raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
     state = checkpoint.load_state(found)
     with checkpoint.reading(found):
-        model = GPT(from_flat(GPTConfig, state["config"]))
-        tokenizer = tokenizer_from_json(state["tokenizer"])
+        checkpoint.number(state, "step")
+        shape = from_flat(GPTConfig, state["config"])
+        if faults := shape.faults() or capacity.faults(shape, {}):
+            raise ValueError("\n".join(f"{found / 'state.json'}: {fault}" for fault in faults))
+        model, tokenizer = GPT(shape), tokenizer_from_json(state["tokenizer"])
     checkpoint.load_model(found, model)
+    print(told(folder, found, state), file=sys.stderr, flush=True)
     return model.to(run_device).eval(), tokenizer, state
+
+
+def told(folder: Path, found: Path, state: dict) -> str:
+    """Which weights were taken; and of a run what others there are, where its best are not its last."""
+    losses, last = {}, None
+    with contextlib.suppress(ValueError, OSError):  # a checkpoint alone suffices
+        losses = dict(zip(*read_run(folder).series("val/loss"), strict=True))
+        last = max(losses)
+    step = state["step"]
+    line = f"weights: {found}, step {step}{_loss(losses, step)}"
+    if found.name == "best" and last is not None and last > step:
+        line += f"; the run went on to step {last}{_loss(losses, last)}, --weights=last takes those"
+    return line
+
+
+def _loss(losses: dict, step: int) -> str:
+    return f", val loss {losses[step]:.4f}" if step in losses else ""

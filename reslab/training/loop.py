@@ -2,8 +2,11 @@
 
 import math
 import time
+from contextlib import ExitStack, contextmanager, suppress
 
+from reslab.run.config import MachineError
 from reslab.run.settings import TrainConfig
+from reslab.run.streams import lossy
 from reslab.system.profiling import traced
 from reslab.training import measure, outcome
 from reslab.training.context import RunContext
@@ -23,21 +26,39 @@ def train(config: TrainConfig, step=train_step) -> int:
         ValueError: what the config asks for can't be done here; nothing was written.
         MachineError: the disk or the memory is full.
     """
-    with open_run(config) as (context, code):
+    with lossy(), open_run(config) as (context, code):
         return run(context, step) if code is None else code
 
 
 def run(context: RunContext, step=train_step) -> int:
     """Train in a run directory that is ours, until the end or a stop; returns the exit code."""
     state, context = start_training(context)
-    if context.config.profile and context.strategy.is_main:
-        step = traced(step, state.model, context.folder, context.progress.say)
-    with context.stop, context.progress:
+    with context.stop, context.progress, saved_when_it_fails(state, context), ExitStack() as stack:
+        if context.config.profile and context.strategy.is_main:
+            step = stack.enter_context(traced(step, state.model, context.folder, context.progress.say))
         code = train_loop(state, context, step)
     context.log.close()
     if context.strategy.is_main:
         outcome.print_summary(code, context.folder, state.step, context.resume_command())
     return code
+
+
+@contextmanager
+def saved_when_it_fails(state: TrainState, context: RunContext):
+    """Whatever goes wrong inside, the updates so far are saved where no update broke off half-way.
+
+    Several ranks save together, and one that fails alone can't; a full disk takes no other checkpoint.
+    """
+    try:
+        yield
+    except MachineError:
+        raise
+    except Exception:
+        if not state.updating and not context.strategy.dist.initialized:
+            with suppress(Exception):  # the first fault is the one to tell
+                save(state, context, best=False)
+                outcome.print_saved(state.step, context.resume_command())
+        raise
 
 
 def train_loop(state: TrainState, context: RunContext, step) -> int:
@@ -88,14 +109,15 @@ def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> b
             row |= measure.sample_if_due(state, context, ends)
         state.evaluated_step, state.seconds = state.step, time.perf_counter() - clock
         context.log.write({"step": state.step} | row | _clock(state))
-        context.progress.evaluated(state.step, row, context.throughput)
         if not finite:
+            context.progress.evaluated(state.step, row, context.throughput)
             return False
     measure.probe_if_due(state, context, ends)
     if evaluates:
         best = row["val/loss"] < state.best_val_loss
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
         save(state, context, best)
+        context.progress.evaluated(state.step, row, context.throughput)
     return True
 
 

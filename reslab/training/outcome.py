@@ -53,10 +53,15 @@ def log_divergence(state: TrainState, context: RunContext, metrics: dict) -> int
     return 3
 
 
+def print_saved(step: int, resume_command: str) -> None:
+    """Print that a run has stopped, and how to go on with it."""
+    print(f"stopped after step {step}, saved; go on with: {resume_command}", flush=True)
+
+
 def print_summary(code: int, folder: Path, step: int, resume_command: str) -> None:
     """Print the diagnosis of a run, or how to go on with it."""
     if code > 128:
-        print(f"stopped after step {step}, saved; go on with: {resume_command}")
+        print_saved(step, resume_command)
     else:
         print(f"{folder}: {read_run(folder).last('diagnosis')}")
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):

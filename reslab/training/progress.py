@@ -6,6 +6,7 @@ import sys
 
 from tqdm import tqdm
 
+from reslab.run.children import on_ending_signals
 from reslab.training.throughput import Throughput
 
 
@@ -59,7 +60,8 @@ class Progress:
 
 
 class Stop:
-    """SIGINT (Ctrl-C), SIGTERM and SIGUSR1 (schedulers) ask the loop to save and end.
+    """SIGINT (Ctrl-C), SIGTERM, SIGUSR1 (schedulers), SIGHUP (a terminal that is gone) and every other
+    signal that would end the process ask the loop to save and end.
 
     `signal_number` is 0 before that. A second Ctrl-C ends at once.
     """
@@ -68,9 +70,8 @@ class Stop:
 
     def __enter__(self):
         self.signal_number = 0
-        # Windows has two of them.
-        signals = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGUSR1"))
-        self._before = {number: signal.signal(number, self._ask) for number in signals if number}
+        self._handlers = on_ending_signals(self._ask)
+        self._handlers.__enter__()
         return self
 
     def _ask(self, number, frame):
@@ -79,8 +80,7 @@ class Stop:
         self.signal_number = self.signal_number or number
 
     def __exit__(self, *error):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.__exit__(*error)
 
 
 def resume_command(argv: list[str], overwrites: bool, launcher: list[str]) -> str:

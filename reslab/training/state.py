@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -24,6 +25,9 @@ SAVED = ("step", "evaluated_step", "probed_step", "warned", "seconds")
 @dataclass
 class TrainState:
     """What changes while training; a checkpoint holds all of it, and nothing else."""
+
+    updating: ClassVar[bool] = False
+    """Whether an update has changed some of the weights and not yet all of them: nothing to be saved."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -134,8 +138,11 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
         if loaded["scaler"]:  # empty where the run was not in float16 until now
             state.scaler.load_state_dict(loaded["scaler"])
         for key in SAVED:
-            setattr(state, key, saved[key])
-        state.best_val_loss = math.inf if saved["best_val_loss"] is None else saved["best_val_loss"]
+            kind = type(getattr(TrainState, key))
+            setattr(state, key, bool(saved[key]) if kind is bool else checkpoint.number(saved, key, kind))
+        checkpoint.number(saved, "metrics_bytes"), saved["config"].keys()  # who opens the log reads them
+        best = saved["best_val_loss"]
+        state.best_val_loss = math.inf if best is None else checkpoint.number(saved, "best_val_loss", float)
     return saved
 
 

@@ -82,13 +82,14 @@ def train_step(
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             set_learning_rate(state.optimizer, config.optim, lr)
+            state.updating = True
             state.scaler.step(state.optimizer)
         else:
             scale_before = scale_before or state.scaler.state_dict()
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         if finite:
-            state.step += 1
+            state.step, state.updating = state.step + 1, False
             return metrics
         # Overflow in float16 is cured by a smaller scale: the same batch again, so N steps are N updates.
         overflow = state.scaler.is_enabled() and math.isfinite(loss)

@@ -194,7 +194,7 @@ def test_a_fact_that_is_not_known_is_unknown_everywhere(tmp_path, capsys, fact):
 @pytest.mark.parametrize(
     ("file", "text", "expected"),
     [
-        ("config.json", "[]", "not the record of a run"),
+        ("config.json", "[]", "a list, must be an object"),
         ("config.json", "{", "damaged"),
         ("config.json", '{"config": []}', "not the record of a run|no value for"),
         ("config.json", '{"config": {}}', "no value for residual"),

@@ -173,7 +173,8 @@ def test_some_updates_are_traced_after_some_that_warm_up_and_nothing_stays(tmp_p
     def hooks() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
-    update = profiling.traced(lambda *args: done.append(args) or len(done), model, tmp_path, said.append)
+    steps = profiling.traced(lambda *args: done.append(args) or len(done), model, tmp_path, said.append)
+    update = steps.__enter__()
     assert hooks() > 0
     total = profiling.WARM + profiling.TRACED
     assert [update("a", k) for k in range(total + 3)] == list(range(1, total + 4))

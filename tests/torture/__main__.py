@@ -63,6 +63,14 @@ def preparations(dataset: Path, folder: Path, share: float) -> dict:
 ROWS = {
     "kill -9": lambda data, at, share: restarts.kills(data, at, at_least(share, 100)),
     "signals": lambda data, at, share: restarts.signals(data, at, at_least(share, 60)),
+    "ways to end": tests(
+        "run/test_children.py::reaches_the",
+        "run/test_children.py::is_killed_leaves",
+        "training/test_door.py::print_that_fails",
+        "training/test_door.py::goes_wrong_between",
+        "training/test_door.py::breaks_off",
+    ),
+    "other JSON": tests("test_other_json.py::shape", "test_other_json.py::fields"),
     "disk full": lambda data, at, share: restarts.full_disks(data, at, at_least(share, 40)),
     "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),
     "pickles and paths": tests(

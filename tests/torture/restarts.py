@@ -22,6 +22,8 @@ from reslab.run.log import read_run
 from reslab.training import loop
 from reslab.training.step import train_step
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2]
+SIGNALS.append(signal.SIGXCPU)
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}
 SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_sequences=8 --device=cpu --warmup_iters=2"
 # Everything that draws random numbers or keeps state between updates is on.
@@ -148,11 +150,11 @@ def _killer(draw: random.Random, takes: float, in_save: bool, never: bool):
 
 
 def signals(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """SIGINT, SIGTERM and SIGUSR1 at random instants: the exit code, the step that is saved, the message."""
+    """SIGNALS at random instants: the exit code, the step that is saved, the message."""
     draw, most, starts = random.Random(seed), 0, 0
     argv = [*FULL.split(), f"--dataset={dataset}", "--max_iters=100000", "--eval_interval=7"]
     for number in range(count):
-        run, sent = folder / f"run{number}", (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)[number % 3]
+        run, sent = folder / f"run{number}", SIGNALS[number % len(SIGNALS)]
         process = TrainProcess([*argv, f"--out_dir={run}"], folder / "messages")
         while process.number(0) < 1:
             time.sleep(0.01)

@@ -1,16 +1,19 @@
 """How train.py ends: the exit code that its first lines promise, and one line for a person."""
 
+import io
 import os
 import re
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import rows
 
 import train as door
+from reslab.run import checkpoint
 from reslab.run import config as configure
 from reslab.run.config import MachineError
 from reslab.run.fields import flat
@@ -61,11 +64,67 @@ def test_a_diverged_run_ends_with_3_each_time_it_is_tried(ends):
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 128 + signal.SIGUSR1)]
+    "name",
+    ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGALRM", "SIGVTALRM"],
 )
-def test_a_stop_ends_with_128_and_the_signal(ends, name, code):
-    assert ends(at(3, lambda: os.kill(os.getpid(), getattr(signal, name)))) == (code, "")
+def test_a_stop_ends_with_128_and_the_signal(ends, train_config, name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    assert ends(at(3, lambda: os.kill(os.getpid(), number))) == (128 + number, "")
+    assert signal.getsignal(number) == before and saved_step(train_config) == 4
     assert ends(resume=True) == (0, "")
+
+
+def saved_step(train_config) -> int:
+    return checkpoint.load_state(Path(train_config().out_dir) / "checkpoint" / "last")["step"]
+
+
+def test_a_hang_up_that_is_ignored_as_under_nohup_stops_nothing(ends):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert ends(at(3, lambda: os.kill(os.getpid(), signal.SIGHUP))) == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("train.bin: changed while a run reads it"), OSError(5, "Input/output error")]
+)
+def test_what_goes_wrong_between_updates_is_told_when_the_state_is_saved(ends, train_config, error):
+    code, told = ends(at(3, fails(error)), eval_interval=5)
+    assert (code, told) == (2, f"error: {error}\n") and saved_step(train_config) == 3
+    assert ends(resume=True) == (0, "")
+
+
+def test_an_update_that_breaks_off_is_not_saved(ends, train_config, monkeypatch):
+    step = torch.optim.AdamW.step
+
+    def torn(self, *rest):
+        step(self, *rest)
+        if self.state and next(iter(self.state.values()))["step"] >= 4:
+            raise RuntimeError("an update broke off")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", torn)
+    with pytest.raises(RuntimeError, match="broke off"):
+        ends(eval_interval=2)
+    assert saved_step(train_config) == 2
+
+
+class Full(io.StringIO):
+    """stdout on a full disk."""
+
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_print_that_fails_ends_no_run(ends, train_config, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full())
+    code, told = ends()
+    assert code == 0 and told.count("stdout can't be written") == 1
+    assert saved_step(train_config) == train_config().optim.max_iters
 
 
 def test_a_second_ctrl_c_ends_at_once_with_130(ends, train_config):

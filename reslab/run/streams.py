@@ -1,0 +1,64 @@
+"""Printing where a stream can't take it: a code page without the character, a reader that is gone."""
+
+import contextlib
+import os
+import sys
+
+
+def replace_what_cannot_be_shown() -> None:
+    """From now on a character that stdout or stderr has no code for is a question mark, and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def lossy():
+    """Inside, a print that fails (a full disk, a closed terminal, a reader that is gone) is no error."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (
+        stream and Lossy(stream, name) for stream, name in zip(before, NAMES, strict=True)
+    )
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, Lossy):
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+NAMES = ("stdout", "stderr")
+
+
+class Lossy:
+    """A text stream whose first failure is told on stderr, if that is another, and ends all that it shows."""
+
+    def __init__(self, stream, name: str):
+        self.stream, self.name, self.failed = stream, name, False
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self.stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self.stream.flush)
+
+    def _try(self, job) -> None:
+        if self.failed:
+            return
+        try:
+            job()
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.failed = True
+            self._discard()
+            if self.name == "stdout" and sys.stderr:
+                print(f"stdout can't be written ({error}); this goes on without it", file=sys.stderr)
+
+    def _discard(self) -> None:
+        """What is still buffered goes nowhere, or Python would fail on it as it ends."""
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), self.stream.fileno())
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)

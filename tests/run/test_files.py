@@ -1,0 +1,72 @@
+"""Files are written where their name leads, and nothing that is no regular file is replaced."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from reslab.run.files import parse_json, write_atomically
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    target, link, link_to_link = tmp_path / "far" / "page", tmp_path / "link", tmp_path / "second"
+    for before in ("old", None):  # None: it leads nowhere yet
+        target.write_text(before) if before else target.unlink()
+        for path in (link, link_to_link):
+            path.unlink(missing_ok=True)
+        link.symlink_to("far/page")
+        link_to_link.symlink_to(link)
+        write_atomically(link_to_link, "new")
+        assert link.is_symlink() and link_to_link.is_symlink() and target.read_text() == "new"
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "link", "page", "second"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_the_rights_of_a_file_stay(tmp_path):
+    path = tmp_path / "page"
+    path.write_text("old")
+    path.chmod(0o604)
+    write_atomically(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604 and path.read_text() == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_and_a_device_are_written_to(tmp_path):
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_atomically(pipe, "through")
+    reader.join(20)
+    assert got == ["through"] and stat.S_ISFIFO(pipe.stat().st_mode)
+    nothing = tmp_path / "nothing"
+    nothing.symlink_to("/dev/null")
+    write_atomically(nothing, "gone")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode) and nothing.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "page" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "page", "new")
+    assert (tmp_path / "page" / "inside").is_dir() and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "a list, must be an object"),
+        ("null", "a NoneType"),
+        ("{", "Expecting"),
+        (b"\xff{}", "can't decode"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"a": ' + "1" * 5000 + "}", "digits"),
+    ],
+)
+def test_json_that_is_no_object_is_one_line_with_its_place(text, reason):
+    with pytest.raises(ValueError, match=rf"^here/x.json: damaged \(.*{reason}.*\)$"):
+        parse_json(text, "here/x.json")
