@@ -140,7 +140,8 @@ def read_run(folder: Path) -> Run:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(with_derived(json.loads(line)))
+            row = json.loads(line)
+            rows.append(with_derived(row) if isinstance(row, dict) else row)
         except json.JSONDecodeError:
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None

@@ -95,7 +95,7 @@ def test_only_what_differs_is_listed_settings_and_machines_alike(make_run):
     facts = {"torch": "3", "git_commit": "xyz", "device": "cuda", "machine": "another"}
     other = make_run("c", dropout=0.5, seed=2, facts=facts)
     assert {cells["setting"]: (cells["a"], cells["c"]) for cells in differences([runs[0], other])} == {
-        "dropout": ("None", "0.5"),
+        "dropout": ("unknown", "0.5"),
         "seed": ("1", "2"),
         "torch": ("2", "3"),
         "git_commit": ("abc", "xyz"),

@@ -2,11 +2,14 @@
 
 const AXES = {
   step: ["updates", (_, curve, k) => curve.step[k]],
-  tokens: ["tokens", (run, curve, k) => curve.step[k] * run.tokens_per_step],
+  tokens: ["tokens", (run, curve, k) => run.tokens_per_step && curve.step[k] * run.tokens_per_step],
   seconds: ["seconds", (_, curve, k) => curve.seconds[k]],
   flops: [
     "FLOPs, (6 N + 12 L C T) per token",
-    (run, curve, k) => curve.step[k] * run.tokens_per_step * run.flops_per_token,
+    (run, curve, k) =>
+      run.tokens_per_step && run.flops_per_token
+        ? curve.step[k] * run.tokens_per_step * run.flops_per_token
+        : null,
   ],
 };
 const PANELS = { train: "on its training data", val: "on text it has not seen" };
