@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reslab.report.facts import UNKNOWN, warnings
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
-from reslab.report.groups import group_names, settings_key, styles
+from reslab.report.groups import COLOURS, group_names, settings_key, styles
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED
 from reslab.run.log import Run
@@ -33,6 +33,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
             "about": _about(runs),
             "warnings": warnings(runs),
             "first_arms": FIRST_ARMS,
+            "colours": COLOURS,
             "probes": _descriptions(runs),
             "runs": [
                 _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
