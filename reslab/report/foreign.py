@@ -172,7 +172,7 @@ def on_our_data(runs: list[Run]) -> list[Run]:
     """
     ours = [run for run in runs if "foreign" not in run.facts]
     if not ours or not common_baselines(ours):
-        reason = "there is no run of ours" if not ours else "our runs differ in their baselines"
+        reason = "there is no run of ours" if not ours else "our runs differ in their baselines, or have none"
         raise UsageError(f"--same_data: {reason}, so there is nothing to read the foreign curves against")
     shared = {key: ours[0].facts[key] for key in ("dataset", "baselines_nats")}
     return [replace(run, facts=run.facts | shared) if "foreign" in run.facts else run for run in runs]

@@ -17,6 +17,7 @@ from reslab.run.files import write_atomically
 from reslab.run.log import as_line, git_commit, read_run
 from reslab.run.settings import DeviceName
 
+ASKED = ("dataset", "block_size", "seed", "probe_sequences")  # settings of the run that are needed
 HELP = """
     python train.py config/laptop.py --keep=every:100
     python -m reslab.training.reprobe runs/laptop
@@ -74,11 +75,16 @@ def reprobe(folder: Path, config: ReprobeConfig) -> list[dict]:
     from reslab.training.state import check_data
 
     settings, rows = read_run(folder).config, []
+    places = checkpoints(folder)
+    if lacking := [key for key in ASKED if key not in settings and not (key == "dataset" and config.dataset)]:
+        raise ValueError(
+            f"{folder / 'config.json'}: no value for {', '.join(lacking)}; was it made by train.py?"
+        )
     run_device = device.pick_device(config.device)
     device.prepare_torch(run_device)
     dataset = open_dataset(config.dataset or settings["dataset"], settings["block_size"], settings["seed"])
     starts = dataset.eval_starts("train", settings["probe_sequences"])
-    for place in checkpoints(folder):
+    for place in places:
         model, _, state = load(place, run_device)
         check_data(place, state, dataset)
         x, y = dataset.sequences("train", starts)

@@ -27,6 +27,7 @@ OTHER = {
     "baselines_nats": OTHER_LINES,
 }
 NO_LINES = {"uniform": None, "unigram": {"train": None, "val": None}, "bigram": {"train": None, "val": None}}
+SILENT = {"lines": NO_LINES, "torch": "unknown", "commit": "unknown", "source": "unknown"}
 SEEDS = (1, 2, 3, 4, 5)
 
 
@@ -51,59 +52,66 @@ def final(arm: str, layers: int, seed: int) -> float:
     return 2.0 + 0.5 * (arm == "none") + 0.01 * layers + 0.001 * seed**2 + 0.0001 * seed * (arm == "none")
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory) -> list[Written]:
-    """40 runs of two arms, four depths, five seeds; then other data, torch and commits; diverged, cut short,
-    without an evaluation, without facts; and four foreign curves."""
-    root, found = tmp_path_factory.mktemp("sixty"), []
+def write(
+    root: Path, name, losses, status="finished", told=None, seed=1, arm="pre", layers=4, **options
+) -> Written:
+    """Write one run; `told` is what is expected of it beside its losses, arm, depth and seed."""
+    place = write_run(root, name, losses, status, seed=seed, residual=arm, n_layer=layers, **options)
+    told = {"status": status or "unfinished", "arm": arm, "layers": layers, "seed": seed} | (told or {})
+    return Written(place, losses, **told)
 
-    def add(name, losses, status="finished", seed=1, arm="pre", layers=4, told=None, **options):
-        place = write_run(root, name, losses, status, seed=seed, residual=arm, n_layer=layers, **options)
-        found.append(
-            Written(place, losses, status or "unfinished", arm=arm, layers=layers, seed=seed, **told or {})
-        )
-        return place
 
+def write_grid(root: Path):
+    """40 runs of two arms, four depths and five seeds."""
     for arm in ("pre", "none"):
         for n in (2, 4, 8, 16):
             for s in SEEDS:
-                add(f"{arm}-{n}-{s}", (3.9, 3.3, final(arm, n, s)), seed=s, arm=arm, layers=n)
+                yield write(root, f"{arm}-{n}-{s}", (3.9, 3.3, final(arm, n, s)), seed=s, arm=arm, layers=n)
+
+
+def write_others(root: Path):
+    """16 runs: other data, torch and commits; diverged, cut short, without an evaluation, without facts."""
     of_other = {"lines": OTHER_LINES, "source": "other text"}
     for k, arm in enumerate(("pre", "none", "pre", "none")):
-        add(f"data{k}", (4.1, 3.0 + k / 7), arm=arm, seed=k // 2, facts=OTHER, told=of_other)
+        yield write(root, f"data{k}", (4.1, 3.0 + k / 7), told=of_other, arm=arm, seed=k // 2, facts=OTHER)
     for k in range(3):
-        add(f"torch{k}", (4.0, 2.71 + k / 9), seed=k, facts={"torch": "3"}, dropout=0.1, told={"torch": "3"})
-        add(
-            f"code{k}",
-            (4.0, 2.61 + k / 9),
-            seed=k,
-            facts={"git_commit": "d"},
-            dropout=0.2,
-            told={"commit": "d"},
+        changed = {"seed": k, "dropout": 0.1}
+        yield write(
+            root, f"torch{k}", (4.0, 2.71 + k / 9), told={"torch": "3"}, facts={"torch": "3"}, **changed
         )
-    add("diverged", (3.8, 3.7), "diverged", learning_rate=0.5)
-    cut = add("cut", (3.9, 3.65), "", learning_rate=0.25)
-    with (cut / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        changed = {"seed": k, "dropout": 0.2, "facts": {"git_commit": "d"}}
+        yield write(root, f"code{k}", (4.0, 2.61 + k / 9), told={"commit": "d"}, **changed)
+    yield write(root, "diverged", (3.8, 3.7), "diverged", learning_rate=0.5)
+    cut = write(root, "cut", (3.9, 3.65), "", learning_rate=0.25)
+    with (cut.place / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 20, "val/loss": 1.')
-    add("empty", (), "", learning_rate=0.125)
-    silent = {"lines": NO_LINES, "torch": "unknown", "commit": "unknown", "source": "unknown"}
+    yield cut
+    yield write(root, "empty", (), "", learning_rate=0.125)
     lacking = ("baselines_nats", "torch", "git_commit", "dataset")
     for k in range(3):
-        add(f"silent{k}", (3.9, 2.41 + k / 11), seed=k, beta2=0.5, without=lacking, told=silent)
-    unknown = silent | {"status": "foreign", "layers": None, "seed": None}
-    for k in range(2):
-        losses = (4.2, 2.3 + k / 13)
-        place = root / f"other{k}.csv"
-        lines = [f"{10 * n},{train_loss(x)!r},{x!r}\n" for n, x in enumerate(losses)]
-        place.write_text("step,train_loss,val_loss\n" + "".join(lines), encoding="utf-8")
-        found.append(Written(place, losses, arm="foreign CSV", foreign="CSV", **unknown))
-        losses = (4.2, 2.35 + k / 13)
-        place = root / f"nanogpt{k}.log"
-        lines = [
-            f"step {10 * n}: train loss {train_loss(x)!r}, val loss {x!r}\n" for n, x in enumerate(losses)
-        ]
-        place.write_text("".join(lines), encoding="utf-8")
-        found.append(Written(place, losses, arm="foreign nanoGPT", foreign="nanoGPT", **unknown))
+        yield write(root, f"silent{k}", (3.9, 2.41 + k / 11), told=SILENT, seed=k, beta2=0.5, without=lacking)
+
+
+def write_foreign(root: Path):
+    """Two curves of a CSV and two of nanoGPT."""
+    formats = {
+        "CSV": (".csv", "step,train_loss,val_loss\n", "{0},{1!r},{2!r}\n"),
+        "nanoGPT": (".log", "", "step {0}: train loss {1!r}, val loss {2!r}\n"),
+    }
+    for kind, (ending, head, line) in formats.items():
+        for k in range(2):
+            losses = (4.2, 2.3 + k / 13 + (kind == "CSV") / 17)
+            place = root / f"other{k}{ending}"
+            text = head + "".join(line.format(10 * n, train_loss(x), x) for n, x in enumerate(losses))
+            place.write_text(text, encoding="utf-8")
+            told = SILENT | {"status": "foreign", "layers": None, "seed": None}
+            yield Written(place, losses, arm=f"foreign {kind}", foreign=kind, **told)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> list[Written]:
+    root = tmp_path_factory.mktemp("sixty")
+    found = [*write_grid(root), *write_others(root), *write_foreign(root)]
     assert len(found) == 60 and len({one.losses[-1] for one in found if one.losses}) == 59
     return found
 

@@ -93,6 +93,12 @@ def test_what_can_not_be_measured_is_one_line(kept, tmp_path, train_config):
     ]:
         with pytest.raises(ValueError, match=message):
             reprobe.main([str(place)])
+    config_file = folder / "config.json"
+    whole = config_file.read_text(encoding="utf-8")
+    config_file.write_text('{"config": {"seed": 1}}', encoding="utf-8")
+    with pytest.raises(ValueError, match="no value for dataset, block_size, probe_sequences; was it made by"):
+        reprobe.main([str(folder)])
+    config_file.write_text(whole, encoding="utf-8")
     for text in ("every", "every:0", "every:-3", "all:3", "every:x"):
         assert any("keep" in fault and "every:N" in fault for fault in train_config(keep=text).faults())
     (folder / "probes.jsonl").write_text("{", encoding="utf-8")
