@@ -72,7 +72,7 @@ def row(run: Run) -> dict[str, str]:
         "train": _number(run.last("train/loss")),
         "val": "" if val is None else f"{_number(val)}{_error(run)}",
         "bits/byte": _number(run.last("val/bits_per_byte")),
-        "tok/s": f"{run.last('tokens_per_s') or 0:,.0f}",
+        "tok/s": "" if run.last("tokens_per_s") is None else f"{run.last('tokens_per_s'):,.0f}",
         "status": status(run),
     }
     for name in ("unigram", "bigram"):
