@@ -4,6 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from reslab.report import foreign
 from reslab.report.facts import load, warnings
 from reslab.report.selection import choose, find_runs, load_runs, sort_runs
 from reslab.report.summary import (
@@ -21,8 +22,8 @@ from reslab.run.log import Run, write_atomically
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
 
-LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json")  # of a run, what its page is made of
-REPEATED = ("where", "vary")  # options that may be given several times
+LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json", "*tfevents*")  # what a page is made of
+REPEATED = ("where", "vary", "map")  # options that may be given several times
 HELP = """
     python compare.py runs/deep runs/deep-none
     python compare.py runs --where residual=pre,none --where 'n_layer>=8' --sort val --csv runs.csv
@@ -31,6 +32,7 @@ HELP = """
     python compare.py config/study.py --list                   then --cell N trains one of them
     python compare.py config/study.py --jobs 2
     python compare.py config/study.py --ray local              or the address of a cluster
+    python compare.py runs/deep other.csv tb_folder/ trainer_state.json nanogpt.log --map loss/val=val/loss
     python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
 A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
@@ -76,6 +78,10 @@ def title_of(folders: list[Path]) -> str:
     return f"{len(folders)} runs of {folders[0].parent}" if len(folders) > 1 else str(folders[0])
 
 
+def live_files(folder: Path) -> list[Path]:
+    return [path for pattern in LIVE_FILES for path in sorted(folder.glob(pattern))]
+
+
 @contextlib.contextmanager
 def served(config: CompareConfig, folders: list[Path]):
     """While inside, the page of these runs is shown live, if --serve asks for it; runs may begin later."""
@@ -84,17 +90,20 @@ def served(config: CompareConfig, folders: list[Path]):
         return
 
     def begun() -> list[Path]:
-        return [folder for folder in folders if (folder / "config.json").exists()]
+        return [f for f in folders if f.is_file() or (f / "config.json").exists() or foreign.kind_of(f)]
 
     def changed() -> list:
-        files = [folder / name for folder in begun() for name in LIVE_FILES]
-        return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        files = [f for place in begun() for f in ([place] if place.is_file() else live_files(place))]
+        return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+
+    def read() -> list:
+        return load_runs(begun(), config.map, config.same_data)[0] if begun() else []
 
     from reslab.report.pagedata import page_data
     from reslab.report.serve import PageServer
 
     title = title_of(folders)
-    server = PageServer(config.port, lambda: page_data([load(f) for f in begun()], title), changed)
+    server = PageServer(config.port, lambda: page_data(read(), title), changed)
     print(f"live: {server.url} (Ctrl-C ends it)", flush=True)
     try:
         yield server
@@ -149,7 +158,7 @@ def wait(server) -> None:
 
 def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
     """The runs that --where takes, in the order of --sort; what can't be read is named on stderr."""
-    runs, left_out = load_runs(folders)
+    runs, left_out = load_runs(folders, config.map, config.same_data)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr, flush=True)
     runs = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])

@@ -257,7 +257,7 @@ def test_a_live_page_follows_every_file_it_is_made_of(tmp_path, monkeypatch):
         ),
     )
     folders = [write_run(tmp_path, "a"), tmp_path / "later"]
-    with compare.served(SimpleNamespace(serve=True, port=0), folders):
+    with compare.served(SimpleNamespace(serve=True, port=0, map="", same_data=False), folders):
         assert [one["name"] for one in seen["read"]()["runs"]] == ["a"]
         states = [seen["changed"]()]
         for name in ("config.json", "metrics.jsonl", "autopsy.json"):

@@ -4,17 +4,22 @@ What a directory does not tell is `unknown`, never an error; what makes the loss
 comparable is said by warnings().
 """
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+from reslab.run.derived import with_derived
 from reslab.run.fields import flat
-from reslab.run.log import Run, read_run
+from reslab.run.log import Run, read_run, row_fault
 from reslab.run.settings import TrainConfig
 
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
-NEEDED = ("residual", "n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+# Settings that readers ask for; None where a run's record does not tell them, but the wiring is UNKNOWN.
+ASKED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+NO_WIRING = {"equation": UNKNOWN, "skip": None, "has_identity": None}
+PROBED_LATER = "probes.jsonl"  # what `python -m reslab.training.reprobe` adds to a run
 # A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
 NOT_AT_STEP = {("layers_that_learn", 0)}
 # What differs between runs -> what that means for their numbers. The value of each is same_or_not()'s.
@@ -37,25 +42,49 @@ def load(folder: Path) -> Run:
     """
     try:
         run = read_run(folder)
-        config, facts = dict(run.config), dict(run.facts)
+        config, facts = run.config | {}, dict(run.facts)
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'}: not the record of a run ({error})") from None
-    if lacking := [
-        key for key in NEEDED if not isinstance(config.get(key), str if key == "residual" else int | float)
-    ]:
-        raise ValueError(f"{folder / 'config.json'}: no value for {', '.join(lacking)}")
-    return replace(run, config=_complete_config(config), facts=_complete_facts(facts))
+    for key, kind in {"residual": str, **dict.fromkeys(ASKED, int | float)}.items():
+        if not isinstance(config.get(key), kind | None):
+            word = "text" if kind is str else "a number"
+            raise ValueError(
+                f"{folder / 'config.json'}: {key} is a {type(config[key]).__name__}, must be {word}"
+            )
+    facts = complete_facts(facts)
+    rows = _with_later_probes(folder, run.rows, facts["probes"])
+    return replace(run, config=complete_config(config), facts=facts, rows=rows)
 
 
-def _complete_config(config: dict) -> dict:
-    """A run's settings; the overrides of the wiring are empty where it has none."""
+def _with_later_probes(folder: Path, rows: list[dict], descriptions: dict) -> list[dict]:
+    """A run's rows with what was probed after its end; its own numbers come later, so that they stand."""
+    path = folder / PROBED_LATER
+    if not path.exists():
+        return rows
+    try:
+        head, *later = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        descriptions |= {name: facts for name, facts in head["probes"].items() if name not in descriptions}
+        faults = [fault for row in later if (fault := row_fault(row))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        faults = [f"{type(error).__name__}: {error}"]
+    if faults:
+        raise ValueError(f"{path}: damaged ({faults[0]}); delete it, or measure again")
+    return sorted([*map(with_derived, later), *rows], key=lambda row: row["step"])
+
+
+def complete_config(config: dict) -> dict:
+    """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
+    is None where the record does not tell it.
+    """
+    asked = {key: config.get(key) for key in ASKED} | {"residual": config.get("residual") or UNKNOWN}
     empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
-    return empty | {"gradient_accumulation_steps": 1} | config
+    return empty | {"gradient_accumulation_steps": 1} | config | asked
 
 
-def _complete_facts(facts: dict) -> dict:
+def complete_facts(facts: dict) -> dict:
     """A run's facts, each of the type that readers expect: text is `unknown`, a number 0, a baseline None."""
     dataset = facts.get("dataset") if isinstance(facts.get("dataset"), dict) else {}
+    wiring = facts.get("wiring") if isinstance(facts.get("wiring"), dict) else {}
     known = facts.get("baselines_nats") if isinstance(facts.get("baselines_nats"), dict) else {}
     baselines = {"uniform": _number(known.get("uniform"))}
     for name in ("unigram", "bigram"):
@@ -65,6 +94,8 @@ def _complete_facts(facts: dict) -> dict:
         facts
         | {key: str(facts.get(key) or UNKNOWN) for key in TEXT_FACTS}
         | {"parameters": _number(facts.get("parameters")) or 0, "baselines_nats": baselines}
+        | {"wiring": {kind: wiring.get(kind) or NO_WIRING for kind in ("attn", "mlp")}}
+        | {"probes": dict(facts["probes"]) if isinstance(facts.get("probes"), dict) else {}}
         | {
             "dataset": dataset
             | {key: str(dataset.get(key) or UNKNOWN) for key in ("source", "source_sha256")}
@@ -99,6 +130,16 @@ def learning_layers(rows: list[dict]) -> int | None:
     return next((count for count in known if count is not None), None)
 
 
+def outside(run: Run) -> bool:
+    """Whether a run was not made by train.py: a foreign curve, or the record of somebody's own loop."""
+    return "foreign" in run.facts or "recorder" in run.facts
+
+
+def known(value):
+    """A value for people: `unknown` where there is none."""
+    return UNKNOWN if value is None else value
+
+
 def data_hash(run: Run) -> str:
     """What tells a run's data from others: the hash of its source, or its name where that is not known."""
     known = run.facts["dataset"]["source_sha256"]
@@ -113,7 +154,7 @@ def identity(run: Run) -> dict[str, str]:
         "data": f"{dataset['source']} ({data_hash(run)[:12]})",
         "tokenizer": str(dataset.get("tokenizer") or vocabulary),
         "eval_sequences": str(run.config.get("eval_sequences", UNKNOWN)),
-        "block_size": str(run.config["block_size"]),
+        "block_size": str(known(run.config["block_size"])),
         "dtype": str(facts.get("dtype") or run.config.get("dtype", UNKNOWN)),
         "torch": facts["torch"],
         "commit": facts["git_commit"],
@@ -123,7 +164,8 @@ def identity(run: Run) -> dict[str, str]:
 def warnings(runs: list[Run]) -> list[str]:
     """Why the numbers of some runs should not be compared as they stand, a line for each reason."""
     reasons = []
-    identities = [identity(run) for run in runs]
+    foreign = [run for run in runs if "foreign" in run.facts]
+    identities = [identity(run) for run in runs if run not in foreign]
     for key, meaning in CAUTIONS.items():
         counts: dict[str, int] = {}
         for one in identities:
@@ -132,4 +174,9 @@ def warnings(runs: list[Run]) -> list[str]:
             listed = [f"{value} ({count} run{'s' * (count > 1)})" for value, count in counts.items()]
             more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
             reasons.append(f"{key} differs: {', '.join(listed[:4])}{more}: {meaning}")
+    if strangers := [run.folder.name for run in foreign if run.facts["dataset"]["source"] == UNKNOWN]:
+        reasons.append(
+            f"foreign: {', '.join(strangers)}: data, tokenizer and code are unknown, so the losses may be of "
+            "other texts; --same_data says that the data are the same"
+        )
     return reasons

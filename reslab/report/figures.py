@@ -103,7 +103,8 @@ def _lines(runs: list[Run], joined: Iterable[str], axis: str) -> dict[str, list[
     Args:
         joined: settings that may differ inside an experiment, the axis among them.
     """
-    evaluated = [run for run in runs if run.last("val/loss") is not None]
+    known = [run for run in runs if all(run.config[key] is not None for key in joined)]
+    evaluated = [run for run in known if run.last("val/loss") is not None]
     experiments = [same for same in groups(evaluated, joined).values() if len(_values(same, axis)) > 1]
     drawn = [run for same in experiments for run in same]
     lines: dict[str, list[Run]] = {}

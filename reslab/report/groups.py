@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reslab.report.facts import data_hash
+from reslab.report.facts import data_hash, known
 from reslab.run.fields import from_flat, with_part, with_role
 from reslab.run.log import Run
 from reslab.run.settings import GPTConfig, TrainConfig
@@ -71,25 +71,34 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
     by_key = groups(runs, leave_out)
     start = {}
     for key, (run, *_) in by_key.items():
-        depth = "" if "n_layer" in leave_out else f", {run.config['n_layer']} layers"
+        depth = (
+            ""
+            if "n_layer" in leave_out or run.config["n_layer"] is None
+            else f", {run.config['n_layer']} layers"
+        )
         start[key] = arm(run.config) + depth
     names = {}
     for key, name in start.items():
         settings = [dict(other) for other, same in start.items() if same == name]
         keys = sorted({k for one in settings for k in one} - {"data"})
-        varied = [k for k in keys if len({one.get(k) for one in settings}) > 1]
+        told = [k for k in keys if len({one.get(k, "None") for one in settings} - {"None"}) > 1]
+        enough = len({tuple(one.get(k) for k in told) for one in settings}) == len(settings)
+        varied = told if enough else [k for k in keys if len({one.get(k) for one in settings}) > 1]
         config = by_key[key][0].config
-        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {config.get(k)}" for k in varied)
+        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {known(config.get(k))}" for k in varied)
     if len(set(names.values())) < len(names):  # the settings are the same, and so the data differ
         names = {key: f"{name}, data {dict(key)['data'][:8]}" for key, name in names.items()}
+    if len(set(names.values())) < len(names):  # one does not tell what another tells
+        names = {key: f"{name} ({by_key[key][0].folder})" for key, name in names.items()}
     return [names[settings_key(run, leave_out)] for run in runs]
 
 
 def labels(runs: list[Run]) -> list[str]:
     """A short name for each run, different for different runs: its group, its seed, its folder."""
     names = group_names(runs)
-    if len({run.config["seed"] for run in runs}) > 1:
-        names = [f"{name}, seed {run.config['seed']}" for name, run in zip(names, runs, strict=True)]
+    seeds = [run.config["seed"] for run in runs]
+    if len(set(seeds)) > 1:
+        names = [name if s is None else f"{name}, seed {s}" for name, s in zip(names, seeds, strict=True)]
     if len(set(names)) < len(names):
         folders = folder_names(runs)
         names = [f"{name} ({folder})" for name, folder in zip(names, folders, strict=True)]
@@ -187,10 +196,12 @@ class Difference:
 
 
 def losses_by_seed(runs: list[Run], key: str = "val/loss") -> dict[int, float]:
-    """Final losses of the runs that finished, by seed; runs that repeat a seed count once, by their mean."""
+    """Final losses of the runs that finished, by seed; runs that repeat a seed count once, by their mean.
+    A foreign curve counts as one that finished. Runs of unknown seed are those of the seed None.
+    """
     at: dict[int, list[float]] = {}
     for run in runs:
-        if run.status == "finished" and run.last(key) is not None:
+        if run.status in ("finished", "foreign") and run.last(key) is not None:
             at.setdefault(run.config["seed"], []).append(run.last(key))
     return {seed: sum(values) / len(values) for seed, values in at.items()}
 
@@ -214,7 +225,7 @@ def paired_difference(runs: list[Run], reference: list[Run], key: str = "val/los
         (data_hash(r), r.config["block_size"], r.config.get("eval_sequences")) for r in [*runs, *reference]
     }
     ours, theirs = losses_by_seed(runs, key), losses_by_seed(reference, key)
-    shared = sorted(ours.keys() & theirs.keys())
+    shared = sorted(ours.keys() & theirs.keys() - {None})
     if not shared or len(sequences) > 1:
         return None
     differences = mean_of(ours[seed] - theirs[seed] for seed in shared)

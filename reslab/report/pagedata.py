@@ -8,9 +8,9 @@ import json
 import math
 from pathlib import Path
 
-from reslab.report.facts import NOT_AT_STEP, warnings
+from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
 from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
-from reslab.report.groups import FIRST_ARMS, group_names, run_lines, settings_key
+from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED
 from reslab.run.files import parse_json
@@ -31,6 +31,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
             "about": _about(runs),
             "warnings": warnings(runs),
             "first_arms": FIRST_ARMS,
+            "colours": COLOURS,
             "probes": _descriptions(runs),
             "runs": [
                 _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
@@ -57,9 +58,10 @@ def to_json(data: dict) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def tokens_per_step(run: Run) -> int:
-    """Tokens that one update learns from."""
-    return math.prod(run.config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size"))
+def tokens_per_step(run: Run) -> int | None:
+    """Tokens that one update learns from; None where that is unknown."""
+    sizes = [run.config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size")]
+    return None if None in sizes else math.prod(sizes)
 
 
 def thin(values: list[list[float | None]], limit: int) -> list[int]:
@@ -95,19 +97,23 @@ def _run(run: Run, label: str, count: int, share: float) -> dict:
         "folder": str(run.folder),
         "label": label,
         "arm": arm(run.config),
-        "layers": run.config["n_layer"],
+        "layers": run.config["n_layer"] or 0,
+        "foreign": facts.get("foreign", ""),
         "wiring": facts["wiring"],
         "status": run.status,
         "diagnosis": run.last("diagnosis") or "",
         "early_warning": run.last("early_warning") or "",
         "command": facts["command"],
         "machine": f"{facts['machine']}, {facts['device']}, torch {facts['torch']}",
-        "commit": facts["git_commit"] or "unknown",
+        "commit": facts["git_commit"] or UNKNOWN,
         "started": facts["started"],
         "config": run.config,
         "tokens_per_step": tokens_per_step(run),
         "flops_per_token": facts.get("flops_per_token"),
-        "baselines": {split: lines(run, split) for split in ("train", "val")},
+        "baselines": {
+            split: {name: loss for name, loss in lines(run, split).items() if loss is not None}
+            for split in ("train", "val")
+        },
         "curves": {
             "train": _curve(run, ("train/loss", "train/loss_se"), limit, notes),
             "val": _curve(run, ("val/loss", "val/loss_se"), limit, notes),
@@ -231,10 +237,14 @@ def _figures(figures: dict, about) -> list[dict]:
 
 def _about(runs: list[Run]) -> str:
     """What the runs were trained on."""
-    known = dict.fromkeys(
-        f"{r.facts['dataset']['source']} (a vocabulary of {r.facts['dataset']['vocab_size']:,})" for r in runs
-    )
+    known = dict.fromkeys(_data_in_words(r.facts["dataset"]) for r in runs)
     return f"Trained on {'; '.join(known)}. Losses in nats per token; lower is better." if runs else ""
+
+
+def _data_in_words(dataset: dict) -> str:
+    size = dataset["vocab_size"]
+    source = "unknown data" if dataset["source"] == UNKNOWN else dataset["source"]
+    return f"{source} (a vocabulary of {size:,})" if size else source
 
 
 def _digits(value, digits: int):

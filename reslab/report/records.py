@@ -29,6 +29,7 @@ def record(run: Run) -> dict:
         "step": run.rows[-1]["step"] if run.rows else 0,
         "val_step": steps[-1] if steps else None,
         "status": run.status,
+        "foreign": facts.get("foreign"),
         **numbers,
         "layers_that_learn": learning_layers(run.rows),
         "early_warning": run.last("early_warning"),
@@ -118,22 +119,35 @@ def _ends(row: dict, name: str) -> list:
     return [values[0], values[-1]]
 
 
+def flat_record(run: Run) -> dict:
+    """record() of a run, its data and baselines under keys of their own: data_source, baseline_bigram_val."""
+    return _flattened(record(run))
+
+
+def _flattened(one: dict) -> dict:
+    data, baselines = one["data"], one["baselines_nats"]
+    flat = {key: value for key, value in one.items() if key not in ("data", "baselines_nats")}
+    flat |= {f"data_{key}": value for key, value in data.items()}
+    flat["baseline_uniform"] = baselines["uniform"]
+    for name in ("unigram", "bigram"):
+        flat |= {f"baseline_{name}_{split}": baselines[name][split] for split in ("train", "val")}
+    return flat
+
+
 def runs_csv(runs: list[Run]) -> str:
     """The records as CSV, a row for each run; an empty cell is a number that the run does not have."""
-    flat = []
-    for one in run_records(runs):
-        data, baselines = one.pop("data"), one.pop("baselines_nats")
-        one |= {f"data_{key}": value for key, value in data.items()}
-        one["baseline_uniform"] = baselines["uniform"]
-        for name in ("unigram", "bigram"):
-            one |= {f"baseline_{name}_{split}": baselines[name][split] for split in ("train", "val")}
-        flat.append(one)
+    flat = [_flattened(one) for one in run_records(runs)]
     columns = list(dict.fromkeys(key for one in flat for key in one))
     return _csv([columns, *([one.get(column) for column in columns] for one in flat)])
 
 
 def curves_csv(runs: list[Run]) -> str:
-    """Every loss of every run as tidy CSV: run, group, seed, split, kind, step, value."""
+    """curve_rows() as CSV."""
+    return _csv(curve_rows(runs))
+
+
+def curve_rows(runs: list[Run]) -> list[list]:
+    """Every loss of every run, a row each, after the row of their names."""
     rows = [["run", "group", "seed", "split", "kind", "step", "value"]]
     for run, name, group in zip(runs, folder_names(runs), group_names(runs), strict=True):
         for metrics in run.rows:
@@ -141,7 +155,7 @@ def curves_csv(runs: list[Run]) -> str:
                 split, _, kind = key.partition("/")
                 if split in CURVES and value is not None:
                     rows.append([name, group, run.config["seed"], split, kind, metrics["step"], value])
-    return _csv(rows)
+    return rows
 
 
 def _csv(rows: list[list]) -> str:

@@ -4,6 +4,7 @@ import difflib
 import re
 from pathlib import Path
 
+from reslab.report import foreign
 from reslab.report.facts import load
 from reslab.report.groups import arm
 from reslab.run.configfile import UsageError
@@ -26,7 +27,7 @@ SORT_KEYS = {
 
 
 def find_runs(places: list[str]) -> list[Path]:
-    """The run directories at some places or anywhere below them, each once.
+    """The run directories and foreign curves at some places or anywhere below them, each once.
 
     Raises:
         UsageError: a place does not exist, or no run is there.
@@ -36,30 +37,49 @@ def find_runs(places: list[str]) -> list[Path]:
         if (place / "config.json").is_file():
             folders.append(place)
             continue
+        if place.is_file() or (place.is_dir() and foreign.kind_of(place)):
+            folders.append(place)
+            continue
         if not place.is_dir():
             raise UsageError(f"{place}: not a run directory (no config.json)")
         below = [path.parent for path in sorted(place.rglob("config.json"))]
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
+        below = below or sorted({path.parent for path in place.rglob("*tfevents*")})
         if not below:
             raise UsageError(f"{place}: not a run directory (no config.json), and none is below it")
         folders += below
     return list(dict.fromkeys(folders))
 
 
-def load_runs(folders: list[Path]) -> tuple[list[Run], list[str]]:
+def load_any(place: Path, names: dict[str, str]) -> Run:
+    """A run directory, or a foreign curve. Raises ValueError where it can't be read."""
+    if (place / "config.json").is_file() or not (place.is_file() or foreign.kind_of(place)):
+        return load(place)
+    return foreign.read_foreign(place, names)
+
+
+def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> tuple[list[Run], list[str]]:
     """The runs that can be read, and why each of the others is left out.
 
+    Args:
+        names: what the names in foreign files are, see foreign.parse_map().
+        same_data: foreign curves are of the same data as ours.
+
     Raises:
-        UsageError: none can be read.
+        UsageError: none can be read; or a name is in no foreign file.
     """
-    runs, left_out = [], []
+    runs, left_out, mapped = [], [], foreign.parse_map(names)
     for folder in folders:
         try:
-            runs.append(load(folder))
+            runs.append(load_any(folder, mapped))
         except (ValueError, OSError) as error:
             left_out.append(str(error).splitlines()[0])
     if not runs:
         raise UsageError("\n".join(left_out) or "no runs")
+    if (missing := foreign.unused(mapped, runs)) and not left_out:
+        raise UsageError(f"--map={short(missing[0])}=...: no foreign file has this name")
+    if same_data:
+        runs = foreign.on_our_data(runs)
     return runs, left_out
 
 

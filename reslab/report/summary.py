@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from reslab.report.diagnosis import crossing
-from reslab.report.facts import UNKNOWN, baselines_of
+from reslab.report.facts import UNKNOWN, baselines_of, known, outside
 from reslab.report.groups import (
     arm,
     folder_names,
@@ -66,13 +66,13 @@ def row(run: Run) -> dict[str, str]:
     cells = {
         "run": str(run.folder),
         "arm": arm(run.config),
-        "layers": str(run.config["n_layer"]),
+        "layers": str(known(run.config["n_layer"])),
         "params": f"{run.facts['parameters']:,}" if run.facts["parameters"] else UNKNOWN,
         "steps": str(run.rows[-1]["step"]) if run.rows else "0",
         "train": _number(run.last("train/loss")),
         "val": "" if val is None else f"{_number(val)}{_error(run)}",
         "bits/byte": _number(run.last("val/bits_per_byte")),
-        "tok/s": f"{run.last('tokens_per_s') or 0:,.0f}",
+        "tok/s": "" if run.last("tokens_per_s") is None else f"{run.last('tokens_per_s'):,.0f}",
         "status": status(run),
     }
     for name in ("unigram", "bigram"):
@@ -175,11 +175,13 @@ def _common_parent(paths: list[str]) -> str:
 def differences(runs: list[Run]) -> list[dict[str, str]]:
     """The settings in which the runs differ, one row each, a column per run."""
     keys = {key for run in runs for key in run.config} - with_role(TrainConfig, "place")
+    runs = [run for run in runs if "foreign" not in run.facts]
     columns = folder_names(runs)
     rows = []
     for key in [*sorted(keys - set(FACTS)), *FACTS]:
-        values = [str((run.facts if key in FACTS else run.config).get(key)) for run in runs]
-        if len(set(values)) > 1:
+        values = [str(known((run.facts if key in FACTS else run.config).get(key))) for run in runs]
+        silent = {UNKNOWN} if any(map(outside, runs)) else set()  # they don't tell all their settings
+        if len(set(values) - silent) > 1:
             rows.append({"setting": key} | dict(zip(columns, values, strict=True)))
     return rows
 

@@ -59,9 +59,7 @@ class RunLog:
         Raises:
             MachineError: the disk does not take it. A half row is cut off when the run is resumed.
         """
-        line = (
-            json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n"
-        ).encode()
+        line = as_line(row).encode()
         try:
             while line:
                 line = line[self._file.write(line) :]
@@ -75,6 +73,11 @@ class RunLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def as_line(row: dict) -> str:
+    """A row as a line of JSON; a number that is not finite becomes null."""
+    return json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n"
 
 
 class NoLog:

@@ -138,6 +138,10 @@ class CompareConfig:
     """Also write the table as a LaTeX tabular (booktabs)."""
     curves: Place[Path | None] = None
     """Also write all losses as tidy CSV: run, group, seed, split, kind, step, value."""
+    map: Place[str] = ""
+    """What a foreign curve calls our keys, e.g. loss/val=val/loss; may be given again for another name."""
+    same_data: Place[bool] = False
+    """Foreign curves are of the same data as ours: read them against our baselines."""
     where: Place[str] = ""
     """Take only some runs, e.g. residual=pre,none or n_layer>=8; given again, all must hold."""
     sort: Place[str] = ""

@@ -45,12 +45,24 @@ TRACKERS = keys_of("reslab/report/trackers.py", "TRACKERS")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def keep_interval(keep: str) -> int | None:
+    """N of `every:N`, 0 of an empty text; None where it is neither."""
+    if not keep:
+        return 0
+    word, _, number = keep.partition(":")
+    fits = word == "every" and number.isdecimal() and 1 <= len(number) < 10
+    return int(number) or None if fits else None
+
+
 def is_device(name: str) -> bool:
     """Whether a device has this name on some machine."""
     kind, colon, number = name.partition(":")
     return kind in DEVICES and (not colon or (number.isdecimal() and len(number) < 5))
 
 
+Keep = Annotated[
+    str, Check(lambda text: keep_interval(text) is not None, "empty, or every:N with N at least 1")
+]
 DeviceName = Annotated[str, Check(is_device, f"{', '.join(DEVICES)}, with a number as in cuda:1")]
 
 
@@ -213,6 +225,9 @@ class TrainConfig:
     """Sequences of the fixed batch that the probes read, one at a time."""
     sample_tokens: Measuring[Whole] = 200
     """Longest sample at an evaluation, in tokens; deep stacks write shorter ones; 0 writes none."""
+    keep: Place[Keep] = ""
+    """every:500 keeps a checkpoint of each 500th update, in checkpoint/step-N; empty only the last and the
+    best."""
     log: Place[str] = ""
     """Trackers that get the metrics too: tensorboard, wandb, trackio, with commas."""
     seed: Experiment[Seed] = 1337

@@ -12,7 +12,7 @@ from reslab.training import measure, outcome
 from reslab.training.context import RunContext
 from reslab.training.evaluate import evaluate
 from reslab.training.start import open_run, start_training
-from reslab.training.state import TrainState, save
+from reslab.training.state import TrainState, kept, save
 from reslab.training.step import Diverged, next_batch, train_step
 
 
@@ -113,9 +113,10 @@ def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> b
             context.progress.evaluated(state.step, row, context.throughput)
             return False
     measure.probe_if_due(state, context, ends)
+    best = evaluates and row["val/loss"] < state.best_val_loss
     if evaluates:
-        best = row["val/loss"] < state.best_val_loss
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
+    if evaluates or kept(config, state.step):
         save(state, context, best)
         context.progress.evaluated(state.step, row, context.throughput)
     return True

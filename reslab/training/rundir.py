@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from reslab.report import trackers
+from reslab.report.facts import PROBED_LATER
 from reslab.run import checkpoint
 from reslab.run.fields import flat, with_role
 from reslab.run.lock import exclusive_lock
@@ -48,6 +49,7 @@ def open_log(context: RunContext, state: TrainState, saved: dict, source: Path |
             checkpoint.settle(context.last, source)
         if config.overwrite:
             checkpoint.remove(context.last.parent)
+            (context.folder / PROBED_LATER).unlink(missing_ok=True)
         write_config(context.folder, settings, describe(state, context))
         log = trackers.open_log(context.folder, saved["metrics_bytes"], config.log, settings, state.step)
     changed = changes(saved["config"], settings)

@@ -13,6 +13,7 @@ from reslab.instruments import probes
 from reslab.nn.flops import flops_per_token
 from reslab.run import checkpoint
 from reslab.run.fields import flat
+from reslab.run.settings import TrainConfig, keep_interval
 from reslab.system.device import pick_dtype
 from reslab.system.parallel import SINGLE, Single
 from reslab.training.context import RunContext
@@ -85,6 +86,14 @@ def save(state: TrainState, context: RunContext, best: bool) -> None:
         checkpoint.save(last, model, tensors, _facts(state, context, best), save_shards)
     if best:
         checkpoint.copy(last, last.with_name("best"))
+    if kept(context.config, state.step):
+        checkpoint.copy(last, last.with_name(f"step-{state.step}"))
+
+
+def kept(config: TrainConfig, step: int) -> bool:
+    """Whether --keep asks for the checkpoint of a step."""
+    every = keep_interval(config.keep)
+    return bool(every) and step % every == 0
 
 
 def _facts(state: TrainState, context: RunContext, best: bool) -> dict:

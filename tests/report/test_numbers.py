@@ -196,8 +196,9 @@ def test_a_fact_that_is_not_known_is_unknown_everywhere(tmp_path, capsys, fact):
     [
         ("config.json", "[]", "a list, must be an object"),
         ("config.json", "{", "damaged"),
-        ("config.json", '{"config": []}', "not the record of a run|no value for"),
-        ("config.json", '{"config": {}}', "no value for residual"),
+        ("config.json", '{"config": []}', "not the record of a run"),
+        ("config.json", '{"config": {"n_layer": "4"}}', "n_layer is a str, must be a number"),
+        ("config.json", '{"config": {"residual": 4}}', "residual is a int, must be text"),
         ("metrics.jsonl", "[1]\n", "row 1: a list, must be an object"),
         ("metrics.jsonl", '{"val/loss": 1}\n', "row 1: no whole number under step"),
         ("metrics.jsonl", '{"step": 1, "val/loss": "low"}\n', "row 1: val/loss is a str, must be a number"),

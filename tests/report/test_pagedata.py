@@ -57,6 +57,7 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "config": run.config,
         "tokens_per_step": 2 * 3 * 8,
         "flops_per_token": 4321,
+        "foreign": "",
         "line": {"color": COLOURS[1], "dash": "solid"},
         "baselines": {
             split: {"uniform": 4.0, "unigram": LINES["unigram"][split], "bigram": LINES["bigram"][split]}

@@ -70,7 +70,7 @@ def test_a_run_without_rows_is_a_row_too(make_run):
     cells = row(make_run(losses=(), status=""))
     assert cells["val"] == "" and cells["steps"] == "0" and cells["status"] == "unfinished"
     assert cells["-unigram"] == cells["-bigram"] == cells["train"] == ""
-    assert cells["<unigram at"] == cells["<bigram at"] == "never" and cells["tok/s"] == "0"
+    assert cells["<unigram at"] == cells["<bigram at"] == "never" and cells["tok/s"] == ""
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -95,7 +95,7 @@ def test_only_what_differs_is_listed_settings_and_machines_alike(make_run):
     facts = {"torch": "3", "git_commit": "xyz", "device": "cuda", "machine": "another"}
     other = make_run("c", dropout=0.5, seed=2, facts=facts)
     assert {cells["setting"]: (cells["a"], cells["c"]) for cells in differences([runs[0], other])} == {
-        "dropout": ("None", "0.5"),
+        "dropout": ("unknown", "0.5"),
         "seed": ("1", "2"),
         "torch": ("2", "3"),
         "git_commit": ("abc", "xyz"),

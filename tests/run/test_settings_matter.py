@@ -69,6 +69,7 @@ ELSEWHERE = {
     "resume": "test_resume.py",
     "overwrite": "test_train.py",
     "print_config": "test_cli.py",
+    "keep": "test_reprobe.py",
     "log": "test_sinks.py",
     "device": "only the CPU is on every machine; test_device.py",
     "compile": "changes no number; test_step.py",

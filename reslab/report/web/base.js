@@ -5,6 +5,7 @@
 // The page's state. `data` is what the page was made from (reslab/report/pagedata.py).
 const page = {
   data: JSON.parse(document.getElementById("data").textContent),
+  colourBy: "", // a setting whose values have the colours, instead of the groups
   off: new Set(), // names of runs that are switched off
   sections: [], // {build(root), draw()}: build once, draw again whenever data, runs or theme change
 };
@@ -53,7 +54,31 @@ function viridis(place) {
 }
 
 // The colour of a run tells its wiring, the dash its depth: pagedata.py chooses them.
-const lineOf = (run) => ({ ...run.line, width: 2.5 });
+// Where the reader has chosen a setting instead, its values have the colours: a ramp where they are numbers.
+const lineOf = (run) => ({ ...run.line, ...(page.colourBy ? { color: settingColour(run) } : {}), width: 2.5 });
+
+function settingColour(run) {
+  const values = [...new Set(page.data.runs.map((one) => one.config[page.colourBy] ?? null))];
+  const numbers = values.filter((value) => typeof value === "number").sort((a, b) => a - b);
+  const value = run.config[page.colourBy] ?? null;
+  if (value === null) return css("--soft");
+  if (numbers.length < values.filter((one) => one !== null).length) {
+    return page.data.colours[values.indexOf(value) % page.data.colours.length];
+  }
+  const place = numbers.length === 1 ? 0 : numbers.indexOf(value) / (numbers.length - 1);
+  return `#${viridis(0.85 * place)
+    .map((channel) => channel.toString(16).padStart(2, "0"))
+    .join("")}`;
+}
+
+// Of the settings that differ, those that the runs themselves have.
+const settingOptions = () => [
+  ["", "group"],
+  ...(page.data.differences ?? [])
+    .map((row) => row.setting)
+    .filter((key) => page.data.runs.some((run) => key in run.config))
+    .map((key) => [key, key]),
+];
 
 const shownRuns = () => page.data.runs.filter((run) => !page.off.has(run.folder));
 
@@ -189,8 +214,8 @@ function range(label, oninput) {
   return { root: el("label", { class: "wide" }, label, input, output), input, output };
 }
 
-// A chart with its buttons. draw(name, traces, layout) shows it in the page's colours.
-function chart(name) {
+// A chart with its buttons. draw(traces, layout) shows it in the page's colours; table(traces) is its CSV.
+function chart(name, table = csv) {
   const plot = el("div", { class: "plot" });
   const size = () => ({ width: 1200, height: Math.round((1200 * plot.offsetHeight) / plot.offsetWidth) });
   const image = (format) => () => Plotly.downloadImage(plot, { format, filename: name, ...size() });
@@ -203,7 +228,7 @@ function chart(name) {
       "button",
       {
         type: "button",
-        onclick: () => save(`${name}.csv`, csv(plot.data), "text/csv"),
+        onclick: () => save(`${name}.csv`, table(plot.data), "text/csv"),
         "aria-label": `${name} as CSV`,
       },
       "CSV",
@@ -244,8 +269,9 @@ function plotly(plot, traces, layout) {
 }
 
 // What a chart shows, as a table: one line per point.
+const quote = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : (value ?? ""));
+
 function csv(traces) {
-  const quote = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
   const lines = ["name,x,y,value"];
   for (const trace of traces) {
     const name = quote(trace.name ?? "");

@@ -2,11 +2,14 @@
 
 const AXES = {
   step: ["updates", (_, curve, k) => curve.step[k]],
-  tokens: ["tokens", (run, curve, k) => curve.step[k] * run.tokens_per_step],
+  tokens: ["tokens", (run, curve, k) => run.tokens_per_step && curve.step[k] * run.tokens_per_step],
   seconds: ["seconds", (_, curve, k) => curve.seconds[k]],
   flops: [
     "FLOPs, (6 N + 12 L C T) per token",
-    (run, curve, k) => curve.step[k] * run.tokens_per_step * run.flops_per_token,
+    (run, curve, k) =>
+      run.tokens_per_step && run.flops_per_token
+        ? curve.step[k] * run.tokens_per_step * run.flops_per_token
+        : null,
   ],
 };
 const PANELS = { train: "on its training data", val: "on text it has not seen" };
@@ -35,9 +38,13 @@ function buildCurves(root) {
   view.logX = tick("log x", false, drawCurves);
   view.logY = tick("log y", false, drawCurves);
   view.smooth = range("smoothing", drawCurves);
+  view.colour = choice("colour by", settingOptions(), () => {
+    page.colourBy = view.colour.input.value;
+    drawAll();
+  });
   Object.assign(view.smooth.input, { max: 99, value: 0 });
-  view.chart = chart("loss");
-  view.norms = chart("gradient-norm");
+  view.chart = chart("loss", () => tidy({ train: ["loss", "se"], val: ["loss", "se"], batch: ["loss"] }));
+  view.norms = chart("gradient-norm", () => tidy({ batch: ["norm"] }));
   root.append(
     el("h2", {}, "The curves"),
     el(
@@ -58,6 +65,7 @@ function buildCurves(root) {
       view.bands.root,
       view.batch.root,
       view.smooth.root,
+      view.colour.root,
     ),
     view.chart.root,
     el("h3", {}, "Norm of the whole gradient, before clipping"),
@@ -75,6 +83,26 @@ function smoothed(values, weight) {
     total = weight * total + (1 - weight);
     return sum / total;
   });
+}
+
+// The numbers behind a chart as `--curves` of compare.py names them: of each run that is shown, as they were
+// measured, not smoothed and without bands. Kinds: loss, loss_se, grad_norm.
+function tidy(wanted) {
+  const kinds = { loss: "loss", se: "loss_se", norm: "grad_norm" };
+  const lines = ["run,group,seed,split,kind,step,value"];
+  for (const run of shownRuns()) {
+    const head = [run.name, run.group_label, run.config.seed].map(quote);
+    for (const [split, parts] of Object.entries(wanted)) {
+      const curve = run.curves[split];
+      for (const [k, step] of curve.step.entries()) {
+        for (const part of parts) {
+          const value = curve[part]?.[k] ?? null;
+          if (value !== null) lines.push([...head, split, kinds[part], step, value].join());
+        }
+      }
+    }
+  }
+  return `${lines.join("\n")}\n`;
 }
 
 const along = (run, curve) => curve.step.map((_, k) => AXES[curvesView.axis.input.value][1](run, curve, k));
@@ -166,7 +194,7 @@ function panelTraces(runs, split, number) {
     traces.push(...runs.map((run) => ({ ...runTrace(run, "batch", axes), showlegend: false })));
   }
   const groups = view.bands.input.checked
-    ? Map.groupBy(runs, (run) => run.group)
+    ? Map.groupBy(runs, (run) => `${run.group} ${page.colourBy === "seed" ? run.folder : ""}`)
     : new Map(runs.map((run) => [run, [run]]));
   for (const group of groups.values()) {
     const evaluated = group.filter((run) => run.curves[split].step.length);
@@ -185,6 +213,8 @@ function drawCurves() {
   const splits = what === "both" ? ["train", "val"] : [what];
   const stacked = document.body.clientWidth < 760;
   view.bands.root.hidden = new Set(page.data.runs.map((run) => run.group)).size === page.data.runs.length;
+  fill(view.colour.input, settingOptions(), page.colourBy);
+  view.colour.root.hidden = view.colour.input.options.length < 2;
   view.smooth.output.textContent = (view.smooth.input.value / 100).toFixed(2);
   const layout = { height: stacked ? 120 + 290 * splits.length : 540, shapes: [], annotations: [] };
   const traces = splits.flatMap((split, k) => {

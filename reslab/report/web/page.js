@@ -76,7 +76,7 @@ const chooser = {
     chooser.all.hidden = runs.length < 5;
     chooser.list.classList.toggle("scroll", runs.length > 16);
     chooser.list.classList.toggle("told", runs.length <= TOLD_RUNS);
-    const key = runs.map((run) => run.folder + run.label).join("\n");
+    const key = runs.map((run) => run.folder + run.label + lineOf(run).color).join("\n");
     if (chooser.key !== key) {
       chooser.key = key;
       chooser.boxes = runs.map((run) =>

@@ -1,0 +1,133 @@
+"""A record of somebody's own loop: what is told is read back, what is not told is unknown everywhere."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, tiny_model
+from runs_by_hand import config_of, facts_of, rows_of, write_run
+
+import compare
+import reslab
+from reslab.report.facts import ASKED, load
+from reslab.report.html import html
+from reslab.report.pagedata import page_data
+from reslab.report.summary import row
+
+FACTS = list(facts_of("x", config_of()))
+SETTINGS = ["residual", *ASKED, "eval_sequences", "gradient_accumulation_steps", "residual_scale", "dataset"]
+
+
+def test_importing_reslab_imports_nothing_heavy():
+    code = (
+        "import sys, reslab; print([m for m in ('torch', 'numpy', 'pandas', 'plotly') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="nothing_of_this_name"):
+        _ = reslab.nothing_of_this_name
+
+
+def test_what_a_loop_tells_is_read_back(tmp_path):
+    model = torch.nn.Linear(3, 4)
+    model.bias.requires_grad = False
+    config = {"learning_rate": 3e-4, "seed": 7, "width": torch.tensor(4), "rates": (1, 2), "where": tmp_path}
+    with reslab.Recorder(tmp_path / "mine", config=config, model=model) as log:
+        log(0, loss=torch.tensor(3.5), grad_norm=2)
+        log(1, loss=3.25, **{"val/bits_per_byte": 1.5})
+        log(2, val_loss=3.0, val_loss_se=0.125, train_loss=2.5)
+    run = load(tmp_path / "mine")
+    rows = [{k: v for k, v in r.items() if k != "elapsed_s"} for r in run.rows]
+    assert rows == [
+        {"step": 0, "batch/loss": 3.5, "batch/grad_norm": 2},
+        {"step": 1, "batch/loss": 3.25, "val/bits_per_byte": 1.5},
+        {"step": 2, "val/loss": 3.0, "val/loss_se": 0.125, "train/loss": 2.5},
+        {"step": 2, "status": "finished"},
+    ]
+    assert run.config["learning_rate"] == 3e-4 and run.config["seed"] == 7 and run.config["width"] == 4
+    assert run.config["rates"] == [1, 2] and run.config["where"] == str(tmp_path)
+    assert run.facts["parameters"] == 12 and run.facts["torch"] == torch.__version__
+    cells = row(run)
+    assert (cells["arm"], cells["layers"], cells["-bigram"]) == ("unknown", "unknown", "unknown")
+    assert (cells["val"], cells["train"], cells["params"]) == ("3.000 ± 0.125", "2.500", "12")
+
+
+def test_the_settings_of_one_of_our_models_are_taken_and_the_callers_win(tmp_path):
+    with reslab.Recorder(tmp_path / "mine", config={"n_head": 1}, model=tiny_model(residual="none")) as log:
+        log(0, val_loss=3.0)
+    config = load(tmp_path / "mine").config
+    assert (config["n_layer"], config["residual"], config["n_head"]) == (3, "none", 1)
+
+
+def test_the_end_of_a_loop_is_told(tmp_path):
+    with reslab.Recorder(tmp_path / "diverged") as log:
+        log(0, loss=1.0)
+        log(1, loss=float("nan"))
+    assert load(tmp_path / "diverged").status == "diverged"
+    with pytest.raises(RuntimeError, match="broken"), reslab.Recorder(tmp_path / "broken") as log:
+        log(0, loss=1.0)
+        raise RuntimeError("broken")
+    assert load(tmp_path / "broken").status == "unfinished" and len(load(tmp_path / "broken").rows) == 1
+
+
+def test_what_can_not_be_recorded_is_one_line(tmp_path):
+    used = write_run(tmp_path, "used")
+    for call, message in [
+        (lambda log: reslab.Recorder(used), "exists already"),
+        (lambda log: reslab.Recorder(tmp_path / "x", config=[1]), "must be a dict"),
+        (lambda log: reslab.Recorder(tmp_path / "x")(0, loss=1.0), "in a with block"),
+        (lambda log: log(1.5, loss=1.0), "must be a whole number"),
+        (lambda log: log(2, loss=1.0), "must be a whole number of at least 3"),
+        (lambda log: log(4, loss="low"), "batch/loss=low: must be a number"),
+    ]:
+        with reslab.Recorder(tmp_path / message.replace(" ", "-").replace("/", "-")[:40]) as log:
+            log(3, loss=1.0)
+            with pytest.raises(ValueError, match=message) as error:
+                call(log)
+        assert len(str(error.value).splitlines()) == 1
+    assert len(load(used).rows) > 3  # nothing was overwritten
+
+
+@pytest.mark.parametrize("lacking", [f"fact {key}" for key in FACTS] + [f"setting {key}" for key in SETTINGS])
+def test_a_run_without_a_fact_is_shown_in_table_json_csv_and_page(tmp_path, lacking):
+    """Beside a whole run: unknown is said, and no other number changes."""
+    kind, _, key = lacking.partition(" ")
+    write_run(tmp_path, "whole")
+    bare = write_run(tmp_path, "bare", losses=(3.9, 3.2, 2.8))
+    content = json.loads((bare / "config.json").read_text(encoding="utf-8"))
+    (content if kind == "fact" else content["config"]).pop(key, None)
+    (bare / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "tex", "curves")}
+    words = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(tmp_path), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    run = load(bare)
+    one = next(r for r in json.loads(files["json"].read_text())["runs"] if r["run"] == "bare")
+    cells = next(r for r in csv.DictReader(files["csv"].open(newline="")) if r["run"] == "bare")
+    assert one["val/loss"] == float(cells["val/loss"]) == 2.8 and row(run)["val"].startswith("2.800")
+    (entry,) = page_data([run], "one")["runs"]
+    assert entry["curves"]["val"]["loss"] == [3.9, 3.2, 2.8] and "2.8" in html(page_data([run], "one"))
+    if key in ("torch", "machine", "device", "started", "command"):
+        assert one[key] == cells[key] == "unknown"
+    if key == "residual":
+        assert one["arm"] == cells["arm"] == row(run)["arm"] == entry["arm"] == "unknown"
+    if key == "n_layer":
+        assert row(run)["layers"] == "unknown"
+    if key in ("batch_size", "block_size"):
+        assert entry["tokens_per_step"] is None
+    if key == "seed":
+        assert one["seed"] is None and cells["seed"] == ""
+    if key == "baselines_nats":
+        assert one["val_minus_bigram"] is None and entry["baselines"] == {"train": {}, "val": {}}
+
+
+def test_runs_that_tell_nothing_but_losses_are_compared(tmp_path, capsys):
+    rows = rows_of((3.0, 2.0), config_of(), "finished")
+    for name in ("a", "b"):
+        folder = write_run(tmp_path, name, rows=[r for r in rows if "val/loss" in r or "status" in r])
+        (folder / "config.json").write_text('{"config": {}}', encoding="utf-8")
+    assert compare.main([str(tmp_path), f"--page={tmp_path / 'p.html'}"]) == 0
+    out = capsys.readouterr().out
+    assert "2.000 ± 0.021" in out and "unknown" in out
