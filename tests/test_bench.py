@@ -28,6 +28,7 @@ def test_a_fault_is_one_line_and_nothing_is_measured(word, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_case_measures_both_sides():
     peer = NANOGPT if (NANOGPT / "model.py").is_file() else None
     tiny = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 2}

@@ -51,6 +51,7 @@ def test_a_run_leaves_its_record(trained):
     assert {p.name for p in (trained / "checkpoint").iterdir()} == {"last", "last.previous", "best"}
 
 
+@pytest.mark.slow
 def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     alone = tmp_path / "alone"
     alone.mkdir()
@@ -68,6 +69,7 @@ def test_text_comes_from_the_checkpoint_alone(trained, tmp_path):
     assert "--dtype=int8: allowed are auto" in run_python(*argv, "--dtype=int8", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.slow
 def test_an_autopsy_prints_and_draws(trained, tmp_path):
     argv = ["autopsy.py", trained, "--sequences=4", "--tokens=2", f"--json={tmp_path}/autopsy.json"]
     stdout = run_python(*argv).stdout
@@ -79,6 +81,7 @@ def test_an_autopsy_prints_and_draws(trained, tmp_path):
         assert f'"name":"{picture}"' in page
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
     argv = ["compare.py", "config/smoke.py", *TINY, f"--dataset={text_folder}", "--max_iters=4"]
     argv += [
@@ -204,7 +207,10 @@ def test_every_config_can_be_read(path, capsys):
     assert f"out_dir = 'runs/{path.stem}'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["study", "study_gpu", "rescue", "depth_mup", "degradation", "wirings"])
+STUDIES = ("study_gpu", "rescue", "depth_mup", "degradation", "wirings")
+
+
+@pytest.mark.parametrize("name", ["study", *(pytest.param(n, marks=pytest.mark.slow) for n in STUDIES)])
 def test_every_cell_of_a_study_can_be_trained(name):
     args, places, settings = compare.read_arguments([str(ROOT / "config" / f"{name}.py")])
     cells = dict(plan(args, places, settings))

@@ -73,6 +73,7 @@ def test_all_eight_are_shown_and_the_wiring_and_the_probe_in_the_readme():
     assert len(DIFFS) == 8
 
 
+@pytest.mark.slow
 def test_what_is_added_trains_resumes_and_is_drawn(extended):
     train = f"train.py config/smoke.py {' '.join(ADDED.values())} {SMALL} --out_dir=runs/all"
     python(extended, train)

@@ -16,6 +16,7 @@ def test_a_page_is_what_the_results_say(page):
     assert fill(text) == text, "run: python -m experiments"
 
 
+@pytest.mark.slow
 def test_a_figure_that_was_typed_in_is_found(tmp_path):
     for name in ("experiments", "reslab", "config", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

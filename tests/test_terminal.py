@@ -44,6 +44,7 @@ def on_terminal(argv: list, columns: int, cwd, **environment) -> tuple[int, str]
     return child.wait(), shown.decode("utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_in_an_odd_folder_on_a_narrow_terminal_without_a_home(place):
     argv = [ROOT / "train.py", *SHAPE, "--dataset=./die Daten", "--out_dir=Läufe/eins"]
     home = "/proc" if os.path.isdir("/proc") else "/dev"  # noqa: PTH112 not even root can write there
@@ -72,6 +73,7 @@ def test_a_run_without_any_output(place):
     assert (place / "stumm" / "checkpoint" / "best").is_dir()
 
 
+@pytest.mark.slow
 def test_text_and_pages_in_an_odd_folder(place):
     run_python(ROOT / "train.py", *SHAPE, "--dataset=./die Daten", "--out_dir=Läufe/eins", cwd=place)
     shown = run_python(
