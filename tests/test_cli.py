@@ -196,7 +196,7 @@ def test_what_can_not_be_done_is_told_in_a_line_each(words, lines, monkeypatch, 
 
 def test_an_unknown_character_of_the_prompt_is_named(trained):
     stderr = run_python("sample.py", trained, "--prompt=α", code=2).stderr
-    assert stderr.startswith("error: character 'α' at position 0 is not among the")
+    assert "\nerror: character 'α' at position 0 is not among the" in stderr
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.py")), ids=lambda path: path.stem)

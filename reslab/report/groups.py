@@ -147,7 +147,7 @@ def run_lines(runs: list[Run]) -> list[dict[str, str]]:
     names = group_names(runs)
     cells: dict[str, tuple[int, int, int]] = {}  # group -> number of its arm, depth, which of those alike
     for run, name in zip(runs, names, strict=True):
-        cell = arms.index(arm(run.config)), run.config["n_layer"]
+        cell = arms.index(arm(run.config)), run.config["n_layer"] or 0
         if name not in cells:
             cells[name] = (*cell, sum(other[:2] == cell for other in cells.values()))
     # An arm beyond the last colour has the colour of an earlier one, and dashes of its own.

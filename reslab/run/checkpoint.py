@@ -158,7 +158,7 @@ def settle(folder: Path, whole: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Delete the checkpoints in a folder, if it is there, and nothing that is not ours; a link stays."""
-    for name in ("last", "best"):
+    for name in ("last", "best", *(place.name for place in folder.glob("step-*[0-9]"))):
         for ending in ("", ".tmp", ".previous", ".damaged"):
             _discard(_sibling(folder / name, ending))
     with contextlib.suppress(OSError):  # not there, not empty, or a link

@@ -118,6 +118,7 @@ def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> b
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
     if evaluates or kept(config, state.step):
         save(state, context, best)
+    if evaluates:
         context.progress.evaluated(state.step, row, context.throughput)
     return True
 

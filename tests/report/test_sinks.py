@@ -117,7 +117,7 @@ def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeyp
     assert train(replace(config, overwrite=True)) == 0
     one, again, other = recorder.made
     assert one.run.run_id == again.run.run_id != other.run.run_id
-    assert (one.run.step, again.run.step, other.run.step) == (0, 4, 0)
+    assert (one.run.step, again.run.step, other.run.step) == (0, 5, 0)  # what failed was saved first
     # the pictures of the resumed run show the probes from before as well
     tag = f"probe/stream_rms/{scale_of('probe/stream_rms').name}"
     last = [call for call in again.calls if tag in (call[2] if len(call) == 4 else ())][-1]

@@ -55,7 +55,11 @@ function viridis(place) {
 
 // The colour of a run tells its wiring, the dash its depth: pagedata.py chooses them.
 // Where the reader has chosen a setting instead, its values have the colours: a ramp where they are numbers.
-const lineOf = (run) => ({ ...run.line, ...(page.colourBy ? { color: settingColour(run) } : {}), width: 2.5 });
+const lineOf = (run) => ({
+  ...run.line,
+  ...(page.colourBy ? { color: settingColour(run) } : {}),
+  width: 2.5,
+});
 
 function settingColour(run) {
   const values = [...new Set(page.data.runs.map((one) => one.config[page.colourBy] ?? null))];
