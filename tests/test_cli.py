@@ -108,6 +108,7 @@ def test_a_grid_is_trained_kept_and_compared(text_folder, tmp_path):
     assert len(refused.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(text_folder, tmp_path):
     """SIGKILL in the middle of a run, then --resume: the record is that of a run left alone."""
     argv = [

@@ -71,6 +71,7 @@ def test_the_nearest_tests_come_first(tree):
     assert "tests/data/test_documents.py" not in tree.fitting("reslab/report/serve.py", 0)
 
 
+@pytest.mark.slow
 def test_killed_and_survived_are_told_apart(tmp_path):
     root, copy = tmp_path / "root", tmp_path / "copy"
     root.mkdir()

@@ -121,6 +121,7 @@ def test_rows_of_another_shape(damaged, row):
 
 
 @pytest.mark.parametrize(("file", "key"), [(file, key) for file in FIELDS for key in FIELDS[file]])
+@pytest.mark.slow
 def test_fields_of_another_type_or_size(damaged, whole, file, key):
     for value in FIELDS[file][key]:
         content = json.loads((whole / file).read_text(encoding="utf-8"))

@@ -65,6 +65,7 @@ def test_the_help_has_no_colour_where_none_is_wanted(tmp_path):
     assert not COLOUR.search(shown)
 
 
+@pytest.mark.slow
 def test_a_run_without_any_output(place):
     """As a scheduler may start it: stdin, stdout and stderr are closed."""
     argv = [sys.executable, str(ROOT / "train.py"), *SHAPE, "--dataset=./die Daten", "--out_dir=stumm"]
