@@ -234,7 +234,7 @@ import torch
 import torch.nn.functional as F
 from model import GPT
 from reslab.run.settings import GPTConfig
-from reslab.system import flops
+from reslab.nn import flops
 from reslab.training.growth import grow
 shape = dict(block_size=8, vocab_size=19, n_layer=2, n_head=2, n_embd=48)
 config = GPTConfig(**shape, mlp="geglu", residual="deepnorm")
@@ -249,7 +249,7 @@ grow(old, new, "end")
 ids = torch.zeros(1, 8, dtype=torch.long)
 assert torch.equal(old(ids), new(ids))
 matrices = 2 * (4 * 48 * 48 + 3 * 128 * 48) + 19 * 48
-assert flops.per_token(old) == 6 * matrices + 12 * 2 * 48 * 8
+assert flops.flops_per_token(config) == 6 * matrices + 12 * 2 * 48 * 8
 """
 
 
