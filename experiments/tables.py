@@ -77,7 +77,9 @@ def pair(result: dict, silent: dict) -> str:
         for run in (*skips_first(result["runs"]), control)
     ]
     head = ["", "train loss", "val loss", "minus unigram", "minus bigram", "minus `silent`"]
-    note = f"\nNats per token. The unigram baseline is {unigram:.3f}, the bigram baseline {bigram:.3f}.\n"
+    on_train = result["baselines_nats"]["unigram"]["train"]
+    note = f"\nNats per token. The unigram baseline is {on_train:.3f} (train) and {unigram:.3f} (val), the bigram "
+    note += f"baseline {bigram:.3f} (val).\n"
     return markdown(head, rows) + note + origin(result)
 
 
