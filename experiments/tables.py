@@ -78,8 +78,8 @@ def pair(result: dict, silent: dict) -> str:
     ]
     head = ["", "train loss", "val loss", "minus unigram", "minus bigram", "minus `silent`"]
     on_train = result["baselines_nats"]["unigram"]["train"]
-    note = f"\nNats per token. The unigram baseline is {on_train:.3f} (train) and {unigram:.3f} (val), the bigram "
-    note += f"baseline {bigram:.3f} (val).\n"
+    note = f"\nNats per token. The unigram baseline is {on_train:.3f} (train) and {unigram:.3f} (val), "
+    note += f"the bigram baseline {bigram:.3f} (val).\n"
     return markdown(head, rows) + note + origin(result)
 
 

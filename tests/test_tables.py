@@ -46,7 +46,7 @@ def test_a_pair_is_compared_with_the_validation_baselines_and_the_control():
         ["without skips (`none`)", "3.500", "3.200", "+0.100", "+0.800", "+0.400"],
         ["no blocks (`silent`)", "2.700", "2.800", "-0.300", "+0.400", "+0.000"],
     ]
-    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in note
+    assert "The unigram baseline is 3.300 (train) and 3.100 (val), the bigram baseline 2.400 (val)." in note
     assert "`python compare.py a`, 2026-01-02, a machine" in note
 
 
@@ -80,7 +80,7 @@ def test_rates_are_whole_curves_with_the_lowest_loss_in_bold():
         ["`pre`, 8 layers", "**2.25**", "2.50"],
         ["`none`, 1 layer", "inf", "**3.00**"],
     ]
-    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in note
+    assert "The unigram baseline is 3.300 (train) and 3.100 (val), the bigram baseline 2.400 (val)." in note
 
 
 def test_the_training_loss_over_depth_is_that_of_the_best_rate():
