@@ -4,6 +4,7 @@ import argparse
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,11 @@ from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig, TrainConfig
 from reslab.system.parallel import SINGLE, Single
 from reslab.training.step import next_batch, train_step
+
+# Under nohup, or behind a shell's &, these are ignored, and so in every program that a test starts.
+for name in ("SIGHUP", "SIGQUIT"):
+    if hasattr(signal, name):  # Windows has neither
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 
