@@ -89,6 +89,17 @@ def update(state, config, dataset, strategy: Single = SINGLE) -> dict:
     return train_step(state, next_batch(dataset, config, state.step, strategy), config, strategy)
 
 
+def power_cut_at(step: int):
+    """A train_step that fails at a step, for train()."""
+
+    def failing(state, *rest):
+        if state.step == step:
+            raise RuntimeError("power cut")
+        return train_step(state, *rest)
+
+    return failing
+
+
 def rows(config) -> list[dict]:
     """A run's rows without the clock."""
     clock = ("elapsed_s", "tokens_per_s")

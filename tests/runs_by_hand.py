@@ -10,6 +10,14 @@ from reslab.instruments.probes import describe
 LINES = {"uniform": 4.0, "unigram": {"train": 2.97, "val": 3.1}, "bigram": {"train": 2.21, "val": 2.4}}
 SKIPS = {"pre": 1.0, "none": 0.0, "scaled": 0.5}
 
+# What autopsy.py --json writes, as little of it as makes a page.
+AUTOPSY = {
+    "diagnosis": "a diagnosis",
+    "lens": [4.0, 3.0],
+    "lens_text": "<read>",
+    "perturbation": [[1.0, 0.5], [0, 1]],
+}
+
 
 def config_of(**changes) -> dict:
     settings = {"residual": "pre", "attn_residual": "", "mlp_residual": "", "residual_scale": 0.5}

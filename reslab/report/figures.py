@@ -9,13 +9,10 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
-from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.facts import common_baselines, learning_layers
 from reslab.report.figure import Figure
-from reslab.report.groups import COLOURS, DASHES, group_names, groups, shades, styles
+from reslab.report.groups import group_names, groups, shades, styles
 from reslab.run.log import Run
-
-__all__ = ["AUTOPSY_FIGURES", "COLOURS", "DASHES", "FIGURES"]
 
 STATUS_SYMBOLS = {"finished": "", "diverged": "x", "unfinished": "-open"}
 OVER_DEPTH = ("n_layer", "learning_rate")  # what a line over depth joins

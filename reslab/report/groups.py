@@ -230,20 +230,15 @@ def paired_difference(runs: list[Run], reference: list[Run], key: str = "val/los
         return None
     differences = mean_of(ours[seed] - theirs[seed] for seed in shared)
     if differences.n == 1:
-        errors = [
-            next(
-                r.last(f"{key}_se") for r in side if r.config["seed"] == shared[0] and r.status == "finished"
-            )
-            for side in (runs, reference)
-        ]
+        errors = [_last_of_seed(side, shared[0], f"{key}_se") for side in (runs, reference)]
         interval = 2 * math.hypot(*errors) if all(errors) else None
         return Difference(differences.mean, interval, 1)
     quantile = T_QUANTILES[differences.n - 2] if differences.n <= len(T_QUANTILES) + 1 else 1.96
     return Difference(differences.mean, quantile * differences.sd / math.sqrt(differences.n), differences.n)
 
 
-def _error(runs: list[Run], seed: int, key: str) -> float | None:
-    """A standard error of the run that finished with a seed."""
+def _last_of_seed(runs: list[Run], seed: int, key: str) -> float | None:
+    """The newest value of a key in the run that finished with a seed."""
     return next(run.last(key) for run in runs if run.config["seed"] == seed and run.status == "finished")
 
 

@@ -8,8 +8,9 @@ import json
 import math
 from pathlib import Path
 
+from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
-from reslab.report.figures import AUTOPSY_FIGURES, FIGURES
+from reslab.report.figures import FIGURES
 from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED

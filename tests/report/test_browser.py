@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from page_driver import move, press, resize, text
-from runs_by_hand import probe_row, write_run
+from runs_by_hand import AUTOPSY, probe_row, write_run
 
 from reslab.report.html import write_autopsy, write_page
 from reslab.report.pagedata import page_data
@@ -203,13 +203,7 @@ def test_a_chart_is_a_table_too(page, tmp_path):
 
 
 def test_an_autopsy_page_opens(chrome, tmp_path):
-    report = {
-        "diagnosis": "a diagnosis",
-        "lens": [4.0, 3.0],
-        "lens_text": "<read>",
-        "perturbation": [[1.0, 0.5], [0, 1]],
-    }
-    write_autopsy(tmp_path / "autopsy.html", report, "Autopsy of a")
+    write_autopsy(tmp_path / "autopsy.html", AUTOPSY, "Autopsy of a")
     open_page(chrome, (tmp_path / "autopsy.html").as_uri())
     assert "<read>" in text(chrome, "#autopsies pre")
     assert chrome.execute_script("return document.querySelectorAll('#autopsies .main-svg').length") >= 2

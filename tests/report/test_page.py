@@ -9,7 +9,7 @@ import sysconfig
 import pytest
 from conftest import ROOT
 from plotly.offline import get_plotlyjs
-from runs_by_hand import write_run
+from runs_by_hand import AUTOPSY, write_run
 
 from reslab.report.html import html, write_autopsy, write_page
 from reslab.report.pagedata import page_data
@@ -52,19 +52,13 @@ def test_every_run_is_on_the_page_and_only_a_live_one_may_ask_its_server(make_ru
 
 
 def test_an_autopsy_is_a_page_and_a_part_of_its_runs_page(make_run, tmp_path):
-    report = {
-        "diagnosis": "a diagnosis",
-        "lens": [4.0, 3.0],
-        "lens_text": "<read>",
-        "perturbation": [[1.0, 0.5], [0, 1]],
-    }
-    write_autopsy(tmp_path / "autopsy.html", report, "Autopsy of a")
+    write_autopsy(tmp_path / "autopsy.html", AUTOPSY, "Autopsy of a")
     found = data_of(tmp_path / "autopsy.html")
     assert (found["title"], found["about"], found["runs"]) == ("Autopsy of a", "a diagnosis", [])
     assert found["autopsy"]["lens"] == "<read>"
     assert [figure["name"] for figure in found["autopsy"]["figures"]] == ["Logit lens", "Perturbation"]
     run = make_run("a")
-    (run.folder / "autopsy.json").write_text(json.dumps(report), encoding="utf-8")
+    (run.folder / "autopsy.json").write_text(json.dumps(AUTOPSY), encoding="utf-8")
     assert page_data([run], "title")["runs"][0]["autopsy"] == found["autopsy"]
     (run.folder / "autopsy.json").write_text('{"lens": [4', encoding="utf-8")
     notes = page_data([run], "title")["runs"][0]["notes"]

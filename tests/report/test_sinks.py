@@ -10,14 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, power_cut_at
 
 from reslab.report import trackers
 from reslab.report.pixels import LOG, MISSING, RAMP, picture, scale_of
 from reslab.run.configfile import UsageError
 from reslab.run.log import read_run
 from reslab.training.loop import train
-from reslab.training.step import train_step
 from train import main
 
 TIMES = {"elapsed_s", "tokens_per_s"}
@@ -105,14 +104,8 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(
 
 def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeypatch):
     config = train_config(log="recorder", max_iters=6, eval_interval=2)
-
-    def crashing(state, *rest):
-        if state.step == 5:
-            raise RuntimeError("power cut")
-        return train_step(state, *rest)
-
     with pytest.raises(RuntimeError):
-        train(config, crashing)
+        train(config, power_cut_at(5))
     assert train(replace(config, resume=True)) == 0
     assert train(replace(config, overwrite=True)) == 0
     one, again, other = recorder.made
@@ -172,14 +165,8 @@ def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_pa
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = train_config(log="tensorboard", max_iters=6, eval_interval=2)
-
-    def crashing(state, *rest):
-        if state.step == 5:
-            raise RuntimeError("power cut")
-        return train_step(state, *rest)
-
     with pytest.raises(RuntimeError):
-        train(config, crashing)
+        train(config, power_cut_at(5))
     train(replace(config, resume=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0, "scalars": 0})
     events.Reload()

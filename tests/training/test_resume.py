@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import rows, update
+from conftest import power_cut_at, rows, update
 
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
@@ -119,14 +119,8 @@ def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path):
     """Rows written after the checkpoint, and half a row, belong to a life that is forgotten."""
     whole, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
     train(whole)
-
-    def crashing(state, *rest):
-        if state.step == 8:
-            raise RuntimeError("power cut")
-        return train_step(state, *rest)
-
     with pytest.raises(RuntimeError):
-        train(parts, crashing)
+        train(parts, power_cut_at(8))
     with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "ba')
     assert read_run(tmp_path / "b").status == "unfinished"
