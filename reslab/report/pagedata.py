@@ -79,14 +79,14 @@ def thin(values: list[list[float | None]], limit: int) -> list[int]:
     if count <= limit:
         return list(range(count))
     stretches = max(1, limit // (2 * len(values)))
-    kept = {0, count - 1}
+    indices = {0, count - 1}
     for number in range(stretches):
         places = range(number * count // stretches, (number + 1) * count // stretches)
         for curve in values:
             known = [place for place in places if curve[place] is not None]
             if known:
-                kept |= {min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)}
-    return sorted(kept)
+                indices |= {min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)}
+    return sorted(indices)
 
 
 def _run(run: Run, label: str, count: int, share: float) -> dict:
@@ -226,14 +226,14 @@ def _autopsy(report: dict) -> dict:
 
 def _figures(figures: dict, about) -> list[dict]:
     """Name, caption and picture of each figure that has something to show."""
-    found = []
+    drawn = []
     for name, draw in figures.items():
         figure = draw(about)
         if figure is not None:
             picture = json.loads(figure.update_layout(template="none").to_json())
             del picture["layout"]["template"]
-            found.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
-    return found
+            drawn.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
+    return drawn
 
 
 def _about(runs: list[Run]) -> str:

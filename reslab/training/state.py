@@ -137,9 +137,9 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
     """
     saved = checkpoint.load_state(folder)
     with checkpoint.reading(folder):
-        newest = dataset.meta
+        complete = dataset.meta
         check_data(folder, saved, dataset)
-        if dataset.meta is not newest and strategy.is_main:
+        if dataset.meta is not complete and strategy.is_main:
             tokens = dataset.meta["splits"]["train"]["tokens"]
             print(f"{dataset.folder} has grown; this run goes on with the {tokens:,} training tokens it had")
         loaded = checkpoint.load_optimizer(folder)

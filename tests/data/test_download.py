@@ -48,7 +48,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/404", r"not reachable \(HTTP Error 404"),
         ("/slow", r"not reachable \(.*timed out"),
@@ -57,13 +57,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         ("/other", r"its sha256 is \w{64}, expected 0000"),
     ],
 )
-def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, said):
+def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, message):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     Server.asked.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             url = f"http://127.0.0.1:{server.server_port}{path}"
             download(url, tmp_path / "input.txt", "0" * 64, tries=3, timeout_s=0.2 if path == "/slow" else 9)
     finally:
