@@ -96,8 +96,8 @@ class Plan:
         """Settings; in a rehearsal the tiny ones win over those of a size."""
         if not self.tiny:
             return [*args, *self.settings]
-        kept = [word for word in args if word.partition("=")[0].removeprefix("--") not in TINY]
-        return [*kept, *(f"--{key}={value}" for key, value in TINY.items()), *self.settings]
+        others = [word for word in args if word.partition("=")[0].removeprefix("--") not in TINY]
+        return [*others, *(f"--{key}={value}" for key, value in TINY.items()), *self.settings]
 
     def everything_runs(self) -> None:
         """Every precision, compiled and not, every wiring, what is saved, and torchrun."""

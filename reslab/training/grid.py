@@ -228,7 +228,7 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
     """
     codes, children = [], Children()
 
-    def one(number: int, folder: Path, argv: list[str]) -> None:
+    def run_cell(number: int, folder: Path, argv: list[str]) -> None:
         if children.stopping or any(code not in (0, 3) for code in codes):
             return  # stopped, or broken: the others wait for the same command
         begun = (folder / "config.json").exists()
@@ -246,7 +246,7 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
 
     def safely(item) -> None:
         try:
-            one(item[0], *item[1])
+            run_cell(item[0], *item[1])
         except BaseException:
             children.stop()
             raise
@@ -255,13 +255,13 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(safely, enumerate(cells, 1)))
         if children.signal_number:
-            print(f"stopped: {kept(cells)}; the same command goes on from here", file=sys.stderr)
+            print(f"stopped: {count_done(cells)}; the same command goes on from here", file=sys.stderr)
             return 128 + children.signal_number
     code = next((code for code in codes if code not in (0, 3)), 0)
     return code if code >= 0 else 128 - code
 
 
-def kept(cells: list[tuple[Path, list[str]]]) -> str:
+def count_done(cells: list[tuple[Path, list[str]]]) -> str:
     """How many cells of a grid are done, and how many are begun, saved up to where they stopped."""
     begun = [read_run(folder).status for folder, _ in cells if (folder / "config.json").exists()]
     unfinished = begun.count("unfinished")

@@ -38,11 +38,11 @@ def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
             raise ValueError("\n".join(f"{checkpoint_dir / 'state.json'}: {fault}" for fault in faults))
         model, tokenizer = GPT(shape), tokenizer_from_json(state["tokenizer"])
     checkpoint.load_model(checkpoint_dir, model)
-    print(told(folder, checkpoint_dir, state), file=sys.stderr, flush=True)
+    print(describe_weights(folder, checkpoint_dir, state), file=sys.stderr, flush=True)
     return model.to(run_device).eval(), tokenizer, state
 
 
-def told(folder: Path, checkpoint_dir: Path, state: dict) -> str:
+def describe_weights(folder: Path, checkpoint_dir: Path, state: dict) -> str:
     """Which weights were taken; and of a run what others there are, where its best are not its last."""
     losses, last = {}, None
     with contextlib.suppress(ValueError, OSError):  # a checkpoint alone suffices

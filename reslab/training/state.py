@@ -86,11 +86,11 @@ def save(state: TrainState, context: RunContext, best: bool) -> None:
         checkpoint.save(last, model, tensors, _facts(state, context, best), save_shards)
     if best:
         checkpoint.copy(last, last.with_name("best"))
-    if kept(context.config, state.step):
+    if keeps_checkpoint(context.config, state.step):
         checkpoint.copy(last, last.with_name(f"step-{state.step}"))
 
 
-def kept(config: TrainConfig, step: int) -> bool:
+def keeps_checkpoint(config: TrainConfig, step: int) -> bool:
     """Whether --keep asks for the checkpoint of a step."""
     every = keep_interval(config.keep)
     return bool(every) and step % every == 0

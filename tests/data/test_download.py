@@ -28,10 +28,10 @@ def test_a_download_must_have_the_right_hash(tmp_path):
 class Server(http.server.BaseHTTPRequestHandler):
     """Answers as its path says; `asked` counts."""
 
-    asked: ClassVar[list[str]] = []
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         if self.path == "/404":
             return self.send_error(404)
         if self.path == "/slow":
@@ -59,7 +59,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 )
 def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, message):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    Server.asked.clear()
+    Server.requests.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
@@ -69,6 +69,6 @@ def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monke
     finally:
         server.shutdown()
         server.server_close()
-    assert Server.asked == [path] * 3
+    assert Server.requests == [path] * 3
     assert "--input FILE" in str(caught.value) and len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())

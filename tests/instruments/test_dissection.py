@@ -188,7 +188,7 @@ def losses_by_hand(model, skipped=(), only=""):
     return -scores.gather(2, TARGETS[..., None])[..., 0].mean(1)
 
 
-def test_lesions_of_every_kind_are_paired_window_by_window():
+def test_lesions_of_every_kind_are_paired_sequence_by_sequence():
     model = tiny_model()
     report = dissection.lesions(model, IDS, TARGETS, draws=4)
     with torch.no_grad():

@@ -35,10 +35,10 @@ class Tree:
         tests have, weighed by how near they are: what train.py reaches, nearly every test reaches. Words
         count twice in the folder that mirrors the source's package.
         """
-        words, named = _words(self.text(source)), f"test_{Path(source).stem}.py"
+        source_words, named = _words(self.text(source)), f"test_{Path(source).stem}.py"
 
         def order(test: str) -> tuple:
-            score = sum(self._rarity.get(word, 0.0) for word in words & _words(self.text(test)))
+            score = sum(self._rarity.get(word, 0.0) for word in source_words & _words(self.text(test)))
             if Path(test).parent.name == Path(source).parent.name:  # tests mirror the packages
                 score *= 2
             return Path(test).name != named, -score / self._distances(test)[source], test

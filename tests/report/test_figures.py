@@ -180,7 +180,7 @@ def test_no_two_lines_of_a_figure_look_alike(make_run):
         looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in lines}
         assert len(lines) == len(looks) == count
     names = [f"arm {k}" for k in range(200)]
-    assert len({str(look) for look in styles(names).values()}) == 200
+    assert len({str(style) for style in styles(names).values()}) == 200
 
 
 def test_every_figure_has_a_section_and_a_caption_of_whole_sentences():

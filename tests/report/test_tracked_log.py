@@ -98,7 +98,7 @@ def written(folder, log: str, rows=ROWS):
     return copies
 
 
-def test_the_log_has_every_row_whatever_the_sinks_do(packages, folder):
+def test_the_log_has_every_row_whatever_the_trackers_do(packages, folder):
     copies = written(folder, "tensorboard, wandb,trackio,wandb")
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == STEPS
@@ -199,7 +199,7 @@ def test_a_new_run_in_an_old_folder_is_a_new_run_everywhere(packages, folder):
     assert ids[0] == before != ids[1] and len(set(ids)) == 2
 
 
-def test_a_sink_that_fails_gets_nothing_more_and_the_others_everything(packages, folder, monkeypatch, capsys):
+def test_a_tracker_that_fails_gets_nothing_more_and_the_others_all(packages, folder, monkeypatch, capsys):
     def fail(*rest, **options):
         raise RuntimeError("no space\nand more")
 

@@ -186,7 +186,7 @@ def test_a_run_that_has_nothing_left_to_do_ends_as_before(tmp_path, capsys, stat
     assert capsys.readouterr().out == (f"{folder}: {status} already. a diagnosis\n" if code == 0 else "")
 
 
-def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_the_last_lines_are_the_diagnosis_or_how_to_go_on(tmp_path, monkeypatch, capsys):
     folder = write_run(tmp_path)
     monkeypatch.setattr(
         outcome, "checkpoint", SimpleNamespace(find=lambda place: place, load_state=lambda _: {"step": 7})

@@ -17,7 +17,7 @@ class RayError(Exception):
 @pytest.fixture
 def ray(monkeypatch):
     """A Ray whose runs end in the order they began, each as `ends` says by its folder's name."""
-    made = SimpleNamespace(ends={}, asked=[], cancelled=[], options=None, resources={"CPU": 8.0}, down=0)
+    made = SimpleNamespace(ends={}, submitted=[], cancelled=[], options=None, resources={"CPU": 8.0}, down=0)
     made.nodes_ = [{"Alive": True, "Resources": {"CPU": 8.0}}]
 
     def get(ref):
@@ -30,7 +30,7 @@ def ray(monkeypatch):
         made.options = options
 
         def submit(script, cwd, folder, argv, threads):
-            made.asked.append((script, folder, argv, threads))
+            made.submitted.append((script, folder, argv, threads))
             return os.path.basename(folder)  # noqa: PTH119
 
         return lambda function: SimpleNamespace(remote=submit)
@@ -66,7 +66,7 @@ def trained(cells, tmp_path, cpus=2, gpus=None) -> int:
 def test_what_has_ended_is_kept_and_the_rest_is_asked_for(ray, cells, tmp_path, capsys):
     assert trained(cells, tmp_path) == 0 and ray.down == 1
     expected = [(str(tmp_path / "train.py"), str(f), argv, 2) for f, argv in cells[2:]]
-    assert ray.asked == expected and not ray.cancelled
+    assert ray.submitted == expected and not ray.cancelled
     message = capsys.readouterr().out
     assert [line.split()[0] for line in message.splitlines() if line.endswith(": kept")] == ["[1/6]", "[2/6]"]
     assert f"[3/6] {tmp_path / 'begun'}: finished" in message

@@ -60,8 +60,8 @@ def test_ranks_take_equal_parts_of_an_update(batch_size, accumulation, world, ex
         with pytest.raises(ValueError, match=f"{world} ranks can't take equal parts"):
             distributed.split_batch(batch_size, accumulation, world)
         return
-    size, times = distributed.split_batch(batch_size, accumulation, world)
-    assert (size, times) == expected and size * times * world == batch_size * accumulation
+    size, rounds = distributed.split_batch(batch_size, accumulation, world)
+    assert (size, rounds) == expected and size * rounds * world == batch_size * accumulation
 
 
 def test_torchrun_says_who_this_is(environment):

@@ -69,7 +69,7 @@ def test_every_number_is_that_of_plain_loops(place, sequences):
     }
 
 
-def test_one_window_has_no_error_and_a_huge_loss_no_overflow(place):
+def test_one_sequence_has_no_error_and_a_huge_loss_no_overflow(place):
     state, config, dataset = place
     with torch.no_grad():
         state.model.ln_f.weight.mul_(1e5)

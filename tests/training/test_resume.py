@@ -128,7 +128,7 @@ def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path):
     assert rows(parts) == rows(uninterrupted)
 
 
-def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
+def test_a_process_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
     uninterrupted, parts = train_config(max_iters=10), train_config(max_iters=10, out_dir=str(tmp_path / "b"))
     train(uninterrupted)
     real, copies = checkpoint.copy, []
@@ -158,7 +158,7 @@ def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config):
         assert checkpoint.load_state(best)["step"] == 5
 
 
-def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch, capsys):
+def test_a_warning_is_given_once_in_a_run_however_often_it_restarts(train_config, monkeypatch, capsys):
     monkeypatch.setattr(measure.probes, "early_warning", lambda row: "this stack will not train")
     config = train_config()
     assert train(config, StopBefore(6)) == 130

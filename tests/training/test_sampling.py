@@ -68,14 +68,14 @@ def test_a_generator_alone_decides():
 class Script:
     """A model that says given bytes, and remembers what it was asked for."""
 
-    def __init__(self, said: bytes):
-        self.said, self.asked = said, []
+    def __init__(self, content: bytes):
+        self.content, self.calls = content, []
         self.wte = torch.nn.Embedding(1, 1)
 
     def generate(self, idx, max_new_tokens, temperature, top_k, top_p, generator, vocab_size):
         seed = generator.initial_seed()
-        self.asked.append((idx, max_new_tokens, temperature, top_k, top_p, seed, vocab_size))
-        yield from (torch.tensor([byte]) for byte in self.said)
+        self.calls.append((idx, max_new_tokens, temperature, top_k, top_p, seed, vocab_size))
+        yield from (torch.tensor([byte]) for byte in self.content)
 
 
 def test_a_text_is_asked_for_as_it_was_set_and_shown_in_whole_characters():
@@ -84,9 +84,9 @@ def test_a_text_is_asked_for_as_it_was_set_and_shown_in_whole_characters():
     prompt = torch.zeros(1, 1, dtype=torch.long)
     sample.write(model, ByteTokenizer(), prompt, config, 2, shown.append)
     assert [text for text in shown if text] == ["n", "é", "漢", "🙂", "\N{REPLACEMENT CHARACTER}"]
-    assert model.asked == [(prompt, 7, 0.3, 4, 0.6, 22, 256)]
+    assert model.calls == [(prompt, 7, 0.3, 4, 0.6, 22, 256)]
     sample.write(model, ByteTokenizer(), prompt, replace(config, top_k=0), 0, shown.append)
-    assert model.asked[1][3] is None  # 0 keeps all
+    assert model.calls[1][3] is None  # 0 keeps all
 
 
 @pytest.mark.parametrize(
