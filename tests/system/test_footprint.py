@@ -115,7 +115,7 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
     def greedy(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(measure.probes, "look", greedy)
+    monkeypatch.setattr(measure.probes, "measure_batch", greedy)
     with pytest.raises(MachineError, match=r"--probe_sequences does not help: .* --probes=False"):
         train(train_config())
 
