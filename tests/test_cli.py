@@ -162,10 +162,10 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             ],
         ),
         (
-            ["train.py", "--residual=skip", "--dropout=2", "--schedule=step", "--batch_size=0"],
+            ["train.py", "--residual=skip", "--dropout=1", "--schedule=step", "--batch_size=0"],
             [
                 "--residual=skip: allowed are pre, none",
-                "--dropout=2: must be at least 0 and below 1",
+                "--dropout=1: must be at least 0 and below 1",
                 "--schedule=step: allowed are cosine",
                 "--batch_size=0: must be at least 1",
             ],

@@ -57,6 +57,11 @@ def test_a_run_whose_loss_still_falls_is_not_stuck(before, falls):
     assert STUCK not in diagnosis(evaluations((2.95, 3.0)), BASELINES)  # one evaluation knows no slope
 
 
+def test_a_training_loss_that_falls_alone_is_told():
+    text = diagnosis(evaluations((3.1, 3.0), (2.9, 3.0)), BASELINES)
+    assert "the training loss still fell by 0.200 in the last 20 updates" in text and STUCK not in text
+
+
 def test_a_fall_is_that_between_the_last_two_evaluations():
     """A run that came down from far above and has stopped is stuck."""
     assert STUCK in diagnosis(evaluations((5.0, 5.2), (2.95, 3.01), (2.95, 3.0)), BASELINES)
