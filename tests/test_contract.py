@@ -261,7 +261,7 @@ def test_the_checks_are_a_program(capsys, monkeypatch):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == printed[1] == "pre: all checks passed"
     assert "mine: skip is 1.0, measured 0.5: write skip = 0.5" in printed
-    with pytest.raises(ValueError, match="nope: no wiring of this name; allowed are pre, none"):
+    with pytest.raises(ValueError, match=f"nope: no wiring of this name; allowed are {', '.join(WIRINGS)}"):
         check.main(["nope"])
 
 

@@ -296,3 +296,9 @@ def test_another_dataset_in_the_folder_is_left_alone(inputs, tmp_path):
     prepare(tmp_path, source(inputs), PLAN, overwrite=True, quiet=True)
     with pytest.raises(ValueError, match=r"another val_share \(val_share=0\.1, now 0\.2\)"):
         prepare(tmp_path, source(inputs), Plan("byte", 5000, 0.2), quiet=True)
+    for text in ("", "[]", "{}", "[" * 100_000):
+        (tmp_path / "progress.json").write_text(text, encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=r"progress.json: damaged \([^\n]*\); start again with --overwrite$"
+        ):
+            prepare(tmp_path, source(inputs), PLAN, quiet=True)

@@ -105,7 +105,7 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
     shown = {figure["name"]: figure for figure in data["figures"]}
     assert list(shown) == [name for name, figure in drawn.items() if figure]
     for name, figure in shown.items():
-        assert figure["caption"] == " ".join(FIGURES[name].__doc__.split())
+        assert figure["caption"] == FIGURES[name].caption
         traces = json.loads(drawn[name].to_json())["data"]
         assert figure["data"] == traces
     assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
