@@ -234,10 +234,7 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
         (tmp_path / "empty",): "empty: holds no file that ends in",
         (inputs,): "files of 2 kinds; give one kind: json (",
         (tmp_path / "broken.parquet",): "broken.parquet: can't be read (",
-        (
-            tmp_path / "bad.jsonl",
-            "--max_bad=0",
-        ): "bad.jsonl, line 2: its text is None, which is no text; bad rows",
+        (tmp_path / "bad.jsonl", "--max_bad=0"): "bad.jsonl, line 2: its text is None, which is no text",
         (inputs / "parquet", "--text_column=body"): "no column body; there are id, text: choose with --text",
         (inputs / "parquet", "--val_share=2"): "val_share=2.0: must be between 0 and 1",
         (inputs / "parquet", "--max_tokens=0"): "max_tokens=0: must be at least 1",
