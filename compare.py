@@ -53,7 +53,9 @@ def join_repeated(words: list[str]) -> list[str]:
         if not word.startswith("--") or key not in REPEATED:
             rest.append(word)
         else:
-            values[key].append(value if equals else words.pop(0) if words else "")
+            if not equals and (not words or words[0].startswith("--")):
+                raise UsageError(f"--{key}: needs a value")
+            values[key].append(value if equals else words.pop(0))
     return rest + [f"--{key}={';'.join(texts)}" for key, texts in values.items() if texts]
 
 
@@ -132,14 +134,14 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     from reslab.training import grid
 
     cells = grid.plan(config, files, for_training)
-    for line in grid.without_effect(config, files, for_training):
+    for line in grid.without_effect(cells):
         print(f"note: {line}", file=sys.stderr, flush=True)
     if config.list:
         print("\n".join(grid.listing(cells)))
         return 0
     if config.cell:
         return grid.train_cells(config, [grid.cell_number(cells, config.cell)])
-    folders = [folder for folder, _ in cells]
+    folders = [cell.folder for cell in cells]
     with served(config, folders) as server:
         if code := grid.train_cells(config, cells):
             return code
@@ -161,7 +163,9 @@ def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
     runs, left_out = load_runs(folders, config.map, config.same_data)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr, flush=True)
-    runs = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    runs, notes = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     return sort_runs(runs, config.sort) if config.sort else runs
 
 

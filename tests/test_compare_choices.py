@@ -26,18 +26,44 @@ def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
     assert compare.main([str(tmp_path), "--where=n_layer=8.0", "--mean=seed", page]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split(",")[0] for line in lines[2:5]) == ["none", "post", "pre"]
+    (tmp_path / "empty").mkdir()
+    for place, message in {
+        "empty": "none is below it",
+        "pre41x": "no such file or folder; did you mean pre41",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            compare.main([str(tmp_path / place), page])
+
+
+def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
+    for arm in ("pre", "none"):
+        for n in (4, 8):
+            write_run(tmp_path, f"{arm}{n}", residual=arm, n_layer=n)
+    page = f"--page={tmp_path / 'p.html'}"
     for words, message in {
         ("--where=n_leyer=8",): "no such setting; did you mean n_layer",
         ("--where=n_layer",): "must be SETTING=VALUE",
         ("--where=n_layer>x",): "must be a number",
-        ("--where=n_layer=5",): "none of 12 runs",
+        ("--where=n_layer=x",): "--where=n_layer=x: must be a whole number",
+        ("--where=n_layer=5",): "no run has n_layer 5; there are 4, 8",
+        ("--where=n_layer=4", "--where=n_layer=8"): "none of 4 runs",
+        ("--where=residual=pre,non",): "--where=residual=non: allowed are .*; did you mean none",
+        ("--where=residual!=non",): "--where=residual=non: allowed are .*; did you mean none",
+        ("--where=arm=non",): "did you mean none",
+        ("--where=status=done",): "allowed are finished, diverged, unfinished, foreign",
+        ("--where=probes=yes",): "must be True or False",
+        ("--where",): "^--where: needs a value",
+        ("--where", "--sort=val"): "^--where: needs a value",
         ("--sort=speed",): "--sort=speed: allowed are val",
+        ("--sort=n_layr",): "did you mean n_layer",
     }.items():
         with pytest.raises(ValueError, match=message):
             compare.main([str(tmp_path), *words, page])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="none is below it"):
-        compare.main([str(tmp_path / "empty"), page])
+    capsys.readouterr()
+    assert compare.main([str(tmp_path), "--where=residual=pre,rezero", page]) == 0
+    said = capsys.readouterr()
+    note = "note: --where=residual=pre,rezero: no run has residual rezero; there are none, pre\n"
+    assert said.err == note and "pre8" in said.out and "none8" not in said.out
 
 
 @pytest.mark.parametrize("count", [40, 400])
