@@ -38,6 +38,8 @@ class Identity:
     """The first step that will be written."""
     baselines: dict = field(default_factory=dict)
     """Of the validation split: name -> nats per token."""
+    probes: dict = field(default_factory=dict)
+    """What config.json tells of each probe: name -> label, scale, ends."""
 
     @property
     def name(self) -> str:
@@ -145,7 +147,7 @@ class TrackedLog:
 
     def __init__(self, log: RunLog, names: list[str], run: Identity, rows: list[dict]):
         self.log, self.folder, self.columns, self.trackers = log, run.folder, {}, {}
-        self.baselines = run.baselines
+        self.baselines, self.probes = run.baselines, run.probes
         for name in names:
             self._try(name, lambda name=name: self.trackers.update({name: TRACKERS[name].open(run)}))
         for row in rows:
@@ -173,7 +175,7 @@ class TrackedLog:
             numbers |= {k: v for k, v in ends.items() if v is not None and math.isfinite(v)}
         pictures = {}
         for key in lists:
-            scale = scale_of(key)
+            scale = scale_of(self.probes.get(key.removeprefix("probe/"), {}))
             pictures[f"{key}/{scale.name}"] = picture(self.columns[key], scale)
         words = {key: value for key, value in row.items() if isinstance(value, str)}
         for name, tracker in list(to.items()):
@@ -238,7 +240,7 @@ def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     run = load(folder)
     known = {name: value for name, value in baselines_of(run, "val").items() if value is not None}
-    identity = Identity(folder, _run_id(folder, keep_bytes > 0), config, step, known)
+    identity = Identity(folder, _run_id(folder, keep_bytes > 0), config, step, known, run.facts["probes"])
     return TrackedLog(runlog, tracker_names(log), identity, run.rows if keep_bytes else [])
 
 
