@@ -13,6 +13,7 @@ from reslab.report.summary import (
     differences,
     fitted_table,
     group_rows,
+    legend,
     row,
     table,
 )
@@ -176,14 +177,13 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
 
     by_seed, cautions = group_rows(runs), warnings(runs)
     rows = by_seed if config.mean else [row(run) for run in runs]
-    print("\n" + fitted_table(rows))
+    print(f"\n{fitted_table(rows)}\n\n{legend(rows)}")
     if len(by_seed) < len(runs) and not config.mean:
-        print("\nMeans over seeds of the runs that finished:\n" + fitted_table(by_seed))
+        print(f"\nMeans over seeds of the runs that finished:\n{fitted_table(by_seed)}\n\n{legend(by_seed)}")
     if 1 < len(runs) <= 4:
         print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
-    if not config.mean:
-        print(f"\nval ±: {COLUMNS['val'].partition('± ')[2]}.")
-    print("".join(f"warning: {caution}\n" for caution in cautions), end="", flush=True)
+    if cautions:
+        print("\n" + "\n".join(f"warning: {caution}" for caution in cautions), flush=True)
     write_page(config.page, runs, title_of([run.folder for run in runs]))
     print(f"\npage: {config.page.resolve()}", flush=True)
     if config.png:

@@ -34,8 +34,8 @@ COLUMNS = {
     "train": "loss on the training sequences, nats/token",
     "val": "loss on the validation sequences, nats/token, ± its standard error over sequences (not seeds)",
     "bits/byte": "validation loss in bits per byte of text, whatever the tokenizer",
-    "-unigram": "val minus the unigram baseline of the run's own data, nats",
-    "-bigram": "val minus the bigram baseline of the run's own data, nats",
+    "-unigram": "val minus the unigram baseline, which knows token frequencies alone, on the same sequences",
+    "-bigram": "val minus the bigram baseline, which knows the one token before, on the same sequences",
     "<unigram at": "first evaluated step below the unigram baseline by more than two standard errors",
     "<bigram at": "first evaluated step below the bigram baseline by more than two standard errors",
     "tok/s": "training tokens per second",
@@ -45,12 +45,14 @@ GROUP_COLUMNS = {
     "group": "all settings but the seed",
     "n": "seeds that finished, of those begun",
     "val": "mean over seeds of the final validation loss, nats/token",
-    "sd": "standard deviation over seeds",
+    "sd": "standard deviation over those seeds; one seed has none",
     "train": "mean over seeds of the final training loss, nats/token",
     "-pre": "val minus that of the same settings with skips, paired by seed",
-    "95 % interval": "of that difference; from one seed, two standard errors over sequences",
-    "difference": "lower, higher, or none where the interval holds 0",
+    "95 % interval": "of that difference, by Student's t over seeds; from one seed, two standard errors over "
+    "sequences",
+    "difference": "lower, higher, or none where the interval holds 0; else why there is no difference",
 }
+EXPLAINED = ("val", "-unigram", "-bigram", "<unigram at", "-pre", "95 % interval")  # under a table
 TEXT_COLUMNS = {"run", "arm", "status", "setting", "group", "difference"}
 FOLD_FIRST = (
     *("params", "tok/s", "<unigram at", "<bigram at", "steps"),
@@ -107,24 +109,35 @@ def group_rows(runs: list[Run]) -> list[dict[str, str]]:
         losses = losses_by_seed(members)
         val, train = mean_of(losses.values()), mean_of(losses_by_seed(members, "train/loss").values())
         begun = len({run.config["seed"] for run in members})
-        reference = reference_of(members, by_key)
-        difference = paired_difference(members, reference) if reference else None
-        interval = difference.interval if difference else None
         rows.append(
             {
                 "group": names[members[0].folder],
                 "n": str(len(losses)) if len(losses) == begun else f"{len(losses)} of {begun}",
                 "val": _number(val.mean if val else None),
-                "sd": _number(val.sd if val else None),
+                "sd": "n = 1" if val and val.n == 1 else _number(val.sd if val else None),
                 "train": _number(train.mean if train else None),
-                "-pre": "" if difference is None else f"{difference.mean:+.3f}",
-                "95 % interval": ""
-                if interval is None
-                else f"{difference.mean - interval:+.3f} to {difference.mean + interval:+.3f}",
-                "difference": "" if difference is None else difference.reading,
+                **_against_pre(members, by_key),
             }
         )
     return rows
+
+
+def _against_pre(members: list[Run], by_key: dict[tuple, list[Run]]) -> dict[str, str]:
+    """The cells of a group's difference from the same settings with skips, or why there is none."""
+    cells = {"-pre": "", "95 % interval": "", "difference": ""}
+    if arm(members[0].config) == "pre":
+        compared = any(reference_of(others, by_key) is members for others in by_key.values())
+        return cells | ({"difference": "the reference"} if compared else {})
+    reference = reference_of(members, by_key)
+    if reference is None:
+        return cells | {"difference": "no pre run"}
+    difference = paired_difference(members, reference)
+    if difference is None:
+        return cells | {"difference": "no common seed"}
+    cells |= {"-pre": f"{difference.mean:+.3f}", "difference": difference.reading}
+    if (half := difference.interval) is not None:
+        cells["95 % interval"] = f"{difference.mean - half:+.3f} to {difference.mean + half:+.3f}"
+    return cells
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -147,13 +160,17 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
     rows, notes = [dict(cells) for cells in rows], []
+    kind = "run" if "run" in rows[0] else "group"
+    if empty := [column for column in rows[0] if not any(cells[column] for cells in rows)]:
+        notes.append(f"no {kind} has: {', '.join(empty)}")
+        rows = [{c: v for c, v in cells.items() if c not in empty} for cells in rows]
     if len(rows) > 1:
         if "run" in rows[0] and (parent := _common_parent([cells["run"] for cells in rows])):
             notes.append(f"all runs: in {parent}")
             for cells in rows:
                 cells["run"] = os.path.relpath(cells["run"], parent)
         same = [c for c in rows[0] if len({cells[c] for cells in rows}) == 1 and rows[0][c]]
-        notes += [f"all runs: {column} {rows[0][column]}" for column in same]
+        notes += [f"all {kind}s: {column} {rows[0][column]}" for column in same]
         rows = [{c: v for c, v in cells.items() if c not in same} for cells in rows]
     folded = []
     for column in FOLD_FIRST:
@@ -165,6 +182,13 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
     if folded:
         notes.append(f"not shown for want of width: {', '.join(folded)}; --csv FILE has them")
     return "\n".join([table(rows), *notes])
+
+
+def legend(rows: list[dict[str, str]]) -> str:
+    """What the columns of a table mean that its reader can't guess, a line each, of those with a number."""
+    texts = GROUP_COLUMNS if "group" in rows[0] else COLUMNS
+    known = [c for c in EXPLAINED if any(cells.get(c, "") not in ("", UNKNOWN) for cells in rows)]
+    return "\n".join(f"{column}: {texts[column]}" for column in known)
 
 
 def _common_parent(paths: list[str]) -> str:

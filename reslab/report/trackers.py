@@ -230,8 +230,7 @@ def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -
     Args:
         keep_bytes: see RunLog; 0 begins a new run in every tracker.
         log: names of TRACKERS, with commas.
-        config: every setting, flat.
-        step: the first step that will be written.
+        config, step: see Identity.
     """
     runlog = RunLog(folder, keep_bytes)
     if not tracker_names(log):
@@ -281,7 +280,7 @@ def _warn(line: str) -> None:
 
 @dataclass(frozen=True)
 class Tracker:
-    """One place where metrics go, by the name that --log and its Python package have.
+    """One place where metrics go; its name is that of --log and of its package.
 
     Args:
         open: from an Identity to an object with write(step, numbers, pictures, words) and close().

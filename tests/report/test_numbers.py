@@ -133,7 +133,7 @@ def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):
             sd = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
             assert (cells["val"], cells["sd"], cells["n"]) == (f"{mean:.3f}", f"{sd:.3f}", "3")
             assert cells["-pre"] == ("+0.500" if arm == "none" else "")
-            assert cells["difference"] == ("higher" if arm == "none" else "")
+            assert cells["difference"] == ("higher" if arm == "none" else "the reference")
 
 
 def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
