@@ -48,14 +48,14 @@ def test_the_text_has_its_commands():
 
 @pytest.mark.parametrize("command", READING)
 def test_a_command_that_reads_runs(place, command, capsys):
-    words = shlex.split(command)[2:]
-    assert compare.main(words) == 0
+    argv = shlex.split(command)[2:]
+    assert compare.main(argv) == 0
     said = capsys.readouterr()
     assert "left out" not in said.err
-    if "--list" not in words:
+    if "--list" not in argv:
         assert (place / "compare.html").is_file() and "page: " in said.out
-    for word in words:
-        if re.search(r"\.(csv|tex|json)$", word) and words[words.index(word) - 1].startswith("--"):
+    for word in argv:
+        if re.search(r"\.(csv|tex|json)$", word) and argv[argv.index(word) - 1].startswith("--"):
             assert (place / word).stat().st_size > 100
 
 
@@ -63,10 +63,10 @@ def test_a_command_that_reads_runs(place, command, capsys):
 def test_the_commands_that_train_and_measure_again(dataset_folder, tmp_path):
     (tmp_path / "config").symlink_to(ROOT / "config")
     for command in TRAINING:
-        script, *words = shlex.split(command)[1:]
+        script, *argv = shlex.split(command)[1:]
         if script == "train.py":
-            script, words = ROOT / script, [*words, *SMALL.split(), f"--dataset={dataset_folder}"]
-        run_python(script, *words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+            script, argv = ROOT / script, [*argv, *SMALL.split(), f"--dataset={dataset_folder}"]
+        run_python(script, *argv, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert len((tmp_path / "runs" / "laptop" / "probes.jsonl").read_text(encoding="utf-8").splitlines()) > 2
 
 

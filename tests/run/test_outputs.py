@@ -48,7 +48,7 @@ def test_an_output_that_can_not_be_written_is_one_line_at_once(door, key, folder
     (tmp_path / "file").write_text("kept", encoding="utf-8")
     (tmp_path / "folder").mkdir()
     right, wrong = ("folder", tmp_path / "file") if folder else ("file", tmp_path / "folder")
-    for words, message in [
+    for argv, message in [
         ([f"--{key}"], f"--{key}: needs a value"),
         ([f"--{key}", "--print_config=False"], f"--{key}: needs a value"),
         ([f"--{key}="], f"--{key}=: needs a value"),
@@ -59,7 +59,7 @@ def test_an_output_that_can_not_be_written_is_one_line_at_once(door, key, folder
         ([f"--{key}={tmp_path}/file/x"], f"--{key}={tmp_path}/file/x: {tmp_path / 'file'} is a file"),
         ([f"--{key}={closed}/x"], f"--{key}={closed}/x: nothing can be written in {closed}"),
     ]:
-        (line,) = told(door, *words)
+        (line,) = told(door, *argv)
         assert line.startswith(message)
     below = tmp_path / "not" / "there" / "x"
     if folder:
@@ -96,8 +96,8 @@ def test_a_link_is_what_it_leads_to(tmp_path):
 def test_folders_of_runs_models_and_datasets_are_told_at_once_too(place, tmp_path, closed, capsys):
     (tmp_path / "file").write_text("kept", encoding="utf-8")
     place = place.format(closed=closed)
-    words = [f"--out_dir={place}", "--device=cpu", "--dataset=none"]
-    said = run_python(ROOT / "train.py", *words, cwd=tmp_path, code=2).stderr
+    argv = [f"--out_dir={place}", "--device=cpu", "--dataset=none"]
+    said = run_python(ROOT / "train.py", *argv, cwd=tmp_path, code=2).stderr
     assert f"error: out_dir={place}: " in said and "Errno" not in said
     said = run_python(ROOT / "export.py", "no-run", place, cwd=tmp_path, code=2).stderr.splitlines()
     assert len(said) == 1 and said[0].startswith(f"error: {place}: ")
