@@ -10,12 +10,12 @@ from reslab.report.selection import choose, find_runs, load_runs, sort_runs
 from reslab.report.summary import (
     COLUMNS,
     GROUP_COLUMNS,
-    differences,
+    fitted_differences,
     fitted_table,
     group_rows,
     legend,
     row,
-    table,
+    wrapped,
 )
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
@@ -181,9 +181,10 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
     if len(by_seed) < len(runs) and not config.mean:
         print(f"\nMeans over seeds of the runs that finished:\n{fitted_table(by_seed)}\n\n{legend(by_seed)}")
     if 1 < len(runs) <= 4:
-        print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
+        print(f"\n{fitted_differences(runs)}")
     if cautions:
-        print("\n" + "\n".join(f"warning: {caution}" for caution in cautions), flush=True)
+        lines = [line for caution in cautions for line in wrapped(f"warning: {caution}")]
+        print("\n" + "\n".join(lines), flush=True)
     write_page(config.page, runs, title_of([run.folder for run in runs]))
     print(f"\npage: {config.page.resolve()}", flush=True)
     if config.png:

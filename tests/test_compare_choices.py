@@ -2,10 +2,12 @@
 
 import pytest
 from runs_by_hand import write_run
+from sixty_runs import write_sixty
 from test_compare import SMOKE, planned
 
 import compare
-from reslab.report.summary import fitted_table, row
+from reslab.report.selection import load_runs
+from reslab.report.summary import fitted_differences, fitted_table, group_rows, row
 from reslab.run.log import read_run
 from reslab.training import grid
 
@@ -73,9 +75,23 @@ def test_a_table_of_many_runs_fits_the_terminal(tmp_path, count):
     runs = [read_run(write_run(place, f"run-{k}", (2.0 + k / 1000,), seed=k)) for k in range(count)]
     text = fitted_table([row(run) for run in runs], width=80)
     lines = text.splitlines()
-    assert max(map(len, lines[: count + 1])) <= 80 and len(lines) < count + 12
+    assert max(map(len, lines[: count + 1])) <= 80 and len(lines) < count + 15
     assert "all runs: arm pre" in text and "all runs: layers 4" in text and text.count(str(place)) == 1
     assert all(f"{2.0 + k / 1000:.3f} ± 0.020" in lines[k + 1] for k in range(count))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_tables_of_runs_of_all_kinds_fit_and_hold_every_loss(tmp_path, width):
+    (tmp_path / "a-folder").mkdir()
+    written = write_sixty(tmp_path / "a-folder")
+    runs, _ = load_runs([one.place for one in written])
+    texts = [fitted_table(rows, width) for rows in ([row(run) for run in runs], group_rows(runs))]
+    for text in [*texts, fitted_differences(runs[:4], width), fitted_differences(runs[38:42], width)]:
+        assert all(len(line) <= width or " " not in line.strip() for line in text.splitlines())  # a path
+    for one in written:
+        assert one.val is None or f"{one.val:.3f}" in texts[0]
+    for cells in group_rows(runs):
+        assert cells["val"] in texts[1] and cells["group"] in " ".join(texts[1].split())
 
 
 def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from reslab.report.diagnosis import crossing
@@ -56,7 +57,7 @@ EXPLAINED = ("val", "-unigram", "-bigram", "<unigram at", "-pre", "95 % interval
 TEXT_COLUMNS = {"run", "arm", "status", "setting", "group", "difference"}
 FOLD_FIRST = (
     *("params", "tok/s", "<unigram at", "<bigram at", "steps"),
-    *("bits/byte", "train", "-unigram", "-bigram"),
+    *("bits/byte", "train", "-unigram", "-bigram", "layers", "arm", "95 % interval", "sd"),
 )
 FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
 lines = baselines_of
@@ -152,13 +153,13 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
-    """A table whose common cells are said once, and whose columns fit a width.
+    """A table whose common cells are said once, and whose columns fit a width; where its names alone are too
+    long, they stand above their numbers.
 
     Args:
         width: of the terminal; None asks it, and a file or a pipe has no limit.
     """
-    if width is None:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+    width = width or terminal_width()
     rows, notes = [dict(cells) for cells in rows], []
     kind = "run" if "run" in rows[0] else "group"
     if empty := [column for column in rows[0] if not any(cells[column] for cells in rows)]:
@@ -172,23 +173,52 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
         same = [c for c in rows[0] if len({cells[c] for cells in rows}) == 1 and rows[0][c]]
         notes += [f"all {kind}s: {column} {rows[0][column]}" for column in same]
         rows = [{c: v for c, v in cells.items() if c not in same} for cells in rows]
-    folded = []
+    # The names of groups are long sentences: their numbers are worth more than one line for both.
+    folded, above = [], kind == "group" and not _fits(rows, width)
     for column in FOLD_FIRST:
-        if max(map(len, table(rows).splitlines())) <= width:
+        if _fits([_first(cells)[1] for cells in rows] if above else rows, width):
             break
         if column in rows[0]:
             folded.append(column)
             rows = [{c: v for c, v in cells.items() if c != column} for cells in rows]
     if folded:
         notes.append(f"not shown for want of width: {', '.join(folded)}; --csv FILE has them")
-    return "\n".join([table(rows), *notes])
+    notes = [line for note in notes for line in wrapped(note, width)]
+    above = above or not _fits(rows, width)
+    return "\n".join([_names_above(rows, width) if above else table(rows), *notes])
+
+
+def terminal_width() -> int:
+    """Characters of a line; a file or a pipe has no limit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+
+
+def _fits(rows: list[dict[str, str]], width: int) -> bool:
+    return max(map(len, table(rows).splitlines())) <= width
+
+
+def wrapped(text: str, width: int | None = None) -> list[str]:
+    """A sentence as lines that fit; paths stay whole."""
+    width = width or terminal_width()
+    options = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width, **options)
+
+
+def _names_above(rows: list[dict[str, str]], width: int) -> str:
+    """A table in which the first cell of each row has a line of its own, or several."""
+    names, numbers = zip(*map(_first, rows), strict=True)
+    head, *lines = table(list(numbers)).splitlines()
+    names = [wrapped(name, width) for name in names]
+    return "\n".join(
+        [f"  {head}", *("\n".join([*name, f"  {line}"]) for name, line in zip(names, lines, strict=True))]
+    )
 
 
 def legend(rows: list[dict[str, str]]) -> str:
     """What the columns of a table mean that its reader can't guess, a line each, of those with a number."""
     texts = GROUP_COLUMNS if "group" in rows[0] else COLUMNS
     known = [c for c in EXPLAINED if any(cells.get(c, "") not in ("", UNKNOWN) for cells in rows)]
-    return "\n".join(f"{column}: {texts[column]}" for column in known)
+    return "\n".join(line for column in known for line in wrapped(f"{column}: {texts[column]}"))
 
 
 def _common_parent(paths: list[str]) -> str:
@@ -208,6 +238,26 @@ def differences(runs: list[Run]) -> list[dict[str, str]]:
         if len(set(values) - silent) > 1:
             rows.append({"setting": key} | dict(zip(columns, values, strict=True)))
     return rows
+
+
+def fitted_differences(runs: list[Run], width: int | None = None) -> str:
+    """differences() as a table, or as sentences where the table is too wide."""
+    rows, width = differences(runs), width or terminal_width()
+    if not rows:
+        return "No setting differs."
+    if _fits(rows, width):
+        return table(rows)
+    told = [
+        f"{setting}: {', '.join(f'{v} ({k})' for k, v in rest.items())}"
+        for setting, rest in map(_first, rows)
+    ]
+    return "\n".join(line for text in told for line in wrapped(text, width))
+
+
+def _first(cells: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The first cell of a row, and the others."""
+    (_, name), *others = cells.items()
+    return name, dict(others)
 
 
 def _number(value: float | None) -> str:
