@@ -32,7 +32,7 @@ def text_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(text_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run_python(
+    done = run_python(
         "train.py",
         "config/smoke.py",
         *TINY,
@@ -40,6 +40,7 @@ def trained(text_folder, tmp_path_factory):
         f"--out_dir={folder}",
         "--max_iters=8",
     )
+    assert done.stdout.splitlines()[-1].startswith("everything works: ")
     return folder
 
 

@@ -35,6 +35,10 @@ def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
     }.items():
         with pytest.raises(ValueError, match=message):
             compare.main([str(tmp_path / place), page])
+    capsys.readouterr()
+    assert compare.main([str(tmp_path / "empty"), str(tmp_path / "pre41"), page]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("left out: ") == 1 and "empty" in told.err and "pre41" in told.out
 
 
 def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):

@@ -32,8 +32,10 @@ SORT_KEYS = {
 def find_runs(places: list[str]) -> list[Path]:
     """The run directories and foreign curves at some places or anywhere below them, each once.
 
+    A folder without any is itself among them: load_runs() tells that it is none.
+
     Raises:
-        UsageError: a place does not exist, or no run is there.
+        UsageError: a place does not exist.
     """
     folders: list[Path] = []
     for place in map(Path, places):
@@ -48,16 +50,16 @@ def find_runs(places: list[str]) -> list[Path]:
         below = [path.parent for path in sorted(place.rglob("config.json"))]
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
         below = below or sorted({path.parent for path in place.rglob("*tfevents*")})
-        if not below:
-            raise UsageError(f"{place}: not a run directory (no config.json), and none is below it")
-        folders += below
+        folders += below or [place]
     return list(dict.fromkeys(folders))
 
 
 def load_any(place: Path, names: dict[str, str]) -> Run:
     """A run directory, or a foreign curve. Raises ValueError where it can't be read."""
-    if (place / "config.json").is_file() or not (place.is_file() or foreign.kind_of(place)):
+    if (place / "config.json").is_file():
         return load(place)
+    if place.is_dir() and not foreign.kind_of(place):
+        raise ValueError(f"{place}: not a run directory (no config.json), and none is below it")
     return foreign.read_foreign(place, names)
 
 
