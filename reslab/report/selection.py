@@ -56,11 +56,11 @@ def find_runs(places: list[str]) -> list[Path]:
 
 def load_any(place: Path, names: dict[str, str]) -> Run:
     """A run directory, or a foreign curve. Raises ValueError where it can't be read."""
-    if (place / "config.json").is_file():
-        return load(place)
-    if place.is_dir() and not foreign.kind_of(place):
-        raise ValueError(f"{place}: not a run directory (no config.json), and none is below it")
-    return foreign.read_foreign(place, names)
+    if not (place / "config.json").exists():
+        if place.is_dir() and not foreign.kind_of(place):
+            raise ValueError(f"{place}: not a run directory (no config.json), and none is below it")
+        return foreign.read_foreign(place, names)
+    return load(place)
 
 
 def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> tuple[list[Run], list[str]]:

@@ -99,7 +99,7 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
             parts = [SHORT.get(key, key) + values[key].replace("/", "_") for key in order]
             folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
             own = [f"--{key}={value}" for key, value in values.items()]
-            line = [*files, *args, *own, f"--out_dir={folder}"]
+            line = [*files, *args, *own, f"--out_dir={folder}", "--end_note="]  # that of one run alone
             parsed = parse(TrainConfig, line, leave_out=("study",)).config
             cells[folder] = Cell(folder, line, parsed, name, values)
     from model import check_wirings  # here, so that a fault in the words comes before torch
