@@ -138,10 +138,13 @@ def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, argv, note):
 
 def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(tmp_path, monkeypatch, capsys):
     argv = [SMOKE, "--arms=pre,none", "--seeds=2", f"--out_dir={tmp_path}"]
+    parsed, real = [], grid.parse
+    monkeypatch.setattr(grid, "parse", lambda *rest, **options: parsed.append(rest) or real(*rest, **options))
     assert compare.main([*argv, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[:4]] == ["1", "2", "3", "4"]
     assert lines[-1] == "4 cells; time left: unknown until one has finished"
+    assert len(parsed) == 4  # each cell's command line once
     trained = []
     monkeypatch.setattr(grid, "train_cell", lambda folder, *rest: trained.append(folder.name) or 0)
     assert compare.main([*argv, "--cell=3"]) == 0

@@ -82,7 +82,8 @@ def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> 
     if not runs:
         raise UsageError("\n".join(left_out) or "no runs")
     if (missing := foreign.unused(mapped, runs)) and not left_out:
-        raise UsageError(f"--map={short(missing[0])}=...: no foreign file has this name")
+        near = did_you_mean(missing[0], {name for run in runs for name in run.facts.get("names", ())})
+        raise UsageError(f"--map={short(missing[0])}=...: no foreign file has this name{near}")
     if same_data:
         runs = foreign.on_our_data(runs)
     return runs, left_out

@@ -85,7 +85,9 @@ def row(run: Run) -> dict[str, str]:
             continue
         cells[f"-{name}"] = "" if val is None else f"{val - baseline:+.3f}"
         step = crossing(run.rows, baseline)
-        cells[f"<{name} at"] = "never" if step is None else str(step)
+        # A run that goes on may still cross it, and one without an evaluation has not been asked.
+        without = "" if val is None else "not yet" if run.status == "unfinished" else "never"
+        cells[f"<{name} at"] = without if step is None else str(step)
     return {column: cells[column] for column in COLUMNS}
 
 
@@ -131,7 +133,7 @@ def _against_pre(members: list[Run], by_key: dict[tuple, list[Run]]) -> dict[str
         return cells | ({"difference": "the reference"} if compared else {})
     reference = reference_of(members, by_key)
     if reference is None:
-        return cells | {"difference": "no pre run"}
+        return cells | {"difference": "no pre run with these settings"}
     difference = paired_difference(members, reference)
     if difference is None:
         return cells | {"difference": "no common seed"}

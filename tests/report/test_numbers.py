@@ -172,3 +172,34 @@ def test_a_damaged_run_is_one_line_alone_and_left_out_among_others(tmp_path, cap
     told = capsys.readouterr()
     assert told.err.startswith("left out: ") and str(bad / file) in told.err and "good" in told.out
     shutil.rmtree(good)
+
+
+def test_a_group_without_a_number_says_why(tmp_path, capsys):
+    options = {"eval_sequences": 9}
+    for arm, seed in (("pre", 1), ("pre", 2), ("none", 1), ("post", 3)):
+        write_run(tmp_path, f"{arm}{seed}", (3.0 + seed / 7,), residual=arm, seed=seed, **options)
+    write_run(tmp_path, "other", (2.5,), residual="none", dropout=0.5, **options)
+    runs = [load(tmp_path / name) for name in ("pre1", "pre2", "none1", "post3", "other")]
+    cells = [{key: one[key] for key in ("n", "sd", "-pre", "difference")} for one in group_rows(runs)]
+    sd = f"{1 / 7 / math.sqrt(2):.3f}"
+    assert cells == [
+        {"n": "2", "sd": sd, "-pre": "", "difference": "the reference"},
+        {"n": "1", "sd": "n = 1", "-pre": "+0.000", "difference": "none"},
+        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no common seed"},
+        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no pre run with these settings"},
+    ]
+    page = f"--page={tmp_path / 'p.html'}"
+    assert compare.main([str(tmp_path / "none1"), str(tmp_path / "post3"), "--mean=seed", page]) == 0
+    assert "no group has: -pre, 95 % interval" in capsys.readouterr().out
+
+
+def test_a_run_that_tells_less_than_others_is_named_once(tmp_path):
+    whole = load(write_run(tmp_path, "whole", eval_sequences=9))
+    poor = [load(write_run(tmp_path, name, without=("dataset", "torch"))) for name in ("a", "b")]
+    (line,) = warnings([whole, *poor])
+    assert line.startswith("unknown of a, b: data, tokenizer, eval_sequences, torch: ")
+    assert warnings(poor) == ["unknown of a, b: data: the losses may not be comparable"]
+    assert warnings(poor[:1]) == []
+    named = [load(write_run(tmp_path, name, without=("dataset",), dataset=name)) for name in ("x", "y")]
+    (line, *_) = warnings(named)
+    assert line.startswith("data differs: x (hash unknown) (1 run), y (hash unknown) (1 run): ")

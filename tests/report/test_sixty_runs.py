@@ -52,7 +52,8 @@ def test_every_cell_of_the_table(written, runs):
                 assert cells[f"-{name}"] == cells[f"<{name} at"] == "unknown"
                 continue
             assert cells[f"-{name}"] == ("" if val is None else f"{val - line:+.3f}")
-            assert cells[f"<{name} at"] == str("never" if below(one, line) is None else below(one, line))
+            never = "" if val is None else "not yet" if one.status == "unfinished" else "never"
+            assert cells[f"<{name} at"] == str(never if below(one, line) is None else below(one, line))
 
 
 def expected_record(one: Written) -> dict:
