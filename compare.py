@@ -36,6 +36,7 @@ HELP = """
     python compare.py runs/deep other.csv tb_folder/ trainer_state.json nanogpt.log --map loss/val=val/loss
     python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
+Below each table stands what its columns mean; docs/compare.md tells more, and how to get at the numbers.
 A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
 first trains the grid of arms x depths x learning rates x seeds x --vary: each run has its own directory
 under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a `study`
