@@ -2,11 +2,11 @@
 
 Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
 to write it), so memory stays flat for inputs larger than memory. Pieces are encoded on all cores, since
-the tokenizers let go of Python's lock, and written in their order. Files get their final names last,
-meta.json after the bins: a folder with a meta.json is a finished dataset.
+the tokenizers and the sums let go of Python's lock, and written in their order. They are so small that
+all that is made of one stays in a core's cache. Files get their final names last, meta.json after the bins:
+a folder with a meta.json is a finished dataset.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -20,36 +20,38 @@ import numpy as np
 from tqdm import tqdm
 
 from reslab.data.baselines import split_baselines
-from reslab.data.pool import cores, map_in_order
+from reslab.data.pool import Hasher, cores, map_in_order
 from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
 from reslab.run.files import flush
 from reslab.run.lock import exclusive_lock
 
-PART = 1 << 19  # characters encoded in one go
+PART = 1 << 17  # characters encoded in one go
+LONGEST_PART = 1 << 23  # the same, of a text that has no place to be cut
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
 
 
-def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
+def split_safely(pieces: Iterable[str], size: int = PIECE, longest: int = 0) -> Iterator[str]:
     """Cut the text anew so that encoding the parts gives what encoding the whole gives.
 
     GPT-2's word pattern always begins a token at the last blank or newline before a visible
-    character, and looks no further back; the parts begin there. Text without such a place for 16
-    sizes on end is cut anyhow.
+    character, and looks no further back; the parts begin there. Text without such a place for `longest`
+    characters on end, or 16 sizes, is cut anyhow.
     """
-    rest = ""
+    rest, longest = "", longest or 16 * size
     for piece in pieces:
-        rest += piece
-        while len(rest) > size:
-            place = WORD_START.search(rest, size)
-            if not place and len(rest) < 16 * size:
+        rest, start = rest + piece if rest else piece, 0
+        while (left := len(rest) - start) > size:
+            place = WORD_START.search(rest, start + size)
+            if not place and left < longest:
                 break
-            cut = place.start() if place else size
-            yield rest[:cut]
-            rest = rest[cut:]
+            cut = place.start() if place else start + size
+            yield rest[start:cut]
+            start = cut
+        rest = rest[start:]
     if rest:
         yield rest
 
@@ -88,7 +90,7 @@ def write_dataset(
 
 def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
     named = isinstance(tokenizer, str)
-    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet)
+    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet, jobs)
     if text.length < 20:
         raise ValueError(
             f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
@@ -137,33 +139,46 @@ class Survey:
         return int(self.length * TRAIN_SHARE)
 
 
-def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
-    digest, length, occurs = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
-    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
+def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True, jobs: int = 1) -> Survey:
+    length, occurs = 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    bar = tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None)
+    with Hasher(jobs) as digest, bar:
         for piece in pieces:
-            digest.update(piece.encode("utf-8", "surrogatepass"))
-            if collect:
-                occurs[np.flatnonzero(np.bincount(code_points(piece)))] = True
+            for part in _parts(piece):
+                digest.update(part.encode("utf-8", "surrogatepass"))
+                if collect:
+                    _mark(code_points(part), occurs)
             length += len(piece)
             bar.update(len(piece))
     return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(occurs))))
 
 
-def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
+def _parts(piece: str) -> Iterator[str]:
+    for start in range(0, len(piece), PART):
+        yield piece[start : start + PART]
+
+
+def _mark(points: np.ndarray, occurs: np.ndarray) -> None:
+    """Set occurs[points]: most are known, and looking one up costs less than setting it."""
+    known = occurs.take(points, mode="clip")
+    if not known.all():
+        occurs[points[~known]] = True
+
+
+def _hashing(pieces: Iterable[str], digest: Hasher) -> Iterator[str]:
     for piece in pieces:
-        digest.update(piece.encode("utf-8", "surrogatepass"))
+        for part in _parts(piece):
+            digest.update(part.encode("utf-8", "surrogatepass"))
         yield piece
 
 
 def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, source: str) -> dict:
     """Second reading: encode the first 90% of the characters to train, the others to val."""
-    again = hashlib.sha256()
     changed = ValueError(f"{source}: the text changed while it was read; run prepare again")
     counts = {}
+    bar = tqdm(total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None)
     try:
-        with tqdm(
-            total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None
-        ) as bar:
+        with Hasher(jobs) as again, bar:
             for split, part in _split(_hashing(read(), again), text.train_length):
                 counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar)
     except (ValueError, RuntimeError) as error:
@@ -178,9 +193,9 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
 def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
     """Encode one split to a file; returns its entry for meta.json."""
     count = {"tokens": 0, "chars": 0, "bytes": 0}
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for ids, length, size in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
+    parts = split_safely(pieces, PART, LONGEST_PART)
+    with path.open("wb") as file, Hasher(jobs) as digest:
+        for ids, length, size in encode_all(parts, encoder, dtype, jobs):
             file.write(ids)
             digest.update(ids)
             for key, more in zip(count, (len(ids), length, size), strict=True):
@@ -195,7 +210,8 @@ def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tup
     """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
 
     def encode(piece):
-        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
+        size = len(piece) if piece.isascii() else len(piece.encode())
+        return encoder.encode(piece).astype(dtype), len(piece), size
 
     return map_in_order(encode, pieces, jobs)
 

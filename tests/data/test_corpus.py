@@ -1,5 +1,6 @@
 """Text in, a dataset out: nothing lost, nothing half-written, memory flat."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -212,3 +213,31 @@ def test_characters_are_those_of_the_text():
     text = "naïve — 日本 \U0001f600 \ud800"
     assert corpus._survey([text, "a"], True).characters == "".join(sorted(set(text)))
     assert corpus._survey([], True).characters == ""
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_hashes_and_baselines_do_not_depend_on_the_size_of_the_pieces(tmp_path, monkeypatch, jobs):
+    text, metas = TEXT + "naïve — 日本 \U0001f600\n" * 40, []
+    for size in (50, 1 << 17):
+        monkeypatch.setattr(corpus, "PART", size)
+        monkeypatch.setattr(baselines, "COUNTED", size)
+        pieces = [text[start : start + 7 * size] for start in range(0, len(text), 7 * size)]
+        folder = tmp_path / str(size)
+        metas.append(write_dataset(folder, lambda p=pieces: p, "char", "x", quiet=True, jobs=jobs))
+    assert metas[0] == metas[1]
+    assert metas[0]["source_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    for split, counts in metas[0]["splits"].items():
+        assert counts["sha256"] == hashlib.sha256((folder / f"{split}.bin").read_bytes()).hexdigest()
+
+
+def test_tokens_are_counted_with_the_last_one():
+    train = np.array([0, 1, 0, 1, 2, 0, 1], np.uint16)
+    for kind in (baselines._DensePairs, baselines._SparsePairs):
+        assert kind(train, 4).tokens(train).tolist() == [3, 3, 1, 0]
+
+
+@pytest.mark.parametrize("longest", [16, 40])
+def test_a_text_without_a_place_to_cut_is_cut_at_its_longest(longest):
+    lengths = [len(part) for part in split_safely("a" * 100, 4, longest)]
+    assert sum(lengths) == 100 and set(lengths[:-1]) == {4} and longest - 4 <= lengths[-1] < longest
+    assert list(split_safely(["ab cd" * 3], 4, longest)) == ["ab cdab", " cdab", " cd"]
