@@ -22,11 +22,13 @@ from tqdm import tqdm
 from reslab.data.baselines import split_baselines
 from reslab.data.pool import Hasher, cores, map_in_order
 from reslab.data.textfiles import PIECE
-from reslab.data.tokenfile import check_unread
+from reslab.data.tokenfile import check_ours, check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
+from reslab.run.children import unbroken
 from reslab.run.files import flush
 from reslab.run.lock import exclusive_lock
 
+SPLITS = ("train", "val")
 PART = 1 << 17  # characters encoded in one go
 LONGEST_PART = 1 << 23  # the same, of a text that has no place to be cut
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
@@ -80,12 +82,23 @@ def write_dataset(
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
     with exclusive_lock(out_dir, "preparing data here", wait=True):
+        check_ours(out_dir, "meta.json", *(f"{split}.bin" for split in SPLITS), "progress.json")
+        if (out_dir / "progress.json").exists():
+            raise ValueError(f"{out_dir}: holds shards of documents; choose another --out")
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
         check_unread(out_dir)
-        for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
-            path.unlink()
+        _clear_broken(out_dir)
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
+
+
+def _clear_broken(out_dir: Path) -> None:
+    """Delete what a preparation left that was killed."""
+    if not (out_dir / "meta.json").exists():  # while it gave the bins their names: they are of two datasets
+        for split in SPLITS:
+            (out_dir / f"{split}.bin").resolve().unlink(missing_ok=True)
+    for path in out_dir.glob("*.[0-9]*.tmp"):
+        path.unlink()
 
 
 def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
@@ -102,8 +115,7 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
         encoder = make_tokenizer(tokenizer, pieces, text.characters)
     dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
 
-    mark = f".{os.getpid()}.tmp"
-    temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
+    temporary = {split: _temporary(out_dir / f"{split}.bin") for split in SPLITS}
     try:
         counts = _write_bins(temporary, read, text, encoder, dtype, quiet, jobs, source)
         ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
@@ -117,11 +129,22 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
             "baselines_nats": split_baselines(ids["train"], ids["val"], encoder.vocab_size),
             "tokenizer": encoder.to_json(),
         }
-        _publish(out_dir, temporary, meta, mark)
+        with unbroken():
+            _publish(out_dir, temporary, meta)
     finally:
-        for path in out_dir.glob(f"*{mark}"):
-            path.unlink()
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
     return meta
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written before it gets its name: beside it, or beside what a link leads to."""
+    path = path.resolve() if path.is_symlink() else path
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _give_name(temporary: Path) -> None:
+    temporary.replace(temporary.with_name(temporary.name.removesuffix(f".{os.getpid()}.tmp")))
 
 
 @dataclass(frozen=True)
@@ -241,13 +264,18 @@ def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Itera
     yield "val", val()
 
 
-def _publish(out_dir, temporary, meta, mark) -> None:
+def _publish(out_dir: Path, temporary: dict[str, Path], meta: dict) -> None:
     """Give the files their names, meta.json last; until then the folder has no meta.json."""
     check_unread(out_dir)  # a run may have begun since
-    meta_tmp = out_dir / f"meta.json{mark}"
-    meta_tmp.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
-    flush(meta_tmp)
-    (out_dir / "meta.json").unlink(missing_ok=True)
-    for split, path in temporary.items():
-        path.replace(out_dir / f"{split}.bin")
-    meta_tmp.replace(out_dir / "meta.json")
+    meta_path = out_dir / "meta.json"
+    meta_tmp = _temporary(meta_path)
+    try:
+        meta_tmp.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+        flush(meta_tmp)
+        meta_path.resolve().unlink(missing_ok=True)
+        for path in temporary.values():
+            _give_name(path)
+        _give_name(meta_tmp)
+    finally:
+        if meta_path.exists() or not any((out_dir / f"{split}.bin").exists() for split in SPLITS):
+            meta_tmp.unlink(missing_ok=True)  # else the bins are of two datasets, and it tells whose they are

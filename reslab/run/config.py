@@ -7,6 +7,7 @@ win. Every fault of a command line is told at once, one line each, and nothing i
 import contextlib
 import dataclasses
 import difflib
+import errno
 import io
 import os
 import re
@@ -211,6 +212,12 @@ def collect(*checks) -> list:
     return answers
 
 
+def told(error: OSError) -> str:
+    """What the system refused, as a message begins: the file, then the reason, without its number."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
+
+
 def run_door(main) -> None:
     """Call a program's main(words); a user's error is one line per fault on stderr and exit code 2."""
     children.follow_parent()
@@ -227,8 +234,8 @@ def run_door(main) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        print(f"error: {told(error)}", file=sys.stderr)
+        code = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         code = getattr(stop, "code", 130)
