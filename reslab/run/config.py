@@ -33,16 +33,20 @@ class Positionals:
         usage: how the help names them.
         configs: whether a word that ends in .py is a config file.
         count: how many other words there are; None for any number.
+        example: of these words, for whoever gives none.
     """
 
     usage: str
     configs: bool = False
     count: int | None = 0
+    example: str = ""
 
     def faults(self, words: list[str]) -> list[str]:
         """What is wrong with the words that are no config files."""
         if self.count is None or len(words) == self.count:
             return []
+        if self.example and not words:
+            return [f"no {self.usage} given; run for example: python {sys.argv[0]} {self.example}"]
         if self.count:
             return [f"{len(words)} of {self.count} given; give {self.usage} [--key=value ...]"]
         what = "neither a config file (*.py) nor --key=value" if self.configs else "not a --key=value"
@@ -118,8 +122,19 @@ def _build(cls: type[Config], known: dict[str, Setting], given: list[Given]) -> 
     config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
     # What speaks of a setting that could not be read speaks of its default, which nobody asked for.
     unread = {key for key, fault in by_setting.items() if fault}
-    combined = [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
+    combined = [
+        line + _from_files(line, final)
+        for line in config.faults()
+        if not unread & set(re.findall(r"\w+", line))
+    ]
     return config, [*filter(None, by_setting.values()), *combined]
+
+
+def _from_files(fault: str, final: dict[str, Given]) -> str:
+    """Which of the settings that a fault names are from config files, and from which."""
+    named = dict.fromkeys(re.findall(r"(\w+)=", fault))
+    given = [str(final[key]) for key in named if key in final and final[key].file]
+    return f" ({', '.join(given)})" if given else ""
 
 
 def _split(argv: list[str], known: dict[str, Setting]) -> tuple[list[Given], list[str]]:

@@ -23,8 +23,11 @@ def read_config_file(path: str) -> dict:
         UsageError: there is no such file, it is far too large, or running it fails.
     """
     if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.py")], 1)
-        raise UsageError(f"{path}: no such config file" + (f"; did you mean {near[0]}?" if near else ""))
+        folder = Path(path).parent
+        near = difflib.get_close_matches(Path(path).name, [p.name for p in folder.glob("*.py")], 1)
+        raise UsageError(
+            f"{path}: no such config file" + (f"; did you mean {folder / near[0]}?" if near else "")
+        )
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
     try:
