@@ -18,12 +18,10 @@ def exclusive_lock(folder: Path, activity: str, wait: bool = False):
         wait: until it is free, instead of raising.
 
     Raises:
-        ValueError: another process, which lives, holds it; or the folder has another file of that name.
+        ValueError: another process, which still runs, holds it; or the folder has another file of that name.
     """
     if not _is_lock(folder / "lock"):
-        raise ValueError(
-            f"{folder}: holds a file lock that is not ours; choose another folder, or move it away"
-        )
+        raise ValueError(f"{folder}: its file lock is not ours; choose another folder, or move the file away")
     created = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
