@@ -279,28 +279,6 @@ def test_cases_of_a_gpu_are_left_out_without_one_and_refused_by_name():
     assert door.choose(min(gpu), cases.CASES, True) == [min(gpu)]
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"cases": [1]}', '{"data": 1}'])
-def test_a_file_that_is_no_result_is_refused(tmp_path, text):
-    path = tmp_path / "b.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"b\.json: "):
-        door.main(["--only=data", f"--out={path}"])
-    assert path.read_text(encoding="utf-8") == text
-
-
-def test_the_figures_of_the_documentation_are_replaced_only_where_asked_for(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def case(bench):
-        """One that is made up."""
-        return {"answer": 42}
-
-    monkeypatch.setitem(cases.CASES, "data", case)
-    assert door.main(["--only=data"]) == 0
-    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert path.parent == tmp_path / "runs"
-
-
 def test_cases_that_were_not_run_keep_what_the_file_said(tmp_path, monkeypatch, capsys):
     def case(bench):
         """One that is made up."""
