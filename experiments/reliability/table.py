@@ -29,13 +29,13 @@ FAULTS = {
         "both save and end, it waits for them, and the same command finishes the grid",
     ),
     "outputs": (
-        "every option that writes, at a file, a link, a device, a folder, ~ or nothing; folders of transformers, "
-        "nanoGPT and others",
+        "every option that writes, at a file, a link, a device, a folder, ~ or nothing; folders of "
+        "transformers, nanoGPT and others",
         "links and devices stay and get the text; what no program of ours made is not changed",
     ),
     "documents": (
         "files of documents in every format, packing, encoding and with rows of other shapes",
-        "every document is read, or one line names what can't be; a mended file goes on with the same command",
+        "every document is read, or one line names what can't be; the same command goes on with a mended file",
     ),
     "texts": (
         "marks, ends of lines, blanks, control characters, other encodings, with char, byte and bpe",
