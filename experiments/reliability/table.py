@@ -35,7 +35,7 @@ FAULTS = {
     ),
     "documents": (
         "files of documents in every format, packing, encoding and with rows of other shapes",
-        "every document is read, or one line names what can't be; the same command goes on with a mended file",
+        "every document is read, or one line names what can't be; a mended file goes on",
     ),
     "texts": (
         "marks, ends of lines, blanks, control characters, other encodings, with char, byte and bpe",
