@@ -15,6 +15,7 @@ from reslab.run.arguments import ArgumentParser
 from reslab.run.children import on_ending_signals, raise_asked
 from reslab.run.config import run_door
 from reslab.run.fields import short
+from reslab.run.streams import lossy
 
 
 def home_path(name: str) -> Path:
@@ -34,8 +35,13 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
 
 
 def run_script(main) -> None:
-    """Call a prepare.py's main(); faults and signals end it as they end the other programs."""
-    run_door(lambda words: main())
+    """Call a prepare.py's main(); its faults end it as those of the doors do, and a failed print does not."""
+
+    def door(argv):
+        with lossy():
+            main()
+
+    run_door(door)
 
 
 @contextmanager

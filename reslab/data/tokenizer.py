@@ -15,12 +15,15 @@ from typing import Literal
 import numpy as np
 
 from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
+from reslab.run.fields import short
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 # The pattern tries again from every blank of a run, and its engine gives up at about a million of them.
 LONGEST_RUN = 100_000
+LARGEST_BPE = 1_000_000  # tokens
+
 LONG_RUN = re.compile(rf"\s{{{LONGEST_RUN}}}")
 
 
@@ -167,7 +170,7 @@ def kind_of(spec: str) -> "TokenizerKind":
     """The entry of TOKENIZERS that takes what `--tokenizer` says. Raises ValueError where none does."""
     kind = next((kind for kind in TOKENIZERS.values() if kind.takes(spec)), None)
     if kind is None:
-        raise ValueError(f"tokenizer={spec}: allowed are {allowed_specs()}")
+        raise ValueError(f"tokenizer={short(spec)}: allowed are {allowed_specs()}")
     return kind
 
 
@@ -195,11 +198,13 @@ def tokenizer_folder(spec: str) -> Path:
 
 def _is_bpe(spec: str) -> bool:
     kind, _, size = spec.partition(":")
-    return kind == "bpe" and size.isdecimal() and int(size) >= 256
+    return kind == "bpe" and size.isdecimal() and len(size) < 8 and 256 <= int(size) <= LARGEST_BPE
 
 
 def _is_folder(spec: str) -> bool:
-    return bool(spec) and ("/" in spec or "\\" in spec or tokenizer_folder(spec).is_dir())
+    if not spec or "/" in spec or "\\" in spec:
+        return bool(spec)
+    return os.path.isdir(tokenizer_folder(spec))  # noqa: PTH112 - takes a name that is too long
 
 
 def _gpt2(*_) -> GPT2Tokenizer:
@@ -245,7 +250,7 @@ TOKENIZERS = {
     "byte": TokenizerKind("byte", "byte".__eq__, lambda *_: ByteTokenizer(), lambda saved: ByteTokenizer()),
     "gpt2": TokenizerKind("gpt2", "gpt2".__eq__, _gpt2, _load_bpe),  # saved as any other BPE
     "bpe": TokenizerKind(
-        spec="bpe:N with N at least 256",
+        spec=f"bpe:N with N from 256 to {LARGEST_BPE}",
         takes=_is_bpe,
         make=lambda spec, texts, chars: train_bpe(texts, int(spec.removeprefix("bpe:"))),
         load=_load_bpe,

@@ -2,6 +2,8 @@
 
 import argparse
 
+from reslab.run.fields import one_line
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """Options in full words; a fault is one line on stderr and exit code 2.
@@ -15,5 +17,5 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str):
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message.removeprefix("argument "))
+        line = one_line(message.removeprefix("argument "))
         self.exit(2, f"error: {line if len(line) <= 300 else f'{line[:297]}...'}; see --help\n")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import INT_LIMIT, Config, Setting, expand, flat, settings, short
+from reslab.run.fields import INT_LIMIT, Config, Setting, expand, flat, one_line, settings, short
 
 
 class MachineError(Exception):
@@ -229,7 +229,7 @@ def collect(*checks) -> list:
 
 def told(error: OSError) -> str:
     """What the system refused, as a message begins: the file, then the reason, without its number."""
-    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    names = [one_line(name)[:1000] for name in (error.filename, error.filename2) if name is not None]
     return f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 

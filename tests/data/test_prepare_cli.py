@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shlex
 import signal
 import subprocess
 import sys
@@ -155,8 +156,8 @@ FAULTS = {
     "a folder": (["data/shakespeare/prepare.py", "--input=tests"], "tests: Is a directory"),
     "a file as --out": (["data/stdlib/prepare.py", "--out=README.md"], "README.md: File exists"),
     "lines in it": (["data/stdlib/prepare.py", "--a\nb\x1b"], "unrecognized arguments: --a\\nb\\x1b"),
-    "budget": (["-m", "reslab.system.budget", "--n_layer=x"], "--n_layer: invalid int value: 'x'"),
-    "budget of none": (["-m", "reslab.system.budget", "--ranks=0"], "all numbers must be at least 1"),
+    "budget": (["-m", "reslab.system.memory", "--n_layer=x"], "--n_layer: invalid int value: 'x'"),
+    "budget of none": (["-m", "reslab.system.memory", "--ranks=0"], "all numbers must be at least 1"),
     "tables": (["-m", "experiments", "--chek"], "unrecognized arguments: --chek"),
 }
 
@@ -167,6 +168,22 @@ def test_a_fault_is_one_line(name):
     done = run_python(*words, code=2)
     assert done.stderr.startswith(f"error: {told}") and len(done.stderr.splitlines()) == 1
     assert not done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
+@pytest.mark.parametrize("streams", [">/dev/full", ">&-", ">/dev/full 2>&1", ">&- 2>&-", "| true"])
+def test_a_print_that_fails_ends_no_preparation(inputs, tmp_path, streams):
+    words = [sys.executable, "data/text/prepare.py", inputs / "a.txt", "--out", tmp_path / "out"]
+    subprocess.run(f"{shlex.join(map(str, words))} {streams}", shell=True, cwd=ROOT, check=True)
+    assert sorted(content(tmp_path / "out")) == ["meta.json", "train.bin", "val.bin"]
+
+
+@pytest.mark.parametrize("size", ["99999999", "9" * 5000, "255", "-300", "1e3"])
+def test_a_vocabulary_of_any_size_is_told_in_a_line(tmp_path, size):
+    with pytest.raises(
+        ValueError, match=r"^tokenizer=bpe:.*: allowed are .*from 256 to 1000000, and [^\n]*$"
+    ):
+        write_dataset(tmp_path / "out", lambda: [TEXT], f"bpe:{size}", "x", quiet=True)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
