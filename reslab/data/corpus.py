@@ -2,9 +2,8 @@
 
 Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
 to write it), so memory stays flat for inputs larger than memory. Pieces are encoded on all cores, since
-the tokenizers and the sums let go of Python's lock, and written in their order. They are so small that
-all that is made of one stays in a core's cache. Files get their final names last, meta.json after the bins:
-a folder with a meta.json is a finished dataset.
+the tokenizers and the sums let go of Python's lock, and written in their order. Files get their final
+names last, meta.json after the bins: a folder with a meta.json is a finished dataset.
 """
 
 import itertools
@@ -29,26 +28,28 @@ from reslab.run.files import flush
 from reslab.run.lock import exclusive_lock
 
 SPLITS = ("train", "val")
-PART = 1 << 17  # characters encoded in one go
-LONGEST_PART = 1 << 23  # the same, of a text that has no place to be cut
+PART = 1 << 19  # characters encoded in one go
+CACHED = (
+    1 << 17
+)  # the same where a text may be cut anywhere: all that is made of them stays in a core's cache
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
 
 
-def split_safely(pieces: Iterable[str], size: int = PIECE, longest: int = 0) -> Iterator[str]:
+def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
     """Cut the text anew so that encoding the parts gives what encoding the whole gives.
 
     GPT-2's word pattern always begins a token at the last blank or newline before a visible
-    character, and looks no further back; the parts begin there. Text without such a place for `longest`
-    characters on end, or 16 sizes, is cut anyhow.
+    character, and looks no further back; the parts begin there. Text without such a place for 16
+    sizes on end is cut anyhow.
     """
-    rest, longest = "", longest or 16 * size
+    rest = ""
     for piece in pieces:
         rest, start = rest + piece if rest else piece, 0
         while (left := len(rest) - start) > size:
             place = WORD_START.search(rest, start + size)
-            if not place and left < longest:
+            if not place and left < 16 * size:
                 break
             cut = place.start() if place else start + size
             yield rest[start:cut]
@@ -177,8 +178,8 @@ def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True, jobs: int 
 
 
 def _parts(piece: str) -> Iterator[str]:
-    for start in range(0, len(piece), PART):
-        yield piece[start : start + PART]
+    for start in range(0, len(piece), CACHED):
+        yield piece[start : start + CACHED]
 
 
 def _mark(points: np.ndarray, occurs: np.ndarray) -> None:
@@ -216,7 +217,8 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
 def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
     """Encode one split to a file; returns its entry for meta.json."""
     count = {"tokens": 0, "chars": 0, "bytes": 0}
-    parts = split_safely(pieces, PART, LONGEST_PART)
+    anywhere = itertools.chain.from_iterable(map(_parts, pieces))
+    parts = anywhere if encoder.cut_anywhere else split_safely(pieces, PART)
     with path.open("wb") as file, Hasher(jobs) as digest:
         for ids, length, size in encode_all(parts, encoder, dtype, jobs):
             file.write(ids)

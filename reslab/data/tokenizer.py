@@ -39,6 +39,8 @@ def cut_blanks(text: str) -> Iterator[str]:
 class CharTokenizer:
     """One id per character of the text it was made for, in code-point order."""
 
+    cut_anywhere = True  # parts of a text encode as they do in the whole
+
     def __init__(self, chars: str):
         self.chars = "".join(sorted(set(chars)))
         self.vocab_size = len(self.chars)
@@ -70,7 +72,7 @@ class CharTokenizer:
 class ByteTokenizer:
     """The 256 bytes of UTF-8: no text is unknown to it."""
 
-    vocab_size = 256
+    vocab_size, cut_anywhere = 256, True
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
@@ -90,6 +92,8 @@ class BPETokenizer:
         pattern: the regular expression that cuts text into words.
         ranks: bytes of each token -> its id.
     """
+
+    cut_anywhere = False
 
     def __init__(self, name: str, pattern: str, ranks: dict[bytes, int]):
         import tiktoken
