@@ -24,14 +24,12 @@ from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_ours, check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
 from reslab.run.children import unbroken
-from reslab.run.files import flush
+from reslab.run.files import flush, parse_json
 from reslab.run.lock import exclusive_lock
 
 SPLITS = ("train", "val")
 PART = 1 << 19  # characters encoded in one go
-CACHED = (
-    1 << 17
-)  # the same where a text may be cut anywhere: all that is made of them stays in a core's cache
+CACHED = 1 << 17  # the same where a text may be cut anywhere: what is made of it stays in a core's cache
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
@@ -87,7 +85,7 @@ def write_dataset(
         if (out_dir / "progress.json").exists():
             raise ValueError(f"{out_dir}: holds shards of documents; choose another --out")
         if if_missing and (out_dir / "meta.json").exists():
-            return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
+            return parse_json((out_dir / "meta.json").read_bytes(), str(out_dir / "meta.json"))
         check_unread(out_dir)
         _clear_broken(out_dir)
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())

@@ -1,7 +1,6 @@
 """The command lines of data/*/prepare.py: options, a summary, or one line and exit code 2."""
 
 import argparse
-import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,15 @@ from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
 from reslab.run.arguments import ArgumentParser
-from reslab.run.children import on_ending_signals, raise_asked
+from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
-from reslab.run.fields import short
+from reslab.run.fields import expand, short
 from reslab.run.streams import lossy
 
 
 def home_path(name: str) -> Path:
     """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+    return Path(expand(name))
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
@@ -48,7 +47,7 @@ def run_script(main) -> None:
 def _stopped(line: str):
     """Inside, every signal that asks for the end is one that stops with this line."""
     try:
-        with on_ending_signals(raise_asked):
+        with on_ending_signals(raise_interrupted):
             yield
     except KeyboardInterrupt as stop:
         print(f"stopped; {line}", file=sys.stderr)

@@ -33,7 +33,7 @@ def on_ending_signals(handler):
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
-class Asked(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """A signal asks this program to end.
 
     Args:
@@ -51,24 +51,24 @@ class _Unbroken:
     on, number = False, 0
 
 
-def raise_asked(number, frame):
-    """A handler for on_ending_signals(): the main thread gets Asked, inside unbroken() at its end."""
+def raise_interrupted(number, frame):
+    """A handler for on_ending_signals(): the main thread gets Interrupted, inside unbroken() at its end."""
     if _Unbroken.on:
         _Unbroken.number = number
     else:
-        raise Asked(number)
+        raise Interrupted(number)
 
 
 @contextlib.contextmanager
 def unbroken():
-    """What is done inside is done whole before a signal that came meanwhile raises Asked."""
+    """What is done inside is done whole before a signal that came meanwhile raises Interrupted."""
     _Unbroken.on, _Unbroken.number = True, 0
     try:
         yield
     finally:
         _Unbroken.on = False
     if _Unbroken.number:
-        raise Asked(_Unbroken.number)
+        raise Interrupted(_Unbroken.number)
 
 
 def follow_parent() -> None:
@@ -90,7 +90,7 @@ class Children:
 
     def __init__(self):
         self.running, self.signal_number, self.stopping = set(), 0, False
-        self._handlers = on_ending_signals(self._ask)
+        self._handlers = on_ending_signals(self._on_signal)
 
     def __enter__(self):
         self._handlers.__enter__()
@@ -99,7 +99,7 @@ class Children:
     def __exit__(self, *error):
         self._handlers.__exit__(*error)
 
-    def _ask(self, number, frame):
+    def _on_signal(self, number, frame):
         self.signal_number = self.signal_number or number
         self.stop()
 

@@ -36,10 +36,6 @@ class RunContext:
         """The checkpoint that a resumed run starts from."""
         return self.folder / "checkpoint" / "last"
 
-    @property
-    def device(self) -> str:
-        return self.strategy.device
-
     def check_stop(self) -> None:
         """Raise Stopped when a signal asks the run to end; all ranks come here together."""
         if number := self.strategy.dist.all_reduce_max(self.stop.signal_number):

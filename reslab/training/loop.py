@@ -73,7 +73,7 @@ def train_loop(state: TrainState, context: RunContext, step) -> int:
         if state.step >= config.optim.max_iters:
             return outcome.log_finished(state, context)
         number, probed = state.step, state.probed_step == state.step
-        matrices = measure.matrices_before(state, context)
+        matrices = measure.matrices_before(state, context) if probed else None
         started = time.perf_counter()
         try:
             metrics = step(state, next_batch(context.dataset, config, number, strategy), config, strategy)
@@ -102,10 +102,10 @@ def save_and_stop(state: TrainState, context: RunContext, stop: Stopped) -> int:
 def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> int | None:
     """Evaluate, probe and save, each where the step asks for it and it is not done yet.
 
+    A signal that asks for the end is heard between two batches; --resume does the rest.
+
     Args:
         clock: when the run would have begun, had it never stopped.
-
-    A signal that asks for the end is heard between two batches; --resume does the rest.
 
     Returns:
         the exit code of a run that ends here, or None. Losses that are not finite are not saved.

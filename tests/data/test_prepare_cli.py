@@ -18,7 +18,7 @@ from reslab.data.corpus import write_dataset
 from reslab.data.documents import Plan, prepare
 from reslab.data.download import download
 from reslab.data.source import Source
-from reslab.run.children import Asked, on_ending_signals, raise_asked
+from reslab.run.children import Interrupted, on_ending_signals, raise_interrupted
 from reslab.run.lock import exclusive_lock
 
 TEXT = "a line of a text that is long enough\n" * 40
@@ -215,7 +215,7 @@ def test_a_signal_in_the_middle_of_a_batch_loses_no_document(inputs, tmp_path, m
         return real(batch, writers, *rest)
 
     monkeypatch.setattr(documents, "_write", write)
-    with pytest.raises(Asked) as asked, on_ending_signals(raise_asked):
+    with pytest.raises(Interrupted) as asked, on_ending_signals(raise_interrupted):
         prepare(tmp_path / "out", source, plan, quiet=True)
     assert asked.value.code == 128 + getattr(signal, name)
     progress = json.loads((tmp_path / "out" / "progress.json").read_text(encoding="utf-8"))
@@ -228,7 +228,7 @@ def test_a_signal_in_the_middle_of_a_batch_loses_no_document(inputs, tmp_path, m
 def test_a_signal_while_files_get_their_names_comes_afterwards(tmp_path, monkeypatch):
     real = corpus._give_name
     monkeypatch.setattr(corpus, "_give_name", lambda path: (signal.raise_signal(signal.SIGTERM), real(path)))
-    with pytest.raises(Asked), on_ending_signals(raise_asked):
+    with pytest.raises(Interrupted), on_ending_signals(raise_interrupted):
         write_dataset(tmp_path, lambda: [TEXT], "char", "x", quiet=True)
     assert sorted(content(tmp_path)) == ["meta.json", "train.bin", "val.bin"]
 
