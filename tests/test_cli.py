@@ -163,7 +163,7 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             [
                 "--n_layr=3: no such setting; did you mean --n_layer?",
                 "--n_head=x: must be a whole number",
-                "--compile=: allowed are auto, True, False",
+                "--compile: needs a value",
             ],
         ),
         (
