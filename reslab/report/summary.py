@@ -133,7 +133,7 @@ def _against_pre(members: list[Run], by_key: dict[tuple, list[Run]]) -> dict[str
         return cells | ({"difference": "the reference"} if compared else {})
     reference = reference_of(members, by_key)
     if reference is None:
-        return cells | {"difference": "no pre run with these settings"}
+        return cells | {"difference": "no pre run"}
     difference = paired_difference(members, reference)
     if difference is None:
         return cells | {"difference": "no common seed"}

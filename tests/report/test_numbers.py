@@ -188,7 +188,7 @@ def test_a_group_without_a_number_says_why(tmp_path, capsys):
         {"n": "2", "sd": sd, "-pre": "", "difference": "the reference"},
         {"n": "1", "sd": "n = 1", "-pre": "+0.000", "difference": "none"},
         {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no common seed"},
-        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no pre run with these settings"},
+        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no pre run"},
     ]
     page = f"--page={tmp_path / 'p.html'}"
     assert compare.main([str(tmp_path / "none1"), str(tmp_path / "post3"), "--mean=seed", page]) == 0
