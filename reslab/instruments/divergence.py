@@ -55,7 +55,7 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
             return bad[0]
         if not loss.isfinite():
             return "head, forward"
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        named = [(name, p) for name, p in anatomy.model.named_parameters() if p.requires_grad]
         names, parameters = zip(*named, strict=True)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     for name, gradient in reversed(list(zip(names, gradients, strict=True))):

@@ -213,7 +213,7 @@ def _fault(record: Record, join: Join) -> str | None:
     for k in join.sublayers:
         if not torch.equal(record.branch_input[k].reshape(x.shape), x):
             kind = ("attn", "mlp")[k % 2]
-            return f"{kind} does not read x; name its norm with {kind}_norm, or say norm_first=False"
+            return f"{kind} does not read x; name its norm with {kind}_norm, or see norm_first and parallel"
     terms = [y.double(), -x.double(), *(-record.added[k].double() for k in join.sublayers)]
     size = max(term.abs().max() for term in terms)
     if not sum(terms).abs().max() <= 8 * torch.finfo(x.dtype).eps * size:

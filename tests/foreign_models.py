@@ -85,10 +85,7 @@ def by_hand(name: str, model) -> dict:
         return hook
 
     def keep_input(key):
-        def hook(module, args):
-            streams[key] = args[0]
-
-        return hook
+        return lambda module, args: streams.update({key: args[0]})
 
     for layer, block in enumerate(blocks_of(model)):
         norm1, attn, out1, norm2, mlp, out2 = modules_of(name, block)
@@ -101,21 +98,17 @@ def by_hand(name: str, model) -> dict:
         for k, (branch, out) in enumerate(((attn, out1), (mlp, out2))):
             handles.append(branch.register_forward_hook(keep(branches, 2 * layer + k)))
             handles.append((out or branch).register_forward_hook(keep(added, 2 * layer + k)))
-    loss = loss_of(model)
+    loss, parameters = loss_of(model), dict(model.named_parameters())
     for handle in handles:
         handle.remove()
-    keys = sorted(streams)
-    grads = torch.autograd.grad(loss, [streams[k] for k in keys], retain_graph=True)
-    loss.backward()
-    weights = {n: p.grad.clone() for n, p in model.named_parameters()}
-    model.zero_grad()
+    found = torch.autograd.grad(loss, [*streams.values(), *parameters.values()])
     return {
         "streams": streams,
         "branches": branches,
         "added": added,
-        "gradients": dict(zip(keys, grads, strict=True)),
-        "weights": weights,
-        "loss": loss.item(),
+        "gradients": dict(zip(streams, found, strict=False)),
+        "weights": dict(zip(parameters, found[len(streams) :], strict=True)),
+        "loss": loss.detach(),
     }
 
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from families import (
+from foreign_models import (
     IDS,
     PARALLEL,
     PRE,
