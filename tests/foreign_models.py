@@ -101,13 +101,13 @@ def by_hand(name: str, model) -> dict:
     loss, parameters = loss_of(model), dict(model.named_parameters())
     for handle in handles:
         handle.remove()
-    found = torch.autograd.grad(loss, [*streams.values(), *parameters.values()])
+    gradients = torch.autograd.grad(loss, [*streams.values(), *parameters.values()])
     return {
         "streams": streams,
         "branches": branches,
         "added": added,
-        "gradients": dict(zip(streams, found, strict=False)),
-        "weights": dict(zip(parameters, found[len(streams) :], strict=True)),
+        "gradients": dict(zip(streams, gradients, strict=False)),
+        "weights": dict(zip(parameters, gradients[len(streams) :], strict=True)),
         "loss": loss.detach(),
     }
 

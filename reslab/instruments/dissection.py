@@ -60,11 +60,11 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         ValueError: no block can be left out.
     """
     anatomy = _able(model, parts.LESIONS)
-    whole = sequence_losses(anatomy, inputs, targets)
+    base_losses = sequence_losses(anatomy, inputs, targets)
 
     def cost(context) -> dict:
         with context:
-            return _mean_se(sequence_losses(anatomy, inputs, targets) - whole)
+            return _mean_se(sequence_losses(anatomy, inputs, targets) - base_losses)
 
     def costs_of(kind: int) -> list[dict] | None:
         if anatomy.cannot(parts.SUBLAYERS):
@@ -78,7 +78,7 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         spread = deltas.std().item() / len(costs) ** 0.5 if len(costs) > 1 else costs[0]["se"]
         random.append({"removed": len(sets[0]), "delta": deltas.mean().item(), "se": spread})
     return {
-        "loss": _mean_se(whole),
+        "loss": _mean_se(base_losses),
         "block": [cost(anatomy.without([layer])) for layer in range(layers)],
         "attn": costs_of(0),
         "mlp": costs_of(1),

@@ -125,14 +125,14 @@ class NamedAnatomy(Anatomy):
         return calls
 
     def matrices(self, layer, kind, values):
-        found = []
+        matrices = []
         for entry in self.names.matrices.get(kind, ()):
             name, take = (entry, None) if isinstance(entry, str) else entry
             value = values.get(f"{self.names.blocks}.{layer}.{name}.weight")
             if value is None:
                 return None
-            found.append(take(value) if take else value)
-        return found or None
+            matrices.append(take(value) if take else value)
+        return matrices or None
 
     def attention(self, layer, attn_input, weights):
         return None if weights is None else (weights, (weights > 0).sum(dim=-1))

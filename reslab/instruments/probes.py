@@ -114,15 +114,15 @@ def attention_entropy(part: Snapshot) -> list[float | None]:
     """Mean entropy of the attention rows, relative to uniform attention over what a row may see (L)."""
     entropies = []
     for layer, x in enumerate(part.attn_input):
-        found = part.anatomy.attention(layer, x, part.attention_weights.get(layer))
-        if found is None:
+        attention = part.anatomy.attention(layer, x, part.attention_weights.get(layer))
+        if attention is None:
             entropies.append(None)
             continue
-        weights, seen = found
+        weights, seen = attention
         T, seen = weights.shape[-1], seen[..., 1:]  # the first row sees one token
         entropy = torch.special.entr(weights).sum(dim=-1)[..., 1:]
         entropies.append((entropy / seen.log()).mean().item() if T > 1 else 0.0)
-        del found, weights, entropy  # before those of the next layer are made
+        del attention, weights, entropy  # before those of the next layer are made
     return entropies
 
 
@@ -161,7 +161,7 @@ def layers_that_learn(values: dict[str, list[float | None] | None], count: int) 
     )
 
 
-def look(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: Anatomy | None = None) -> dict:
+def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: Anatomy | None = None) -> dict:
     """All PROBES of a batch, as a row's keys: one sequence at a time, so a larger batch takes no more memory.
 
     Args:

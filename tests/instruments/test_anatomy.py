@@ -5,7 +5,7 @@ import torch
 from foreign_models import IDS, PARALLEL, POST, PRE, SETTINGS, TARGETS, by_hand, close, loss_of, make_foreign
 
 from reslab.instruments.anatomy import FAMILIES, anatomy_of
-from reslab.instruments.probes import PROBES, look, measure
+from reslab.instruments.probes import PROBES, measure, measure_batch
 from reslab.instruments.snapshot import snapshot
 
 transformers = pytest.importorskip("transformers")
@@ -62,12 +62,12 @@ def test_skip_and_branches_carry_the_whole_gradient(name):
 
 def test_the_probes_of_matrices_are_those_of_the_parameters_with_these_names():
     """Q, K and V of fused matrices, from what a model with q, k and v of its own says."""
-    found = {}
+    rows = {}
     for name in ("llama", "gpt2", "gpt_neox", "opt"):
         model = make_foreign(name)
         seen = snapshot(model, IDS, TARGETS)
-        found[name] = measure(seen), seen.gradients
-    row, g = found["llama"]
+        rows[name] = measure(seen), seen.gradients
+    row, g = rows["llama"]
     layer1 = {n.removeprefix("model.layers.1."): v for n, v in g.items() if "layers.1." in n}
     norm = lambda *names: sum(layer1[f"{n}.weight"].square().sum() for n in names).sqrt().item()  # noqa: E731
     assert row["probe/qk_gradient"][1] == pytest.approx(norm("self_attn.q_proj", "self_attn.k_proj"))
@@ -75,11 +75,11 @@ def test_the_probes_of_matrices_are_those_of_the_parameters_with_these_names():
     assert row["probe/o_gradient"][1] == pytest.approx(norm("self_attn.o_proj"))
     assert row["probe/w1_gradient"][1] == pytest.approx(norm("mlp.gate_proj", "mlp.up_proj"))
     assert row["probe/w2_gradient"][1] == pytest.approx(norm("mlp.down_proj"))
-    row, g = found["gpt2"]
+    row, g = rows["gpt2"]
     assert row["probe/qk_gradient"][0] == pytest.approx(
         g["transformer.h.0.attn.c_attn.weight"][:, :64].norm().item()
     )
-    row, g = found["gpt_neox"]
+    row, g = rows["gpt_neox"]
     heads = g["gpt_neox.layers.0.attention.query_key_value.weight"].view(4, 3, 8, 32)
     assert row["probe/qk_gradient"][0] == pytest.approx(heads[:, :2].norm().item())
     assert row["probe/v_gradient"][0] == pytest.approx(heads[:, 2].norm().item())
@@ -88,7 +88,7 @@ def test_the_probes_of_matrices_are_those_of_the_parameters_with_these_names():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_probe_gives_a_number_or_none_where_there_is_nothing(name):
     model = make_foreign(name)
-    row = look(model, IDS[:2], TARGETS[:2])
+    row = measure_batch(model, IDS[:2], TARGETS[:2])
     lacking = {n for n in PROBES if None in (row[f"probe/{n}"] or [None])}
     if name in POST:
         assert lacking == {"skip_gradient", "branch_gradient", "added_rms", "added_cosine"}
@@ -100,9 +100,9 @@ def test_every_probe_gives_a_number_or_none_where_there_is_nothing(name):
 
 
 def test_attention_that_gives_no_weights_has_no_entropy():
-    row = look(make_foreign("llama", "sdpa"), IDS[:1], TARGETS[:1])
+    row = measure_batch(make_foreign("llama", "sdpa"), IDS[:1], TARGETS[:1])
     assert row["probe/attention_entropy"] == [None] * 3
-    eager = look(make_foreign("llama"), IDS[:1], TARGETS[:1])["probe/attention_entropy"]
+    eager = measure_batch(make_foreign("llama"), IDS[:1], TARGETS[:1])["probe/attention_entropy"]
     assert all(0 < value < 1 for value in eager)
 
 
@@ -112,7 +112,7 @@ def test_a_window_is_what_a_row_may_see():
         for name, parameter in model.named_parameters():
             if "q_proj" in name:
                 parameter.zero_()
-    assert look(model, IDS[:1], TARGETS[:1])["probe/attention_entropy"] == pytest.approx([1.0] * 3)
+    assert measure_batch(model, IDS[:1], TARGETS[:1])["probe/attention_entropy"] == pytest.approx([1.0] * 3)
 
 
 def test_a_frozen_model_has_streams_and_no_gradients_of_weights():

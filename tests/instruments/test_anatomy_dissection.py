@@ -64,20 +64,20 @@ def without(name, model, layer, kind):
 @pytest.mark.parametrize("name", PRE)
 def test_lesions_are_those_of_weights_set_to_0(name):
     model = make_foreign(name)
-    whole = sequence_losses(model)
+    base_losses = sequence_losses(model)
     report = dissection.lesions(model, IDS, TARGETS, draws=1)
-    assert report["loss"]["delta"] == pytest.approx(whole.mean().item(), rel=1e-12)
+    assert report["loss"]["delta"] == pytest.approx(base_losses.mean().item(), rel=1e-12)
     for kind in ("block", "attn", "mlp"):
         for layer in range(3):
-            expected = (sequence_losses(without(name, model, layer, kind)) - whole).mean().item()
+            expected = (sequence_losses(without(name, model, layer, kind)) - base_losses).mean().item()
             assert abs(expected) > 1e-6
             assert report[kind][layer]["delta"] == pytest.approx(expected, rel=1e-9)
-    assert torch.equal(sequence_losses(model), whole)
+    assert torch.equal(sequence_losses(model), base_losses)
 
 
 def test_a_post_norm_sublayer_is_left_out_with_its_norm():
     model = make_foreign("opt post-norm")
-    whole = sequence_losses(model)
+    base_losses = sequence_losses(model)
     report = dissection.lesions(model, IDS, TARGETS, draws=1)
     assert report["skips"] is None
     for layer in range(3):
@@ -89,7 +89,7 @@ def test_a_post_norm_sublayer_is_left_out_with_its_norm():
             block = blocks_of(other)[layer]
             silence(block.get_submodule(last))
             setattr(block, norm, torch.nn.Identity())
-            expected = (sequence_losses(other) - whole).mean().item()
+            expected = (sequence_losses(other) - base_losses).mean().item()
             assert report[kind][layer]["delta"] == pytest.approx(expected, rel=1e-9)
 
 

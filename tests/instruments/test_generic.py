@@ -10,7 +10,7 @@ from torch import nn
 from reslab.instruments import dissection
 from reslab.instruments.anatomy import anatomy_of, generic
 from reslab.instruments.divergence import first_bad_layer
-from reslab.instruments.probes import PROBES, block_matrices, look, update_ratio
+from reslab.instruments.probes import PROBES, block_matrices, measure_batch, update_ratio
 from reslab.instruments.snapshot import snapshot
 
 V, C = 19, 16
@@ -85,20 +85,20 @@ def test_a_module_is_split_into_skip_and_branches(form, changes, parts):
     part = snapshot(model, IDS, TARGETS, anatomy=anatomy)
     for join in anatomy.joins:
         branches = sum(part.branch_gradients[k] for k in join.sublayers)
-        whole = part.resid_gradients[join.after] + branches
-        assert torch.allclose(part.resid_gradients[join.before], whole, atol=1e-14)
+        gradient = part.resid_gradients[join.after] + branches
+        assert torch.allclose(part.resid_gradients[join.before], gradient, atol=1e-14)
         assert min(part.branch_gradients[k].norm() for k in join.sublayers) > 0
     report = dissection.path_lengths(anatomy, IDS, TARGETS)
     assert len(report["norms"]) == parts and report["error"] < 1e-14
-    whole = dissection.sequence_losses(anatomy, IDS, TARGETS)
+    losses = dissection.sequence_losses(anatomy, IDS, TARGETS)
     for layer in range(3):
         shorter = copy.deepcopy(model)
         del shorter.layers[layer]
         expected = (
-            dissection.sequence_losses(generic(shorter, blocks="layers"), IDS, TARGETS) - whole
+            dissection.sequence_losses(generic(shorter, blocks="layers"), IDS, TARGETS) - losses
         ).mean()
-        found = dissection.lesions(anatomy, IDS, TARGETS, draws=1)["block"][layer]["delta"]
-        assert found == pytest.approx(expected.item(), abs=1e-12)
+        measured = dissection.lesions(anatomy, IDS, TARGETS, draws=1)["block"][layer]["delta"]
+        assert measured == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_the_gradient_behind_one_norm_is_split_between_attention_and_mlp():
@@ -125,7 +125,7 @@ def test_post_norm_has_streams_and_no_split():
 def test_blocks_alone_give_what_needs_no_sublayers():
     model = Model()
     anatomy = generic(model, blocks="layers")
-    row = look(model, IDS, TARGETS, anatomy)
+    row = measure_batch(model, IDS, TARGETS, anatomy)
     for name in PROBES:
         values = row[f"probe/{name}"]
         if name in ("token_diversity", "position0_share"):
@@ -155,7 +155,7 @@ def test_our_own_gpt_by_names_gives_what_it_gives_by_its_wirings():
         "w2": ("mlp.c_proj",),
     }
     named, own = generic(model, blocks="blocks", **names, matrices=matrices), anatomy_of(model)
-    ours, theirs = (look(model, IDS, TARGETS, anatomy) for anatomy in (own, named))
+    ours, theirs = (measure_batch(model, IDS, TARGETS, anatomy) for anatomy in (own, named))
     assert theirs.pop("probe/attention_entropy") == [None] * 3 and ours.pop("probe/attention_entropy")
     for name, values in ours.items():
         assert theirs[name] == pytest.approx(values, rel=1e-9), name
@@ -204,7 +204,7 @@ def test_a_forward_of_ones_own_gives_the_logits():
 
 
 @pytest.mark.parametrize(
-    ("form", "names", "said"),
+    ("form", "names", "message"),
     [
         ("pre", {"blocks": "layer"}, "Model has no module 'layer': Model has embed, head, layers"),
         ("pre", {"blocks": "head"}, "blocks=head: must name a ModuleList or Sequential of Model"),
@@ -218,9 +218,9 @@ def test_a_forward_of_ones_own_gives_the_logits():
         ("half", PARTS, "block 0 of Model: y is not x plus what the named modules give"),
     ],
 )
-def test_wrong_names_are_told_in_one_line(form, names, said):
+def test_wrong_names_are_told_in_one_line(form, names, message):
     model = Model(form)
-    with pytest.raises(ValueError, match=said) as told:
+    with pytest.raises(ValueError, match=message) as told:
         snapshot(model, IDS, TARGETS, anatomy=generic(model, **{"blocks": "layers"} | names))
     assert "\n" not in str(told.value)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
