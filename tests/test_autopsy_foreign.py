@@ -115,7 +115,7 @@ def test_what_can_not_be_measured_is_one_line_with_exit_code_2(place):
         ("bloom", "--text=text.txt"): "bloom: model_type=bloom: it is not known here; known are",
         ("torn", "--text=text.txt"): "torn: can't be loaded (",
     }.items():
-        with pytest.raises(ValueError) as told:  # noqa: PT011
+        with pytest.raises(ValueError) as told:
             autopsy.main(list(words))
         assert message in str(told.value) and "\n" not in str(told.value), words
     done = run_python(ROOT / "autopsy.py", "bloom", "--text=text.txt", cwd=place, code=2)
