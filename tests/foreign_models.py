@@ -27,6 +27,9 @@ PRE = [name for name in SETTINGS if name not in POST]
 IDS = torch.randint(1, 19, (6, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(1, 19, (6, 8), generator=torch.Generator().manual_seed(2))
 
+TEXT = "To be, or not to be, that is the question. " * 40
+LETTERS = sorted(set(TEXT))
+
 
 def make_foreign(name: str, attention: str = "eager"):
     """A tiny model in fp64 whose weights are far from where they start, norms and biases included."""
@@ -39,6 +42,25 @@ def make_foreign(name: str, attention: str = "eager"):
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
     return model.eval()
+
+
+def save_foreign(folder, name: str = "gpt2", opening: bool = False, **changes) -> None:
+    """A tiny model with a tokenizer of the letters of TEXT; with opening, texts begin with <s>."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    letters = Tokenizer(models.WordLevel({c: k for k, c in enumerate([*LETTERS, "<s>"])}, unk_token=" "))
+    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    letters.decoder = decoders.Fuse()
+    if opening:
+        letters.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", len(LETTERS))]
+        )
+    settings = SETTINGS[name] | {"vocab_size": len(LETTERS) + 1} | changes
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(name, **settings)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=letters, bos_token="<s>").save_pretrained(folder)
 
 
 def blocks_of(model):

@@ -5,33 +5,12 @@ import json
 import pytest
 import torch
 from conftest import ROOT, run_python
-from foreign_models import SETTINGS
+from foreign_models import LETTERS, TEXT, save_foreign
 
 import autopsy
 from reslab.instruments import dissection, hub_model
 
 transformers = pytest.importorskip("transformers")
-
-TEXT = "To be, or not to be, that is the question. " * 40
-LETTERS = sorted(set(TEXT))
-
-
-def save(folder, name: str = "gpt2", opening: bool = False, **changes) -> None:
-    """A tiny model with a tokenizer of the letters of TEXT; with opening, texts begin with <s>."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    letters = Tokenizer(models.WordLevel({c: k for k, c in enumerate([*LETTERS, "<s>"])}, unk_token=" "))
-    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    letters.decoder = decoders.Fuse()
-    if opening:
-        letters.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", len(LETTERS))]
-        )
-    settings = SETTINGS[name] | {"vocab_size": len(LETTERS) + 1} | changes
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(name, **settings)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=letters, bos_token="<s>").save_pretrained(folder)
 
 
 @pytest.fixture
@@ -42,7 +21,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_transformers_is_measured_on_a_text(place, capsys):
-    save("tiny")
+    save_foreign("tiny")
     options = ["--text=text.txt", "--sequences=5", "--tokens=2", "--draws=1", "--json=short.json"]
     assert autopsy.main(["tiny", *options]) == 0
     shown = capsys.readouterr().out
@@ -68,7 +47,7 @@ def test_a_folder_of_transformers_is_measured_on_a_text(place, capsys):
 
 def test_sequences_come_from_all_over_the_text_behind_its_opening_token(place):
     for opening in (False, True):
-        save("tiny", opening=opening)
+        save_foreign("tiny", opening=opening)
         tokenizer = hub_model.load("tiny")[1]
         x, y = hub_model.sequences(TEXT, tokenizer, 4, 16)
         begin, length = (1, 15) if opening else (0, 16)
@@ -84,7 +63,7 @@ def test_sequences_come_from_all_over_the_text_behind_its_opening_token(place):
 
 
 def test_a_large_jacobian_is_left_out_and_said_to_be(place, monkeypatch, capsys):
-    save("tiny", "llama")
+    save_foreign("tiny", "llama")
     monkeypatch.setattr(autopsy, "JACOBIAN_ROWS", 63)
     options = ["--text=text.txt", "--sequences=2", "--tokens=2", "--draws=1"]
     assert autopsy.main(["tiny", *options]) == 0
@@ -93,14 +72,14 @@ def test_a_large_jacobian_is_left_out_and_said_to_be(place, monkeypatch, capsys)
 
 
 def test_what_can_not_be_measured_is_one_line_with_exit_code_2(place):
-    save("tiny")
-    save("bloom", "gpt2")
+    save_foreign("tiny")
+    save_foreign("bloom", "gpt2")
     config = place / "bloom" / "config.json"
     config.write_text(config.read_text(encoding="utf-8").replace('"gpt2"', '"bloom"'), encoding="utf-8")
     (place / "empty").mkdir()
     (place / "bytes.txt").write_bytes(b"\xff\xfe\xff")
     (place / "short.txt").write_text("To", encoding="utf-8")
-    save("torn")
+    save_foreign("torn")
     weights = place / "torn" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:200])
     for words, message in {
