@@ -16,6 +16,7 @@ import compare
 import train
 from reslab.residual import WIRINGS
 from reslab.training.grid import plan
+from reslab.training.optimizer import SCHEDULES
 
 TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_sequences=8"]
 TINY += ["--warmup_iters=2", "--eval_interval=4", "--log_interval=1", "--device=cpu"]
@@ -162,11 +163,11 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             ],
         ),
         (
-            ["train.py", "--residual=skip", "--dropout=2", "--schedule=step", "--batch_size=0"],
+            ["train.py", "--residual=skip", "--dropout=1", "--schedule=step", "--batch_size=0"],
             [
-                "--residual=skip: allowed are pre, none",
-                "--dropout=2: must be at least 0 and below 1",
-                "--schedule=step: allowed are cosine",
+                f"--residual=skip: allowed are {', '.join(WIRINGS)}",
+                "--dropout=1: must be at least 0 and below 1",
+                f"--schedule=step: allowed are {', '.join(SCHEDULES)}",
                 "--batch_size=0: must be at least 1",
             ],
         ),
@@ -180,7 +181,10 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             ["--top_p=0: must be above 0", "--temperature=-1: must be finite"],
         ),
         (["compare.py", "nowhere"], ["nowhere: not a run directory (no config.json)"]),
-        (["compare.py", "config/smoke.py", "--arms=pre,nine"], ["--residual=nine: allowed are pre, none"]),
+        (
+            ["compare.py", "config/smoke.py", "--arms=pre,nine"],
+            [f"--residual=nine: allowed are {', '.join(WIRINGS)}"],
+        ),
         (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
     ],
 )

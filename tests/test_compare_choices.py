@@ -8,6 +8,7 @@ import compare
 from reslab.report.summary import fitted_table, row
 from reslab.run.log import read_run
 from reslab.training import grid
+from reslab.training.optimizer import OPTIMIZERS
 
 
 def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
@@ -66,7 +67,7 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
         "--vary=beta3=1": "no such setting; did you mean beta[12]",
         "--vary=beta2": "must be SETTING=VALUE",
         "--vary=beta2=x": "beta2=x: must be a number",
-        "--vary=optimizer=lion": "allowed are adamw, sgd, muon",
+        "--vary=optimizer=lion": f"allowed are {', '.join(OPTIMIZERS)}",
     }.items():
         with pytest.raises(ValueError, match=message):
             planned(word, f"--out_dir={tmp_path}")

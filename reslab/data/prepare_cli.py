@@ -1,7 +1,6 @@
 """The command lines of data/*/prepare.py: options, a summary, or one line and exit code 2."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -10,11 +9,12 @@ from reslab.data.documents import Plan, prepare
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.fields import expand
 
 
 def home_path(name: str) -> Path:
     """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+    return Path(expand(name))
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:

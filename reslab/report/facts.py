@@ -4,20 +4,20 @@ What a directory does not tell is `unknown`, never an error; what makes the loss
 comparable is said by warnings().
 """
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 from reslab.run.derived import with_derived
 from reslab.run.fields import flat
+from reslab.run.files import parse_json
 from reslab.run.log import Run, read_run, row_fault
 from reslab.run.settings import TrainConfig
 
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
 # Settings that readers ask for; None where a run's record does not tell them, but the wiring is UNKNOWN.
-ASKED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+REQUIRED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
 NO_WIRING = {"equation": UNKNOWN, "skip": None, "has_identity": None}
 PROBED_LATER = "probes.jsonl"  # what `python -m reslab.training.reprobe` adds to a run
 # A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
@@ -45,7 +45,7 @@ def load(folder: Path) -> Run:
         config, facts = run.config | {}, dict(run.facts)
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'}: not the record of a run ({error})") from None
-    for key, kind in {"residual": str, **dict.fromkeys(ASKED, int | float)}.items():
+    for key, kind in {"residual": str, **dict.fromkeys(REQUIRED, int | float)}.items():
         if not isinstance(config.get(key), kind | None):
             word = "text" if kind is str else "a number"
             raise ValueError(
@@ -61,14 +61,15 @@ def _with_later_probes(folder: Path, rows: list[dict], descriptions: dict) -> li
     path = folder / PROBED_LATER
     if not path.exists():
         return rows
+    lines = path.read_bytes().splitlines() or [b""]
     try:
-        head, *later = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        descriptions |= {name: facts for name, facts in head["probes"].items() if name not in descriptions}
-        faults = [fault for row in later if (fault := row_fault(row))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        faults = [f"{type(error).__name__}: {error}"]
-    if faults:
-        raise ValueError(f"{path}: damaged ({faults[0]}); delete it, or measure again")
+        head, *later = [parse_json(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+        faults = [] if isinstance(head.get("probes"), dict) else ["no probes in its first line"]
+        if faults := faults + [fault for row in later if (fault := row_fault(row))]:
+            raise ValueError(f"{path}: damaged ({faults[0]})")
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, or measure again") from None
+    descriptions |= {name: facts for name, facts in head["probes"].items() if name not in descriptions}
     return sorted([*map(with_derived, later), *rows], key=lambda row: row["step"])
 
 
@@ -76,7 +77,7 @@ def complete_config(config: dict) -> dict:
     """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
     is None where the record does not tell it.
     """
-    required = {key: config.get(key) for key in ASKED} | {"residual": config.get("residual") or UNKNOWN}
+    required = {key: config.get(key) for key in REQUIRED} | {"residual": config.get("residual") or UNKNOWN}
     empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
     return empty | {"gradient_accumulation_steps": 1} | config | required
 

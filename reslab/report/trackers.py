@@ -282,7 +282,7 @@ class Tracker:
     """One place where metrics go, by the name that --log and its Python package have.
 
     Args:
-        open: from an Identity to an object with write(step, numbers, pictures, words) and close().
+        open: from an Identity to an object with write(step, numbers, pictures, texts) and close().
         takes_page: whether that object has page(path) too, which keeps an HTML file beside the run.
         forgets: whether it drops what was written from the first step on, so that it must be sent again.
     """

@@ -203,8 +203,8 @@ def from_flat(cls: type[Config], values: dict) -> Config:
 
 
 def expand(path: str) -> str:
-    """A path as the user's shell would have it: ~ is the home folder."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  (keeps runs/x/ as it is)
+    """A path as the user's shell would have it: ~ is the home folder; ~nobody and runs/x/ stay."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
 def short(value) -> str:

@@ -71,7 +71,7 @@ def train_loop(state: TrainState, context: RunContext, step) -> int:
         if state.step >= config.optim.max_iters:
             return outcome.log_finished(state, context)
         number, probed = state.step, state.probed_step == state.step
-        matrices = measure.matrices_before(state, context)
+        matrices = measure.matrices_before(state, context) if probed else None
         started = time.perf_counter()
         try:
             metrics = step(state, next_batch(context.dataset, config, number, strategy), config, strategy)

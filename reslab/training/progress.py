@@ -70,11 +70,11 @@ class Stop:
 
     def __enter__(self):
         self.signal_number = 0
-        self._handlers = on_ending_signals(self._ask)
+        self._handlers = on_ending_signals(self._on_signal)
         self._handlers.__enter__()
         return self
 
-    def _ask(self, number, frame):
+    def _on_signal(self, number, frame):
         if self.signal_number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = self.signal_number or number

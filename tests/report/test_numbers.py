@@ -15,7 +15,7 @@ from runs_by_hand import LINES, train_loss, write_run
 
 import compare
 from reslab.report.facts import load, warnings
-from reslab.report.groups import T_QUANTILES, mean_of, paired_difference
+from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
 from reslab.report.records import curves_csv, results, runs_csv
 from reslab.report.summary import group_rows, row
 
@@ -149,6 +149,8 @@ def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
     sd = mean_of([0.1, 0.5, -0.2]).sd
     assert difference.interval == pytest.approx(T_QUANTILES[1] * sd / math.sqrt(3))
     assert difference.reading == "none"  # the interval holds 0
+    readings = {mean: Difference(mean, 0.5, 3).reading for mean in (-0.6, -0.5, 0.0, 0.5, 0.6)}
+    assert list(readings.values()) == ["lower", "none", "none", "none", "higher"]
     single = paired_difference(none[:1], pre[:1])
     assert single.interval == pytest.approx(2 * math.hypot(0.02, 0.02)) and single.reading == "higher"
     other = [load(write_run(tmp_path, "elsewhere", (3.0,), seed=0, facts=OTHER, eval_sequences=9))]

@@ -150,7 +150,7 @@ def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypa
         main(argv)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("log=wandb: not installed; run: ") and lines[0].endswith("pip install wandb")
-    assert lines[1] == "log=excel: allowed are tensorboard, wandb, trackio, several with commas"
+    assert lines[1] == f"log=excel: allowed are {', '.join(trackers.TRACKERS)}, several with commas"
     assert not (tmp_path / "run").exists()
 
 

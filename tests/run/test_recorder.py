@@ -12,13 +12,14 @@ from runs_by_hand import config_of, facts_of, rows_of, write_run
 
 import compare
 import reslab
-from reslab.report.facts import ASKED, load
+from reslab.report.facts import REQUIRED, load
 from reslab.report.html import html
 from reslab.report.pagedata import page_data
 from reslab.report.summary import row
 
 FACTS = list(facts_of("x", config_of()))
-SETTINGS = ["residual", *ASKED, "eval_sequences", "gradient_accumulation_steps", "residual_scale", "dataset"]
+SETTINGS = ["residual", *REQUIRED, "dataset"]
+SETTINGS += ["eval_sequences", "gradient_accumulation_steps", "residual_scale"]
 
 
 def test_importing_reslab_imports_nothing_heavy():
