@@ -39,10 +39,9 @@ def examine(model, x, y, decode: Callable, config: AutopsyConfig) -> dict:
     from reslab.instruments import dissection, parts
     from reslab.instruments.anatomy import anatomy_of
 
-    few = slice(0, 4)
     anatomy, exact = anatomy_of(model), anatomy_of(copy.deepcopy(model).double())
     report: dict = {"layers": len(anatomy.blocks)}
-    tiny, tiny_targets = x[:1, : config.tokens], y[:1, : config.tokens]
+    few, tiny, tiny_targets = slice(0, 4), x[:1, : config.tokens], y[:1, : config.tokens]
     missing = {name: anatomy.cannot(name) for name in (parts.LESIONS, parts.JACOBIANS, parts.PATHS)}
     steps = tqdm(total=6, desc="autopsy", unit="part", disable=None)
     if not missing["lesions"]:
