@@ -144,7 +144,16 @@ def known(value):
 def data_hash(run: Run) -> str:
     """What tells a run's data from others: the hash of its source, or its name where that is not known."""
     known = run.facts["dataset"]["source_sha256"]
-    return known if known != UNKNOWN else f"{run.config.get('dataset', UNKNOWN)} (hash unknown)"
+    if known != UNKNOWN:
+        return known
+    return f"{run.config['dataset']} (hash unknown)" if run.config.get("dataset") else UNKNOWN
+
+
+def data_name(run: Run) -> str:
+    """A run's data for people: their source and the start of their hash, or what is known instead."""
+    if run.facts["dataset"]["source_sha256"] == UNKNOWN:
+        return data_hash(run)
+    return f"{run.facts['dataset']['source']} ({data_hash(run)[:12]})"
 
 
 def identity(run: Run) -> dict[str, str]:
@@ -152,7 +161,7 @@ def identity(run: Run) -> dict[str, str]:
     facts, dataset = run.facts, run.facts["dataset"]
     vocabulary = f"{dataset['vocab_size']} tokens" if dataset["vocab_size"] else UNKNOWN
     return {
-        "data": f"{dataset['source']} ({data_hash(run)[:12]})",
+        "data": data_name(run),
         "tokenizer": str(dataset.get("tokenizer") or vocabulary),
         "eval_sequences": str(run.config.get("eval_sequences", UNKNOWN)),
         "block_size": str(known(run.config["block_size"])),
@@ -166,18 +175,37 @@ def warnings(runs: list[Run]) -> list[str]:
     """Why the numbers of some runs should not be compared as they stand, a line for each reason."""
     reasons = []
     foreign = [run for run in runs if "foreign" in run.facts]
-    identities = [identity(run) for run in runs if run not in foreign]
+    ours = [run for run in runs if "foreign" not in run.facts]
+    identities = [identity(run) for run in ours]
     for key, meaning in CAUTIONS.items():
         counts: dict[str, int] = {}
         for one in identities:
-            counts[one[key]] = counts.get(one[key], 0) + 1
+            if one[key] != UNKNOWN:
+                counts[one[key]] = counts.get(one[key], 0) + 1
         if len(counts) > 1:
             listed = [f"{value} ({count} run{'s' * (count > 1)})" for value, count in counts.items()]
-            more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-            reasons.append(f"{key} differs: {', '.join(listed[:4])}{more}: {meaning}")
+            reasons.append(f"{key} differs: {_few(listed)}: {meaning}")
+    reasons += _not_told(ours, identities)
     if strangers := [run.folder.name for run in foreign if run.facts["dataset"]["source"] == UNKNOWN]:
         reasons.append(
             f"foreign: {', '.join(strangers)}: data, tokenizer and code are unknown, so the losses may be of "
             "other texts; --same_data says that the data are the same"
         )
     return reasons
+
+
+def _not_told(runs: list[Run], identities: list[dict[str, str]]) -> list[str]:
+    """A line for the runs that lack the same of CAUTIONS, where the others or the data make that matter."""
+    asked = [key for key in CAUTIONS if key == "data" or any(one[key] != UNKNOWN for one in identities)]
+    lacking: dict[tuple, list[str]] = {}
+    for run, one in zip(runs, identities, strict=True):
+        if len(runs) > 1 and (keys := tuple(key for key in asked if one[key] == UNKNOWN)):
+            lacking.setdefault(keys, []).append(run.folder.name)
+    return [
+        f"unknown of {_few(names)}: {', '.join(keys)}: the losses may not be comparable"
+        for keys, names in lacking.items()
+    ]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -40,6 +40,8 @@ def run(context: RunContext, step=train_step) -> int:
     context.log.close()
     if context.strategy.is_main:
         outcome.print_summary(code, context.folder, state.step, context.resume_command())
+        if code == 0 and context.config.end_note:
+            print(context.config.end_note, flush=True)
     return code
 
 

@@ -97,9 +97,8 @@ def test_the_validation_split_does_not_depend_on_how_much_is_read(inputs, tmp_pa
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz"])
 def test_more_goes_on_where_less_stopped(inputs, tmp_path, monkeypatch, kind):
     prepare(tmp_path / "at-once", source(inputs, kind), PLAN, quiet=True)
-    first = prepare(
-        tmp_path / "parts", source(inputs, kind), Plan("byte", 5000, 0.1, max_tokens=60_000), quiet=True
-    )
+    plan = Plan("byte", 5000, 0.1, max_tokens=60_000)
+    first = prepare(tmp_path / "parts", source(inputs, kind), plan, quiet=True)
     encoded = []
     real = documents._encode
     monkeypatch.setattr(

@@ -88,7 +88,7 @@ def test_starting_again_forgets_them(kept, train_config):
 def test_what_can_not_be_measured_is_one_line(kept, tmp_path, train_config):
     _, folder = kept
     for place, message in [
-        (tmp_path / "nowhere", "not a run directory"),
+        (tmp_path / "nowhere", "no such file or folder"),
         (folder / "checkpoint", "not a run"),
     ]:
         with pytest.raises(ValueError, match=message):
