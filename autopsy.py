@@ -2,140 +2,224 @@
 
 import copy
 import json
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 from reslab.report.summary import table
 from reslab.run import config as configure
-from reslab.run.log import Run, read_run, write_atomically
+from reslab.run.log import read_run, write_atomically
 from reslab.run.options import AutopsyConfig
 
 HELP = """
     python autopsy.py runs/deep
+    python autopsy.py FOLDER --text book.txt      a model of transformers, or its name on the Hub
 
-Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory.
+Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
+transformers, in the current folder, under the model's name.
 
 Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
 """
+JACOBIAN_ROWS = 4096  # the largest Jacobian that is taken apart
 
 
-def examine(model, dataset, config: AutopsyConfig) -> dict:
-    """Every measurement of dissection.py that the model's wiring allows, as one report of plain numbers."""
+def examine(model, x, y, decode: Callable, config: AutopsyConfig) -> dict:
+    """Every measurement of dissection.py that the model allows, as one report of plain numbers.
+
+    Args:
+        model: a GPT or a model of transformers, in eval mode.
+        x, y: token ids (N, T), y shifted by one.
+        decode: from a list of ids to text.
+
+    Returns:
+        the measurements; "missing" says of each that could not be taken why.
+    """
     from tqdm import tqdm
 
-    from reslab.instruments import dissection
+    from reslab.instruments import dissection, parts
+    from reslab.instruments.anatomy import anatomy_of
 
-    x, y = dataset.sequences("val", dataset.eval_starts("val", config.sequences))
-    few = slice(0, 4)
-    report: dict = {"layers": len(model.blocks)}
-    exact = copy.deepcopy(model).double()
-    tiny, tiny_targets = x[:1, : config.tokens], y[:1, : config.tokens]
+    anatomy, exact = anatomy_of(model), anatomy_of(copy.deepcopy(model).double())
+    report: dict = {"layers": len(anatomy.blocks)}
+    few, tiny, tiny_targets = slice(0, 4), x[:1, : config.tokens], y[:1, : config.tokens]
+    missing = {name: anatomy.cannot(name) for name in (parts.LESIONS, parts.JACOBIANS, parts.PATHS)}
     steps = tqdm(total=6, desc="autopsy", unit="part", disable=None)
-    if dissection.can_lesion(model):
+    if not missing["lesions"]:
         report["lesions"] = dissection.lesions(model, x, y, config.draws)
     steps.update()
     report["influence"] = dissection.block_influence(model, x[few], y[few])
     steps.update()
     report["lens"], tokens = dissection.logit_lens(model, x[few], y[few])
-    report["lens_text"] = lens_text(dataset.tokenizer, x[0], tokens[:, 0])
+    report["lens_text"] = lens_text(decode, x[0], tokens[:, 0])
     steps.update()
     report["perturbation"] = dissection.perturbation(exact, x[few])
     steps.update()
-    if dissection.has_jacobians(model):
+    missing["jacobians"] = missing["jacobians"] or _too_large(exact, tiny)
+    if not missing["jacobians"]:
         report["jacobians"] = dissection.jacobians(exact, tiny)
-        steps.update()
-        if dissection.paths_split(model):
-            report["paths"] = dissection.path_lengths(exact, tiny, tiny_targets)
+    steps.update()
+    if not missing["paths"]:
+        report["paths"] = dissection.path_lengths(exact, tiny, tiny_targets)
     steps.update()
     steps.close()
-    return report
+    return report | {"missing": {name: reason for name, reason in missing.items() if reason}}
 
 
-def lens_text(tokenizer, inputs, tokens, width: int = 56) -> str:
+def _too_large(exact, inputs) -> str | None:
+    """Why a block's Jacobian can't be taken apart, if it is too large."""
+    rows = exact.block_calls(inputs)[0][1].numel()
+    if rows <= JACOBIAN_ROWS:
+        return None
+    return f"tokens times width is {rows}, and at most {JACOBIAN_ROWS} are taken apart; lower --tokens"
+
+
+def lens_text(decode: Callable, inputs, tokens, width: int = 56) -> str:
     """The likeliest next token at each place, layer by layer, under the text that was read."""
 
     def line(ids) -> str:
-        text = tokenizer.decode_bytes(ids.tolist()[:width]).decode("utf-8", "replace")
-        return "".join(c if c.isprintable() else "·" for c in text)
+        return "".join(c if c.isprintable() else "·" for c in decode(ids.tolist()[:width]))
 
     lines = [f"{'read':>8}  {line(inputs)}"]
     return "\n".join(lines + [f"{layer:>8}  {line(row)}" for layer, row in enumerate(tokens)])
 
 
 def tell(report: dict) -> tuple[list[dict], list[str]]:
-    """The report in short: one row per layer, then the sums."""
+    """The report in short: one row per layer, then sentences."""
     rows = []
     for layer in range(report["layers"]):
         row = {"layer": str(layer), "influence": f"{report['influence'][layer]:.3f}"}
         row["lens loss before"] = f"{report['lens'][layer]:.3f}"
-        for kind in ("block", "attn", "mlp") if "lesions" in report else ():
-            cost = report["lesions"][kind][layer]
-            row[f"without {kind}"] = f"{cost['delta']:+.3f} ± {cost['se']:.3f}"
-        if "jacobians" in report:
-            product = report["jacobians"][layer]["product"]
-            row["dy/dx so far: median"], row["largest"] = (
-                f"{product['median']:.1e}",
-                f"{product['largest']:.1e}",
-            )
+        for kind in ("block", "attn", "mlp"):
+            costs = report["lesions"][kind] if "lesions" in report else None
+            row[f"without {kind}"] = _cost(costs[layer]) if costs else "n/a"
+        product = report["jacobians"][layer]["product"] if "jacobians" in report else {}
+        row["dy/dx so far: median"] = f"{product['median']:.1e}" if product else "n/a"
+        row["largest"] = f"{product['largest']:.1e}" if product else "n/a"
         rows.append(row)
-    sentences = []
-    far = report["perturbation"]
-    first = sum(far[0][1:]) / max(1, len(far) - 1)
-    others = [v for p in range(1, len(far)) for v in far[p][p + 1 :]]
-    sentences.append(
-        f"change the first token: later outputs move by {first:.1e} of their size; "
-        f"change another: by {sum(others) / max(1, len(others)):.1e}"
-    )
+    findings = [_perturbation(report["perturbation"])]
     if "paths" in report:
         norms, total, error = (report["paths"][key] for key in ("norms", "total", "error"))
-        sentences.append(
+        findings.append(
             f"the gradient at layer 0 has norm {total:.1e}; its part that passed no branch {norms[0]:.1e}, "
             f"all {len(norms) - 1} branches {norms[-1]:.1e} (the parts sum to it within {error:.0e})"
         )
-    return rows, sentences
+    if "lesions" in report:
+        loss, skips = report["lesions"]["loss"], report["lesions"]["skips"]
+        findings.append(
+            f"the loss is {loss['delta']:.3f} ± {loss['se']:.3f} nats per token; without all its skips "
+            + (f"it changes by {_cost(skips)}" if skips else "n/a, they are not x times a constant")
+        )
+    return rows, findings + [f"{name}: n/a, {reason}" for name, reason in report["missing"].items()]
 
 
-def summary_json(run: Run, report: dict) -> str:
+def _cost(cost: dict) -> str:
+    return f"{cost['delta']:+.3f} ± {cost['se']:.3f}"
+
+
+def _perturbation(moved: list[list[float]]) -> str:
+    first = sum(moved[0][1:]) / max(1, len(moved) - 1)
+    others = [v for p in range(1, len(moved)) for v in moved[p][p + 1 :]]
+    return (
+        f"change the first token: later outputs move by {first:.1e} of their size; "
+        f"change another: by {sum(others) / max(1, len(others)):.1e}"
+    )
+
+
+def summary_json(argument: str, origin: dict, report: dict) -> str:
     """The report as a small JSON text: what is printed, with its origin."""
-    rows, sentences = tell(report)
-    head = {"command": f"python autopsy.py {run.folder}", "date": f"{date.today()}"}
-    head |= {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
-    head |= {"diagnosis": report["diagnosis"], "findings": sentences}
+    rows, findings = tell(report)
+    head = {"command": f"python autopsy.py {argument}", "date": f"{date.today()}"} | origin
+    head |= {"diagnosis": report["diagnosis"], "findings": findings}
     if "paths" in report:
         head["paths"] = [float(f"{norm:.3g}") for norm in report["paths"]["norms"]]
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return json.dumps(head, ensure_ascii=False, indent=1)[:-2] + f',\n "layers": [\n  {lines}\n ]\n}}\n'
 
 
-def main(arguments: list[str]) -> int:
-    config, (place,), _ = configure.parse(AutopsyConfig, arguments, HELP)
+def main(argv: list[str]) -> int:
+    config, (place,), _ = configure.parse(AutopsyConfig, argv, HELP)
     import torch  # here, so that help and faults come before it
 
-    from reslab.data.dataset import open_dataset
-    from reslab.report.html import write_autopsy
+    from reslab.instruments.hub_model import is_model_folder
     from reslab.system import device
+
+    device.prepare_torch("cpu")
+    folder = Path(place)
+    foreign = is_model_folder(folder) or (config.text and not folder.is_dir())
+    if foreign and not config.text:
+        raise ValueError(f"{place}: a model of transformers is measured on a text of yours; give --text FILE")
+    if config.text and not foreign:
+        reason = "a run is measured on its own validation split; leave it out"
+        if not (folder / "metrics.jsonl").exists():
+            reason = f"{place} is no model of transformers, whose config.json has a model_type"
+        raise ValueError(f"text={config.text}: {reason}")
+    if not folder.exists() and not config.text:
+        raise ValueError(f"{place}: no such folder; for a model of the Hugging Face Hub give --text FILE too")
+    with torch.random.fork_rng():
+        (of_hub if foreign else of_run)(place, config)
+    return 0
+
+
+def of_run(place: str, config: AutopsyConfig) -> None:
+    """The autopsy of a run directory, beside its checkpoint."""
+    from reslab.data.dataset import open_dataset
     from reslab.training.load import load
     from reslab.training.state import check_data
 
     folder = Path(place)
     run = read_run(folder)
-    device.prepare_torch("cpu")
     model, _, state = load(folder, weights=config.weights)
     dataset = open_dataset(
         config.dataset or run.config["dataset"], run.config["block_size"], run.config["seed"]
     )
     check_data(folder, state, dataset)
-    with torch.random.fork_rng():
-        report = examine(model, dataset, config)
+    x, y = dataset.sequences("val", dataset.eval_starts("val", config.sequences))
+
+    def decode(ids: list[int]) -> str:
+        return dataset.tokenizer.decode_bytes(ids).decode("utf-8", "replace")
+
+    report = examine(model, x, y, decode, config)
     report["diagnosis"] = run.last("diagnosis") or "unfinished"
-    rows, sentences = tell(report)
-    write_atomically(folder / "autopsy.json", json.dumps(report, ensure_ascii=False))
-    write_autopsy(folder / "autopsy.html", report, f"Autopsy of {folder}")
+    origin = {key: run.facts[key] for key in ("machine", "torch", "git_commit")}
+    show(report, config, folder / "autopsy", f"{run.folder}", origin)
+
+
+def of_hub(place: str, config: AutopsyConfig) -> None:
+    """The autopsy of a model of transformers, in the current folder."""
+    import torch
+
+    from reslab.instruments import hub_model
+
+    for key in ("weights", "dataset"):
+        if getattr(config, key) != getattr(AutopsyConfig(), key):
+            raise ValueError(f"{key}={getattr(config, key)}: a run has this, a model of transformers has not")
+    text = Path(config.text)
+    content = hub_model.read_text(text)
+    model, tokenizer = hub_model.load(place)
+    x, y = hub_model.sequences(content, tokenizer, config.sequences, hub_model.positions_of(model))
+    report = examine(model, x, y, tokenizer.decode, config)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    report["diagnosis"] = (
+        f"{place}: {type(model).__name__}, {report['layers']} blocks of width {model.config.hidden_size}, "
+        f"{parameters:,} parameters; {len(x)} sequences of {x.shape[1]} tokens of {text}"
+    )
+    origin = {"torch": torch.__version__, "text": f"{text}"}
+    name = Path(place).resolve().name if Path(place).is_dir() else place.replace("/", "-")
+    show(report, config, Path(f"autopsy-{name}"), f"{place} --text {text}", origin)
+
+
+def show(report: dict, config: AutopsyConfig, stem: Path, argument: str, origin: dict) -> None:
+    """Write the report as JSON and as a page under a stem, and print it."""
+    from reslab.report.html import write_autopsy
+
+    rows, findings = tell(report)
+    data, page = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.html")
+    write_atomically(data, json.dumps(report, ensure_ascii=False))
+    write_autopsy(page, report, f"Autopsy of {argument}")
     if config.json:
-        write_atomically(config.json, summary_json(run, report))
-    print("\n\n".join([report["diagnosis"], table(rows), *sentences, report["lens_text"]]))
-    print(f"\npage: {(folder / 'autopsy.html').resolve()}")
-    return 0
+        write_atomically(config.json, summary_json(argument, origin, report))
+    print("\n\n".join([report["diagnosis"], table(rows), *findings, report["lens_text"]]))
+    print(f"\npage: {page.resolve()}")
 
 
 if __name__ == "__main__":

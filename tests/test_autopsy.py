@@ -14,13 +14,21 @@ from autopsy import examine, lens_text, tell
 from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
-from reslab.data.tokenizer import ByteTokenizer
 from reslab.instruments import dissection
 from reslab.residual import WIRINGS
 from reslab.run.log import read_run
 from reslab.run.options import AutopsyConfig
 from reslab.training.load import load
 from reslab.training.loop import train
+
+
+def decode(ids) -> str:
+    return bytes(ids).decode("latin-1")
+
+
+def sequences(dataset, count: int = 6):
+    return dataset.sequences("val", dataset.eval_starts("val", count))
+
 
 CONFIG = AutopsyConfig(sequences=6, tokens=3, draws=2)
 
@@ -41,7 +49,7 @@ def model_for(dataset, **changes):
 def test_a_report_holds_what_the_functions_give(dataset):
     model = model_for(dataset)
     before = copy.deepcopy(model.state_dict())
-    report = examine(model, dataset, CONFIG)
+    report = examine(model, *sequences(dataset), decode, CONFIG)
     rows = [dataset.ids["val"][s : s + 9].astype("int64") for s in dataset.eval_starts("val", 6)]
     ids = torch.tensor([row.tolist() for row in rows])
     x, y, exact = ids[:, :-1], ids[:, 1:], copy.deepcopy(model).double()
@@ -51,10 +59,11 @@ def test_a_report_holds_what_the_functions_give(dataset):
         "lesions": dissection.lesions(model, x, y, draws=2),
         "influence": dissection.block_influence(model, x[:4], y[:4]),
         "lens": losses,
-        "lens_text": lens_text(dataset.tokenizer, x[0], tokens[:, 0]),
+        "lens_text": lens_text(decode, x[0], tokens[:, 0]),
         "perturbation": dissection.perturbation(exact, x[:4]),
         "jacobians": dissection.jacobians(exact, x[:1, :3]),
         "paths": dissection.path_lengths(exact, x[:1, :3], y[:1, :3]),
+        "missing": {},
     }
     for name, tensor in model.state_dict().items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, before[name])
@@ -62,13 +71,19 @@ def test_a_report_holds_what_the_functions_give(dataset):
 
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_a_report_leaves_out_what_a_wiring_has_not(dataset, wiring):
-    report = examine(model_for(dataset, residual=wiring), dataset, CONFIG)
+    report = examine(model_for(dataset, residual=wiring), *sequences(dataset), decode, CONFIG)
     single = WIRINGS[wiring].single_tensor
     assert ("lesions" in report) == (wiring not in ("dense", "attention_residual"))
     assert ("jacobians" in report) == single
     assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "highway"))
     rows, findings = tell(report)
-    assert len(rows) == 3 and len(findings) == (2 if "paths" in report else 1)
+    assert len(rows) == 3
+    absent = [name for name in ("lesions", "jacobians", "paths") if name not in report]
+    assert [line.split(":")[0] for line in findings if ": n/a, residual=" in line] == absent
+    assert (rows[1]["without mlp"] == "n/a") == ("lesions" in absent)
+    assert (rows[1]["largest"] == "n/a") == ("jacobians" in absent)
+    if "lesions" in report:
+        assert any("n/a, they are not x times a constant" in line for line in findings) == ("paths" in absent)
 
 
 # Every number differs from every other, so that one in another's place shows.
@@ -78,6 +93,8 @@ HAND = {
     "lens": [4.5, 3.5, 2.5],
     "lens_text": "",
     "lesions": {
+        "loss": {"delta": 2.125, "se": 0.017},
+        "skips": {"delta": 1.875, "se": 0.018},
         "block": [{"delta": 1.5, "se": 0.011}, {"delta": -0.25, "se": 0.012}],
         "attn": [{"delta": 0.75, "se": 0.013}, {"delta": 0.875, "se": 0.014}],
         "mlp": [{"delta": 0.375, "se": 0.015}, {"delta": 0.625, "se": 0.016}],
@@ -98,6 +115,7 @@ HAND = {
         },
     ],
     "paths": {"norms": [0.031, 0.2, 0.3, 0.4, 0.052], "total": 0.061, "error": 2e-12},
+    "missing": {},
 }
 
 
@@ -129,13 +147,14 @@ def test_a_row_tells_the_numbers_of_its_layer():
     assert re.findall(r"\d\.\de-\d\d", findings[0]) == ["3.0e-01", "5.0e-02"]
     assert re.findall(r"\de[-\d]+|\d\.\de-\d\d", findings[1]) == ["6.1e-02", "3.1e-02", "5.2e-02", "2e-12"]
     assert "all 4 branches 5.2e-02" in findings[1] and "passed no branch 3.1e-02" in findings[1]
+    assert "the loss is 2.125 ± 0.017" in findings[2] and "changes by +1.875 ± 0.018" in findings[2]
     alone = tell(HAND | {"perturbation": [[1.0]]})[1][0]
     assert alone.count("0.0e+00") == 2  # one token has nothing behind it
 
 
 def test_a_lens_shows_its_tokens_under_the_text():
     ids = torch.tensor(list(b"ab\ncd"))
-    shown = lens_text(ByteTokenizer(), ids, torch.stack([ids + 1, ids + 2]), width=4)
+    shown = lens_text(decode, ids, torch.stack([ids + 1, ids + 2]), width=4)
     assert shown.splitlines() == [
         "    read  ab·c",
         "       0  bc\N{VT}d".replace("\N{VT}", "·"),
@@ -158,7 +177,12 @@ def test_what_is_printed_is_what_is_kept(train_config, tmp_path, capsys):
     shown, run = capsys.readouterr().out, read_run(folder)
     report = json.loads((folder / "autopsy.json").read_text(encoding="utf-8"))
     dataset = TokenDataset(Path(config.dataset), 16, config.seed)
-    expected = examine(load(folder)[0], dataset, AutopsyConfig(sequences=4, tokens=2, draws=2))
+    small_config = AutopsyConfig(sequences=4, tokens=2, draws=2)
+
+    def decode(ids) -> str:
+        return dataset.tokenizer.decode_bytes(ids).decode()
+
+    expected = examine(load(folder)[0], *sequences(dataset, 4), decode, small_config)
     assert report.pop("diagnosis") == run.last("diagnosis") == shown.splitlines()[0]
     assert report == json.loads(json.dumps(expected))
     kept, (rows, findings) = json.loads(small.read_text(encoding="utf-8")), tell(report)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import torch
 
 from reslab.data.dataset import TokenDataset
+from reslab.instruments.anatomy import anatomy_of
 from reslab.system.device import uncompiled
 
 NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
@@ -40,23 +41,24 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
     Args:
         inputs, targets: token ids (B, T) on the model's device.
     """
-    bad = []
+    anatomy, bad = anatomy_of(model), []
 
     def watch(name, block):
         def hook(module, args, output):
-            if not block.mlp_residual.read(output).isfinite().all():
+            if not anatomy.read(output).isfinite().all():
                 bad.append(name)
 
         return hook
 
-    blocks = [(block, watch(f"block {k}, forward", block)) for k, block in enumerate(model.blocks)]
+    blocks = [(block, watch(f"block {k}, forward", block)) for k, block in enumerate(anatomy.blocks)]
     with _hooks(blocks), uncompiled():
-        loss = model.loss(inputs, targets)
+        loss = anatomy.loss(inputs, targets)
         if bad:
             return bad[0]
         if not loss.isfinite():
             return "head, forward"
-        names, parameters = zip(*model.named_parameters(), strict=True)
+        named = [(name, p) for name, p in anatomy.model.named_parameters() if p.requires_grad]
+        names, parameters = zip(*named, strict=True)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     for name, gradient in reversed(list(zip(names, gradients, strict=True))):
         if gradient is not None and not gradient.isfinite().all():

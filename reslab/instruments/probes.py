@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import torch
 
+from reslab.instruments.anatomy import anatomy_of
+from reslab.instruments.parts import Anatomy
 from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, STREAM, Probe, Sums
 from reslab.instruments.snapshot import Snapshot, readable, snapshot
 
@@ -31,7 +33,7 @@ def due(step: int, eval_interval: int, ends: bool) -> bool:
 
 def resid_gradient(part: Snapshot) -> list[tuple]:
     """norm(dL/dh) of the stream around the sublayers (2L + 1)."""
-    return [(_square(g),) for g in part.resid_gradients]
+    return [None if g is None else (_square(g),) for g in part.resid_gradients]
 
 
 def position0_share(part: Snapshot) -> list[tuple]:
@@ -42,18 +44,12 @@ def position0_share(part: Snapshot) -> list[tuple]:
 def kind_gradients(kind: str, matrices: str) -> Probe:
     """The gradient norm of one kind of matrix in each block (L): qk, v, o, w1 or w2."""
 
-    def sums(part: Snapshot) -> list[tuple]:
-        return [(_square(_kind_gradient(part, layer, kind)),) for layer in range(len(part.model.blocks))]
+    def sums(part: Snapshot) -> list[tuple | None]:
+        layers = range(len(part.anatomy.blocks))
+        rows = [part.anatomy.matrices(layer, kind, part.gradients) for layer in layers]
+        return [None if row is None else (sum(_square(matrix) for matrix in row),) for row in rows]
 
     return Probe(sums, f"gradient of {matrices}", value=math.sqrt, of_weights=True)
-
-
-def _kind_gradient(part: Snapshot, layer: int, kind: str) -> torch.Tensor:
-    name = {"qk": "attn.c_attn", "v": "attn.c_attn", "o": "attn.c_proj", "w1": "mlp.c_fc", "w2": "mlp.c_proj"}
-    gradient = part.gradients[f"blocks.{layer}.{name[kind]}.weight"]
-    *_, v = part.model.blocks[layer].attn.input_matrices()
-    values = len(gradient) - len(v)  # where the rows of V begin
-    return {"qk": gradient[:values], "v": gradient[values:]}.get(kind, gradient)
 
 
 def token_diversity(part: Snapshot) -> list[tuple]:
@@ -64,18 +60,25 @@ def token_diversity(part: Snapshot) -> list[tuple]:
 
 def resid_rms(part: Snapshot) -> list[tuple]:
     """Root mean square of the stream around the sublayers (2L + 1)."""
-    return [(_square(stream), stream.numel()) for stream in part.resid]
+    return [None if x is None else (_square(x), x.numel()) for x in part.resid]
 
 
-def branch_ratio(part: Snapshot) -> list[tuple]:
+def branch_ratio(part: Snapshot) -> list[tuple | None]:
     """norm(F) / norm(x) of each sublayer (2L), F as the branch gives it."""
-    return [(_square(f), _square(x)) for x, f in zip(part.resid, part.branch, strict=False)]
+    return [None if f is None else (_square(f), _square(x)) for x, f in _read_and_given(part)]
 
 
-def branch_cosine(part: Snapshot) -> list[float]:
+def branch_cosine(part: Snapshot) -> list[float | None]:
     """Mean cosine between F and x of each sublayer (2L); below 0 the branch erases."""
-    pairs = zip(part.resid, part.branch, strict=False)
-    return [torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item() for x, f in pairs]
+    return [
+        None if f is None else torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item()
+        for x, f in _read_and_given(part)
+    ]
+
+
+def _read_and_given(part: Snapshot) -> list[tuple]:
+    """x and F of each sublayer (2L)."""
+    return [(part.read_by(k), f) for k, f in enumerate(part.branch)]
 
 
 def added_rms(part: Snapshot) -> list[tuple | None]:
@@ -89,7 +92,7 @@ def added_cosine(part: Snapshot) -> list[tuple | None]:
 
     So rms(y)^2 = s^2 rms(x)^2 + rms(a)^2 + 2 s rms(x) rms(a) cosine, a = y - s x, and s the skip.
     """
-    pairs = [(part.resid[k], part.added(k)) for k in range(len(part.branch))]
+    pairs = [(part.read_by(k), part.added(k)) for k in range(len(part.branch))]
     return [
         None if a is None else ((x.double() * a.double()).sum(), _square(x), _square(a)) for x, a in pairs
     ]
@@ -97,7 +100,8 @@ def added_cosine(part: Snapshot) -> list[tuple | None]:
 
 def skip_gradient(part: Snapshot) -> list[tuple | None]:
     """norm(skip dL/dy) of each sublayer (2L), None where the skip is no constant."""
-    parts = [part.sublayer_gradients(k).through_skip for k in range(len(part.branch))]
+    places = range(len(part.branch))
+    parts = [part.sublayer_gradients(k).through_skip if part.skip(k) is not None else None for k in places]
     return [None if g is None else (_square(g),) for g in parts]
 
 
@@ -106,34 +110,31 @@ def branch_gradient(part: Snapshot) -> list[tuple | None]:
     return [None if g is None else (_square(g),) for g in part.branch_gradients]
 
 
-def attention_entropy(part: Snapshot) -> list[float]:
+def attention_entropy(part: Snapshot) -> list[float | None]:
     """Mean entropy of the attention rows, relative to uniform attention over what a row may see (L)."""
     entropies = []
-    for block, x in zip(part.model.blocks, part.attn_input, strict=True):
-        T = x.shape[1]
-        with torch.no_grad():
-            q, k, _ = block.attn.qkv(x)
-            k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)  # (B, H, T, D)
-            scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T), and twice that in all
-            future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
-            probs = scores.masked_fill_(future, -torch.inf).softmax(dim=-1)
-            entropy = torch.special.entr(probs, out=scores).sum(dim=-1)[
-                ..., 1:
-            ]  # the first row sees one token
-            uniform = torch.arange(2, T + 1, device=x.device).log()
-            entropies.append((entropy / uniform).mean().item() if T > 1 else 0.0)
+    for layer, x in enumerate(part.attn_input):
+        attention = part.anatomy.attention(layer, x, part.attention_weights.get(layer))
+        if attention is None:
+            entropies.append(None)
+            continue
+        weights, seen = attention
+        T, seen = weights.shape[-1], seen[..., 1:]  # the first row sees one token
+        entropy = torch.special.entr(weights).sum(dim=-1)[..., 1:]
+        entropies.append((entropy / seen.log()).mean().item() if T > 1 else 0.0)
+        del attention, weights, entropy  # before those of the next layer are made
     return entropies
 
 
 def block_matrices(model) -> list[list[torch.Tensor]]:
     """Copies of the matrices of each block, taken before an update that update_ratio will look at."""
-    return [[readable(p.detach().clone()) for p in _matrices(block)] for block in model.blocks]
+    return [[readable(p.detach().clone()) for p in _matrices(block)] for block in anatomy_of(model).blocks]
 
 
 def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     """norm(W after one update - W before) / norm(W before) over the matrices of each block (L)."""
     ratios = []
-    for block, was in zip(model.blocks, before, strict=True):
+    for block, was in zip(anatomy_of(model).blocks, before, strict=True):
         pairs = zip(_matrices(block), was, strict=True)
         moved = sum((readable(now.detach()) - w).double().square().sum().item() for now, w in pairs)
         ratios.append(_ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
@@ -144,7 +145,7 @@ def _matrices(block) -> list[torch.Tensor]:
     return [p for p in block.parameters() if p.dim() == 2]
 
 
-def layers_that_learn(values: dict[str, list[float]], count: int) -> int | None:
+def layers_that_learn(values: dict[str, list[float | None] | None], count: int) -> int | None:
     """How many blocks could learn: they tell tokens apart, and their Q and K get a gradient. Not a measure of
     what was learned: it may count all of them in a stack that has not moved, so pages leave it out at step 0.
 
@@ -152,7 +153,7 @@ def layers_that_learn(values: dict[str, list[float]], count: int) -> int | None:
     mean square of its Q/K gradient (count numbers) at least GRADIENT_FLOOR. None where either is missing.
     """
     pair = values["token_diversity"], values["qk_gradient"]
-    if None in pair:
+    if None in pair or None in pair[1]:
         return None
     return sum(
         diversity >= DIVERSITY_FLOOR and gradient / math.sqrt(count) >= GRADIENT_FLOOR
@@ -160,16 +161,17 @@ def layers_that_learn(values: dict[str, list[float]], count: int) -> int | None:
     )
 
 
-def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: Anatomy | None = None) -> dict:
     """All PROBES of a batch, as a row's keys: one sequence at a time, so a larger batch takes no more memory.
 
     Args:
-        model: the GPT; its mode and its gradients are left as they were.
+        model: as snapshot() takes it; its mode and its gradients are left as they were.
         inputs, targets: token ids (B, T) on its device.
+        anatomy: of a model of your own.
     """
-    gradients, B = {}, len(inputs)
+    gradients, B, anatomy = {}, len(inputs), anatomy or anatomy_of(model)
     pairs = zip(inputs.split(1), targets.split(1), strict=True)
-    return _measure((snapshot(model, x, y, 1 / B, gradients) for x, y in pairs), B)
+    return _measure((snapshot(model, x, y, 1 / B, gradients, anatomy) for x, y in pairs), B)
 
 
 def measure(part: Snapshot) -> dict:
@@ -185,11 +187,12 @@ def _measure(parts: Iterable[Snapshot], count: int) -> dict:
         for name, probe in PROBES.items():
             if count == 0 or not probe.of_weights:
                 sums[name].add(part)
-        q, k, _ = part.model.blocks[0].attn.input_matrices()
-        del part  # before the next part is looked at
+        qk = part.anatomy.matrices(0, "qk", part.gradients) or []
+        count_qk = sum(matrix.numel() for matrix in qk)
+        del part, qk  # before the next part is looked at
     values = {name: each.read() for name, each in sums.items()}
     row = {f"probe/{name}": value for name, value in values.items()}
-    return row | {"probe/layers_that_learn": layers_that_learn(values, q.numel() + k.numel())}
+    return row | {"probe/layers_that_learn": layers_that_learn(values, count_qk)}
 
 
 def early_warning(row: dict) -> str | None:

@@ -10,11 +10,12 @@ float32, without recomputation. It draws no random number and leaves no gradient
 and off are bitwise equal.
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import torch
 
+from reslab.instruments.anatomy import anatomy_of
+from reslab.instruments.parts import Anatomy, Record
 from reslab.system.device import uncompiled
 
 
@@ -40,29 +41,38 @@ class SublayerGradients:
 class Snapshot:
     """One batch at the sites of L blocks; sequences of T tokens, width C. Tensors are (B, T, C).
 
-    Lists over sublayers hold attention and MLP in turn (2L).
+    Lists over sublayers hold attention and MLP in turn (2L). None stands for what the model does not have:
+    resid_mid where attention and MLP both read resid_pre, sublayers whose places are not known.
     """
 
-    resid: list[torch.Tensor]
+    resid: list[torch.Tensor | None]
     """The stream around the sublayers (2L + 1): resid_pre, resid_mid, resid_pre, ..., the last resid_post."""
-    resid_gradients: list[torch.Tensor]
+    resid_gradients: list[torch.Tensor | None]
     """dL/dh of the same."""
-    branch: list[torch.Tensor]
+    branch: list[torch.Tensor | None]
     """What F gives (2L)."""
-    attn_input: list[torch.Tensor]
+    attn_input: list[torch.Tensor | None]
     """What the attention branches read (L)."""
     branch_gradients: list[torch.Tensor | None]
     """(dF/dx)^T dL/dy (2L); None where the gradient does not split into skip and branch."""
     gradients: dict[str, torch.Tensor]
-    """Parameter name -> gradient."""
-    model: torch.nn.Module
+    """Parameter name -> gradient; frozen ones have none."""
+    anatomy: Anatomy
+    module_added: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Sublayer -> what it adds, as a module gives it."""
+    attention_weights: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Layer -> attention weights (B, H, T, T), where the model's attention gives them."""
+
+    @property
+    def model(self) -> torch.nn.Module:
+        return self.anatomy.model
 
     @property
     def resid_pre(self) -> list[torch.Tensor]:
         return self.resid[:-1:2]
 
     @property
-    def resid_mid(self) -> list[torch.Tensor]:
+    def resid_mid(self) -> list[torch.Tensor | None]:
         return self.resid[1::2]
 
     @property
@@ -70,11 +80,11 @@ class Snapshot:
         return self.resid[2::2]
 
     @property
-    def attn_branch(self) -> list[torch.Tensor]:
+    def attn_branch(self) -> list[torch.Tensor | None]:
         return self.branch[::2]
 
     @property
-    def mlp_branch(self) -> list[torch.Tensor]:
+    def mlp_branch(self) -> list[torch.Tensor | None]:
         return self.branch[1::2]
 
     @property
@@ -97,108 +107,87 @@ class Snapshot:
 
     def skip(self, sublayer: int) -> float | None:
         """The constant weight of x in y; None where there is none."""
-        return sublayers(self.model)[sublayer][0].skip
+        return self.anatomy.skip(sublayer)
+
+    def read_by(self, sublayer: int) -> torch.Tensor | None:
+        """The stream that a sublayer reads; None where that is not known."""
+        join = self.anatomy.join_of.get(sublayer)
+        return None if join is None else self.resid[join.before]
 
     def added(self, sublayer: int) -> torch.Tensor | None:
-        """y - skip x of a sublayer, measured on the stream; None without a constant skip."""
+        """y - skip x of a sublayer, measured on the stream where it alone adds to it; None without a constant
+        skip."""
         skip = self.skip(sublayer)
-        return None if skip is None else self.resid[sublayer + 1] - skip * self.resid[sublayer]
+        if skip is None:
+            return None
+        join = self.anatomy.join_of[sublayer]
+        if len(join.sublayers) > 1:
+            return readable(self.module_added[sublayer])
+        return self.resid[join.after] - skip * self.resid[join.before]
 
     def sublayer_gradients(self, sublayer: int) -> SublayerGradients:
-        grad_in, grad_out = self.resid_gradients[sublayer : sublayer + 2]
+        join = self.anatomy.join_of[sublayer]
+        grad_in, grad_out = self.resid_gradients[join.before], self.resid_gradients[join.after]
         return SublayerGradients(self.skip(sublayer), grad_out, self.branch_gradients[sublayer], grad_in)
 
 
-def sublayers(model) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-    """(wiring, branch) of each sublayer, attention and MLP in turn (2L)."""
-    return [pair for block in model.blocks for pair in block.sublayers()]
-
-
-class _Recorder:
-    """Hooks on a model that keep what one forward pass shows, until remove()."""
-
-    def __init__(self, model):
-        self.resid, self.values, self.branch, self.attn_input = [], [], [], []
-        self.branch_inputs = {}  # sublayer -> x as F reads it
-        self.handles = []
-        for block in model.blocks:
-            self._before(block.attn, lambda x: self.attn_input.append(x.detach()))
-        for sublayer, (residual, branch) in enumerate(sublayers(model)):
-            self._before(residual, partial(self._keep_stream, residual))
-            self._after(branch, lambda output: self.branch.append(readable(output.detach())))
-            if residual.skip is not None:
-                self._separate(sublayer, residual.norm)
-        self._after(model.blocks[-1], partial(self._keep_stream, residual))
-
-    def _keep_stream(self, residual, stream) -> None:
-        self.resid.append(residual.running(stream))
-        self.values.append(residual.read(stream).detach())
-
-    def _before(self, module, keep) -> None:
-        self.handles.append(module.register_forward_pre_hook(lambda _, args: keep(args[0])))
-
-    def _after(self, module, keep) -> None:
-        self.handles.append(module.register_forward_hook(lambda _, args, output: keep(output)))
-
-    def _separate(self, sublayer: int, first) -> None:
-        """Give what a branch reads a node of its own: the gradient there has passed the branch alone."""
-
-        def alias(module, args):
-            self.branch_inputs[sublayer] = args[0].view_as(args[0])
-            return (self.branch_inputs[sublayer],)
-
-        self.handles.append(first.register_forward_pre_hook(alias))
-
-    def remove(self) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-
 def snapshot(
-    model, inputs: torch.Tensor, targets: torch.Tensor, share: float = 1.0, gradients: dict | None = None
+    model,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    share: float = 1.0,
+    gradients: dict | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Snapshot:
     """Run sequences forward and backward through the model and keep what its sites hold.
 
     Args:
-        model: the GPT; its mode and its gradients are left as they were.
-        inputs, targets: token ids (B, T) on its device.
+        model: a GPT, or a model that anatomy_of() knows; its mode and its gradients are left as they were.
+        inputs, targets: token ids (B, T) on its device, targets shifted by one.
         share: what part of a larger batch these sequences are; gradients are of that batch's loss.
         gradients: those of the parameters by earlier parts of it; these are added to them, one at a time.
+        anatomy: of another model, see generic().
+
+    Raises:
+        ValueError: it is not known where the model's parts are, or they are not where the anatomy says.
     """
-    training, gradients = model.training, {} if gradients is None else gradients
-    model.eval()
-    recorder = _Recorder(model)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    recorder.handles += [_collect(gradients, *named) for named in zip(names, parameters, strict=True)]
-    try:
-        with torch.enable_grad(), uncompiled():
-            loss = model.loss(inputs, targets) * share
-            wanted = [*recorder.resid, *recorder.branch_inputs.values()]
-            # Of the parameters zeros come back: what they are worth has been collected by then.
-            raw = torch.autograd.grad(loss, [*wanted, *parameters], allow_unused=True)
-    finally:
-        recorder.remove()
-        model.train(training)
-    for name, parameter in zip(names, parameters, strict=True):
+    anatomy = anatomy or anatomy_of(model)
+    gradients = {} if gradients is None else gradients
+    named = [(name, p) for name, p in anatomy.model.named_parameters() if p.requires_grad]
+    with anatomy.recording() as record, torch.enable_grad(), uncompiled():
+        record.handles += [_collect(gradients, name, parameter) for name, parameter in named]
+        loss = anatomy.loss(inputs, targets) * share
+        wanted = [*record.running.values(), *record.branch_input.values()]
+        # Of the parameters zeros come back: what they are worth has been collected by then.
+        raw = torch.autograd.grad(loss, [*wanted, *(p for _, p in named)], allow_unused=True)
+    for name, parameter in named:
         if name not in gradients:
             gradients[name] = readable(torch.zeros_like(parameter))
     dense = [readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, raw, strict=False)]
-    return _assemble(recorder, dense, gradients, model)
+    return _assemble(record, dense, gradients, anatomy)
 
 
-def _assemble(recorder: _Recorder, dense: list[torch.Tensor], gradients: dict, model) -> Snapshot:
+def _assemble(record: Record, dense: list[torch.Tensor], gradients: dict, anatomy: Anatomy) -> Snapshot:
     """What was recorded, with the gradients of the streams and then those of the branches' inputs."""
-    count = len(recorder.resid)
-    through_branch = dict(zip(recorder.branch_inputs, dense[count:], strict=True))
+    layers, shape = len(anatomy.blocks), record.resid[0].shape
+    # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
+    dense = [g.sum(dim=0) if g.dim() == 4 else g.view(shape) for g in dense]
+    stream = dict(zip(record.running, dense, strict=False))
+    through = dict(zip(record.branch_input, dense[len(record.running) :], strict=True))
+
+    def listed(values: dict, count: int) -> list:
+        return [readable(values[k]) if k in values else None for k in range(count)]
+
     return Snapshot(
-        resid=[readable(value) for value in recorder.values],
-        # Moving n parallel streams together moves their mean: its gradient is the sum of theirs.
-        resid_gradients=[g.sum(dim=0) if g.dim() == 4 else g for g in dense[:count]],
-        branch=recorder.branch,
-        attn_input=recorder.attn_input,
-        branch_gradients=[through_branch.get(k) for k in range(count - 1)],
+        resid=listed(record.resid, 2 * layers + 1),
+        resid_gradients=listed(stream, 2 * layers + 1),
+        branch=listed(record.branch, 2 * layers),
+        attn_input=listed(record.attn_input, layers),
+        branch_gradients=listed(through, 2 * layers),
         gradients=gradients,
-        model=model,
+        anatomy=anatomy,
+        module_added=record.added,
+        attention_weights=record.attention,
     )
 
 

@@ -91,7 +91,7 @@ class SampleConfig(Options):
 
 @dataclass(frozen=True)
 class AutopsyConfig(Options):
-    """Look into a trained model: RUN is a run directory."""
+    """Look into a trained model: RUN is a run directory, or a model of transformers."""
 
     weights: Experiment[WeightsName] = "best"
     """best: those of the lowest validation loss, or last: those that the run ended with."""
@@ -103,6 +103,8 @@ class AutopsyConfig(Options):
     """Random sets of blocks for each number of removed blocks."""
     dataset: Place[PathText] = ""
     """Where the run's data are now, if they were moved."""
+    text: Measuring[PathText] = ""
+    """The text file that a model of transformers is measured on; a run has its validation split."""
     json: Place[OutputFile | None] = None
     """Also write what is printed, with its origin, to this JSON file."""
 

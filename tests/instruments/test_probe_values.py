@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import tiny_model
 
+from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.divergence import NOWHERE, first_bad_layer
 from reslab.instruments.probes import (
     DIVERSITY_FLOOR,
@@ -46,7 +47,7 @@ def make_snapshot() -> Snapshot:
         attn_input=draws(L, B, T, C),
         branch_gradients=[*draws(1, B, T, C), None, None, *draws(1, B, T, C)],
         gradients={name: torch.randn_like(p) for name, p in model.named_parameters()},
-        model=model,
+        anatomy=anatomy_of(model),
     )
 
 

@@ -1,0 +1,109 @@
+"""A model of transformers from a folder or the Hugging Face Hub, and a text as sequences of its tokens.
+
+No code of a model's folder is run: transformers reads its own architectures only.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from reslab.instruments.anatomy import FAMILIES, unknown_parts
+
+LENGTH = 64  # tokens of a sequence, where the text and the model's positions allow it
+
+
+def is_model_folder(place: Path) -> bool:
+    """Whether a folder holds a model of transformers: its config.json names a model_type."""
+    try:
+        config = json.loads((place / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "model_type" in config
+
+
+def load(place: str):
+    """The model, in eval mode and float32 on the CPU, and its tokenizer.
+
+    Args:
+        place: a folder, or a name on the Hub such as gpt2 or EleutherAI/pythia-70m.
+
+    Raises:
+        ValueError: transformers is not installed, there is no such model, or its parts are not known here.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise ValueError(
+            f"{place}: transformers is not installed; it reads this model: pip install 'transformers>=5'"
+        ) from None
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    options = {"local_files_only": True} if Path(place).is_dir() else {}
+    config = _first_line(place, lambda: transformers.AutoConfig.from_pretrained(place, **options))
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"{place}: {unknown_parts(config.model_type)}")
+    tokenizer = _first_line(place, lambda: transformers.AutoTokenizer.from_pretrained(place, **options))
+    model, report = _first_line(
+        place,
+        lambda: transformers.AutoModelForCausalLM.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, **options
+        ),
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{place}: has no weights for {missing[0]} and {len(missing) - 1} more")
+    return model.eval(), tokenizer
+
+
+def _first_line(place: str, call):
+    """What a call gives; an error of any of the libraries below it as one line."""
+    try:
+        return call()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{place}: can't be loaded ({reason})") from None
+
+
+def read_text(path: Path) -> str:
+    """A text file. Raises ValueError in one line when it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"text={path}: not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"text={path}: can't be read ({error.strerror})") from None
+
+
+def sequences(text: str, tokenizer, count: int, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences from all over a text, as inputs and targets (N, T), N at most `count`, T at most LENGTH.
+
+    Each begins with the token that the tokenizer puts before a text, if it has one.
+
+    Args:
+        positions: the longest sequence that the model takes.
+
+    Raises:
+        ValueError: the text is shorter than two sequences of two tokens.
+    """
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False).input_ids, dtype=torch.long)
+    opening = _opening(tokenizer)
+    length = min(LENGTH, positions - len(opening), len(ids) // 2 - 1)
+    if length < 2:
+        raise ValueError(f"text has {len(ids)} tokens; give at least 6, better 10,000")
+    count = min(count, (len(ids) - 1) // length)
+    starts = torch.linspace(0, len(ids) - length - 1, count).long()
+    rows = torch.stack([torch.cat([opening, ids[start : start + length + 1]]) for start in starts])
+    return rows[:, :-1], rows[:, 1:]
+
+
+def _opening(tokenizer) -> torch.Tensor:
+    """The ids that the tokenizer puts before a text."""
+    plain = tokenizer("a", add_special_tokens=False).input_ids
+    opened = tokenizer("a").input_ids
+    first = next((k for k in range(len(opened)) if opened[k : k + len(plain)] == plain), 0)
+    return torch.tensor(opened[:first], dtype=torch.long)
+
+
+def positions_of(model) -> int:
+    """The longest sequence that a model takes; a large number where nothing limits it."""
+    return getattr(model.config, "max_position_embeddings", None) or 1 << 30
