@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from reslab.data.endings import EndOfText
+from reslab.data.end_of_text import EndOfText
 from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).

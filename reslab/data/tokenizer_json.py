@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reslab.data.endings import EndOfText
+from reslab.data.end_of_text import EndOfText
 
 BLANK = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes one
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")  # a byte that SentencePiece has no other token for

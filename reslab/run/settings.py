@@ -1,16 +1,16 @@
 """Every setting of a training: its default, its help, its type and its role, each said once. No torch."""
 
 import importlib.util
-import math
 import shutil
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from reslab.run import capacity
 from reslab.run.config import Positionals
 from reslab.run.fields import (
     Amount,
+    Base,
     Check,
     Count,
     Experiment,
@@ -64,7 +64,6 @@ def is_device(name: str) -> bool:
 Keep = Annotated[
     str, Check(lambda text: keep_interval(text) is not None, "empty, or every:N with N at least 1")
 ]
-Base = Annotated[float, Check(lambda x: 1 <= x < math.inf, "finite and at least 1")]
 DeviceName = Annotated[str, Check(is_device, f"{', '.join(DEVICES)}, with a number as in cuda:1")]
 
 
@@ -138,15 +137,6 @@ class GPTConfig:
         """Heads of keys and values."""
         return self.n_kv_head or self.n_head
 
-    def canonical(self) -> "GPTConfig":
-        """The same model; a setting that says what its default gives is at its default."""
-        config = replace(self, qkv_bias=self.qkv_bias and not self.bias)
-        for key, width in (("n_inner", "mlp_width"), ("head_dim", "head_width"), ("n_kv_head", "kv_heads")):
-            short = replace(config, **{key: 0})
-            if getattr(short, width) == getattr(config, width):
-                config = short
-        return config
-
     @property
     def gated(self) -> bool:
         """Whether the MLP's nonlinearity has a gate, which is a third matrix."""
@@ -217,7 +207,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. Give config files (plain assignments), then --key=value; later words win."""
+    """One run. Give config files (plain assignments), then --key=value; later ones win."""
 
     POSITIONALS: ClassVar = Positionals("[CONFIG.py ...]", configs=True)
 

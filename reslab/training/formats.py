@@ -3,6 +3,8 @@
 Only names are here, so nothing of transformers is imported.
 """
 
+from dataclasses import replace
+
 from reslab.run.fields import with_part
 from reslab.run.settings import GPTConfig
 from reslab.training.families import FAMILIES, Family
@@ -13,6 +15,16 @@ WEIGHTS = with_part(GPTConfig, "weights")
 WIDTHS = {"n_kv_head": "kv_heads", "head_dim": "head_width", "n_inner": "mlp_width"}
 # Settings of theirs that don't change what the weights compute.
 FREE = {"n_positions", "n_ctx", "max_position_embeddings", "resid_pdrop", "embd_pdrop", "attn_pdrop"}
+
+
+def canonical(config: GPTConfig) -> GPTConfig:
+    """The same model; a setting that says what its default gives is at its default."""
+    config = replace(config, qkv_bias=config.qkv_bias and not config.bias)
+    for key, width in WIDTHS.items():
+        short = replace(config, **{key: 0})
+        if getattr(short, width) == getattr(config, width):
+            config = short
+    return config
 
 
 def prenorm_factors(name: str, residual):
@@ -26,7 +38,7 @@ def architecture(model) -> str:
     Raises:
         ValueError: there is none; which wiring is no pre-norm, and what the nearest family has instead.
     """
-    config, faults = model.config.canonical(), []
+    config, faults = canonical(model.config), []
     for residual, branch in model.blocks[0].sublayers():
         name = config.wiring(branch.kind)
         if prenorm_factors(name, residual) is None:
@@ -72,13 +84,13 @@ def their_value(config, name: str):
 
 def to_settings(family: Family, config: GPTConfig) -> dict:
     """The settings of transformers, by their names, with which a family computes what a GPTConfig says."""
-    found = {}
+    settings = {}
     for key, names in family.settings.items():
         value = getattr(config, WIDTHS.get(key, key))
         if key == "mlp":
             value = next(there for there, ours in family.activations.items() if ours == value)
-        found |= dict.fromkeys(names, value)
-    return found | family.theirs
+        settings |= dict.fromkeys(names, value)
+    return settings | family.theirs
 
 
 def from_settings(family: Family, config) -> dict:
@@ -87,18 +99,18 @@ def from_settings(family: Family, config) -> dict:
     Raises:
         ValueError: an activation that is not known, or no model has this shape.
     """
-    found = {key: values[0] for key, values in family.ours.items()}
+    settings = {key: values[0] for key, values in family.ours.items()}
     for key, (name, *_) in family.settings.items():
         value = their_value(config, name)
         if value is MISSING or value is None:
             continue
         if key == "mlp" and value not in family.activations:
             raise ValueError(f"{name}={value}; this model knows only {', '.join(family.activations)}")
-        found[key] = family.activations[value] if key == "mlp" else value
-    shape = GPTConfig(**{key: value for key, value in found.items() if key in WEIGHTS})
+        settings[key] = family.activations[value] if key == "mlp" else value
+    shape = GPTConfig(**{key: value for key, value in settings.items() if key in WEIGHTS})
     if faults := shape.faults():
         raise ValueError("; ".join(faults))
-    return {key: getattr(shape.canonical(), key) for key in WEIGHTS}
+    return {key: getattr(canonical(shape), key) for key in WEIGHTS}
 
 
 def contradictions(family: Family, config, shape: GPTConfig) -> list[str]:

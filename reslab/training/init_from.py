@@ -18,10 +18,10 @@ from reslab.run.fields import from_flat
 from reslab.run.files import parse_json
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
-from reslab.training import exchange, others
+from reslab.training import exchange, foreign_files
 from reslab.training.families import FAMILIES, NANOGPT, Family
-from reslab.training.formats import WEIGHTS, contradictions, from_settings
-from reslab.training.vocabulary import GPT2_VOCAB, check_tokenizer
+from reslab.training.formats import WEIGHTS, canonical, contradictions, from_settings
+from reslab.training.same_tokenizer import GPT2_VOCAB, check_tokenizer
 
 # Layers, heads and width (Radford et al. 2019).
 GPT2_SIZES = {
@@ -41,12 +41,16 @@ def is_foreign(source: str) -> bool:
     """Whether init_from names a model of another program, and not a run directory of ours."""
     folder = Path(source)
     config = folder / "config.json"
-    if source in GPT2_SIZES or folder.is_file() or any((folder / n).is_file() for n in others.ADAPTERS):
+    if (
+        source in GPT2_SIZES
+        or folder.is_file()
+        or any((folder / n).is_file() for n in foreign_files.ADAPTERS)
+    ):
         return True
     return config.is_file() and "model_type" in _json(config)
 
 
-def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
+def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
     """The GPTConfig `shape` with the settings that the weights of `source` dictate, if it is foreign.
 
     Wiring, dropout and a smaller block_size stay the run's own.
@@ -66,13 +70,13 @@ def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
         return shape
     default = GPTConfig()
     longest = dictated.pop("block_size")
-    settled = replace(shape, **dictated)
+    resolved = replace(shape, **dictated)
     faults = [
         f"{key}={given}: {source} has {value}; leave it out"
-        for key, value in vars(settled).items()
+        for key, value in vars(resolved).items()
         if key in dictated
         and (given := getattr(shape, key)) != getattr(default, key)
-        and replace(settled, **{key: given}).canonical() != settled.canonical()
+        and canonical(replace(resolved, **{key: given})) != canonical(resolved)
     ]
     if shape.n_layer not in (default.n_layer, dictated["n_layer"]):
         faults.append(f"to grow {source}, make it a run (--max_iters=0) and start from that with --n_layer=N")
@@ -81,18 +85,18 @@ def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
         faults.append(f"block_size={block_size}: {source} has learned {longest} positions, and no more")
     if faults:
         raise ValueError("\n".join(faults))
-    settled = replace(settled, block_size=block_size)
+    resolved = replace(resolved, block_size=block_size)
     if source not in GPT2_SIZES and (Path(source) / "config.json").is_file():
         family, config = _their_config(source)
-        if faults := contradictions(family, config, settled):
+        if faults := contradictions(family, config, resolved):
             raise ValueError("\n".join(f"init_from={source}: {fault}" for fault in faults))
-    return settled
+    return resolved
 
 
 def resolve_init_from(config):
     """The TrainConfig `config` with the shape of the model that it starts from, where that is foreign."""
     run = Path(config.out_dir) if config.resume else None
-    return replace(config, model=settle(config.model, config.init_from, run))
+    return replace(config, model=resolve_shape(config.model, config.init_from, run))
 
 
 def read_settings(source: str) -> dict:
@@ -103,9 +107,9 @@ def read_settings(source: str) -> dict:
         shape = {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "vocab_size": GPT2_VOCAB}
         return defaults | shape | {"block_size": 1024}
     if Path(source).is_file():
-        saved = others.read_nanogpt(source)
+        saved = foreign_files.read_nanogpt(source)
         args, state = saved["model_args"], saved["model"]
-        shape = {key: args[key] for key in others.SHAPE}
+        shape = {key: args[key] for key in foreign_files.SHAPE}
         head, embedding = state.get("lm_head.weight"), state.get("transformer.wte.weight")
         tied = head is None or embedding is None or torch.equal(head, embedding)
         return defaults | shape | {"bias": args.get("bias", True), "mlp": "gelu_erf", "tie_weights": tied}
@@ -118,7 +122,7 @@ def read_settings(source: str) -> dict:
 
 def _their_config(source: str):
     """The family of a folder of transformers, and its config."""
-    others.refuse_folder(Path(source))
+    foreign_files.refuse_folder(Path(source))
     saved = _json(Path(source) / "config.json")
     kind = saved["model_type"]
     if kind not in FAMILIES:
@@ -136,7 +140,7 @@ def _their_config(source: str):
 
 
 def fill(source: str, model, tokenizer: dict) -> str:
-    """Give a fresh model, whose config is settled, the weights of a foreign one.
+    """Give a fresh model, whose config is resolved, the weights of a foreign one.
 
     Args:
         tokenizer: of the data that the run reads, as JSON.
@@ -185,7 +189,7 @@ def _family(source: str) -> Family:
 def _read_state(source: str, family: Family) -> dict[str, torch.Tensor]:
     """The parameters of a foreign model, on the CPU, in float32."""
     if family is NANOGPT:
-        return others.read_nanogpt(source)["model"]
+        return foreign_files.read_nanogpt(source)["model"]
     place = f"openai-community/{source}" if source in GPT2_SIZES else source
     package = transformers()
     told, loader = package.utils.logging.get_verbosity(), getattr(package, family.model)

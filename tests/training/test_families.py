@@ -48,7 +48,7 @@ def random_model(folder: Path, family: str, **changes):
 
 
 def imported(folder: Path, **changes) -> GPT:
-    model = GPT(init_from.settle(GPTConfig(**changes), str(folder)))
+    model = GPT(init_from.resolve_shape(GPTConfig(**changes), str(folder)))
     init_from.fill(str(folder), model, BYTE)
     return model.eval()
 
@@ -169,11 +169,11 @@ def test_every_bit_of_a_shorter_number_comes_in(tmp_path, dtype):
 def test_a_setting_that_says_the_same_is_no_contradiction(tmp_path):
     random_model(tmp_path, "Llama")
     same = {"n_kv_head": 4, "head_dim": 6, "n_inner": 40, "norm": "rmsnorm"}
-    settled = init_from.settle(GPTConfig(**same), str(tmp_path))
-    assert settled == init_from.settle(GPTConfig(), str(tmp_path))
+    settled = init_from.resolve_shape(GPTConfig(**same), str(tmp_path))
+    assert settled == init_from.resolve_shape(GPTConfig(), str(tmp_path))
     for key, value in {"n_kv_head": 2, "head_dim": 8, "n_inner": 64, "rope_theta": 99.0}.items():
         with pytest.raises(ValueError, match=f"{key}={value}: .* has .*; leave it out"):
-            init_from.settle(GPTConfig(**{key: value}), str(tmp_path))
+            init_from.resolve_shape(GPTConfig(**{key: value}), str(tmp_path))
 
 
 FOLDED = [

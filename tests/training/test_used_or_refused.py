@@ -18,7 +18,7 @@ from reslab.run.settings import GPTConfig
 from reslab.training import init_from
 from reslab.training.families import NANOGPT
 from reslab.training.formats import their_names
-from reslab.training.vocabulary import check_tokenizer
+from reslab.training.same_tokenizer import check_tokenizer
 
 transformers = pytest.importorskip("transformers")
 BYTE = {"kind": "byte"}
@@ -34,7 +34,7 @@ def llama(tmp_path):
 
 
 def start(source, tokenizer=BYTE) -> GPT:
-    model = GPT(init_from.settle(GPTConfig(), str(source)))
+    model = GPT(init_from.resolve_shape(GPTConfig(), str(source)))
     init_from.fill(str(source), model, tokenizer)
     return model
 
@@ -242,6 +242,6 @@ def test_the_door_ends_with_2_and_one_line(tmp_path, llama):
     change_tensors(llama, without(NORM))
     data, out = tmp_path / "data", tmp_path / "run"
     write_dataset(data, lambda: ["a text, and more of it.\n" * 99], "byte", "a text", quiet=True)
-    words = [f"--init_from={llama}", f"--dataset={data}", f"--out_dir={out}", "--device=cpu"]
-    done = run_python("train.py", *words, "--block_size=16", "--max_iters=0", code=2)
+    argv = [f"--init_from={llama}", f"--dataset={data}", f"--out_dir={out}", "--device=cpu"]
+    done = run_python("train.py", *argv, "--block_size=16", "--max_iters=0", code=2)
     assert re.fullmatch(rf"error: .*no weights for {NORM}.*\n", done.stderr) and not out.exists()
