@@ -39,8 +39,7 @@ def is_own(source: str) -> bool:
 
 def is_foreign(source: str) -> bool:
     """Whether init_from names a model of another program, and not a run directory of ours."""
-    folder = Path(source)
-    config = folder / "config.json"
+    folder, config = Path(source), Path(source) / "config.json"
     if (
         source in GPT2_SIZES
         or folder.is_file()
@@ -71,12 +70,11 @@ def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPT
     default = GPTConfig()
     longest = dictated.pop("block_size")
     resolved = replace(shape, **dictated)
+    given = {key: getattr(shape, key) for key in vars(default) if key in dictated}
     faults = [
-        f"{key}={given}: {source} has {value}; leave it out"
-        for key, value in vars(resolved).items()
-        if key in dictated
-        and (given := getattr(shape, key)) != getattr(default, key)
-        and canonical(replace(resolved, **{key: given})) != canonical(resolved)
+        f"{key}={value}: {source} has {dictated[key]}; leave it out"
+        for key, value in given.items()
+        if value != getattr(default, key) and not _is_same(resolved, key, value)
     ]
     if shape.n_layer not in (default.n_layer, dictated["n_layer"]):
         faults.append(f"to grow {source}, make it a run (--max_iters=0) and start from that with --n_layer=N")
@@ -86,11 +84,15 @@ def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPT
     if faults:
         raise ValueError("\n".join(faults))
     resolved = replace(resolved, block_size=block_size)
-    if source not in GPT2_SIZES and (Path(source) / "config.json").is_file():
-        family, config = _their_config(source)
-        if faults := contradictions(family, config, resolved):
-            raise ValueError("\n".join(f"init_from={source}: {fault}" for fault in faults))
+    is_folder = source not in GPT2_SIZES and (Path(source) / "config.json").is_file()
+    if is_folder and (faults := contradictions(*_their_config(source), resolved)):
+        raise ValueError("\n".join(f"init_from={source}: {fault}" for fault in faults))
     return resolved
+
+
+def _is_same(config: GPTConfig, key: str, value) -> bool:
+    """Whether a setting with another value is the same model, as n_kv_head=n_head is that of 0."""
+    return canonical(replace(config, **{key: value})) == canonical(config)
 
 
 def resolve_init_from(config):
