@@ -1,6 +1,8 @@
 """Ours as folders of transformers: the same function, the same ids, whole or not at all."""
 
 import itertools
+import json
+import logging
 import os
 from pathlib import Path
 
@@ -201,6 +203,30 @@ def test_tokens_that_several_pairs_could_make_have_the_same_ids():
     for letters in itertools.chain.from_iterable(itertools.product("ab", repeat=n) for n in range(1, 11)):
         text = "".join(letters)
         assert theirs.encode(text).ids == ours.encode(text).tolist(), text
+
+
+TOKENIZERS = {"char": CharTokenizer(TEXT), "byte": ByteTokenizer(), "bpe": BPE}
+
+
+@pytest.mark.parametrize("shape", [{}, MODERN | {"bias": False}, {"pos": "rope"}], ids=str)
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_pipeline_writes_as_long_as_the_context_and_complains_of_nothing(tmp_path, kind, shape, caplog):
+    tokenizer = TOKENIZERS[kind]
+    config = tiny_config(vocab_size=tokenizer.vocab_size + 5, block_size=40, **shape)
+    hub.write(tmp_path, GPT(config).eval(), tokenizer)
+    saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert saved["vocab_size"] == tokenizer.vocab_size and saved.get("n_ctx", 40) == 40
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        write = transformers.pipeline("text-generation", str(tmp_path))
+        for prompt in ("def f", " x  'tis ) \n  \t\r\n🙂 "):
+            (text,) = write(prompt)
+            assert text["generated_text"].startswith(prompt)
+            ids = write(prompt, return_tensors=True)[0]["generated_token_ids"]
+            assert len(ids) == 40 and max(ids) < tokenizer.vocab_size
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_folder_says_how_long_a_text_may_be_and_how_it_ends(tmp_path):
