@@ -124,8 +124,7 @@ class GPTConfig:
     @property
     def mlp_width(self) -> int:
         """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
-        default = max(8, 8 * round(self.n_embd / 3)) if self.gated else 4 * self.n_embd
-        return self.n_inner or default
+        return self.n_inner or (max(8, 8 * round(self.n_embd / 3)) if self.gated else 4 * self.n_embd)
 
     @property
     def head_width(self) -> int:
