@@ -1,4 +1,4 @@
-"""A run as a folder of Hugging Face's transformers: GPT-2, or Llama and Qwen3 where the model is one."""
+"""A run as a folder of Hugging Face's transformers: GPT-2, Llama, Qwen or GPT-NeoX, where it is one."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
 
 def main(argv: list[str]) -> int:
     config, (run, place), _ = configure.parse(ExportConfig, argv, HELP)
-    from reslab.training import init_from  # here, so that help and faults come before torch
+    from reslab.training.formats import architecture  # here, so that help and faults come before torch
     from reslab.training.hub import write
     from reslab.training.load import load
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     print(
-        f"{place}: step {state['step']} of {run} as {init_from.architecture(model.config)}, "
+        f"{place}: step {state['step']} of {run} as {architecture(model)}, "
         f"{model.count_parameters():,} parameters; loaded again, its logits differ by {apart:.0e} at most"
     )
     return 0

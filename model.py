@@ -6,7 +6,7 @@ block joins its branches to the stream is a module of its own, chosen by name (`
 `"none"`, ...) from reslab/residual.py.
 
 Letters in the shape comments:
-    B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H), V vocabulary
+    B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H, or head_dim), V vocabulary
 """
 
 from functools import partial
@@ -53,18 +53,21 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.a = nn.Parameter(torch.ones(config.n_head)) if mixes_identity else None
         self.b = nn.Parameter(torch.zeros(config.n_head)) if mixes_identity else None
-        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head or config.n_head
+        self.n_head, self.n_kv_head = config.n_head, config.kv_heads
         self.dropout = config.dropout
-        D = config.n_embd // config.n_head
-        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * D, bias=config.bias)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        D = config.head_width
+        qkv_bias = config.bias or config.qkv_bias
+        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * D, bias=qkv_bias)
+        self.c_proj = nn.Linear(self.n_head * D, config.n_embd, bias=config.bias)
         self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        rope = rope_cache(config.block_size, D) if config.pos == "rope" else None  # (T, D / 2, 2)
+        rope = None
+        if config.pos == "rope":
+            rope = rope_cache(config.block_size, D, config.rope_theta)  # (T, D / 2, 2)
         self.register_buffer("rope_cache", rope, persistent=False)
 
     def input_matrices(self) -> tuple[torch.Tensor, ...]:
-        """The matrices of Q (C, C), K and V (n_kv_head D, C)."""
+        """The matrices of Q (H D, C), K and V (n_kv_head D, C)."""
         D = self.c_proj.in_features // self.n_head
         return self.c_attn.weight.split(
             [D * heads for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
@@ -73,8 +76,9 @@ class CausalSelfAttention(nn.Module):
     def qkv(self, x: torch.Tensor, start_pos: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries (B, H, T, D), keys and values (B, n_kv_head, T, D) of x (B, T, C), whose first token is at
         start_pos."""
-        B, T, C = x.shape
-        heads = self.c_attn(x).view(B, T, -1, C // self.n_head).transpose(1, 2)
+        B, T, _ = x.shape
+        D = self.c_proj.in_features // self.n_head
+        heads = self.c_attn(x).view(B, T, -1, D).transpose(1, 2)
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         q, k = self.q_norm(q), self.k_norm(k)
         if self.rope_cache is not None:
@@ -83,7 +87,7 @@ class CausalSelfAttention(nn.Module):
         return q, k, v
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
-        B, T, C = x.shape
+        B, T, _ = x.shape
         q, k, v = self.qkv(x, 0 if cache is None else cache.length)
         keys, values = (k, v) if cache is None else cache.extend(k, v)
         shared = self.n_head // self.n_kv_head
@@ -96,14 +100,14 @@ class CausalSelfAttention(nn.Module):
         y = attention(q, keys, values, causal, dropout)  # (B, H, T, D)
         if self.a is not None:
             y = self.a[:, None, None] * v + self.b[:, None, None] * y  # (B, H, T, D)
-        y = y.transpose(1, 2).reshape(B, T, C)  # (B, T, C)
+        y = y.transpose(1, 2).reshape(B, T, -1)  # (B, T, H D)
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
 class MLP(nn.Module):
     """Two linear layers with a nonlinearity between them, for each token alone.
 
-    (B, T, C) -> (B, T, C), four times as wide inside:
+    (B, T, C) -> (B, T, C), four times as wide inside, or n_inner:
 
         gelu, gelu_erf    W2 GELU(W1 x)             the tanh form of GPT-2, or the exact one
         relu2             W2 ReLU(W1 x)^2           (So et al. 2021, Primer, arXiv 2109.08668)

@@ -1,6 +1,5 @@
 """Write text with a trained model. The checkpoint alone suffices: no dataset, no network."""
 
-import codecs
 from pathlib import Path
 
 from reslab.run import config as configure
@@ -10,30 +9,10 @@ HELP = """
     python sample.py runs/deep --prompt "def "
     python sample.py runs/deep --prompt FILE:start.txt --temperature 0.8 --top_k 50 --num_samples 3
     python sample.py runs/deep --temperature 0               the likeliest token each time
+    python sample.py runs/mine --prompt "<|endoftext|>" --special --end_of_text write
 
 Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
 """
-
-
-def write(model, tokenizer, prompt_ids, config: SampleConfig, sample: int, show) -> None:
-    """Generate one text, handing each piece to show() as soon as its characters are whole."""
-    import torch
-
-    generator = torch.Generator(model.wte.weight.device).manual_seed(config.seed + sample)
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    top_k = config.top_k or None
-    tokens = model.generate(
-        prompt_ids,
-        config.max_new_tokens,
-        config.temperature,
-        top_k,
-        config.top_p,
-        generator,
-        tokenizer.vocab_size,
-    )
-    for token in tokens:
-        show(decoder.decode(tokenizer.decode_bytes([token.item()])))
-    show(decoder.decode(b"", final=True))
 
 
 def main(argv: list[str]) -> int:
@@ -42,6 +21,7 @@ def main(argv: list[str]) -> int:
 
     from reslab.system import device
     from reslab.training.load import load
+    from reslab.training.samples import pieces
 
     run_device = device.pick_device(config.device)
     model, tokenizer, _ = load(Path(run), run_device, config.weights)
@@ -54,14 +34,16 @@ def main(argv: list[str]) -> int:
             raise ValueError(f"{path}: not UTF-8 text") from None
         if not prompt:
             raise ValueError(f"{path}: is empty; a prompt needs at least one character")
-    ids = torch.from_numpy(tokenizer.encode(prompt))[None].to(run_device)  # (1, T)
+    encode = tokenizer.encode_special if config.special else tokenizer.encode
+    ids = torch.from_numpy(encode(prompt))[None].to(run_device)  # (1, T)
     dtype = device.pick_dtype(config.dtype, run_device, model.config.n_embd)
     with device.autocast(run_device, dtype):  # around all tokens: it casts the weights once
         for sample in range(config.num_samples):
             if config.num_samples > 1:
                 print(f"--- {sample + 1} of {config.num_samples} ---")
             print(prompt, end="", flush=True)
-            write(model, tokenizer, ids, config, sample, lambda text: print(text, end="", flush=True))
+            for piece in pieces(model, tokenizer, ids, config, sample):
+                print(piece, end="", flush=True)
             print()
     return 0
 

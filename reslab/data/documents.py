@@ -112,8 +112,9 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
         return _read_json(meta_path)
     rows = None if enough else source.open(progress["stream"], plan.max_bad, quiet)
     encoder = make_tokenizer(plan.tokenizer)
-    end = end_of_text(encoder)
-    vocab_size = max(encoder.vocab_size, end + 1)
+    if encoder.end_of_text_id is None:
+        encoder.end_at(encoder.vocab_size)
+    end, vocab_size = encoder.end_of_text_id, encoder.vocab_size
     dtype = "uint16" if vocab_size <= 2**16 else "uint32"
     if not progress["splits"]:
         check_unread(out_dir)
@@ -153,12 +154,6 @@ def _publish(out_dir: Path, meta: dict) -> dict:
     meta["earlier"] = grown_from(_read_json(path) if path.exists() else None, meta)
     write_json(path, meta)
     return _read_json(path)
-
-
-def end_of_text(encoder) -> int:
-    """The token that ends a document: the tokenizer's own, or one more than it has."""
-    token_id = getattr(encoder, "end_of_text_id", None)
-    return encoder.vocab_size if token_id is None else token_id
 
 
 def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:

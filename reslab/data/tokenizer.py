@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from reslab.data.end_of_text import EndOfText
 from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
 from reslab.run.fields import expand, short
 
@@ -36,7 +37,7 @@ def cut_blanks(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-class CharTokenizer:
+class CharTokenizer(EndOfText):
     """One id per character of the text it was made for, in code-point order."""
 
     cut_anywhere = True  # parts of a text encode as they do in the whole
@@ -62,14 +63,14 @@ class CharTokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         return "".join(
-            self.chars[i] if i < self.vocab_size else "\N{REPLACEMENT CHARACTER}" for i in ids
+            self.chars[i] if i < len(self.chars) else "\N{REPLACEMENT CHARACTER}" for i in ids
         ).encode()
 
     def to_json(self) -> dict:
-        return {"kind": "char", "chars": self.chars}
+        return {"kind": "char", "chars": self.chars} | self.end_to_json()
 
 
-class ByteTokenizer:
+class ByteTokenizer(EndOfText):
     """The 256 bytes of UTF-8: no text is unknown to it."""
 
     vocab_size, cut_anywhere = 256, True
@@ -81,10 +82,10 @@ class ByteTokenizer:
         return bytes(i for i in ids if i < 256)  # a padded vocabulary has ids that stand for nothing
 
     def to_json(self) -> dict:
-        return {"kind": "byte"}
+        return {"kind": "byte"} | self.end_to_json()
 
 
-class BPETokenizer:
+class BPETokenizer(EndOfText):
     """Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909), run by tiktoken.
 
     Args:
@@ -113,12 +114,13 @@ class BPETokenizer:
         return np.concatenate([self.encode(piece) for piece in pieces])
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        return self._encoding.decode_bytes([i for i in ids if i < self.vocab_size])
+        return self._encoding.decode_bytes([i for i in ids if i < len(self.ranks)])
 
     def to_json(self) -> dict:
         by_id = sorted(self.ranks, key=self.ranks.get)
         tokens = [base64.b64encode(token).decode("ascii") for token in by_id]
-        return {"kind": "bpe", "name": self.name, "pattern": self.pattern, "tokens": tokens}
+        saved = {"kind": "bpe", "name": self.name, "pattern": self.pattern, "tokens": tokens}
+        return saved | self.end_to_json()
 
 
 class GPT2Tokenizer(BPETokenizer):
@@ -129,11 +131,7 @@ class GPT2Tokenizer(BPETokenizer):
 
         encoding = tiktoken.get_encoding("gpt2")  # downloads 1.5 MB once, or reads TIKTOKEN_CACHE_DIR
         super().__init__("gpt2", GPT2_PATTERN, dict(encoding._mergeable_ranks))
-        self.vocab_size = encoding.n_vocab
-        self.end_of_text_id = encoding.eot_token
-
-    def decode_bytes(self, ids):
-        return super().decode_bytes(i for i in ids if i < len(self.ranks))
+        self.end_at(encoding.eot_token)
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> BPETokenizer:
@@ -192,7 +190,10 @@ def tokenizer_from_json(saved: dict):
     """The tokenizer that to_json described. Raises ValueError for a kind that is not known."""
     if saved["kind"] not in TOKENIZERS:
         raise ValueError(f"tokenizer of kind {saved['kind']!r}: known are {', '.join(TOKENIZERS)}")
-    return TOKENIZERS[saved["kind"]].load(saved)
+    tokenizer = TOKENIZERS[saved["kind"]].load(saved)
+    if "end_of_text_id" in saved:
+        tokenizer.end_at(saved["end_of_text_id"])
+    return tokenizer
 
 
 def tokenizer_folder(spec: str) -> Path:

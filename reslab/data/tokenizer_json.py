@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from reslab.data.end_of_text import EndOfText
+
 BLANK = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes one
 BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")  # a byte that SentencePiece has no other token for
 
 
-class HFTokenizer:
+class HFTokenizer(EndOfText):
     """A tokenizer.json as one of our tokenizers.
 
     Ordinary text never gives a special token, whatever it spells, and special tokens are no text.
@@ -47,7 +49,7 @@ class HFTokenizer:
         self._tokenizer.no_padding()
         self.name, self.text, self.end_of_text = name, text, end_of_text
         self.vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-        self.end_of_text_id = end_of_text and self._tokenizer.token_to_id(end_of_text)
+        self._named_end = self.end_of_text_id = end_of_text and self._tokenizer.token_to_id(end_of_text)
         self._bytes = self._bytes_of_tokens(json.loads(text))
 
     def _bytes_of_tokens(self, saved: dict) -> dict[int, bytes] | None:
@@ -81,9 +83,20 @@ class HFTokenizer:
             return self._tokenizer.decode(ids).encode()
         return b"".join(self._bytes.get(i, b"") for i in ids)
 
+    def _step(self):
+        if self._bytes is not None:
+            return super()._step()
+        from tokenizers.decoders import DecodeStream
+
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token: (stream.step(self._tokenizer, token) or "").encode()
+
+    def end_to_json(self) -> dict:
+        return {} if self.end_of_text_id == self._named_end else super().end_to_json()
+
     def to_json(self) -> dict:
         named = {"name": self.name, "end_of_text": self.end_of_text}
-        return {"kind": "tokenizer.json", "json": self.text} | named
+        return {"kind": "tokenizer.json", "json": self.text} | named | self.end_to_json()
 
 
 def load_tokenizer(folder: Path) -> HFTokenizer:

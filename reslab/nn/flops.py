@@ -10,19 +10,18 @@ def matrix_parameters(config, vocab_size: int = 0) -> int:
         config: a GPTConfig.
         vocab_size: of the dataset, where config.vocab_size is 0.
     """
-    C, head_size = config.n_embd, config.n_embd // config.n_head
-    kv_heads = config.n_kv_head or config.n_head
-    attention = C * (config.n_head + 2 * kv_heads) * head_size + C * C
+    C = config.n_embd
+    attention = 2 * C * (config.n_head + config.kv_heads) * config.head_width  # q and output, k and v
     mlp = (3 if config.gated else 2) * C * config.mlp_width
     return config.n_layer * (attention + mlp) + C * (config.vocab_size or vocab_size)
 
 
 def flops_per_token(config, vocab_size: int = 0) -> int:
-    """FLOPs of training on one token: 6 N + 12 L C T, with N of matrix_parameters.
+    """FLOPs of training on one token: 6 N + 12 L H D T, with N of matrix_parameters.
 
     A weight is used in one multiplication and one addition in the forward pass and in two of each in the
     backward pass; the scores of attention and their use are counted whole, without what causality saves
     (Chowdhery et al. 2022, PaLM, arXiv 2204.02311, appendix B).
     """
-    attention = 12 * config.n_layer * config.n_embd * config.block_size
+    attention = 12 * config.n_layer * config.n_head * config.head_width * config.block_size
     return 6 * matrix_parameters(config, vocab_size) + attention

@@ -83,6 +83,7 @@ Seed = Annotated[int, Check(lambda n: 0 <= n < INT_LIMIT, "at least 0 and below 
 Number = Annotated[float, Check(math.isfinite, "finite")]
 Amount = Annotated[float, Check(lambda x: 0 <= x < math.inf, "finite and not negative")]
 Positive = Annotated[float, Check(lambda x: 0 < x < math.inf, "finite and above 0")]
+Base = Annotated[float, Check(lambda x: 1 <= x < math.inf, "finite and at least 1")]
 Share = Annotated[float, Check(lambda x: 0 <= x < 1, "at least 0 and below 1")]
 
 

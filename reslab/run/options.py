@@ -67,6 +67,10 @@ class SampleConfig(Options):
     """best: those of the lowest validation loss, or last: those that the run ended with."""
     prompt: Experiment[str] = "\n"
     """What to continue; FILE:path reads it from a file."""
+    special: Experiment[bool] = False
+    """The end-of-text token may be written in the prompt, as <|endoftext|>; else that is plain text."""
+    end_of_text: Experiment[Literal["stop", "write"]] = "stop"
+    """Where the model ends a document: stop there, or write the token and go on with another document."""
     num_samples: Measuring[Count] = 1
     """How many texts."""
     max_new_tokens: Measuring[Count] = 500

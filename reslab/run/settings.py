@@ -10,6 +10,7 @@ from reslab.run import capacity
 from reslab.run.config import Positionals
 from reslab.run.fields import (
     Amount,
+    Base,
     Check,
     Count,
     Experiment,
@@ -94,6 +95,14 @@ class GPTConfig:
     """Normalise each head's queries and keys."""
     n_kv_head: Weights[Whole] = 0
     """Heads of keys and values, shared by groups of queries; divides n_head, 0 is n_head."""
+    head_dim: Weights[Whole] = 0
+    """Width of a head; 0 is n_embd / n_head."""
+    n_inner: Weights[Whole] = 0
+    """Width inside the MLP; 0 is 4 n_embd, or with a gate 8/3 n_embd to a multiple of 8."""
+    qkv_bias: Weights[bool] = False
+    """Biases of queries, keys and values also where bias is False."""
+    rope_theta: Weights[Base] = 10_000.0
+    """Base of the rotary angles: pair j of D channels turns by rope_theta^(-2j / D) a token."""
     tie_weights: Weights[bool] = True
     """The head shares its matrix with the token embedding."""
     residual: Wiring[WiringName] = "pre"
@@ -115,7 +124,17 @@ class GPTConfig:
     @property
     def mlp_width(self) -> int:
         """Inside of the MLP: 4 C, or with a third matrix 8/3 C to a multiple of 8, so as many weights."""
-        return max(8, 8 * round(self.n_embd / 3)) if self.gated else 4 * self.n_embd
+        return self.n_inner or (max(8, 8 * round(self.n_embd / 3)) if self.gated else 4 * self.n_embd)
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head."""
+        return self.head_dim or self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.n_kv_head or self.n_head
 
     @property
     def gated(self) -> bool:
@@ -129,14 +148,13 @@ class GPTConfig:
     def faults(self) -> list[str]:
         """What no model can be built from, one line per fault."""
         faults = value_faults(self)
-        if self.n_head >= 1 and self.n_embd % self.n_head:
+        if self.n_head >= 1 and not self.head_dim and self.n_embd % self.n_head:
             faults.append(f"n_head={self.n_head}: must divide n_embd={self.n_embd}")
-        kv_heads = self.n_kv_head or self.n_head
-        if kv_heads >= 1 and self.n_head % kv_heads:
+        if self.kv_heads >= 1 and self.n_head % self.kv_heads:
             faults.append(f"n_kv_head={self.n_kv_head}: must be 0 or divide n_head={self.n_head}")
-        if self.pos == "rope" and self.n_head >= 1 and self.n_embd // self.n_head % 2:
-            width = self.n_embd // self.n_head
-            faults.append(f"pos=rope: rotates pairs of channels, and n_embd / n_head = {width} is odd")
+        if self.pos == "rope" and self.n_head >= 1 and self.head_width % 2:
+            key = "head_dim" if self.head_dim else "n_embd / n_head"
+            faults.append(f"pos=rope: rotates pairs of channels, and {key} = {self.head_width} is odd")
         return faults
 
 

@@ -1,170 +1,141 @@
-"""What transformers calls the settings and the weights of the models that ours can be.
+"""Settings and names of transformers' models as ours, and ours as theirs, by the table of families.py.
 
-GPT-2 is the default model; a model with RMSNorm, SwiGLU and rotary positions is Llama, and Qwen3 when its
-queries and keys are normalised. Only names are here, so nothing of transformers is imported.
+Only names are here, so nothing of transformers is imported.
 """
 
-from reslab.residual import WIRINGS
+from dataclasses import replace
 
-GPT2_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_erf", "relu2": "relu2"}
+from reslab.run.fields import with_part
+from reslab.run.settings import GPTConfig
+from reslab.training.families import FAMILIES, Family
 
-# Our module -> theirs; several of theirs are rows of one of ours, in this order.
-GPT2_NAMES = {
-    "wte": ["transformer.wte"],
-    "wpe": ["transformer.wpe"],
-    "ln_f": ["transformer.ln_f"],
-    "lm_head": ["lm_head"],
-    "blocks": ["transformer.h"],
-    "attn_residual.norm": ["ln_1"],
-    "attn.c_attn": ["attn.c_attn"],
-    "attn.c_proj": ["attn.c_proj"],
-    "mlp_residual.norm": ["ln_2"],
-    "mlp.c_fc": ["mlp.c_fc"],
-    "mlp.c_proj": ["mlp.c_proj"],
-}
-LLAMA_NAMES = {
-    "wte": ["model.embed_tokens"],
-    "ln_f": ["model.norm"],
-    "lm_head": ["lm_head"],
-    "blocks": ["model.layers"],
-    "attn_residual.norm": ["input_layernorm"],
-    "attn.c_attn": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    "attn.c_proj": ["self_attn.o_proj"],
-    "attn.q_norm": ["self_attn.q_norm"],
-    "attn.k_norm": ["self_attn.k_norm"],
-    "mlp_residual.norm": ["post_attention_layernorm"],
-    "mlp.c_fc": ["mlp.gate_proj", "mlp.up_proj"],
-    "mlp.c_proj": ["mlp.down_proj"],
-}
+MISSING = object()
+WEIGHTS = with_part(GPTConfig, "weights")
+# What widths are called where 0 stands for the usual one.
+WIDTHS = {"n_kv_head": "kv_heads", "head_dim": "head_width", "n_inner": "mlp_width"}
+# Settings of theirs that don't change what the weights compute.
+FREE = {"n_positions", "n_ctx", "max_position_embeddings", "resid_pdrop", "embd_pdrop", "attn_pdrop"}
 
 
-def their_names(kind: str, name: str) -> list[str]:
-    """blocks.0.attn.c_attn.weight -> [transformer.h.0.attn.c_attn.weight]; empty where there is none."""
-    table = LLAMA_NAMES if kind in ("llama", "qwen3") else GPT2_NAMES
-    module, leaf = name.rsplit(".", 1)
-    if not module.startswith("blocks."):
-        return [f"{there}.{leaf}" for there in table.get(module, [])]
-    _, layer, rest = module.split(".", 2)
-    return [f"{table['blocks'][0]}.{layer}.{there}.{leaf}" for there in table.get(rest, [])]
+def canonical(config: GPTConfig) -> GPTConfig:
+    """The same model; a setting that says what its default gives is at its default."""
+    config = replace(config, qkv_bias=config.qkv_bias and not config.bias)
+    for key, width in WIDTHS.items():
+        short = replace(config, **{key: 0})
+        if getattr(short, width) == getattr(config, width):
+            config = short
+    return config
 
 
-def is_transposed(kind: str, name: str) -> bool:
-    """GPT-2's linear layers hold their matrices the other way round; nanoGPT's don't."""
-    return kind == "gpt2" and ".c_" in name and name.endswith(".weight")
+def prenorm_factors(name: str, residual):
+    """(a, b) of AS_PRENORM for a wiring's module, or None where it is no pre-norm."""
+    return AS_PRENORM[name](residual) if name in AS_PRENORM else None
 
 
-def architecture(config) -> str:
-    """The architecture of transformers that computes what a GPTConfig says."""
-    faults = []
-    for kind in ("attn", "mlp"):
-        name = config.wiring(kind)
-        if name != "pre":
+def architecture(model) -> str:
+    """The model_type that a model of ours is written as.
+
+    Raises:
+        ValueError: there is none; which wiring is no pre-norm, and what the nearest family has instead.
+    """
+    config, faults = canonical(model.config), []
+    for residual, branch in model.blocks[0].sublayers():
+        name = config.wiring(branch.kind)
+        if prenorm_factors(name, residual) is None:
             faults.append(
-                f"{kind}_residual={name}: GPT-2 and Llama compute x + F(N(x)), this wiring: "
-                f"{WIRINGS[name].equation}"
+                f"{branch.kind}_residual={name}: models of transformers compute x + F(N(x)), this wiring: "
+                f"{residual.equation}"
             )
-    modern = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope"}
-    is_modern = [getattr(config, key) == value for key, value in modern.items()]
-    has = ", ".join(f"{key}={getattr(config, key)}" for key in modern)
-    if any(is_modern) and not all(is_modern):
-        faults.append(
-            f"{has}: GPT-2 has layernorm, gelu and learned, Llama has rmsnorm, swiglu and rope; "
-            "no model here has this mix"
-        )
-    if not any(is_modern) and (config.qk_norm or config.n_kv_head not in (0, config.n_head)):
-        faults.append(f"qk_norm={config.qk_norm}, n_kv_head={config.n_kv_head}: GPT-2 has neither")
-    if all(is_modern) and config.qk_norm and config.bias:
-        faults.append("qk_norm=True with bias=True: Qwen3 has no biases in its MLP")
+    wrong = {
+        kind: [key for key, values in family.ours.items() if getattr(config, key) not in values]
+        for kind, family in FAMILIES.items()
+    }
+    nearest = min(wrong, key=lambda kind: len(wrong[kind]))
+    if least := len(wrong[nearest]):
+        needs = [
+            f"{FAMILIES[kind].name} has {key}={' or '.join(map(str, FAMILIES[kind].ours[key]))}"
+            for kind, keys in wrong.items()
+            if len(keys) == least
+            for key in keys
+        ]
+        mix = ", ".join(f"{key}={getattr(config, key)}" for key in ("norm", "mlp", "pos", "qk_norm", "bias"))
+        faults.append(f"{mix}: no model of transformers that is known here is this; {', '.join(needs)}")
     if faults:
         raise ValueError("\n".join(faults))
-    return ("qwen3" if config.qk_norm else "llama") if all(is_modern) else "gpt2"
+    return nearest
 
 
-def gpt2_settings(vocab_size, block_size, n_layer, n_head, n_embd) -> dict:
-    return {
-        "vocab_size": vocab_size,
-        "block_size": block_size,
-        "n_layer": n_layer,
-        "n_head": n_head,
-        "n_embd": n_embd,
-        "n_kv_head": 0,
-        "bias": True,
-        "tie_weights": True,
-        "norm": "layernorm",
-        "mlp": "gelu",
-        "pos": "learned",
-        "qk_norm": False,
-        "norm_eps": 1e-5,
-    }
+def their_names(family: Family, name: str) -> list[str]:
+    """blocks.0.attn.c_attn.weight -> [transformer.h.0.attn.c_attn.weight]; empty where there is none."""
+    module, leaf = name.rsplit(".", 1)
+    if not module.startswith("blocks."):
+        return [f"{there}.{leaf}" for there in family.modules.get(module, ())]
+    _, layer, rest = module.split(".", 2)
+    (blocks,) = family.modules["blocks"]
+    return [f"{blocks}.{layer}.{there}.{leaf}" for there in family.modules.get(rest, ())]
 
 
-def _from_gpt2(c) -> dict:
-    settings = gpt2_settings(c.vocab_size, c.n_positions, c.n_layer, c.n_head, c.n_embd)
-    return settings | {
-        "tie_weights": c.tie_word_embeddings,
-        "mlp": GPT2_ACTIVATIONS.get(c.activation_function, "gelu"),
-        "norm_eps": c.layer_norm_epsilon,
-    }
+def their_value(config, name: str):
+    """A setting of a config of transformers, or MISSING. `a.b` is b inside the dict a."""
+    outer, _, inner = name.partition(".")
+    value = getattr(config, outer, MISSING)
+    return value.get(inner, MISSING) if inner and isinstance(value, dict) else value
 
 
-def _to_gpt2(c) -> dict:
-    names = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
-    return {
-        "vocab_size": c.vocab_size,
-        "n_positions": c.block_size,
-        "n_layer": c.n_layer,
-        "n_head": c.n_head,
-        "n_embd": c.n_embd,
-        "n_inner": c.mlp_width,
-        "activation_function": names[c.mlp],
-        "layer_norm_epsilon": c.norm_eps,
-        "tie_word_embeddings": c.tie_weights,
-        "scale_attn_weights": True,
-        "scale_attn_by_inverse_layer_idx": False,
-        "add_cross_attention": False,
-        "resid_pdrop": c.dropout,
-        "embd_pdrop": c.dropout,
-        "attn_pdrop": c.dropout,
-    }
+def to_settings(family: Family, config: GPTConfig) -> dict:
+    """The settings of transformers, by their names, with which a family computes what a GPTConfig says."""
+    settings = {}
+    for key, names in family.settings.items():
+        value = getattr(config, WIDTHS.get(key, key))
+        if key == "mlp":
+            value = next(there for there, ours in family.activations.items() if ours == value)
+        settings |= dict.fromkeys(names, value)
+    return settings | family.theirs
 
 
-def _from_llama(c) -> dict:
-    settings = gpt2_settings(
-        c.vocab_size, c.max_position_embeddings, c.num_hidden_layers, c.num_attention_heads, c.hidden_size
-    )
-    return settings | {
-        "n_kv_head": c.num_key_value_heads,
-        "bias": c.attention_bias,
-        "tie_weights": c.tie_word_embeddings,
-        "norm": "rmsnorm",
-        "mlp": "swiglu",
-        "pos": "rope",
-        "qk_norm": c.model_type == "qwen3",
-        "norm_eps": c.rms_norm_eps,
-    }
+def from_settings(family: Family, config) -> dict:
+    """What a config of transformers dictates: GPTConfig's settings that weights depend on.
+
+    Raises:
+        ValueError: an activation that is not known, or no model has this shape.
+    """
+    settings = {key: values[0] for key, values in family.ours.items()}
+    for key, (name, *_) in family.settings.items():
+        value = their_value(config, name)
+        if value is MISSING or value is None:
+            continue
+        if key == "mlp" and value not in family.activations:
+            raise ValueError(f"{name}={value}; this model knows only {', '.join(family.activations)}")
+        settings[key] = family.activations[value] if key == "mlp" else value
+    shape = GPTConfig(**{key: value for key, value in settings.items() if key in WEIGHTS})
+    if faults := shape.faults():
+        raise ValueError("; ".join(faults))
+    return {key: getattr(canonical(shape), key) for key in WEIGHTS}
 
 
-def _to_llama(c) -> dict:
-    return {
-        "vocab_size": c.vocab_size,
-        "max_position_embeddings": c.block_size,
-        "num_hidden_layers": c.n_layer,
-        "num_attention_heads": c.n_head,
-        "num_key_value_heads": c.n_kv_head or c.n_head,
-        "hidden_size": c.n_embd,
-        "head_dim": c.n_embd // c.n_head,
-        "intermediate_size": c.mlp_width,
-        "hidden_act": "silu",
-        "rms_norm_eps": c.norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-        "attention_bias": c.bias,
-        "tie_word_embeddings": c.tie_weights,
-    } | ({"use_sliding_window": False} if c.qk_norm else {"mlp_bias": c.bias})
+def contradictions(family: Family, config, shape: GPTConfig) -> list[str]:
+    """Settings of a config of transformers with which its model computes something else than ours."""
+    faults = []
+    for name, wanted in to_settings(family, shape).items():
+        there = their_value(config, name)
+        if name in FREE or there in (MISSING, wanted) or (there is None and name not in family.theirs):
+            continue
+        if name == "sliding_window" and there >= shape.block_size:  # a context that never reaches it
+            continue
+        if name in family.settings.get("mlp", ()) and family.activations[there] == shape.mlp:
+            continue  # another name of the same
+        advice = f", or a block_size of at most {there}" if name == "sliding_window" else ""
+        faults.append(f"{name}={there}; this model knows only {wanted}{advice}")
+    return faults
 
 
-# model_type -> class of its config, how its settings are read and written, class of its model
-FORMATS = {
-    "gpt2": ("GPT2", _from_gpt2, _to_gpt2, "GPT2LMHeadModel"),
-    "llama": ("Llama", _from_llama, _to_llama, "LlamaForCausalLM"),
-    "qwen3": ("Qwen3", _from_llama, _to_llama, "Qwen3ForCausalLM"),
+# Wiring -> a and b with which it computes y = x + b F(a N(x)), b a number or one for each channel. With a in
+# the gain of N and b in the output projection that is `pre`.
+AS_PRENORM = {
+    "pre": lambda residual: (1.0, 1.0),
+    "scaled": lambda residual: (1.0, 1.0) if residual.skip == 1 else None,
+    "layerscale": lambda residual: (1.0, residual.gain),
+    "depth_scaled": lambda residual: (residual.scale, 1.0),
+    "completep": lambda residual: (1.0, residual.scale),
+    "silent": lambda residual: (1.0, 0.0),
 }

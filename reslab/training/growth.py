@@ -14,6 +14,7 @@ from reslab.run import checkpoint
 from reslab.run.fields import flat, from_flat, with_part
 from reslab.run.settings import GPTConfig, OptimConfig
 from reslab.training import init_from
+from reslab.training.formats import canonical
 from reslab.training.optimizer import make_optimizer
 
 
@@ -121,7 +122,7 @@ def grow(old, new, where: str) -> list[tuple[torch.nn.Parameter, torch.nn.Parame
 
 def _check(folder: Path, old, new) -> None:
     """Only depth may differ, and only where a block can be silent; or the wiring, at the same depth."""
-    before, now = old.config, new.config
+    before, now = canonical(old.config), canonical(new.config)
     was, wanted = flat(before), flat(now)
     fixed = with_part(GPTConfig, "weights") - {"n_layer"}
     if now.block_size < before.block_size:

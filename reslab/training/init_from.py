@@ -1,11 +1,12 @@
 """Models of other programs as ours, and ours as theirs.
 
     gpt2, gpt2-medium, gpt2-large, gpt2-xl    OpenAI's, downloaded once by transformers
-    DIR                                       a folder of transformers: GPT-2, or Llama and Qwen3 of our shape
+    DIR                                       a folder of transformers, of a family of families.py
     ckpt.pt                                   nanoGPT's checkpoint
 
-The same function with the same weights, or a refusal that says what is missing: nothing is approximated.
-No code from a file is run: transformers reads its own architectures only, torch.load reads weights only.
+The same function with the same weights, or a refusal that says what is missing: nothing is approximated, no
+tensor is left out. No code from a file is run: transformers reads its own architectures only, torch.load
+reads weights only.
 """
 
 from dataclasses import replace
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import torch
 
-from reslab.data.tokenizer import tokenizer_from_json
-from reslab.run.fields import with_part
+from reslab.run.fields import from_flat
 from reslab.run.files import parse_json
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
-from reslab.training.formats import FORMATS, architecture, gpt2_settings, is_transposed, their_names
+from reslab.training import exchange, foreign_files
+from reslab.training.families import FAMILIES, NANOGPT, Family
+from reslab.training.formats import WEIGHTS, canonical, contradictions, from_settings
+from reslab.training.same_tokenizer import GPT2_VOCAB, check_tokenizer
 
 # Layers, heads and width (Radford et al. 2019).
 GPT2_SIZES = {
@@ -27,10 +30,6 @@ GPT2_SIZES = {
     "gpt2-large": (36, 20, 1280),
     "gpt2-xl": (48, 25, 1600),
 }
-GPT2_VOCAB = 50_257
-
-# Settings of theirs that don't change what the weights compute.
-FREE = {"n_positions", "max_position_embeddings", "resid_pdrop", "embd_pdrop", "attn_pdrop"}
 
 
 def is_own(source: str) -> bool:
@@ -40,8 +39,12 @@ def is_own(source: str) -> bool:
 
 def is_foreign(source: str) -> bool:
     """Whether init_from names a model of another program, and not a run directory of ours."""
-    config = Path(source) / "config.json"
-    if source in GPT2_SIZES or (Path(source).suffix == ".pt" and Path(source).is_file()):
+    folder, config = Path(source), Path(source) / "config.json"
+    if (
+        source in GPT2_SIZES
+        or folder.is_file()
+        or any((folder / n).is_file() for n in foreign_files.ADAPTERS)
+    ):
         return True
     return config.is_file() and "model_type" in _json(config)
 
@@ -58,18 +61,20 @@ def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPT
         ValueError: a setting was given that contradicts the weights.
     """
     if run and (run / "config.json").is_file() and not (is_own(source) or source == "scratch"):
-        config = read_run(run).config
-        dictated = {key: config[key] for key in with_part(GPTConfig, "weights")}
+        before = from_flat(GPTConfig, read_run(run).config)
+        dictated = {key: getattr(before, key) for key in WEIGHTS}
     elif is_foreign(source):
         dictated = read_settings(source)
     else:
         return shape
     default = GPTConfig()
     longest = dictated.pop("block_size")
+    resolved = replace(shape, **dictated)
+    given = {key: getattr(shape, key) for key in vars(default) if key in dictated}
     faults = [
-        f"{key}={given}: {source} has {value}; leave it out"
-        for key, value in dictated.items()
-        if (given := getattr(shape, key)) not in (getattr(default, key), value)
+        f"{key}={value}: {source} has {dictated[key]}; leave it out"
+        for key, value in given.items()
+        if value != getattr(default, key) and not _is_same(resolved, key, value)
     ]
     if shape.n_layer not in (default.n_layer, dictated["n_layer"]):
         faults.append(f"to grow {source}, make it a run (--max_iters=0) and start from that with --n_layer=N")
@@ -78,10 +83,16 @@ def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPT
         faults.append(f"block_size={block_size}: {source} has learned {longest} positions, and no more")
     if faults:
         raise ValueError("\n".join(faults))
-    resolved = replace(shape, **dictated, block_size=block_size)
-    if source not in GPT2_SIZES and (Path(source) / "config.json").is_file():
-        _refuse_what_is_missing(source, resolved)
+    resolved = replace(resolved, block_size=block_size)
+    is_folder = source not in GPT2_SIZES and (Path(source) / "config.json").is_file()
+    if is_folder and (faults := contradictions(*_their_config(source), resolved)):
+        raise ValueError("\n".join(f"init_from={source}: {fault}" for fault in faults))
     return resolved
+
+
+def _is_same(config: GPTConfig, key: str, value) -> bool:
+    """Whether a setting with another value is the same model, as n_kv_head=n_head is that of 0."""
+    return canonical(replace(config, **{key: value})) == canonical(config)
 
 
 def resolve_init_from(config):
@@ -92,41 +103,42 @@ def resolve_init_from(config):
 
 def read_settings(source: str) -> dict:
     """GPTConfig settings of a foreign model. Raises ValueError naming what our model can't express."""
+    defaults = {key: getattr(GPTConfig(), key) for key in WEIGHTS}
     if source in GPT2_SIZES:
         n_layer, n_head, n_embd = GPT2_SIZES[source]
-        return gpt2_settings(GPT2_VOCAB, 1024, n_layer, n_head, n_embd)
-    if source.endswith(".pt"):
-        a = _nanogpt(source)["model_args"]
-        settings = gpt2_settings(a["vocab_size"], a["block_size"], a["n_layer"], a["n_head"], a["n_embd"])
-        return settings | {"bias": a.get("bias", True), "mlp": "gelu_erf"}
-    config = _their_config(source)
-    return FORMATS[config.model_type][1](config)
+        shape = {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "vocab_size": GPT2_VOCAB}
+        return defaults | shape | {"block_size": 1024}
+    if Path(source).is_file():
+        saved = foreign_files.read_nanogpt(source)
+        args, state = saved["model_args"], saved["model"]
+        shape = {key: args[key] for key in foreign_files.SHAPE}
+        head, embedding = state.get("lm_head.weight"), state.get("transformer.wte.weight")
+        tied = head is None or embedding is None or torch.equal(head, embedding)
+        return defaults | shape | {"bias": args.get("bias", True), "mlp": "gelu_erf", "tie_weights": tied}
+    family, config = _their_config(source)
+    try:
+        return from_settings(family, config)
+    except ValueError as error:
+        raise ValueError(f"init_from={source}: {error}") from None
 
 
 def _their_config(source: str):
-    kind = _json(Path(source) / "config.json")["model_type"]
-    if kind not in FORMATS:
-        raise ValueError(f"init_from={source}: model_type={kind}; known are {', '.join(FORMATS)}")
-    config = getattr(transformers(), FORMATS[kind][0] + "Config")
-    config = config.from_pretrained(source, local_files_only=True)
-    if kind == "gpt2" and config.n_inner is None:
-        config.n_inner = 4 * config.n_embd
-    if kind == "gpt2" and config.activation_function == "gelu_pytorch_tanh":
-        config.activation_function = "gelu_new"  # two names of one thing
-    return config
-
-
-def _refuse_what_is_missing(source: str, shape) -> None:
-    """See that every setting of a folder's model is one that ours has too."""
-    config = _their_config(source)
-    wanted = FORMATS[config.model_type][2](shape)
-    faults = [
-        f"init_from={source}: {key}={there}; this model knows only {value}"
-        for key, value in wanted.items()
-        if key not in FREE and (there := getattr(config, key)) != value
-    ]
-    if faults:
-        raise ValueError("\n".join(faults))
+    """The family of a folder of transformers, and its config."""
+    foreign_files.refuse_folder(Path(source))
+    saved = _json(Path(source) / "config.json")
+    kind = saved["model_type"]
+    if kind not in FAMILIES:
+        raise ValueError(f"init_from={source}: model_type={kind}; known are {', '.join(FAMILIES)}")
+    if saved.get("quantization_config"):
+        raise ValueError(
+            f"init_from={source}: its weights are quantised; give those that they were made from"
+        )
+    config = getattr(transformers(), f"{FAMILIES[kind].name}Config")
+    try:
+        return FAMILIES[kind], config.from_pretrained(source, local_files_only=True)
+    except Exception as error:  # of transformers' own checks
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise ValueError(f"init_from={source}: its config.json can't be read ({reason})") from None
 
 
 def fill(source: str, model, tokenizer: dict) -> str:
@@ -139,24 +151,12 @@ def fill(source: str, model, tokenizer: dict) -> str:
         one line that says what was done.
 
     Raises:
-        ValueError: another tokenizer, a wiring that has no place for the weights, a damaged file.
+        ValueError: another tokenizer, a wiring that has no place for the weights, a damaged file, or weights
+            that are not those of the model.
     """
-    _check_tokenizer(source, tokenizer, model.config.vocab_size)
-    kind, state = _read_state(source)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            names = their_names(kind, name)
-            if not names or any(there not in state for there in names):
-                raise ValueError(_no_place(source, model, f"has no weights for {name}"))
-            tensor = torch.cat([state[there] for there in names])
-            tensor = tensor.T if is_transposed(kind, name) else tensor
-            if tensor.shape[1:] != parameter.shape[1:] or len(tensor) < len(parameter):
-                raise ValueError(
-                    f"{source}: {names[0]} is {tuple(tensor.shape)}, not {tuple(parameter.shape)}"
-                )
-            parameter.copy_(tensor[: len(parameter)])
-    if isinstance(model.ln_f, torch.nn.Identity):
-        raise ValueError(_no_place(source, model, "has a norm before the head, this wiring has none"))
+    family = _family(source)
+    check_tokenizer(source, tokenizer, model.config.vocab_size, family in (FAMILIES["gpt2"], NANOGPT))
+    exchange.load_weights(source, model, family, _read_state(source, family))
     c = model.config
     return (
         f"started from {source}: n_layer={c.n_layer} n_head={c.n_head} n_embd={c.n_embd} "
@@ -164,36 +164,9 @@ def fill(source: str, model, tokenizer: dict) -> str:
     )
 
 
-def _no_place(source: str, model, reason: str) -> str:
-    c = model.config
-    return (
-        f"residual={c.wiring('attn')}, {c.wiring('mlp')}: {source} is a pre-norm "
-        f"model and {reason}; its weights fit residual=pre, none, scaled"
-    )
-
-
-def to_transformers(model):
-    """The same function as a model of transformers.
-
-    Raises:
-        ValueError: none of its architectures that are known here computes this function.
-    """
-    config = model.config
-    kind = architecture(config)
-    package = transformers()
-    settings = getattr(package, FORMATS[kind][0] + "Config")(**FORMATS[kind][2](config))
-    theirs = getattr(package, FORMATS[kind][3])(settings)
-    state = {name: torch.zeros_like(tensor) for name, tensor in theirs.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        names = their_names(kind, name)
-        tensor = parameter.detach().cpu().float()
-        tensor = tensor.T if is_transposed(kind, name) else tensor
-        for there, part in zip(names, tensor.split([len(state[n]) for n in names]), strict=True):
-            state[there] = part.clone()
-    if config.tie_weights:
-        state["lm_head.weight"] = state[their_names(kind, "wte.weight")[0]]
-    theirs.load_state_dict(state)
-    return theirs.eval()
+def to_transformers(model, vocab_size: int | None = None):
+    """The same function as a model of transformers; see exchange.py."""
+    return exchange.to_transformers(transformers(), model, vocab_size)
 
 
 def transformers():
@@ -209,65 +182,37 @@ def transformers():
     return package
 
 
-def _read_state(source: str) -> tuple[str, dict]:
-    """Name of the format and its parameters, on the CPU, in float32."""
-    if source.endswith(".pt"):
-        state = _nanogpt(source)["model"]
-        return "nanogpt", {name.removeprefix("_orig_mod."): tensor for name, tensor in state.items()}
-    kind = "gpt2" if source in GPT2_SIZES else _json(Path(source) / "config.json")["model_type"]
+def _family(source: str) -> Family:
+    if Path(source).is_file():
+        return NANOGPT
+    return FAMILIES["gpt2" if source in GPT2_SIZES else _json(Path(source) / "config.json")["model_type"]]
+
+
+def _read_state(source: str, family: Family) -> dict[str, torch.Tensor]:
+    """The parameters of a foreign model, on the CPU, in float32."""
+    if family is NANOGPT:
+        return foreign_files.read_nanogpt(source)["model"]
     place = f"openai-community/{source}" if source in GPT2_SIZES else source
-    loader = getattr(transformers(), FORMATS[kind][3])
+    package = transformers()
+    told, loader = package.utils.logging.get_verbosity(), getattr(package, family.model)
+    package.utils.logging.set_verbosity_error()  # what it would warn of is refused below
     try:
-        model = loader.from_pretrained(
-            place, local_files_only=source not in GPT2_SIZES, dtype=torch.float32, weights_only=True
+        model, info = loader.from_pretrained(
+            place,
+            local_files_only=source not in GPT2_SIZES,
+            dtype=torch.float32,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except Exception as error:  # of many libraries: no network, no file, a damaged file
         advice = "; go online once, or give a local folder" if source in GPT2_SIZES else ""
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"init_from={source}: can't be loaded ({reason}){advice}") from None
-    return kind, model.state_dict()
-
-
-def _nanogpt(source: str) -> dict:
-    try:
-        saved = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
-        wanted = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
-        if wrong := [key for key in wanted if type(saved["model_args"][key]) is not int]:
-            raise TypeError(f"no whole number for {', '.join(wrong)}")
-        if not all(map(torch.is_tensor, saved["model"].values())):
-            raise TypeError("model holds more than tensors")
-        return {"model": saved["model"], "model_args": saved["model_args"]}
-    except Exception as error:  # of many kinds, some without a text
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"init_from={source}: not a checkpoint of nanoGPT that loads without running code ({reason})"
-        ) from None
-
-
-def _check_tokenizer(source: str, saved: dict, vocab_size: int) -> None:
-    """Ids must mean to the weights what they mean in the dataset."""
-    ours = tokenizer_from_json(saved)
-    name = saved.get("name", saved["kind"])
-    folder = Path(source)
-    if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
-        theirs = transformers().AutoTokenizer.from_pretrained(source, local_files_only=True)
-        text = ours.decode_bytes(range(0, ours.vocab_size, max(1, ours.vocab_size // 500))).decode(
-            "utf-8", "ignore"
-        )
-        try:
-            same = theirs(text, add_special_tokens=False).input_ids == ours.encode(text).tolist()
-        except Exception:  # a character that theirs does not know
-            same = False
-        wanted = f"the tokenizer in {source}"
-    elif vocab_size >= GPT2_VOCAB:
-        same, wanted = (
-            name == "gpt2",
-            "GPT-2's tokens (dataset=shakespeare, or --tokenizer gpt2 in prepare.py)",
-        )
-    else:  # nothing but its size is known
-        same, wanted = ours.vocab_size == vocab_size, f"a vocabulary of {vocab_size}"
-    if not same:
-        raise ValueError(f"init_from={source}: its weights know {wanted}, the dataset's tokenizer is {name}")
+        raise ValueError(f"init_from={source}: can't be loaded ({reason}){advice}") from None
+    finally:
+        package.utils.logging.set_verbosity(told)
+    exchange.refuse_mismatch(source, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    return model.state_dict()
 
 
 def _json(path: Path) -> dict:

@@ -16,11 +16,11 @@ IDS = torch.randint(19, (4, 8), generator=torch.Generator().manual_seed(1))
 MODERN = {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_head": 4, "n_kv_head": 2, "qk_norm": True}
 
 
-def rotated(x, t):
-    """Pair (j, j + D / 2) of x (D,) turned by t 10000^(-2j / D)."""
+def rotated(x, t, theta):
+    """Pair (j, j + D / 2) of x (D,) turned by t theta^(-2j / D)."""
     half, y = len(x) // 2, x.clone()
     for j in range(half):
-        angle = t * 10_000 ** (-2 * j / len(x))
+        angle = t * theta ** (-2 * j / len(x))
         y[j] = x[j] * math.cos(angle) - x[j + half] * math.sin(angle)
         y[j + half] = x[j + half] * math.cos(angle) + x[j] * math.sin(angle)
     return y
@@ -28,9 +28,9 @@ def rotated(x, t):
 
 def attention_by_loops(attn, config, x):
     """One sequence x (T, C), one head and one query at a time."""
-    D, kv_heads = config.n_embd // config.n_head, config.n_kv_head or config.n_head
+    D, kv_heads = config.head_dim or config.n_embd // config.n_head, config.n_kv_head or config.n_head
     rows = x @ attn.c_attn.weight.T + attn.c_attn.bias  # (T, Q, then K, then V)
-    y = torch.zeros_like(x)
+    y = torch.zeros(len(x), config.n_head * D, dtype=x.dtype)
     for h in range(config.n_head):
         shared = h // (config.n_head // kv_heads)
 
@@ -41,20 +41,26 @@ def attention_by_loops(attn, config, x):
             return actual
 
         gains = (attn.q_norm.weight, attn.k_norm.weight) if config.qk_norm else (None, None)
-        q, k = part(0, h, gains[0]), part(config.n_embd, shared, gains[1])
-        v = part(config.n_embd + kv_heads * D, shared)
+        q, k = part(0, h, gains[0]), part(config.n_head * D, shared, gains[1])
+        v = part((config.n_head + kv_heads) * D, shared)
         if config.pos == "rope":
-            q, k = (torch.stack([rotated(row, t) for t, row in enumerate(z)]) for z in (q, k))
+            theta = config.rope_theta
+            q, k = (torch.stack([rotated(row, t, theta) for t, row in enumerate(z)]) for z in (q, k))
         for t in range(len(x)):
             weights = torch.stack([(q[t] @ k[s] / math.sqrt(D)).exp() for s in range(t + 1)])
             seen = sum(w / weights.sum() * v[s] for s, w in enumerate(weights))
             if attn.a is not None:
                 seen = attn.a[h] * v[t] + attn.b[h] * seen
             y[t, h * D : (h + 1) * D] = seen
-    return y @ attn.c_proj.weight.T + attn.c_proj.bias
+    return y @ attn.c_proj.weight.T + attn.c_proj.bias  # (T, C)
 
 
-@pytest.mark.parametrize("changes", [{}, MODERN, {"n_head": 4, "n_kv_head": 1, "pos": "rope"}])
+WIDE_HEADS = MODERN | {"head_dim": 10, "rope_theta": 50.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, MODERN, WIDE_HEADS, {"n_head": 4, "n_kv_head": 1, "pos": "rope"}, {"head_dim": 3}]
+)
 @pytest.mark.parametrize("wiring", ["pre", "identity_start"])
 def test_attention_is_that_of_plain_loops_at_every_length(changes, wiring):
     model = tiny_model(residual=wiring, norm_eps=0.1, **changes)
@@ -210,6 +216,9 @@ EDGES = [
     ({"n_head": 8}, {"n_head": 32}),
     ({"n_embd": 2}, {"n_embd": 0}),
     ({"n_kv_head": 2, "n_head": 4}, {"n_kv_head": 3, "n_head": 4}),
+    ({"head_dim": 3, "n_head": 5}, {"head_dim": -1}),
+    ({"n_inner": 1}, {"n_inner": -1}),
+    ({"rope_theta": 1.0, "pos": "rope"}, {"rope_theta": 0.9}),
 ]
 
 

@@ -204,6 +204,7 @@ def test_deepnorm_scales_the_values_and_not_the_gate():
         {"n_kv_head": 2, "n_head": 4},
         {"qk_norm": True, "pos": "rope"},
         {"n_head": 1, "mlp": "swiglu"},
+        {"n_head": 2, "head_dim": 48, "n_kv_head": 1},
     ],
 )
 def test_init_self_makes_a_token_see_itself(changes):

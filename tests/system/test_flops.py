@@ -13,6 +13,7 @@ SHAPES = {
     "shared keys": {"n_head": 4, "n_kv_head": 2},
     "gated MLP": {"mlp": "swiglu", "n_embd": 40},
     "all": {"mlp": "swiglu", "norm": "rmsnorm", "pos": "rope", "n_head": 4, "n_kv_head": 1, "bias": False},
+    "wide heads, a narrow MLP": {"head_dim": 12, "n_inner": 24, "n_kv_head": 1},
     "a large untied head": {"n_layer": 6, "n_embd": 24, "vocab_size": 5000, "tie_weights": False},
 }
 
@@ -23,7 +24,8 @@ def test_the_formula_counts_the_matrices_of_the_model(name):
     model = GPT(config)
     inside = sum(m.weight.numel() for m in model.blocks.modules() if isinstance(m, nn.Linear))
     head = config.vocab_size * config.n_embd  # used once, tied or not
-    attention = 12 * config.n_layer * config.n_embd * config.block_size
+    heads = model.blocks[0].attn.c_proj.in_features  # channels of all heads
+    attention = 12 * config.n_layer * heads * config.block_size
     assert flops_per_token(config) == 6 * (inside + head) + attention
 
 

@@ -215,6 +215,8 @@ CHANGES = {
     "no skips, a shorter context": ({"residual": "none", "block_size": 4}, None),
     "no skips of one kind": ({"mlp_residual": "none"}, None),
     "weaker skips": ({"residual": "scaled", "residual_scale": 0.9}, None),
+    "widths that are said": ({"n_kv_head": 2, "head_dim": 8, "n_inner": 64, "n_layer": 3}, None),
+    "another MLP": ({"n_inner": 40}, "n_inner=40: the model in .* has 0"),
     "a longer context": ({"block_size": 32}, "block_size=32: the model in .* has 16"),
     "another epsilon": ({"norm_eps": 1e-6}, "norm_eps=1e-06: the model in .* has 1e-05"),
     "more parameters": ({"residual": "layerscale"}, "residual=layerscale: the model in .* has pre"),

@@ -13,6 +13,8 @@ from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import ByteTokenizer
 from reslab.run.settings import GPTConfig
 from reslab.training import init_from
+from reslab.training.families import NANOGPT
+from reslab.training.formats import their_names
 
 transformers = pytest.importorskip("transformers")
 BYTE = {"kind": "byte"}
@@ -52,7 +54,9 @@ SHAPES = {
     "gpt2": {"mlp": "gelu_erf", "norm_eps": 1e-3},
     "gpt2, head apart": {"mlp": "relu2", "tie_weights": False},
     "llama": ROPE | {"n_head": 4, "n_kv_head": 2, "bias": False, "norm_eps": 1e-4},
-    "qwen3": ROPE | {"n_head": 4, "n_kv_head": 4, "bias": False, "qk_norm": True},
+    "qwen3": ROPE | {"n_head": 4, "bias": False, "qk_norm": True, "head_dim": 6, "rope_theta": 5e5},
+    "qwen2": ROPE | {"n_head": 4, "bias": False, "qkv_bias": True, "n_inner": 24},
+    "gpt_neox": {"pos": "rope", "mlp": "relu2", "n_inner": 24, "tie_weights": False},
 }
 
 
@@ -73,7 +77,7 @@ def test_every_setting_of_the_function_comes_from_the_weights(tmp_path, name):
 
 def nanogpt(path, longer=0, **changes):
     model = GPT(tiny_config(vocab_size=256, mlp="gelu_erf"))
-    state = {init_from.their_names("nanogpt", name)[0]: p.data for name, p in model.named_parameters()}
+    state = {their_names(NANOGPT, name)[0]: p.data for name, p in model.named_parameters()}
     shape = {key: getattr(model.config, key) for key in ("n_layer", "n_head", "n_embd", "vocab_size")}
     shape |= {"block_size": 8 + longer}
     torch.save({"model": state | changes, "model_args": shape}, path)
@@ -143,7 +147,7 @@ def test_without_a_tokenizer_the_size_must_be_the_same(tmp_path, tokenizer, voca
     if fits:
         init_from.fill(path, model, ByteTokenizer().to_json())
         return
-    with pytest.raises(ValueError, match=r"its weights know .*, the dataset's tokenizer is byte"):
+    with pytest.raises(ValueError, match=r"its weights know .*; the dataset's tokenizer is byte"):
         init_from.fill(path, like, ByteTokenizer().to_json())
 
 

@@ -1,5 +1,6 @@
 """Choosing a token, and the text that a checkpoint gives: sample.py and the samples of a run."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,12 @@ from conftest import tiny_model
 import sample
 from model import GPT
 from reslab.data.dataset import TokenDataset
+from reslab.data.documents import Plan, prepare
+from reslab.data.source import Source
 from reslab.data.tokenizer import ByteTokenizer
 from reslab.nn.generate import sample_next_token
 from reslab.run import checkpoint
+from reslab.run.log import read_run
 from reslab.run.options import SampleConfig
 from reslab.training import samples
 from reslab.training.load import load
@@ -66,11 +70,10 @@ def test_a_generator_alone_decides():
 
 
 class Script:
-    """A model that says given bytes, and remembers what it was asked for."""
+    """A model that says given ids, and remembers what it was asked for."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content):
         self.content, self.calls = content, []
-        self.wte = torch.nn.Embedding(1, 1)
 
     def generate(self, idx, max_new_tokens, temperature, top_k, top_p, generator, vocab_size):
         seed = generator.initial_seed()
@@ -79,13 +82,13 @@ class Script:
 
 
 def test_a_text_is_asked_for_as_it_was_set_and_shown_in_whole_characters():
-    model, shown = Script("né漢🙂".encode() + b"\xe6\xbc"), []
+    model = Script("né漢🙂".encode() + b"\xe6\xbc")
     config = SampleConfig(max_new_tokens=7, temperature=0.3, top_k=4, top_p=0.6, seed=20)
     prompt = torch.zeros(1, 1, dtype=torch.long)
-    sample.write(model, ByteTokenizer(), prompt, config, 2, shown.append)
+    shown = list(samples.pieces(model, ByteTokenizer(), prompt, config, 2))
     assert [text for text in shown if text] == ["n", "é", "漢", "🙂", "\N{REPLACEMENT CHARACTER}"]
     assert model.calls == [(prompt, 7, 0.3, 4, 0.6, 22, 256)]
-    sample.write(model, ByteTokenizer(), prompt, replace(config, top_k=0), 0, shown.append)
+    list(samples.pieces(model, ByteTokenizer(), prompt, replace(config, top_k=0)))
     assert model.calls[1][3] is None  # 0 keeps all
 
 
@@ -213,3 +216,52 @@ def test_a_generated_text_keeps_to_its_limits():
     assert text(top_k=1) == text(top_p=1e-9) == text(temperature=1e-9) == greedy
     draws = [text(temperature=3.0, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
+
+
+def of_documents() -> ByteTokenizer:
+    tokenizer = ByteTokenizer()
+    tokenizer.end_at(256)
+    return tokenizer
+
+
+def test_a_text_stops_at_the_end_of_its_document_or_holds_it():
+    model, prompt = Script([*b"one", 256, *b"two"]), torch.zeros(1, 1, dtype=torch.long)
+    texts = {
+        end: "".join(samples.pieces(model, of_documents(), prompt, SampleConfig(end_of_text=end)))
+        for end in ("stop", "write")
+    }
+    assert texts == {"stop": "one", "write": "one<|endoftext|>two"}
+    assert model.calls[0][-1] == 257  # the end may be chosen
+
+
+@pytest.fixture
+def documents(tmp_path) -> Path:
+    """A dataset of short documents in bytes, each ended by one id."""
+    rows = (json.dumps({"text": f"d {i % 7}"}) for i in range(400))
+    (tmp_path / "d.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    source = Source("local", None, (tmp_path / "d.jsonl",), "text")
+    prepare(tmp_path / "data", source, Plan("byte", val_share=0.3), quiet=True)
+    return tmp_path / "data"
+
+
+def test_a_run_on_documents_and_the_door_write_the_same(documents, train_config, tmp_path, capsys):
+    """The prompt of a run holds ends of documents, and its text stops at one."""
+    config = train_config(dataset=str(documents), sample_tokens=40, max_iters=40, learning_rate=3e-2)
+    train(config)
+    row = next(row for row in reversed(read_run(tmp_path / "run").rows) if "sample/text" in row)
+    assert "<|endoftext|>" in row["sample/prompt"] and "<|endoftext|>" not in row["sample/text"]
+    assert 0 < len(row["sample/text"]) < 40
+    argv = [str(tmp_path / "run"), "--weights=last", f"--prompt={row['sample/prompt']}", "--special"]
+    argv += [f"--seed={config.seed}", "--max_new_tokens=40", "--device=cpu"]
+    capsys.readouterr()
+    assert sample.main(argv) == 0
+    assert capsys.readouterr().out == row["sample/prompt"] + row["sample/text"] + "\n"
+    assert sample.main([*argv, "--end_of_text=write"]) == 0
+    longer = capsys.readouterr().out
+    assert longer.startswith(row["sample/prompt"] + row["sample/text"] + "<|endoftext|>d ")
+    assert sample.main([str(tmp_path / "run"), "--prompt=<|endoftext|>", "--special", "--device=cpu"]) == 0
+
+
+def test_a_tokenizer_without_an_end_refuses_special(run):
+    with pytest.raises(ValueError, match="no end-of-text token; leave out --special"):
+        sample.main([str(run), "--prompt=def", "--special", "--device=cpu"])
