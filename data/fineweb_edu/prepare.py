@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from reslab.data.folders import own_folder
 from reslab.data.prepare_cli import run_documents
 
 if __name__ == "__main__":
-    run_documents(__doc__, Path(__file__).resolve().parent, "HuggingFaceFW/fineweb-edu", "sample-10BT")
+    run_documents(__doc__, own_folder(__file__), "HuggingFaceFW/fineweb-edu", "sample-10BT")

@@ -55,7 +55,7 @@ def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
 
 
 def write_dataset(
-    out_dir: Path,
+    out_dir: str | Path,
     read: Callable[[], Iterable[str]],
     tokenizer,
     source: str,
@@ -77,6 +77,7 @@ def write_dataset(
         ValueError: the text is too short to be split, or changed between the two readings, or the
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
+    out_dir = Path(out_dir)
     with exclusive_lock(out_dir, "preparing data here", wait=True):
         if if_missing and (out_dir / "meta.json").exists():
             return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from reslab.data.documents import Plan, prepare
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.launch import as_typed
 
 
 def home_path(name: str) -> Path:
@@ -18,8 +19,14 @@ def home_path(name: str) -> Path:
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
-    """The options that all prepare scripts share."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The options that all prepare scripts share.
+
+    Args:
+        out: the folder to write where --out names none.
+    """
+    program = as_typed(f"python {sys.argv[0]}").removeprefix("python ")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(program, description=as_typed(doc), formatter_class=layout)
     parser.add_argument(
         "--out", type=home_path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
@@ -33,7 +40,7 @@ def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> 
     try:
         meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_typed(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(f"stopped; nothing was written to {args.out}", file=sys.stderr)
@@ -84,7 +91,7 @@ def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
             print(inputs if inputs.files else f"reading {source} from the Hugging Face Hub", flush=True)
         meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
     except (ValueError, OSError, OverflowError) as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        print("\n".join(f"error: {line}" for line in as_typed(str(error)).splitlines()), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last finished shard or later", file=sys.stderr)

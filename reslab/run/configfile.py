@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+from reslab import TOP
 from reslab.run.fields import short
 
 CONFIG_BYTES = 1 << 20  # of the largest config file; beyond that it is something else
@@ -19,11 +20,18 @@ class UsageError(ValueError):
 def read_config_file(path: str) -> dict:
     """What a config file assigns, its imports included. Names that start with _ and modules are its own.
 
+    Args:
+        path: from the current folder, or where nothing is there, from the project's: config/deep.py is found
+            from anywhere.
+
     Raises:
         UsageError: there is no such file, it is far too large, or running it fails.
     """
+    if not Path(path).is_file() and (TOP / path).is_file():
+        path = str(TOP / path)
     if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.py")], 1)
+        beside = [p.name for p in (*Path(path).parent.glob("*.py"), *(TOP / path).parent.glob("*.py"))]
+        near = difflib.get_close_matches(Path(path).name, beside, 1)
         raise UsageError(f"{path}: no such config file" + (f"; did you mean {near[0]}?" if near else ""))
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
