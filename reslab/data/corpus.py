@@ -13,7 +13,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,7 @@ def write_dataset(
     quiet: bool = False,
     if_missing: bool = False,
     jobs: int | None = None,
+    read_val: Callable[[], Iterable[str]] | None = None,
 ) -> dict:
     """Tokenize a text into out_dir and return its meta.
 
@@ -72,6 +74,7 @@ def write_dataset(
         source: what the text is, for people.
         if_missing: leave a finished dataset that is there as it is.
         jobs: pieces encoded at the same time; None is one for each core.
+        read_val: gives the validation split, where that is not the end of the text; read is the other one.
 
     Raises:
         ValueError: the text is too short to be split, or changed between the two readings, or the
@@ -84,12 +87,16 @@ def write_dataset(
         check_unread(out_dir)
         for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
             path.unlink()
-        return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
+        return _write_dataset(out_dir, read, read_val, tokenizer, source, quiet, jobs or cores())
 
 
-def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
+def _write_dataset(out_dir: Path, read, read_val, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
     named = isinstance(tokenizer, str)
+    train_length = None
+    if read_val is not None:
+        train_length, read = sum(map(len, read())), partial(_chained, read, read_val)
     text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet)
+    text = replace(text, given_train_length=train_length)
     if text.length < 20:
         raise ValueError(
             f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
@@ -123,6 +130,11 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
     return meta
 
 
+def _chained(*reads) -> Iterator[str]:
+    for read in reads:
+        yield from read()
+
+
 @dataclass(frozen=True)
 class Survey:
     """What a first reading tells of a text."""
@@ -133,9 +145,13 @@ class Survey:
     characters: str
     """The different ones, where they were asked for."""
 
+    given_train_length: int | None = None
+    """Characters of the training split, where they are no share of the text."""
+
     @property
     def train_length(self) -> int:
-        return int(self.length * TRAIN_SHARE)
+        given = self.given_train_length
+        return int(self.length * TRAIN_SHARE) if given is None else given
 
 
 def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
@@ -178,25 +194,31 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
 
 def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
     """Encode one split to a file; returns its entry for meta.json."""
-    count = {"tokens": 0, "chars": 0, "bytes": 0}
+    count = {"tokens": 0, "chars": 0, "bytes": 0, "words": 0}
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for ids, length, size in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
+        for ids, *sizes in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
             file.write(ids)
             digest.update(ids)
-            for key, more in zip(count, (len(ids), length, size), strict=True):
+            for key, more in zip(count, (len(ids), *sizes), strict=True):
                 count[key] += more
-            bar.update(length)
+            bar.update(sizes[0])
         file.flush()
         os.fsync(file.fileno())
     return count | {"sha256": digest.hexdigest()}
 
 
-def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tuple[np.ndarray, int, int]]:
-    """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
+def encode_all(
+    pieces: Iterable[str], encoder, dtype, jobs: int
+) -> Iterator[tuple[np.ndarray, int, int, int]]:
+    """The pieces' ids, characters, bytes and words, in their order; `jobs` of them are encoded at once.
+
+    Words stand between blanks, and the end of a line is one too: so WikiText counts.
+    """
 
     def encode(piece):
-        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
+        words = len(piece.split()) + piece.count("\n")
+        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode()), words
 
     return map_in_order(encode, pieces, jobs)
 

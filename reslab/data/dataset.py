@@ -160,6 +160,8 @@ def read_meta(folder: Path) -> dict:
             numbers = ("vocab_size",) if count is meta else ("tokens", "chars", "bytes")
             if not all(type(count[key]) is int and count[key] > 0 for key in numbers):
                 raise TypeError(f"{', '.join(numbers)} must be positive numbers")
+            if type(words := count.get("words", 0)) is not int or words < 0:  # shards do not tell it
+                raise TypeError("words must be a number")
         meta["baselines_nats"], meta["tokenizer"], meta["source"], meta["source_sha256"], meta["dtype"]
         meta["splits"]["train"]["sha256"], meta["splits"]["val"]["sha256"]
     except FileNotFoundError:

@@ -35,10 +35,12 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     return parser
 
 
-def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
+def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str, read_val=None) -> None:
     """write_dataset for a command line: prints a summary, or one line and exit code 2."""
     try:
-        meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
+        meta = write_dataset(
+            args.out, read, tokenizer, source, args.quiet, args.if_missing, read_val=read_val
+        )
     except (ValueError, OSError) as error:
         print(f"error: {as_typed(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None

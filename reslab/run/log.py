@@ -3,7 +3,7 @@
 metrics.jsonl has one row per line; `step` counts the updates that the weights have had. Keys:
 
     train/loss, val/loss            nats per token on the fixed evaluation sequences, and their _se
-    val/perplexity, val/bits_per_char, val/bits_per_byte
+    val/perplexity, val/word_perplexity, val/bits_per_char, val/bits_per_byte
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
     learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
