@@ -6,7 +6,7 @@
 #
 # and on the test split, all of it:
 #
-#     python data/enwik8/prepare.py --split test --out data/enwik8_test
+#     python data/enwik8/prepare.py --split test
 #     python train.py config/enwik8.py --init_from=runs/enwik8 --dataset=enwik8_test --max_iters=0 \
 #         --eval_sequences=9765 --out_dir=runs/enwik8-test
 #

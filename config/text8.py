@@ -6,7 +6,7 @@
 #
 # and on the test split, all of it:
 #
-#     python data/text8/prepare.py --split test --out data/text8_test
+#     python data/text8/prepare.py --split test
 #     python train.py config/text8.py --init_from=runs/text8 --dataset=text8_test --max_iters=0 \
 #         --eval_sequences=9765 --out_dir=runs/text8-test
 #

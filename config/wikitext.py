@@ -3,7 +3,7 @@
 #     python data/wikitext/prepare.py
 #     python train.py config/wikitext.py
 #
-#     python data/wikitext/prepare.py --subset wikitext-103-v1 --tokenizer bpe:32768 --out data/wikitext103
+#     python data/wikitext/prepare.py --subset wikitext-103-v1 --tokenizer bpe:32768
 #     python train.py config/wikitext.py --dataset=wikitext103 --dropout=0 --max_iters=100000 \
 #         --n_layer=12 --n_embd=768 --n_head=12 --out_dir=runs/wikitext103
 #

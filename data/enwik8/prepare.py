@@ -3,7 +3,7 @@ and 5 million bytes.
 
     python data/enwik8/prepare.py                      downloads 36 MB
     python data/enwik8/prepare.py --input FILE         takes a copy of enwik8, or of enwik8.zip
-    python data/enwik8/prepare.py --split test --out data/enwik8_test
+    python data/enwik8/prepare.py --split test         writes data/enwik8_test
 
 config/enwik8.py trains on it.
 """

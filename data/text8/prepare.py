@@ -3,7 +3,7 @@ million characters.
 
     python data/text8/prepare.py                       downloads 31 MB
     python data/text8/prepare.py --input FILE          takes a copy of text8, or of text8.zip
-    python data/text8/prepare.py --split test --out data/text8_test
+    python data/text8/prepare.py --split test          writes data/text8_test
 
 config/text8.py trains on it.
 """

@@ -2,9 +2,9 @@
 splits.
 
     python data/wikitext/prepare.py                               wikitext-2-v1 from the Hugging Face Hub
-    python data/wikitext/prepare.py --subset wikitext-103-v1 --out data/wikitext103
+    python data/wikitext/prepare.py --subset wikitext-103-v1      writes data/wikitext103
     python data/wikitext/prepare.py --input FOLDER                its parquet files, or wiki.train.tokens, ...
-    python data/wikitext/prepare.py --split test --out data/wikitext_test
+    python data/wikitext/prepare.py --split test                  writes data/wikitext_test
 
 Any tokenizer will do: a run tells its perplexity per word (val/word_perplexity), where the end of a line is
 a word too, as in the papers. config/wikitext.py trains on it.

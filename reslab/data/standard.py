@@ -19,7 +19,7 @@ SIZE = 100_000_000  # bytes of text8 and of enwik8
 REPO = "Salesforce/wikitext"
 SUBSETS = ("wikitext-2-v1", "wikitext-2-raw-v1", "wikitext-103-v1", "wikitext-103-raw-v1")
 BLANK = " \n"  # a line without words in WikiText's own files; on the Hub it is an empty row
-HELD_OUT = "the second split: valid, to choose by, or test, which papers report (default: %(default)s)"
+HELD_OUT = "the second split: valid to choose by, or test, which papers report and which goes to NAME_test"
 
 
 def run_wikipedia(doc: str, out: Path, url: str, sha256: str, tokenizer: str) -> None:
@@ -33,6 +33,8 @@ def run_wikipedia(doc: str, out: Path, url: str, sha256: str, tokenizer: str) ->
     parser.add_argument("--input", type=home_path, metavar="FILE", help="the corpus or its zip, no download")
     parser.add_argument("--split", choices=("valid", "test"), default="valid", help=HELD_OUT)
     args = parser.parse_args()
+    if args.out == out:
+        args.out = folder_of(out, args.split)
     parts = {}
 
     def read(split: str) -> Iterator[str]:
@@ -46,6 +48,11 @@ def run_wikipedia(doc: str, out: Path, url: str, sha256: str, tokenizer: str) ->
 
     source = f"{out.name}, tested on its {args.split} split"
     run_prepare(args, lambda: read("train"), tokenizer, source, lambda: read(args.split))
+
+
+def folder_of(out: Path, split: str) -> Path:
+    """Where a corpus is kept whose second split is this one, unless --out says otherwise."""
+    return out.with_name(f"{out.name}_test") if split == "test" else out
 
 
 def unzipped(path: Path) -> bytes:
@@ -68,8 +75,8 @@ def cut(data: bytes, path: Path) -> dict[str, bytes]:
     """
     if len(data) != SIZE:
         raise ValueError(
-            f"{path}: {len(data):,} bytes, and the corpus has {SIZE:,}: its splits are none of another file; "
-            "for a text of yours run: python data/text/prepare.py"
+            f"{path}: {len(data):,} bytes; the corpus has {SIZE:,}, and its splits fit no other file; for "
+            "your own text run: python data/text/prepare.py"
         )
     ends = [0, *(boundary(data, SIZE * share // 100) for share in (90, 95)), SIZE]
     return {
@@ -102,6 +109,9 @@ def run_wikitext(doc: str, out: Path) -> None:
     add("--split", choices=("valid", "test"), default="valid", help=HELD_OUT)
     add("--tokenizer", default="bpe:8192", help=f"{allowed_specs()} (default: %(default)s)")
     args = parser.parse_args()
+    if args.out == out:
+        larger = not args.input and "103" in args.subset
+        args.out = folder_of(out.with_name(out.name + "103") if larger else out, args.split)
 
     def read(split: str) -> Iterator[str]:
         return local_lines(args.input, split) if args.input else hub_lines(args.subset, split)

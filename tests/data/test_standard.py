@@ -70,6 +70,14 @@ def test_no_character_is_cut_and_what_the_end_of_the_file_has_cut_is_left_out(mo
     assert text_of(test, "val") == data[1899:1999]
 
 
+def test_the_test_split_has_a_folder_of_its_own(monkeypatch, tmp_path, small):
+    (tmp_path / "x").write_bytes(b"some text\n" * 200)
+    monkeypatch.setattr("sys.argv", ["prepare.py", "--quiet", "--input", str(tmp_path / "x"), "--split=test"])
+    standard.run_wikipedia("", tmp_path / "enwik8", "http://127.0.0.1:9/x.zip", "", "byte")
+    assert TokenDataset(tmp_path / "enwik8_test", 8, 0).meta["splits"]["val"]["bytes"] == 100
+    assert not (tmp_path / "enwik8").exists()
+
+
 def test_carriage_returns_stay(monkeypatch, tmp_path, small):
     """Bits per byte are those of the corpus itself."""
     data = b"ab\r\ncd\r\n" * 250
@@ -81,7 +89,7 @@ def test_carriage_returns_stay(monkeypatch, tmp_path, small):
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"x" * 1999, "1,999 bytes, and the corpus has 2,000"),
+        (b"x" * 1999, "1,999 bytes; the corpus has 2,000"),
         (None, "no such file"),
         ({"a": "1", "b": "2"}, "holds 2 files, must be one"),
     ],
