@@ -1,6 +1,5 @@
 """A finished dataset: batches and evaluation sequences as pure functions of (seed, split, step)."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from reslab.data.baselines import Baselines
 from reslab.data.folders import SCRIPTS, data_folder, prepare_script
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
+from reslab.run.fields import expand
 from reslab.run.files import parse_json
 
 SPLITS = {"train": 0, "val": 1}
@@ -128,7 +128,7 @@ def find_folder(name: str | Path) -> Path:
     Raises ValueError where there is no such folder and no such script.
     """
     is_path = isinstance(name, Path) or "/" in name or "\\" in name or name.startswith("~")
-    folder = Path(os.path.expanduser(name)) if is_path else data_folder() / name  # noqa: PTH111 - ~nobody is no error
+    folder = Path(expand(str(name))) if is_path else data_folder() / name
     if not name or not (folder.is_dir() or prepare_script(folder)):
         known = sorted(path.parent.name for path in SCRIPTS.glob("*/prepare.py"))
         here = Path(name) / "meta.json" if name and not is_path else None

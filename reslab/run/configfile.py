@@ -1,14 +1,13 @@
 """Config files: Python files of plain assignments, which may import what is beside them."""
 
 import contextlib
-import difflib
 import runpy
 import sys
 import types
 from pathlib import Path
 
 from reslab import TOP
-from reslab.run.fields import short
+from reslab.run.fields import did_you_mean, short
 
 CONFIG_BYTES = 1 << 20  # of the largest config file; beyond that it is something else
 
@@ -30,9 +29,8 @@ def read_config_file(path: str) -> dict:
     if not Path(path).is_file() and (TOP / path).is_file():
         path = str(TOP / path)
     if not Path(path).is_file():
-        beside = [p.name for p in (*Path(path).parent.glob("*.py"), *(TOP / path).parent.glob("*.py"))]
-        near = difflib.get_close_matches(Path(path).name, beside, 1)
-        raise UsageError(f"{path}: no such config file" + (f"; did you mean {near[0]}?" if near else ""))
+        beside = (p.name for p in (*Path(path).parent.glob("*.py"), *(TOP / path).parent.glob("*.py")))
+        raise UsageError(f"{path}: no such config file{did_you_mean(Path(path).name, beside)}")
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
     try:
