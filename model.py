@@ -17,7 +17,7 @@ from torch import nn
 
 from reslab.nn.attention import KVCache, apply_rotary_emb, attention, rope_cache
 from reslab.nn.generate import generate
-from reslab.nn.init import INITS, generator_of
+from reslab.nn.init import INITS, copy_tensors, generator_of
 from reslab.nn.layers import ACTIVATIONS, make_norm
 from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
 from reslab.nn.recompute import run_checkpointed
@@ -34,6 +34,13 @@ def check_wirings(config: GPTConfig) -> None:
             "they can't stand in one block; give both the same wiring, or two that carry one tensor: "
             + ", ".join(name for name, wiring in WIRINGS.items() if wiring.single_tensor)
         )
+
+
+def make_stack(config: GPTConfig) -> tuple[nn.Module, nn.Module]:
+    """The Stack of a model (reslab/residual.py), and the norm before its head."""
+    first, last = (WIRINGS[config.wiring(kind)] for kind in ("attn", "mlp"))
+    stack = last.make_stack(config, first)
+    return stack, make_norm(config) if stack.final_norm else nn.Identity()
 
 
 class CausalSelfAttention(nn.Module):
@@ -182,9 +189,7 @@ class GPT(nn.Module):
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        first, last = (WIRINGS[config.wiring(kind)] for kind in ("attn", "mlp"))
-        self.stack = last.make_stack(config, first)
-        self.ln_f = make_norm(config) if self.stack.final_norm else nn.Identity()
+        self.stack, self.ln_f = make_stack(config)
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.activation_checkpointing = False
         self.whole_loss, self.chunk_loss = whole_loss, chunk_loss  # so that each can be compiled
@@ -214,6 +219,20 @@ class GPT(nn.Module):
                 for residual, branch in block.sublayers():
                     INITS[self.config.init](self.config, residual, branch, std)
 
+    @torch.no_grad()
+    def reset_parameters(self, seed: int = 1337) -> None:
+        """Write every parameter and buffer as GPT(config, seed) has it: for a model whose memory holds
+        nothing yet, after `to_empty(device=...)` of one on the device meta.
+
+        One block at a time is made anew, so no second model is held.
+        """
+        with torch.random.fork_rng(devices=[]):  # modules draw weights when they are made
+            for layer, block in enumerate(self.blocks):
+                copy_tensors(Block(self.config, layer), block)
+            for fresh, own in zip(make_stack(self.config), (self.stack, self.ln_f), strict=True):
+                copy_tensors(fresh, own)
+        self.init_weights(seed)
+
     def forward(self, idx: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V) for the token after each position of token ids (B, T), T at most block_size."""
         return self.head(self.hidden_states(idx))
@@ -223,7 +242,7 @@ class GPT(nn.Module):
 
         Args:
             idx: token ids (B, T), T at most block_size.
-            targets: token ids (B, T): idx shifted by one.
+            targets: token ids (B, T): idx shifted by one; -100 where a token has no part in the loss.
         """
         return self.head_loss(self.hidden_states(idx), targets)
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from reslab.data.folders import data_folder
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import settings as known_settings
 from reslab.run.settings import TrainConfig
@@ -25,6 +26,7 @@ class Worker:
         self.name, self.started = argv[0], time.time()
         command = [sys.executable, "-m", "benchmarks.worker", *argv]
         pipe, environment = subprocess.PIPE, os.environ | environment
+        environment["RESLAB_DATA"] = str(data_folder())  # the worker has another current folder
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -61,7 +63,7 @@ class Bench:
 
     def __init__(self, peer: Path | None, quick: bool, gpu: bool):
         self.peer, self.quick, self.gpu = peer, quick, gpu
-        shakespeare = ROOT / "data" / "shakespeare_char" / "meta.json"
+        shakespeare = data_folder() / "shakespeare_char" / "meta.json"
         self.dataset = "shakespeare_char" if shakespeare.exists() else "stdlib"
 
     def start(self, side: str, **environment) -> Worker:

@@ -12,8 +12,8 @@ from unittest import mock
 
 import torch
 
-from model import GPT
 from reslab.instruments import dissection
+from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual
 from reslab.run.config import Positionals, parse, run_door
 from reslab.run.settings import GPTConfig

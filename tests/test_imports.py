@@ -14,11 +14,11 @@ DOORS = {path.stem for path in ROOT.glob("*.py")} - {"model"}
 ORDER = (
     {"reslab.nn", "reslab.run"},
     {"reslab.residual"},
-    {"model"},
+    {"reslab.model"},
     {"reslab.data", "reslab.system", "reslab.report"},
     {"reslab.instruments"},
     {"reslab.training"},
-    {"reslab.check"},
+    {"reslab.check", "reslab.__main__"},
     DOORS,
 )
 NEEDS_TORCH = {"reslab.report.trackers"}  # of the report; its other modules start without torch
@@ -30,6 +30,7 @@ LONG = {"reslab/residual.py": "one class per wiring, side by side"}
 def modules() -> dict[str, Path]:
     """Dotted name -> file, of the doors, the model and everything in reslab."""
     modules = {path.stem: path for path in ROOT.glob("*.py")}
+    modules["reslab.model"] = modules.pop("model")  # see reslab/__init__.py
     for path in (ROOT / "reslab").rglob("*.py"):
         modules[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
     return modules
@@ -67,6 +68,12 @@ def test_a_package_imports_only_from_those_before_it(module):
         before, theirs = place(other)
         assert theirs == own != "" or before < line, f"{module} imports {other}"
         assert not (own == theirs and own in DOORS), f"{module} imports the door {other}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_model_has_one_name(module):
+    """In a wheel it is reslab.model alone; `import model` would find a file of the user's."""
+    assert "model" not in imports(MODULES[module])
 
 
 def test_there_is_no_circle():

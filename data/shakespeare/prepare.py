@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parent
-    sibling = runpy.run_path(str(here.parent / "shakespeare_char" / "prepare.py"))
-    sibling["run_script"](lambda: sibling["main"](here, "gpt2", __doc__))
+    characters = Path(__file__).resolve().parents[1] / "shakespeare_char" / "prepare.py"
+    sibling = runpy.run_path(str(characters))
+    sibling["run_script"](lambda: sibling["main"](sibling["own_folder"](__file__), "gpt2", __doc__))
 
 
 if __name__ == "__main__":

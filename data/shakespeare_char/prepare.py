@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.download import download
+from reslab.data.folders import own_folder
 from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
 from reslab.data.textfiles import read_files
 
@@ -25,6 +26,7 @@ def main(here: Path, tokenizer: str, doc: str) -> None:
     def read():
         nonlocal path
         if path is None:
+            here.mkdir(parents=True, exist_ok=True)
             path = here / "input.txt"
             download(URL, path, SHA256)
         return read_files([path])
@@ -33,4 +35,4 @@ def main(here: Path, tokenizer: str, doc: str) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: main(Path(__file__).resolve().parent, "char", __doc__))
+    run_script(lambda: main(own_folder(__file__), "char", __doc__))

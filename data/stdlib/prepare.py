@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from reslab.data.folders import own_folder
 from reslab.data.prepare_cli import arguments, run_prepare, run_script
 from reslab.data.textfiles import read_files
 
@@ -35,7 +36,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def main() -> None:
-    args = arguments(__doc__, Path(__file__).resolve().parent).parse_args()
+    args = arguments(__doc__, own_folder(__file__)).parse_args()
     files = source_files()
     source = f"the standard library of Python {platform.python_version()}, {len(files)} files"
     run_prepare(args, lambda: read_files(files), "char", source)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from reslab.data.folders import own_folder
 from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
 from reslab.data.textfiles import FoundFiles, find_files, read_files
 from reslab.data.tokenizer import allowed_specs
@@ -34,7 +35,7 @@ def search(paths: list[Path], suffixes: list[str]) -> FoundFiles:
 
 
 def main() -> None:
-    parser = arguments(__doc__, Path(__file__).resolve().parent)
+    parser = arguments(__doc__, own_folder(__file__))
     add = parser.add_argument
     add("paths", nargs="+", type=home_path, metavar="PATH", help="files and folders of UTF-8 text")
     add("--tokenizer", default="char", help=f"{allowed_specs()} (default: %(default)s)")

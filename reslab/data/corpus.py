@@ -10,9 +10,9 @@ import itertools
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from reslab.data.baselines import split_baselines
 from reslab.data.pool import Hasher, cores, map_in_order
+from reslab.data.survey import Survey, count_words, parts_of, survey
 from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_ours, check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
@@ -29,8 +30,6 @@ from reslab.run.lock import exclusive_lock
 
 SPLITS = ("train", "val")
 PART = 1 << 19  # characters encoded in one go
-CACHED = 1 << 17  # the same where a text may be cut anywhere: what is made of it stays in a core's cache
-TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
 
@@ -58,13 +57,14 @@ def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
 
 
 def write_dataset(
-    out_dir: Path,
+    out_dir: str | Path,
     read: Callable[[], Iterable[str]],
     tokenizer,
     source: str,
     quiet: bool = False,
     if_missing: bool = False,
     jobs: int | None = None,
+    read_val: Callable[[], Iterable[str]] | None = None,
 ) -> dict:
     """Tokenize a text into out_dir and return its meta.
 
@@ -75,11 +75,13 @@ def write_dataset(
         source: what the text is, for people.
         if_missing: leave a finished dataset that is there as it is.
         jobs: pieces encoded at the same time; None is one for each core.
+        read_val: gives the validation split, where that is not the end of the text; read is the other one.
 
     Raises:
         ValueError: the text is too short to be split, or changed between the two readings, or the
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
+    out_dir = Path(out_dir)
     with exclusive_lock(out_dir, "preparing data here", wait=True):
         check_ours(out_dir, "meta.json", *(f"{split}.bin" for split in SPLITS), "progress.json")
         if (out_dir / "progress.json").exists():
@@ -88,7 +90,7 @@ def write_dataset(
             return parse_json((out_dir / "meta.json").read_bytes(), str(out_dir / "meta.json"))
         check_unread(out_dir)
         _clear_broken(out_dir)
-        return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
+        return _write_dataset(out_dir, read, read_val, tokenizer, source, quiet, jobs or cores())
 
 
 def _clear_broken(out_dir: Path) -> None:
@@ -100,9 +102,13 @@ def _clear_broken(out_dir: Path) -> None:
         path.unlink()
 
 
-def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
+def _write_dataset(out_dir: Path, read, read_val, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
     named = isinstance(tokenizer, str)
-    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet, jobs)
+    train_length = None
+    if read_val is not None:
+        train_length, read = sum(map(len, read())), partial(_chained, read, read_val)
+    text = survey(read(), named and kind_of(tokenizer).needs == "characters", quiet, jobs)
+    text = replace(text, given_train_length=train_length)
     if text.length < 20:
         raise ValueError(
             f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
@@ -146,50 +152,14 @@ def _give_name(temporary: Path) -> None:
     temporary.replace(temporary.with_name(temporary.name.removesuffix(f".{os.getpid()}.tmp")))
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What a first reading tells of a text."""
-
-    sha256: str
-    length: int
-    """Characters."""
-    characters: str
-    """The different ones, where they were asked for."""
-
-    @property
-    def train_length(self) -> int:
-        return int(self.length * TRAIN_SHARE)
-
-
-def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True, jobs: int = 1) -> Survey:
-    length, occurs = 0, np.zeros(sys.maxunicode + 1, dtype=bool)
-    bar = tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None)
-    with Hasher(jobs) as digest, bar:
-        for piece in pieces:
-            for part in _parts(piece):
-                digest.update(part.encode("utf-8", "surrogatepass"))
-                if collect:
-                    _mark(code_points(part), occurs)
-            length += len(piece)
-            bar.update(len(piece))
-    return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(occurs))))
-
-
-def _parts(piece: str) -> Iterator[str]:
-    for start in range(0, len(piece), CACHED):
-        yield piece[start : start + CACHED]
-
-
-def _mark(points: np.ndarray, occurs: np.ndarray) -> None:
-    """Set occurs[points]: most are known, and looking one up costs less than setting it."""
-    known = occurs.take(points, mode="clip")
-    if not known.all():
-        occurs[points[~known]] = True
+def _chained(*reads) -> Iterator[str]:
+    for read in reads:
+        yield from read()
 
 
 def _hashing(pieces: Iterable[str], digest: Hasher) -> Iterator[str]:
     for piece in pieces:
-        for part in _parts(piece):
+        for part in parts_of(piece):
             digest.update(part.encode("utf-8", "surrogatepass"))
         yield piece
 
@@ -202,9 +172,11 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
     try:
         with Hasher(jobs) as again, bar:
             for split, part in _split(_hashing(read(), again), text.train_length):
-                counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar)
+                words = {} if text.given_train_length is None else {"words": 0}
+                part = count_words(part, words) if words else part
+                counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar) | words
     except (ValueError, RuntimeError) as error:
-        if _survey(read(), False).sha256 != text.sha256:  # what was text, or a known character, is none
+        if survey(read(), False).sha256 != text.sha256:  # what was text, or a known character, is none
             raise changed from None
         raise ValueError(f"{source}: can't be encoded ({error})") from None
     if again.hexdigest() != text.sha256:
@@ -215,7 +187,7 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
 def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
     """Encode one split to a file; returns its entry for meta.json."""
     count = {"tokens": 0, "chars": 0, "bytes": 0}
-    anywhere = itertools.chain.from_iterable(map(_parts, pieces))
+    anywhere = itertools.chain.from_iterable(map(parts_of, pieces))
     parts = anywhere if encoder.cut_anywhere else split_safely(pieces, PART)
     with path.open("wb") as file, Hasher(jobs) as digest:
         for ids, length, size in encode_all(parts, encoder, dtype, jobs):
@@ -230,18 +202,13 @@ def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar
 
 
 def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tuple[np.ndarray, int, int]]:
-    """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
+    """The pieces' ids, characters and bytes, in their order; `jobs` of them are encoded at once."""
 
     def encode(piece):
         size = len(piece) if piece.isascii() else len(piece.encode())
         return encoder.encode(piece).astype(dtype), len(piece), size
 
     return map_in_order(encode, pieces, jobs)
-
-
-def code_points(text: str) -> np.ndarray:
-    """The characters of a text as numbers (n,), uint32."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Iterator[str]]]:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from reslab.data.baselines import Baselines
+from reslab.data.folders import SCRIPTS, data_folder, prepare_script
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
 from reslab.run.fields import expand
 from reslab.run.files import parse_json
 
-DATA = Path(__file__).resolve().parents[2] / "data"
 SPLITS = {"train": 0, "val": 1}
 
 
@@ -29,9 +29,9 @@ class TokenDataset:
         ValueError: the dataset is missing or damaged, or a split is shorter than block_size + 1.
     """
 
-    def __init__(self, folder: Path, block_size: int, seed: int):
-        self.folder, self.block_size, self.seed = folder, block_size, seed
-        self._open(read_meta(folder))
+    def __init__(self, folder: str | Path, block_size: int, seed: int):
+        self.folder, self.block_size, self.seed = Path(folder), block_size, seed
+        self._open(read_meta(self.folder))
 
     def _open(self, meta: dict) -> None:
         folder, block_size, self.meta = self.folder, self.block_size, meta
@@ -116,18 +116,21 @@ def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
     """
     folder = find_folder(name)
     if name == "stdlib" and not (folder / "meta.json").exists():
-        print("data/stdlib is not prepared yet: preparing it (some seconds, no network)", flush=True)
-        if subprocess.run([sys.executable, str(folder / "prepare.py"), "--if_missing"]).returncode:
+        print(f"{folder} is not prepared yet: preparing it (some seconds, no network)", flush=True)
+        if subprocess.run([sys.executable, SCRIPTS / "stdlib" / "prepare.py", "--if_missing"]).returncode:
             raise ValueError(f"{folder}: could not be prepared, see above")
     return TokenDataset(folder, block_size, seed)
 
 
-def find_folder(name: str) -> Path:
-    """Where a dataset is, by its name under data/ or its path. Raises ValueError when there is none."""
-    is_path = "/" in name or "\\" in name or name.startswith("~")
-    folder = Path(expand(name)) if is_path else DATA / name
-    if not name or not folder.is_dir():
-        known = sorted(path.parent.name for path in DATA.glob("*/prepare.py"))
+def find_folder(name: str | Path) -> Path:
+    """Where a dataset is, or will be once its script has run, by its name in data_folder() or its path.
+
+    Raises ValueError where there is no such folder and no such script.
+    """
+    is_path = isinstance(name, Path) or "/" in name or "\\" in name or name.startswith("~")
+    folder = Path(expand(str(name))) if is_path else data_folder() / name
+    if not name or not (folder.is_dir() or prepare_script(folder)):
+        known = sorted(path.parent.name for path in SCRIPTS.glob("*/prepare.py"))
         here = Path(name) / "meta.json" if name and not is_path else None
         hint = f"; {name} is in this folder: give --dataset=./{name}" if here and here.is_file() else ""
         raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}{hint}")
@@ -157,11 +160,13 @@ def read_meta(folder: Path) -> dict:
             numbers = ("vocab_size",) if count is meta else ("tokens", "chars", "bytes")
             if not all(type(count[key]) is int and count[key] > 0 for key in numbers):
                 raise TypeError(f"{', '.join(numbers)} must be positive numbers")
+            if type(words := count.get("words", 0)) is not int or words < 0:  # shards do not tell it
+                raise TypeError("words must be a number")
         meta["baselines_nats"], meta["tokenizer"], meta["source"], meta["source_sha256"], meta["dtype"]
         meta["splits"]["train"]["sha256"], meta["splits"]["val"]["sha256"]
     except FileNotFoundError:
-        script = folder / "prepare.py"
-        advice = f"run: python {script}" if script.exists() else "write it with data/text/prepare.py --out"
+        script = prepare_script(folder)
+        advice = f"run: python {script}" if script else "write it with: python data/text/prepare.py --out"
         raise ValueError(f"{folder}: no finished dataset (no meta.json); {advice}") from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); prepare it again") from None

@@ -90,12 +90,15 @@ def split_of(digest: bytes, val_share: float) -> str:
     return "val" if int.from_bytes(digest[:8], "big") < val_share * 2**64 else "train"
 
 
-def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, quiet: bool = False) -> dict:
+def prepare(
+    out_dir: str | Path, source: Source, plan: Plan, overwrite: bool = False, quiet: bool = False
+) -> dict:
     """Tokenize documents into shards in out_dir, from where an earlier prepare stopped; returns the meta.
 
     Raises:
         ValueError: the documents can't be read, another prepare works here, or out_dir holds other data.
     """
+    out_dir = Path(out_dir)
     with exclusive_lock(out_dir, "preparing data here"):
         return _prepare(out_dir, source, plan, overwrite, quiet)
 
@@ -123,8 +126,7 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
     splits = progress["splits"] or {"train": None, "val": None}
     writers = {s: ShardWriter(out_dir, s, dtype, plan.shard_tokens, saved) for s, saved in splits.items()}
     if rows is not None:
-        encode = partial(_encode, encoder=encoder, end=end)
-        _encode_all(out_dir, plan, rows, encode, writers, progress, quiet)
+        _encode_all(out_dir, plan, rows, partial(_encode, encoder=encoder, end=end), writers, progress, quiet)
     if not all(writer.tokens for writer in writers.values()):
         n = progress["documents"]
         raise ValueError(f"{source}: {n:,} documents leave a split empty; give more, or another --val_share")

@@ -15,6 +15,7 @@ from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.fields import expand, short
 from reslab.run.files import output_fault
+from reslab.run.launch import as_typed
 from reslab.run.streams import lossy
 
 
@@ -32,8 +33,12 @@ def output_folder(name: str) -> Path:
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
-    """The options that all prepare scripts share."""
-    parser = ArgumentParser(doc)
+    """The options that all prepare scripts share.
+
+    Args:
+        out: the folder to write where --out names none.
+    """
+    parser = ArgumentParser(as_typed(doc), as_typed(f"python {sys.argv[0]}").removeprefix("python "))
     parser.add_argument(
         "--out", type=output_folder, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
@@ -63,10 +68,12 @@ def _stopped(line: str):
         raise SystemExit(getattr(stop, "code", 130)) from None
 
 
-def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
+def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str, read_val=None) -> None:
     """write_dataset for a command line, with a summary."""
     with _stopped(f"{args.out} holds what it held before, or the new dataset whole"):
-        meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
+        meta = write_dataset(
+            args.out, read, tokenizer, source, args.quiet, args.if_missing, read_val=read_val
+        )
     if not args.quiet:
         print(describe(args.out, meta))
 

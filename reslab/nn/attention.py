@@ -20,7 +20,7 @@ SHORT = 512  # tokens up to which scores (T, T) are cheap to hold
 def attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, dropout: float
 ) -> torch.Tensor:
-    """Attention of queries (B, H, T, D) over keys and values (B, H, S, D): (B, H, T, D).
+    """Attention of queries (B, H, T, D) over keys and values (B, H, S, D): (B, H, T, D), as precise as q.
 
     torch's kernel, but on a CPU in bfloat16 (docs/speed.md). There its backward pass takes two to five times
     as long as the plain products of matrices, so short sequences take those; and without a backward pass
@@ -33,8 +33,9 @@ def attention(
     if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         if not q.requires_grad:
             with torch.autocast("cpu", enabled=False):
-                q, k, v = q.float(), k.float(), v.float()
-                return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
+                heads = (x.float() for x in (q, k, v))
+                y = F.scaled_dot_product_attention(*heads, is_causal=causal, dropout_p=dropout)
+                return y.to(q.dtype)
         if causal and q.shape[-2] <= SHORT:
             return _attention_by_matmul(q, k, v, dropout)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)

@@ -16,6 +16,14 @@ def generator_of(name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
+def copy_tensors(source: nn.Module, target: nn.Module) -> None:
+    """Give the parameters and buffers of one module the values of another of the same kind."""
+    for tensors in (nn.Module.named_parameters, nn.Module.named_buffers):
+        values = dict(tensors(source))
+        for name, tensor in tensors(target):
+            tensor.data.copy_(values[name])
+
+
 def orthogonal(draw: torch.Tensor) -> torch.Tensor:
     """A matrix with orthonormal rows or columns, a function of the same random draw."""
     tall = draw.shape[0] >= draw.shape[1]

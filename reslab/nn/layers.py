@@ -33,6 +33,10 @@ def _rms_norm(config):
     return nn.RMSNorm(config.n_embd, eps=config.norm_eps)
 
 
+def _relu2(x: torch.Tensor) -> torch.Tensor:
+    return F.relu(x).square()
+
+
 def _swiglu(x: torch.Tensor) -> torch.Tensor:
     gate, value = x.chunk(2, dim=-1)
     return F.silu(gate) * value
@@ -43,6 +47,6 @@ NORMS = {"layernorm": _layer_norm, "rmsnorm": _rms_norm}
 ACTIVATIONS = {
     "gelu": Activation(partial(F.gelu, approximate="tanh")),
     "gelu_erf": Activation(F.gelu),
-    "relu2": Activation(lambda x: F.relu(x).square()),
+    "relu2": Activation(_relu2),
     "swiglu": Activation(_swiglu, gated=True),
 }

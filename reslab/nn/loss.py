@@ -7,14 +7,18 @@ from torch.utils.checkpoint import checkpoint
 # Logits of more bytes than this, counted in float32, are not held. Cutting them up costs launches on a GPU,
 # which has room; on a CPU it costs nothing, see docs/speed.md.
 LARGE = {"cpu": 1 << 28, "cuda": 1 << 32}
+IGNORED = -100  # a target that has no part in the loss, as everywhere in torch
 CHUNK = 1 << 26  # bytes of the logits that are held at a time where they are not held whole
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-    """Nats per token of logits (..., V) at targets (...); half precision is widened first."""
+    """Nats per token of logits (..., V) at targets (...); half precision is widened first.
+
+    A target of IGNORED has a loss of 0, and the mean is that of the others.
+    """
     half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits
     logits = (logits.float() if half else logits).flatten(0, -2)  # (N, V)
-    loss = F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+    loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
     return loss.view(targets.shape) if reduction == "none" else loss
 
 
@@ -53,12 +57,12 @@ def linear_cross_entropy(
         options = torch.nn.LinearCrossEntropyOptions(
             batch_chunk_size=_chunk_size(weight), chunking_method=None
         )
-        return F.linear_cross_entropy(x, weight, targets, options=options)
+        return F.linear_cross_entropy(x, weight, targets, ignore_index=IGNORED, options=options)
     losses = [
         checkpoint(one_chunk, x[rows], weight, targets[rows], use_reentrant=False)
         for rows in _chunks(len(x), weight)
     ]
-    return torch.stack(losses).sum() / len(x)
+    return torch.stack(losses).sum() / (targets != IGNORED).sum()
 
 
 @torch.no_grad()

@@ -34,12 +34,13 @@ CAUTIONS = {
 }
 
 
-def load(folder: Path) -> Run:
+def load(folder: str | Path) -> Run:
     """Read a run directory whose facts may be incomplete.
 
     Raises:
         ValueError: it is not a run directory, or a file in it is damaged; one line.
     """
+    folder = Path(folder)
     try:
         run = read_run(folder)
         config, facts = run.config | {}, dict(run.facts)

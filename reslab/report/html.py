@@ -28,14 +28,14 @@ SCRIPTS = [
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def write_page(path: Path, runs: list[Run], title: str) -> None:
+def write_page(path: str | Path, runs: list[Run], title: str) -> None:
     """Write the page of some runs."""
-    write_atomically(path, html(page_data(runs, title)))
+    write_atomically(Path(path), html(page_data(runs, title)))
 
 
-def write_autopsy(path: Path, report: dict, title: str) -> None:
+def write_autopsy(path: str | Path, report: dict, title: str) -> None:
     """Write the page of one model's autopsy: AUTOPSY_FIGURES, and the logit lens as text."""
-    write_atomically(path, html(autopsy_data(report, title) | {"runs": []}))
+    write_atomically(Path(path), html(autopsy_data(report, title) | {"runs": []}))
 
 
 def html(data: dict, live: bool = False) -> str:

@@ -10,7 +10,8 @@ from reslab.report.groups import arm, folder_names, group_names, groups, losses_
 from reslab.report.summary import differences
 from reslab.run.log import Run
 
-NUMBERS = ("train/loss", "train/loss_se", "val/loss", "val/loss_se", "val/bits_per_byte", "tokens_per_s")
+NUMBERS = ("train/loss", "train/loss_se", "val/loss", "val/loss_se", "val/bits_per_byte")
+NUMBERS += ("val/word_perplexity", "tokens_per_s")
 CURVES = ("train", "val", "batch")  # splits whose rows are curves
 TEX_SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
 TEX_SPECIAL |= {"^": r"\textasciicircum{}"} | {character: f"\\{character}" for character in "&%$#_{}"}

@@ -10,11 +10,12 @@ class ArgumentParser(argparse.ArgumentParser):
 
     Args:
         doc: the program's docstring, which the help shows as it is.
+        program: how it is called; None reads it from the command line.
     """
 
-    def __init__(self, doc: str):
+    def __init__(self, doc: str, program: str | None = None):
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=doc, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(program, description=doc, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str):
         line = one_line(message.removeprefix("argument "))

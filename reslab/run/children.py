@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 PARENT = "RESLAB_PARENT"  # in a child's environment: the process that waits for it
 ALWAYS = ("SIGINT", "SIGTERM", "SIGUSR1")
@@ -24,7 +25,13 @@ def ending_signals() -> list[int]:
 
 @contextlib.contextmanager
 def on_ending_signals(handler):
-    """Inside, handler(number, frame) is called for each of them; the handlers before come back."""
+    """Inside, handler(number, frame) is called for each of them; the handlers before come back.
+
+    Python lets the main thread alone handle signals, so in another thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, handler) for number in ending_signals()}
     try:
         yield

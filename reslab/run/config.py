@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from reslab import INSTALLED
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import (
@@ -28,6 +29,7 @@ from reslab.run.fields import (
     settings,
     short,
 )
+from reslab.run.launch import as_typed
 
 
 class MachineError(Exception):
@@ -219,10 +221,11 @@ def _help(cls: type, text: str) -> None:
     """Print the help; without colours where NO_COLOR says so, which tyro does not ask."""
     captured = io.StringIO()
     plain = contextlib.redirect_stdout(captured) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
-    program = f"{Path(sys.argv[0]).name} {cls.POSITIONALS.usage}".strip()
+    door = Path(sys.argv[0])
+    program = f"{f'reslab {door.stem}' if INSTALLED else door.name} {cls.POSITIONALS.usage}".strip()
     with plain, contextlib.suppress(SystemExit):
         _tyro(cls, ["--help"], prog=program)
-    print(re.sub(r"\x1b\[[0-9;]*m", "", captured.getvalue()) + text, end="")
+    print(re.sub(r"\x1b\[[0-9;]*m", "", captured.getvalue()) + as_typed(text), end="")
 
 
 def collect(*checks) -> list:
@@ -255,7 +258,8 @@ def run_door(main) -> None:
     try:
         code = main(sys.argv[1:])
     except ValueError as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        lines = as_typed(str(error)).splitlines()
+        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
         code = 2
     except MachineError as error:
         print(f"error: {error}", file=sys.stderr)

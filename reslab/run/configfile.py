@@ -6,6 +6,7 @@ import sys
 import types
 from pathlib import Path
 
+from reslab import TOP
 from reslab.run.fields import did_you_mean, short
 
 CONFIG_BYTES = 1 << 20  # of the largest config file; beyond that it is something else
@@ -18,12 +19,19 @@ class UsageError(ValueError):
 def read_config_file(path: str) -> dict:
     """What a config file assigns, its imports included. Names that start with _ and modules are its own.
 
+    Args:
+        path: from the current folder, or where nothing is there, from the project's: config/deep.py is found
+            from anywhere.
+
     Raises:
         UsageError: there is no such file, it is far too large, or running it fails.
     """
+    if not Path(path).is_file() and (TOP / path).is_file():
+        path = str(TOP / path)
     if not Path(path).is_file():
-        near = did_you_mean(path, map(str, Path(path).parent.glob("*.py")))
-        raise UsageError(f"{path}: no such config file{near}")
+        beside = (*Path(path).parent.glob("*.py"), *(TOP / path).parent.glob("*.py"))
+        names = (str(Path(path).parent / file.name) for file in beside)
+        raise UsageError(f"{path}: no such config file{did_you_mean(path, names)}")
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
     try:

@@ -25,10 +25,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from reslab import TOP
+
 T = TypeVar("T")
 Config = TypeVar("Config")
 
-ROOT = Path(__file__).resolve().parents[2]
 INT_LIMIT = 2**63  # of every whole number: what a tensor's index can be
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text", Path: "a path"}
 
@@ -167,11 +168,12 @@ def keys_of(path: str, name: str, flag: str = "") -> tuple[str, ...]:
     So a choice is listed once, in the dict that holds it; the help and the messages know it without torch.
 
     Args:
-        path: of the module, from the repository's root.
+        path: of the module: reslab/..., or another of a checkout.
         name: of the dict, assigned at the top level with plain strings as keys.
         flag: only the keys of entries that are calls with `flag=True` among their arguments.
     """
-    for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+    root = Path(__file__).resolve().parents[2] if path.startswith("reslab/") else TOP
+    for node in ast.parse((root / path).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [name]:
             entries = zip(node.value.keys, node.value.values, strict=True)
             return tuple(ast.literal_eval(key) for key, call in entries if not flag or _is_set(call, flag))

@@ -1,10 +1,33 @@
 """How this process was started, by torchrun or by hand, and which of several is heard. No torch."""
 
 import os
+import re
+import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from reslab import INSTALLED, TOP
+
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+
+
+PREPARE = re.compile(r"python '?data[\\/](\w+)[\\/]prepare\.py'?")
+DOOR = re.compile(r"python '?(train|sample|compare|autopsy|export|bench)\.py'?")
+TORCHRUN = re.compile(r"(torchrun [^\n]*?)'?\btrain\.py'?")
+
+
+def as_typed(text: str, installed: bool = INSTALLED) -> str:
+    """A text whose commands are those of this installation: `reslab train` for `python train.py`."""
+    if not installed:
+        return text
+    text = text.replace(f"{TOP}{os.sep}", "")  # what is left of a path may be in quotes
+    text = TORCHRUN.sub(r"\1-m reslab train", text)
+    return DOOR.sub(r"reslab \1", PREPARE.sub(r"reslab prepare \1", text))
+
+
+def command_line() -> str:
+    """How this program was started, for a record: `train.py config/x.py`, or `reslab train config/x.py`."""
+    return as_typed("python " + " ".join(sys.argv)).removeprefix("python ")
 
 
 class ReportedByRank0(ValueError):

@@ -3,7 +3,7 @@
 metrics.jsonl has one row per line; `step` counts the updates that the weights have had. Keys:
 
     train/loss, val/loss            nats per token on the fixed evaluation sequences, and their _se
-    val/perplexity, val/bits_per_char, val/bits_per_byte
+    val/perplexity, val/word_perplexity, val/bits_per_char, val/bits_per_byte
     batch/loss, batch/grad_norm     of the batch about to be learned from; the norm before clipping
     learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
@@ -19,15 +19,16 @@ import math
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reslab import INSTALLED, __version__
 from reslab.run.config import MachineError
 from reslab.run.derived import with_derived
 from reslab.run.fields import INT_LIMIT
 from reslab.run.files import no_such_place, output_fault, parse_json, write_atomically
+from reslab.run.launch import command_line
 
 
 class RunLog:
@@ -125,12 +126,13 @@ class Run:
         return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: str | Path) -> Run:
     """Read a run directory, finished or not; a last line that was cut short is left out.
 
     Raises:
         ValueError: it is not a run directory, or a file in it is damaged.
     """
+    folder = Path(folder)
     path = folder / "config.json"
     try:
         facts = parse_json(path.read_bytes(), f"{path}")
@@ -201,8 +203,9 @@ def write_config(folder: Path, config: dict, facts: dict) -> None:
     """config.json: every setting, and where the run was made. Atomic."""
     content = {
         "config": config,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "reslab": __version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -257,7 +260,10 @@ def changes(before: dict, now: dict) -> dict[str, list]:
 
 
 def git_commit() -> str | None:
-    """The checked-out commit, with + when files differ from it; None outside a repository."""
+    """The checked-out commit, with + when files differ from it; None outside a repository, and for a wheel,
+    whose folder may lie in a repository of somebody else."""
+    if INSTALLED:
+        return None
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(

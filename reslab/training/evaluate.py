@@ -45,4 +45,6 @@ def evaluate(
     counts = dataset.meta["splits"]["val"]
     bits = row["val/loss"] / math.log(2) * counts["tokens"]
     row["val/perplexity"] = math.exp(min(row["val/loss"], 700))
+    if words := counts.get("words"):
+        row["val/word_perplexity"] = math.exp(min(row["val/loss"] * counts["tokens"] / words, 700))
     return row | {"val/bits_per_char": bits / counts["chars"], "val/bits_per_byte": bits / counts["bytes"]}

@@ -8,11 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from reslab import TOP
 from reslab.data.dataset import same_data
 from reslab.run.children import Children
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import ROOT, did_you_mean, flat, settings, short, with_role
+from reslab.run.fields import did_you_mean, flat, settings, short, with_role
 from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
@@ -102,7 +103,7 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
             line = [*files, *args, *own, f"--out_dir={folder}", "--end_note="]  # that of one run alone
             parsed = parse(TrainConfig, line, leave_out=("study",)).config
             cells[folder] = Cell(folder, line, parsed, name, values)
-    from model import check_wirings  # here, so that a fault in the words comes before torch
+    from reslab.model import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
 
     for cell in cells.values():
@@ -219,7 +220,7 @@ def train_cell(folder: Path, argv: list[str], jobs: int, children: Children) -> 
     """Train one cell, or go on with it, in a process of its own; returns train.py's exit code, None when
     everything was to end before it could start."""
     begun = (folder / "config.json").exists()
-    train = ROOT / "train.py"
+    train = TOP / "train.py"
     command = [sys.executable, str(train), *argv, *(["--resume"] if begun else [])]
     if jobs == 1:
         done = children.run(command)
@@ -287,6 +288,4 @@ def train_cells(config: CompareConfig, cells: list[Cell]) -> int:
         print(f"--ray={config.ray}: {reason}; training on this machine alone", flush=True)
     if reason or not config.ray or not pairs:
         return train_grid(pairs, config.jobs)
-    return cluster.train_on_ray(
-        pairs, ROOT / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run
-    )
+    return cluster.train_on_ray(pairs, TOP / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run)

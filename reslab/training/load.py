@@ -4,8 +4,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from model import GPT
 from reslab.data.tokenizer import tokenizer_from_json
+from reslab.model import GPT
 from reslab.run import capacity, checkpoint
 from reslab.run.fields import from_flat
 from reslab.run.files import no_such_place
@@ -13,7 +13,7 @@ from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
 
 
-def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
+def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
     """The model of a run and its tokenizer. Which weights those are is told on stderr.
 
     Args:
@@ -26,6 +26,7 @@ def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
     Raises:
         ValueError: there is no checkpoint, or it is damaged.
     """
+    folder = Path(folder)
     names = ("best", "last") if weights == "best" else ("last",)
     places = (folder, *(folder / "checkpoint" / name for name in names))
     checkpoint_dir = checkpoint.find(*places, needs=checkpoint.SAMPLED)

@@ -7,7 +7,7 @@ import torch
 from reslab.instruments.divergence import trace
 from reslab.report.diagnosis import diagnosis
 from reslab.run import checkpoint
-from reslab.run.log import read_run
+from reslab.run.log import Run, read_run
 from reslab.system import device
 from reslab.training.context import RunContext
 from reslab.training.state import TrainState
@@ -58,12 +58,22 @@ def print_saved(step: int, resume_command: str) -> None:
     print(f"stopped after step {step}, saved; go on with: {resume_command}", flush=True)
 
 
+def per_text(run: Run) -> str:
+    """The validation loss in units that do not depend on the tokenizer, as far as they are known."""
+    units = {"val/bits_per_byte": "{:.3f} bits per byte", "val/word_perplexity": "word perplexity {:,.1f}"}
+    known = {key: run.last(key) for key in units}
+    return ", ".join(units[key].format(value) for key, value in known.items() if value is not None)
+
+
 def print_summary(code: int, folder: Path, step: int, resume_command: str) -> None:
     """Print the diagnosis of a run, or how to go on with it."""
     if code > 128:
         print_saved(step, resume_command)
     else:
-        print(f"{folder}: {read_run(folder).last('diagnosis')}")
+        run = read_run(folder)
+        if line := per_text(run):
+            print(f"{folder}: val {line}")
+        print(f"{folder}: {run.last('diagnosis')}")
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
         step = checkpoint.load_state(good)["step"]
         print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")

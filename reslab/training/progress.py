@@ -7,6 +7,7 @@ import sys
 from tqdm import tqdm
 
 from reslab.run.children import on_ending_signals
+from reslab.run.launch import as_typed
 from reslab.training.throughput import Throughput
 
 # What a narrow terminal cuts off is the end: the bar itself, then the rate.
@@ -115,4 +116,4 @@ def resume_command(argv: list[str], overwrites: bool, launcher: list[str]) -> st
     arguments = [word for word in argv if word.partition("=")[0] not in ("--resume", "--overwrite")]
     if overwrites and "--overwrite" not in "".join(argv):  # a config file says it
         arguments.append("--overwrite=False")
-    return shlex.join([*launcher, *arguments, "--resume"])
+    return as_typed(shlex.join([*launcher, *arguments, "--resume"]))

@@ -4,8 +4,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from model import check_wirings
 from reslab.data.dataset import find_folder, open_dataset
+from reslab.model import check_wirings
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.settings import TrainConfig

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from model import GPT
 from reslab.data.dataset import TokenDataset
+from reslab.model import GPT
 from reslab.run.settings import TrainConfig
 from reslab.system import device
 from reslab.system.parallel import SINGLE, Single

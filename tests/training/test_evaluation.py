@@ -16,8 +16,8 @@ from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state
 
 COUNTS = {
-    "train": {"tokens": 700, "chars": 900, "bytes": 1000},
-    "val": {"tokens": 60, "chars": 100, "bytes": 170},
+    "train": {"tokens": 700, "chars": 900, "bytes": 1000, "words": 90},
+    "val": {"tokens": 60, "chars": 100, "bytes": 170, "words": 20},
 }
 
 
@@ -64,8 +64,9 @@ def test_every_number_is_that_of_plain_loops(place, sequences):
     assert row["val/bits_per_char"] == pytest.approx(bits / 100)
     assert row["val/bits_per_byte"] == pytest.approx(bits / 170)
     assert row["val/perplexity"] == pytest.approx(math.exp(row["val/loss"]))
+    assert row["val/word_perplexity"] == pytest.approx(math.exp(row["val/loss"] * 60 / 20))
     assert row.keys() == {"train/loss", "train/loss_se", "val/loss", "val/loss_se"} | {
-        f"val/{name}" for name in ("perplexity", "bits_per_char", "bits_per_byte")
+        f"val/{name}" for name in ("perplexity", "word_perplexity", "bits_per_char", "bits_per_byte")
     }
 
 

@@ -1,0 +1,61 @@
+"""All programs under one name: `reslab train ...` does what `python train.py ...` does in a checkout."""
+
+import runpy
+import sys
+from pathlib import Path
+
+from reslab import TOP, __version__
+
+DOORS = ("train", "sample", "compare", "autopsy", "export", "bench")
+HELP = """usage: reslab PROGRAM ... | reslab prepare DATASET ...
+
+    reslab train config/smoke.py          train one model; configs are found here and in the package
+    reslab sample runs/smoke              text from it
+    reslab compare runs/smoke             a table and a page; or a config, whose grid is trained first
+    reslab autopsy runs/smoke             what each of its layers does
+    reslab export runs/smoke DIR          a folder of transformers
+    reslab bench                          how fast all this is
+    reslab prepare                        the datasets; `reslab prepare NAME` prepares one
+
+`reslab PROGRAM --help` lists the settings of each. Datasets go to the folder that the environment variable
+RESLAB_DATA names, without it to ~/.cache/reslab."""
+
+
+def datasets() -> dict[str, Path]:
+    """The scripts that prepare datasets, by name."""
+    return {path.parent.name: path for path in sorted((TOP / "data").glob("*/prepare.py"))}
+
+
+def find_script(words: list[str]) -> tuple[Path, list[str]]:
+    """The script that a command line names, and its own words. Raises ValueError where it names none."""
+    name, *rest = words
+    if name in DOORS:
+        return TOP / f"{name}.py", rest
+    if name != "prepare":
+        raise ValueError(f"{name}: no such program; there are {', '.join((*DOORS, 'prepare'))}")
+    if not rest or rest[0] not in datasets():
+        given = f"{rest[0]}: no such dataset; " if rest else "prepare: which dataset? "
+        raise ValueError(f"{given}there are {', '.join(datasets())}")
+    return datasets()[rest[0]], rest[1:]
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if words in (["--version"], ["-V"]):
+        print(f"reslab {__version__}")
+        return
+    if not words or words[0] in ("--help", "-h"):
+        print(HELP)
+        return
+    try:
+        script, rest = find_script(words)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    sys.argv = [script.relative_to(TOP).as_posix(), *rest]
+    sys.path.insert(0, str(TOP))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
