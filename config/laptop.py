@@ -29,4 +29,4 @@ warmup_iters = 40
 
 eval_interval = 100
 eval_sequences = 512
-sample_tokens = 400
+sample_tokens = 300

@@ -63,7 +63,7 @@ function reachColumn(run) {
   cell.root = el(
     "div",
     { class: "column", "data-run": run.name },
-    el("h3", {}, nameOf(run)),
+    el("p", { class: "name" }, nameOf(run)),
     cell.top,
     cell.canvas,
     el("div", { class: "place" }, "layer 0"),
@@ -75,7 +75,7 @@ function reachColumn(run) {
 const placeLayer = (cell) =>
   Math.min(cell.values.length - 1, Math.max(0, Math.floor(cell.place * cell.values.length)));
 
-// Show a probe's list (see probeAt) in a column.
+// Show a probe's list (see probeAt) in a column; `cell.asked` is the step that it is to be of.
 function fillColumn(cell, run, probe, list, scale, shorten = (name) => name) {
   cell.values = list?.values ?? null;
   cell.name = (k) => shorten(placeName(run, probe, k, list.parts));
@@ -104,7 +104,8 @@ function tellColumn(cell, step = cell.step) {
     return;
   }
   const layer = placeLayer(cell);
-  cell.output.textContent = `${cell.name(layer)}: ${shown(cell.values[layer])}`;
+  const earlier = step === cell.asked ? "" : `, at step ${step}`;
+  cell.output.textContent = `${cell.name(layer)}: ${shown(cell.values[layer])}${earlier}`;
   cell.output.dataset.layer = layer;
   cell.output.dataset.step = step;
   cell.output.dataset.value = cell.values[layer] ?? "";

@@ -98,6 +98,7 @@ function drawFirstColumns(runs) {
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
   view.cells.forEach((cell, k) => {
+    cell.asked = at;
     fillColumn(cell, runs[k], FIRST_PROBE, lists[k], scale, (name) => name.replace(", resid_pre", ""));
   });
   view.drawn = { runs, at, scale };

@@ -163,7 +163,10 @@ function drawReach() {
     view.cells = runs.map(reachColumn);
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
-  for (const [k, cell] of view.cells.entries()) fillColumn(cell, runs[k], view.probe, lists_at[k], scale);
+  for (const [k, cell] of view.cells.entries()) {
+    cell.asked = at;
+    fillColumn(cell, runs[k], view.probe, lists_at[k], scale);
+  }
   drawDepth(view.chart, runs, lists_at, scale);
   view.note.textContent = leftOut(runs, able);
 }

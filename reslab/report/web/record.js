@@ -184,7 +184,7 @@ function table(rows, meanings) {
   );
   return el(
     "div",
-    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table" },
+    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table of the runs" },
     el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)),
   );
 }
@@ -217,7 +217,7 @@ function differencesTable() {
     );
   return el(
     "div",
-    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table" },
+    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table of the differences" },
     el(
       "table",
       {},
