@@ -35,19 +35,19 @@ function setTheme(theme) {
 }
 
 function startTheme() {
-  const asked = matchMedia("(prefers-color-scheme: dark)");
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const follow = () => {
-    setTheme(asked.matches ? "dark" : "light");
+    setTheme(prefersDark.matches ? "dark" : "light");
     drawAll();
   };
   const button = document.getElementById("theme");
   button.addEventListener("click", () => {
-    asked.removeEventListener("change", follow);
+    prefersDark.removeEventListener("change", follow);
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     drawAll();
   });
-  asked.addEventListener("change", follow);
-  setTheme(asked.matches ? "dark" : "light");
+  prefersDark.addEventListener("change", follow);
+  setTheme(prefersDark.matches ? "dark" : "light");
   startPrinting();
 }
 
