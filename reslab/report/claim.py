@@ -44,7 +44,7 @@ def arm_names(runs: list[Run]) -> list[str]:
 
 
 def pair_of(runs: list[Run]) -> tuple[Run, Run] | None:
-    """A run with skips and one without, of the same depth: as alike as possible, then the deepest."""
+    """A run with skips and one without, of the same depth: finished, as alike as possible, the deepest."""
     sides: dict[bool | None, list[Run]] = {True: [], False: [], None: []}
     for run in runs:
         sides[skips_of(run) if run.config["n_layer"] else None].append(run)
@@ -53,7 +53,8 @@ def pair_of(runs: list[Run]) -> tuple[Run, Run] | None:
     def alike(pair: tuple[Run, Run]) -> tuple:
         run, other = pair
         same = (settings[run.folder] == settings[other.folder]) + (run.config["seed"] == other.config["seed"])
-        return same, _is_first(run) + _is_first(other), run.config["n_layer"]
+        finished = (run.status == "finished") + (other.status == "finished")
+        return finished, same, _is_first(run) + _is_first(other), run.config["n_layer"]
 
     pairs = ((run, other) for run in sides[True] for other in sides[False])
     deep = (pair for pair in pairs if pair[0].config["n_layer"] == pair[1].config["n_layer"])

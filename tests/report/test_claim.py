@@ -109,6 +109,8 @@ def test_of_many_runs_the_deepest_that_are_alike_are_the_pair(make_run):
     with_skips, without = pair_of([*runs, lonely])
     assert (with_skips.folder.name, without.folder.name) == ("pre80.1", "none80.1")
     assert pair_of([lonely, *runs[:3]]) is None and claim([]) is None
+    training = [make_run(f"t{arm}", residual=arm, n_layer=50, status="") for arm in ("pre", "none")]
+    assert pair_of([*training, *runs])[0].folder.name == "pre80.1"  # those that have ended
 
 
 def test_an_arm_has_a_name_that_people_use_and_no_two_have_the_same(make_run):

@@ -106,7 +106,7 @@ function buildBlock(root) {
 
 const BLOCK_WORDS =
   "x is the stream that a block reads, F what it computes (attention, or an MLP), y what it hands on, and N a norm, " +
-  "which brings the vector of each token to one size before F reads it. L is the loss.";
+  "which brings the vector of each token to one size. L is the loss, and dL/dx its gradient at x.";
 const BLOCK_HELP =
   "All numbers were measured on a fixed batch. A wire is as thick as what it carries, on one scale for both arms: " +
   "forward in proportion, backward by its power of ten.";

@@ -34,13 +34,14 @@ function drawScale(root, scale, label) {
   );
 }
 
-function reachColumn(run) {
+// The column of a run, under a name.
+function reachColumn(run, name = nameOf(run)) {
   const cell = {
     canvas: el("canvas", { tabindex: 0, role: "img" }),
     output: el("output", { "aria-live": "off" }),
     top: el("div", { class: "place" }),
     place: null,
-    runName: nameOf(run),
+    runName: name,
   };
   const point = (event) => {
     const box = cell.canvas.getBoundingClientRect();
@@ -58,12 +59,12 @@ function reachColumn(run) {
     event.preventDefault();
     cell.place = (Math.min(last, Math.max(0, to)) + 0.5) / cell.values.length;
     tellColumn(cell);
-    announce(`${nameOf(run)}, ${cell.output.textContent}`);
+    announce(`${name}, ${cell.output.textContent}`);
   });
   cell.root = el(
     "div",
     { class: "column", "data-run": run.name },
-    el("p", { class: "name" }, nameOf(run)),
+    el("p", { class: "name" }, name),
     cell.top,
     cell.canvas,
     el("div", { class: "place" }, "layer 0"),

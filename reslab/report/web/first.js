@@ -94,7 +94,7 @@ function drawFirstColumns(runs) {
   const key = runs.map((run) => run.folder).join("\n");
   if (view.key !== key) {
     view.key = key;
-    view.cells = runs.map(reachColumn);
+    view.cells = runs.map((run, k) => reachColumn(run, page.data.claim.rows[k].name));
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
   view.cells.forEach((cell, k) => {
@@ -104,15 +104,15 @@ function drawFirstColumns(runs) {
   view.drawn = { runs, at, scale };
   view.when.textContent = `Training step ${at}`;
   drawScale(view.scale, scale, "");
-  view.says.textContent = reachInWords(runs, lists);
+  view.says.textContent = reachInWords(lists);
 }
 
 // What the two columns show: by how much the gradient at layer 0 is larger in one of them.
-function reachInWords(runs, lists) {
+function reachInWords(lists) {
   const [ours, theirs] = lists.map((list) => list?.values[0] ?? null);
-  if (ours === null || theirs === null) return "";
+  if (ours === null || theirs === null || lists[0].step !== lists[1].step) return "";
   const none = [ours, theirs].indexOf(0);
-  if (none >= 0) return `At layer 0 no gradient is left in the stack ${nameOf(runs[none])}.`;
+  if (none >= 0) return `At layer 0 no gradient is left in the stack ${page.data.claim.rows[none].name}.`;
   const [more, less] = ours > theirs ? ["with skips", "without them"] : ["without skips", "with them"];
   const ratio = Math.max(ours, theirs) / Math.min(ours, theirs);
   return `At layer 0 the gradient is ${shown(ratio, 2)} times as large ${more} as ${less}.`;

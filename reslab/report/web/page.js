@@ -8,6 +8,8 @@ const live = "live" in document.body.dataset;
 // under one of these names: page.sections.push({id, build, draw}), and `title` where it is folded at first.
 const ORDER = ["first", "runs", "block", "reach", "samples", "depth", "dial", "live"];
 ORDER.push("curves", "maps", "autopsies", "record");
+const LABELS = { first: "What the runs show", runs: "The runs", block: "One block", reach: "Every layer" };
+Object.assign(LABELS, { samples: "What it writes", depth: "Depth" });
 
 function drawAll() {
   document.getElementById("title").textContent = page.data.claim?.heading ?? page.data.title;
@@ -93,7 +95,8 @@ const chooser = {
       drawAll();
     });
     chooser.summary = el("summary", {});
-    chooser.details = el("details", {}, chooser.summary, chooser.all, chooser.depth.root, chooser.list);
+    const controls = el("div", { class: "controls" }, chooser.all, chooser.depth.root);
+    chooser.details = el("details", {}, chooser.summary, controls, chooser.list);
     root.append(chooser.details);
   },
   draw() {
@@ -186,7 +189,10 @@ function addCharts() {
 
 // A section's place on the page. One with a title is folded at first and drawn when it is opened.
 function addSection(main, section) {
-  section.root = el("section", { id: section.id, "aria-label": section.title ?? section.id });
+  section.root = el("section", {
+    id: section.id,
+    "aria-label": section.title ?? LABELS[section.id] ?? section.id,
+  });
   section.inner = section.root;
   if (section.title) {
     section.inner = el("div");

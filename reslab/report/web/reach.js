@@ -160,7 +160,7 @@ function drawReach() {
   const key = runs.map((run) => run.folder).join("\n");
   if (view.key !== key) {
     view.key = key;
-    view.cells = runs.map(reachColumn);
+    view.cells = runs.map((run) => reachColumn(run));
     view.columns.replaceChildren(...view.cells.map((cell) => cell.root));
   }
   for (const [k, cell] of view.cells.entries()) {

@@ -90,8 +90,8 @@ function depthAnswer({ plain, run, first }) {
     alike < 0 ? `None of its ${plain.layers} does that` : `Behind ${alike} of its ${plain.layers} blocks`;
   return (
     `${behind}; after the last they differ by ${shown(theirs.at(-1), 2)} of their size, with skips by ` +
-    `${shown(ours.at(-1), 2)}. Every further block without a skip is one more average, so no depth is safe for it: ` +
-    "tokens that are alike can't be told apart again by anything that follows."
+    `${shown(ours.at(-1), 2)}. Every further block without a skip is one more average, and tokens ` +
+    "that have become alike can't be told apart again by anything that follows."
   );
 }
 

@@ -62,6 +62,7 @@ function blockDrawing(run, sizes, step, most, wiring) {
   drawBranch(drawing, step, back, wiring);
   drawing.append(svg("circle", { cx: 100, cy: 290, r: 5, fill: css("--ink") }));
   if (skip !== 0) drawJoin(drawing, skip);
+  if (isScaled(sizes)) drawGain(drawing);
   writeSizes(drawing, sizes, step, skip);
   return drawing;
 }
@@ -91,6 +92,16 @@ function drawJoin(drawing, skip) {
   );
 }
 
+// Whether a gain or an outer norm stands behind F: then what is added has another size than F.
+const isScaled = ({ raw, f }) => raw !== null && f !== null && Math.abs(f - raw) > 0.02 * raw;
+
+function drawGain(drawing) {
+  drawing.append(
+    svg("rect", { x: 190, y: 82, width: 60, height: 34, rx: 6, class: "box" }),
+    svg("text", { x: 220, y: 105, class: "label", "text-anchor": "middle" }, "gain"),
+  );
+}
+
 // The numbers beside the wires.
 function writeSizes(drawing, sizes, step, skip) {
   const back = step.way === "backward";
@@ -110,7 +121,7 @@ function writeSizes(drawing, sizes, step, skip) {
   write(114, 324, below, shown(sizes[below]), "start");
   name(84, 28, back ? "dL/dy" : "y");
   write(114, 26, above, shown(sizes[above]), "start");
-  write(208, back ? 262 : 108, branch, shown(sizes[branch]), "end");
+  write(isScaled(sizes) && !back ? 182 : 208, back ? 262 : 108, branch, shown(sizes[branch]), "end");
   if (skip === 0) return;
   const past = back ? sizes.skip : skip === null || sizes.x === null ? null : Math.abs(skip) * sizes.x;
   if (past !== null) write(88, 176, back ? "skip" : "x", shown(past), "end");
