@@ -98,7 +98,7 @@ def test_letters_are_letters_where_a_token_is_one(make_run):
 def test_the_start_that_comes_with_the_skip_is_named(make_run):
     said = claim(pair(make_run, init="wiring"))["notes"][-1]
     assert said.startswith("One setting differs between the two: residual (pre and none).")
-    assert "--init=unscaled on both leaves the skip alone" in said
+    assert "with --init=unscaled on both, the skip is all that differs." in said
     said = claim(pair(lambda name, **k: make_run(f"u{name}", **k), init="unscaled"))["notes"][-1]
     assert said == "One setting differs between the two: residual (pre and none)."
 
