@@ -21,14 +21,13 @@ function buildFirst(root) {
   const figure = el(
     "figure",
     { class: "picture", "aria-label": "the gradient at every layer of both arms" },
-    el("figcaption", {}, "The gradient at every layer, "),
+    el("figcaption", {}, "The gradient at every layer, from the loss at the top down to layer 0"),
     el("div", { class: "controls" }, playButton(), view.when),
     view.columns,
     view.scale,
     view.says,
     pictureTools("first", firstPicture),
   );
-  figure.querySelector("figcaption").append("from the loss at the top down to layer 0");
   root.append(
     el("div", { class: "first" }, view.losses, figure, el("div", { class: "told" }, view.notes, view.tour)),
   );
