@@ -9,6 +9,8 @@ Letters in the shape comments:
     B batch, T time (tokens), C channels (n_embd), H heads, D head width (C / H, or head_dim), V vocabulary
 """
 
+import importlib
+import sys
 from functools import partial
 
 import torch
@@ -21,19 +23,8 @@ from reslab.nn.init import INITS, copy_tensors, generator_of
 from reslab.nn.layers import ACTIVATIONS, make_norm
 from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
 from reslab.nn.recompute import run_checkpointed
-from reslab.residual import WIRINGS
+from reslab.residual import WIRINGS, check_wirings
 from reslab.run.settings import GPTConfig
-
-
-def check_wirings(config: GPTConfig) -> None:
-    """Raises ValueError when the wirings of attention and MLP can't stand in one block."""
-    names = {kind: config.wiring(kind) for kind in ("attn", "mlp")}
-    if not WIRINGS[names["mlp"]].fits(WIRINGS[names["attn"]]):
-        raise ValueError(
-            f"attn_residual={names['attn']}, mlp_residual={names['mlp']}: they carry different streams, so "
-            "they can't stand in one block; give both the same wiring, or two that carry one tensor: "
-            + ", ".join(name for name, wiring in WIRINGS.items() if wiring.single_tensor)
-        )
 
 
 def make_stack(config: GPTConfig) -> tuple[nn.Module, nn.Module]:
@@ -297,3 +288,9 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     generate = generate  # reslab/nn/generate.py
+
+
+if (
+    __name__ == "model"
+):  # `from model import GPT`, beside this file: the classes of reslab.model, not a second set
+    sys.modules["model"] = importlib.import_module("reslab.model")

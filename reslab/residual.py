@@ -628,3 +628,14 @@ WIRINGS = {
     "silent": ZeroBranch,
     "identity_start": IdentityStart,
 }
+
+
+def check_wirings(config) -> None:
+    """Raises ValueError when the wirings of a GPTConfig's attention and MLP can't stand in one block."""
+    names = {kind: config.wiring(kind) for kind in ("attn", "mlp")}
+    if not WIRINGS[names["mlp"]].fits(WIRINGS[names["attn"]]):
+        raise ValueError(
+            f"attn_residual={names['attn']}, mlp_residual={names['mlp']}: they carry different streams, so "
+            "they can't stand in one block; give both the same wiring, or two that carry one tensor: "
+            + ", ".join(name for name, wiring in WIRINGS.items() if wiring.single_tensor)
+        )

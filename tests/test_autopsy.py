@@ -11,10 +11,10 @@ from conftest import tiny_config
 
 import autopsy
 from autopsy import examine, lens_text, tell
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.instruments import dissection
+from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run.log import read_run
 from reslab.run.options import AutopsyConfig

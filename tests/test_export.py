@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import export
-from model import GPT
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
+from reslab.model import GPT
 from reslab.run.settings import GPTConfig
 from reslab.training import hub, init_from
 from reslab.training.loop import train

@@ -10,11 +10,11 @@ from functools import partial
 
 from torch import nn
 
-from model import GPT
 from reslab.instruments.named_parts import NamedAnatomy
 from reslab.instruments.names import Names, kind_of
 from reslab.instruments.own_parts import GPTAnatomy
 from reslab.instruments.parts import Anatomy
+from reslab.model import GPT
 
 HEADLESS = "has no head that gives logits; load it with AutoModelForCausalLM"
 

@@ -5,10 +5,10 @@ from functools import partial
 
 import torch
 
-from model import GPT
 from reslab.instruments import parts
 from reslab.instruments.hooks import after, before, remove, seen, separate
 from reslab.instruments.parts import Anatomy, Record
+from reslab.model import GPT
 from reslab.nn.loss import likeliest_tokens, token_losses
 
 

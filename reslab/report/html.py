@@ -16,13 +16,21 @@ from reslab.run.log import Run, write_atomically
 WEB = Path(__file__).parent / "web"
 SCRIPTS = [
     "base.js",
+    "state.js",
+    "maths.js",
+    "charts.js",
+    "pictures.js",
     "wires.js",
     "steps.js",
     "block.js",
+    "columns.js",
     "reach.js",
+    "first.js",
     "curves.js",
     "maps.js",
     "record.js",
+    "stops.js",
+    "tour.js",
     "page.js",
 ]  # in this order
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

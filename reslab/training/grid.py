@@ -103,7 +103,7 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
             line = [*files, *args, *own, f"--out_dir={folder}", "--end_note="]  # that of one run alone
             parsed = parse(TrainConfig, line, leave_out=("study",)).config
             cells[folder] = Cell(folder, line, parsed, name, values)
-    from reslab.model import check_wirings  # here, so that a fault in the words comes before torch
+    from reslab.residual import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
 
     for cell in cells.values():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reslab.data.dataset import find_folder, open_dataset
-from reslab.model import check_wirings
+from reslab.residual import check_wirings
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
 from reslab.run.settings import TrainConfig

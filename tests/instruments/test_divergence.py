@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from model import GPT
 from reslab.data.dataset import TokenDataset
 from reslab.instruments import divergence
+from reslab.model import GPT
 
 PARTS, SIZE = 3, 2
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 
-from model import GPT
 from reslab.instruments import probes
 from reslab.instruments.probe import Probe
 from reslab.instruments.probes import PROBES, due, early_warning, measure
 from reslab.instruments.snapshot import snapshot
+from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run.derived import with_derived
 from reslab.run.log import read_run

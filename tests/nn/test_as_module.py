@@ -1,6 +1,7 @@
 """The model as any torch module: copied, pickled, cast, moved through meta, compiled whole, exported."""
 
 import copy
+import importlib
 import pickle
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn import loss as loss_module
 from reslab.nn.attention import KVCache
 from reslab.nn.layers import ACTIVATIONS
@@ -154,3 +155,7 @@ def test_an_exported_model_takes_every_length_up_to_block_size(changes, strict):
         assert torch.allclose(program.module()(IDS[:, :T]), model(IDS[:, :T]), atol=1e-12)
     kernels = [node for node in program.graph.nodes if "dot_product" in str(node.target)]
     assert kernels and all(True in (*node.args, *node.kwargs.values()) for node in kernels)  # is_causal
+
+
+def test_the_file_beside_the_doors_and_the_package_hold_the_same_classes():
+    assert importlib.import_module("model").GPT is GPT

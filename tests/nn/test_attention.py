@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn import attention
 from reslab.system import device
 

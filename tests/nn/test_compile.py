@@ -10,7 +10,7 @@ from conftest import tiny_config
 from torch._dynamo.utils import counters
 from torch.nn.parallel import DistributedDataParallel
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn import loss as loss_module
 from reslab.system import device
 from reslab.system.parallel import LossModule

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT, run_python, tiny_config, tiny_model
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn.init import INITS
 from reslab.nn.layers import NORMS
 from reslab.residual import WIRINGS
@@ -241,7 +241,7 @@ GEGLU = """
 from dataclasses import replace
 import torch
 import torch.nn.functional as F
-from model import GPT
+from reslab.model import GPT
 from reslab.run.settings import GPTConfig
 from reslab.nn import flops
 from reslab.training.growth import grow

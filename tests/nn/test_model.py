@@ -5,7 +5,7 @@ import torch
 from conftest import tiny_config, tiny_model
 from torch import nn
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn.attention import KVCache
 from reslab.nn.generate import context_start
 from reslab.residual import WIRINGS

@@ -7,10 +7,10 @@ import torch
 from conftest import tiny_config, tiny_model
 from torch import nn
 
-from model import GPT
 from reslab.instruments import dissection
 from reslab.instruments.probes import measure
 from reslab.instruments.snapshot import snapshot
+from reslab.model import GPT
 from reslab.nn.init import INITS
 from reslab.residual import WIRINGS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 
-from model import GPT
+from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual, Sandwich
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_config, tiny_model
 
-from model import GPT
+from reslab.model import GPT
 from reslab.residual import WIRINGS
 
 L = 3  # layers of tiny_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from model import GPT
+from reslab.model import GPT
 from reslab.run import checkpoint
 from reslab.run.config import MachineError
 from reslab.run.settings import OptimConfig

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from model import GPT
+from reslab.model import GPT
 from reslab.run.settings import TrainConfig
 from reslab.system import device
 

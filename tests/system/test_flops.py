@@ -4,7 +4,7 @@ import pytest
 from conftest import tiny_config
 from torch import nn
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn.flops import flops_per_token
 
 SHAPES = {

@@ -11,9 +11,9 @@ from conftest import tiny_config, tiny_model
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model import GPT
 from reslab.instruments import probes
 from reslab.instruments.snapshot import snapshot
+from reslab.model import GPT
 from reslab.run import capacity
 from reslab.run.config import MachineError
 from reslab.run.settings import GPTConfig, TrainConfig

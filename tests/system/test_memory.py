@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import run_python
 
-from model import GPT
+from reslab.model import GPT
 from reslab.nn import attention
 from reslab.run.settings import GPTConfig, OptimConfig
 from reslab.system.memory import SHAPES, Shape, activation_bytes, sent_bytes, state_bytes

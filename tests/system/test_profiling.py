@@ -8,7 +8,7 @@ import torch
 from conftest import tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import GPT
+from reslab.model import GPT
 from reslab.run.log import read_run
 from reslab.system import flops
 from reslab.training.loop import train

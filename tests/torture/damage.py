@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
+from reslab.model import GPT
 from reslab.run import checkpoint
 from reslab.run.settings import GPTConfig, OptimConfig
 from reslab.training.optimizer import make_optimizer

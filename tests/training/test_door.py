@@ -13,8 +13,8 @@ import torch
 from conftest import rows
 
 import train as door
-from model import GPT
 from reslab.instruments import probes
+from reslab.model import GPT
 from reslab.nn import generate
 from reslab.run import checkpoint
 from reslab.run import config as configure

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model import GPT
 from reslab.data.dataset import TokenDataset
+from reslab.model import GPT
 from reslab.system.parallel import Single
 from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state

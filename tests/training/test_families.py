@@ -7,10 +7,10 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import ByteTokenizer, make_tokenizer, train_bpe
+from reslab.model import GPT
 from reslab.run.options import SampleConfig
 from reslab.run.settings import GPTConfig
 from reslab.training import hub, init_from

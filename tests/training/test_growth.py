@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import update
 
-from model import GPT
 from reslab.data.dataset import open_dataset
+from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run import checkpoint
 from reslab.run.log import read_run

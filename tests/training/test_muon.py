@@ -7,8 +7,8 @@ import torch
 from conftest import tiny_config, update
 from torch import nn
 
-from model import GPT
 from reslab.data.dataset import open_dataset
+from reslab.model import GPT
 from reslab.run.settings import OptimConfig
 from reslab.training.loop import train
 from reslab.training.muon import Muon, orthogonal

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from model import GPT
+from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run.settings import OptimConfig
 from reslab.training.optimizer import OPTIMIZERS, SCHEDULES, learning_rate, make_optimizer, set_learning_rate

@@ -13,10 +13,10 @@ from conftest import ROOT, tiny_config
 
 import autopsy
 from compare import read_arguments
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import CharTokenizer
+from reslab.model import GPT
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
 from reslab.training import init_from

@@ -8,9 +8,9 @@ import torch
 from conftest import tiny_config
 from tokenizers import processors
 
-from model import GPT
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import ByteTokenizer
+from reslab.model import GPT
 from reslab.run.settings import GPTConfig
 from reslab.training import init_from
 from reslab.training.families import NANOGPT

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import rows
 
-from model import GPT
 from reslab.data.dataset import TokenDataset
+from reslab.model import GPT
 from reslab.run import checkpoint
 from reslab.run.log import read_run
 from reslab.training import loop, measure, outcome, samples

@@ -13,10 +13,10 @@ import pytest
 import torch
 from conftest import ROOT, rows, tiny_config
 
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.instruments.divergence import first_bad_layer
+from reslab.model import GPT
 from reslab.run import checkpoint
 from reslab.run.config import MachineError
 from reslab.run.log import RunLog, read_run

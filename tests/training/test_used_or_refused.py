@@ -10,10 +10,10 @@ import torch
 from conftest import run_python, tiny_config
 from safetensors.torch import load_file, save_file
 
-from model import GPT
 from reslab.data.corpus import write_dataset
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import CharTokenizer
+from reslab.model import GPT
 from reslab.run.settings import GPTConfig
 from reslab.training import init_from
 from reslab.training.families import NANOGPT

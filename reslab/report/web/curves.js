@@ -43,16 +43,21 @@ function buildCurves(root) {
     drawAll();
   });
   Object.assign(view.smooth.input, { max: 99, value: 0 });
-  view.chart = chart("loss", () => tidy({ train: ["loss", "se"], val: ["loss", "se"], batch: ["loss"] }));
-  view.norms = chart("gradient-norm", () => tidy({ batch: ["norm"] }));
+  const title = (what) => () => `${what}. ${originOf(shownRuns())}`;
+  const losses = () => tidy({ train: ["loss", "se"], val: ["loss", "se"], batch: ["loss"] });
+  view.chart = chart("loss", losses, title("Loss while training"));
+  view.norms = chart(
+    "gradient-norm",
+    () => tidy({ batch: ["norm"] }),
+    title("Norm of the gradient while training"),
+  );
   root.append(
-    el("h2", {}, "The curves"),
     el(
       "p",
       { class: "soft" },
       "Loss in nats per token. The dotted lines are three baselines on the same sequences: a model that guesses ",
       "evenly (uniform), one that knows how frequent each token is (unigram), and one that knows which token ",
-      "follows which (bigram). A loss below the uniform line takes knowledge of the frequencies, one below the ",
+      "follows which (bigram). A loss below the uniform baseline takes knowledge of the frequencies, one below the ",
       "unigram baseline knowledge of the present token, one below the bigram baseline that of the tokens before it.",
     ),
     el(
@@ -85,26 +90,6 @@ function smoothed(values, weight) {
   });
 }
 
-// The numbers behind a chart as `--curves` of compare.py names them: of each run that is shown, as they were
-// measured, not smoothed and without bands. Kinds: loss, loss_se, grad_norm.
-function tidy(wanted) {
-  const kinds = { loss: "loss", se: "loss_se", norm: "grad_norm" };
-  const lines = ["run,group,seed,split,kind,step,value"];
-  for (const run of shownRuns()) {
-    const head = [run.name, run.group_label, run.config.seed].map(quote);
-    for (const [split, parts] of Object.entries(wanted)) {
-      const curve = run.curves[split];
-      for (const [k, step] of curve.step.entries()) {
-        for (const part of parts) {
-          const value = curve[part]?.[k] ?? null;
-          if (value !== null) lines.push([...head, split, kinds[part], step, value].join());
-        }
-      }
-    }
-  }
-  return `${lines.join("\n")}\n`;
-}
-
 const along = (run, curve) => curve.step.map((_, k) => AXES[curvesView.axis.input.value][1](run, curve, k));
 
 // The traces of one run's evaluations (or batches) in one panel.
@@ -115,8 +100,8 @@ function runTrace(run, split, axes) {
     x: along(run, curve),
     y: evaluated ? curve.loss : smoothed(curve.loss, curvesView.smooth.input.value / 100),
     error_y: evaluated ? { array: curve.se, thickness: 1, width: 2 } : undefined,
-    name: run.label,
-    legendgroup: run.label,
+    name: nameOf(run),
+    legendgroup: nameOf(run),
     mode: evaluated ? "lines+markers" : "lines",
     marker: { size: 5 },
     line: evaluated ? lineOf(run) : { ...lineOf(run), width: 1 },
@@ -175,7 +160,7 @@ function endOf(run, axes) {
       x: [along(run, curve)[k]],
       y: [curve.loss[k]],
       mode: "markers",
-      name: `${run.label} diverged`,
+      name: `${nameOf(run)} diverged`,
       showlegend: false,
       marker: { symbol: "x", size: 13, color: lineOf(run).color },
       hovertemplate: "%{fullData.name}<extra></extra>",
@@ -228,7 +213,7 @@ function drawCurves() {
   const norms = runs.map((run) => ({
     x: along(run, run.curves.batch),
     y: run.curves.batch.norm,
-    name: run.label,
+    name: nameOf(run),
     mode: "lines",
     line: { ...lineOf(run), width: 1.5 },
   }));
@@ -300,4 +285,4 @@ function panelLayout(layout, split, number, count, stacked, run) {
   }
 }
 
-page.sections.push({ id: "curves", build: buildCurves, draw: drawCurves });
+page.sections.push({ id: "curves", title: "The curves", build: buildCurves, draw: drawCurves });

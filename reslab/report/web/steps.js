@@ -46,7 +46,7 @@ const BLOCK_STEPS = [
     wires: ["up", "down"],
     box: true,
     sizes: ["raw", "f", "cos"],
-    says: "The branch computes F. What the wiring then adds may hold a gain or an outer norm as well.",
+    says: "The branch computes F. What is added may have passed a gain or another norm after that.",
     of: ({ skip }) =>
       bySkip(
         skip,
@@ -90,7 +90,7 @@ const BLOCK_STEPS = [
     box: true,
     sizes: ["dy", "branch"],
     says: "A part goes through the branch, and comes out as dF/dx makes it.",
-    of: ({ skip }) => (skip === null ? NOT_SPLIT : "Its size is a matter of the weights of the branch."),
+    of: ({ skip }) => (skip === null ? NOT_SPLIT : "How large it is depends on the weights of the branch."),
   },
   {
     way: "backward",
