@@ -132,8 +132,12 @@ function liveWords() {
     .filter((run) => run.status !== "unfinished")
     .map((run) => `${run.label} ${run.status}`);
   const going = open.map((run) => `${run.label} at step ${run.curves.batch.step.at(-1) ?? 0}`);
-  const all = !open.length && page.data.runs.length ? "All runs have ended. " : "";
-  return `${all}${[...ended, ...going].join("; ") || "No run has begun yet."}`;
+  const waiting = page.data.waiting ?? []; // cells of a grid that have not begun
+  const all = !open.length && !waiting.length && page.data.runs.length ? "All runs have ended. " : "";
+  const rest = waiting.length
+    ? [`${waiting.length} of ${waiting.length + page.data.runs.length} runs have not begun`]
+    : [];
+  return `${all}${[...ended, ...going, ...rest].join("; ") || "No run has begun yet."}`;
 }
 
 // A change alone is announced.
