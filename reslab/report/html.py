@@ -22,10 +22,18 @@ SCRIPTS = [
     "reach.js",
     "curves.js",
     "maps.js",
+    "depth.js",
+    "dial.js",
+    "live.js",
     "record.js",
     "page.js",
 ]  # in this order
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+WORKER = ["gpt.js", "train.js", "worker.js"]  # of the workers that train in the browser
+STYLES = ["page.css", "dial.css"]
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; worker-src blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:"
+)
 
 
 def write_page(path: Path, runs: list[Run], title: str) -> None:
@@ -43,11 +51,12 @@ def html(data: dict, live: bool = False) -> str:
     parts = {
         "policy": POLICY + ("; connect-src 'self'" if live else ""),
         "title": escape(data["title"]),
-        "style": _read("page.css"),
+        "style": "\n".join(map(_read, STYLES)),
         "live": " data-live" if live else "",
         "data": to_json(data),
         "plotly": get_plotlyjs(),
-        "scripts": "\n".join(_read(name) for name in SCRIPTS),
+        "worker": "\n".join(map(_read, WORKER)),
+        "scripts": "\n".join(map(_read, SCRIPTS)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
