@@ -20,8 +20,8 @@ Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
 
 
-def main(words: list[str]) -> int:
-    config = configure.parse(BenchConfig, words, HELP).config
+def main(argv: list[str]) -> int:
+    config = configure.parse(BenchConfig, argv, HELP).config
     from benchmarks.cases import CASES  # here, so that help and faults come before torch
     from benchmarks.machine import facts, machine_name
     from benchmarks.turns import Bench
@@ -40,7 +40,7 @@ def main(words: list[str]) -> int:
         print(f"[{number}/{len(names)}] {name}: {CASES[name].__doc__}", flush=True)
         case = CASES[name](bench)
         print(bench.table(case), flush=True)
-        before["cases"][name] = {"facts": facts(words)} | case
+        before["cases"][name] = {"facts": facts(argv)} | case
         write_atomically(path, json.dumps(before, indent=1) + "\n")
     print(f"written to {path}")
     return 0

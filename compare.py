@@ -44,22 +44,22 @@ Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C; else that of the
 """
 
 
-def join_repeated(words: list[str]) -> list[str]:
+def join_repeated(argv: list[str]) -> list[str]:
     """A command line in which each of REPEATED stands once, its values joined with semicolons."""
-    rest, values, words = [], {key: [] for key in REPEATED}, list(words)
-    while words:
-        word = words.pop(0)
+    rest, values, argv = [], {key: [] for key in REPEATED}, list(argv)
+    while argv:
+        word = argv.pop(0)
         key, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or key not in REPEATED:
             rest.append(word)
         else:
-            values[key].append(value if equals else words.pop(0) if words else "")
+            values[key].append(value if equals else argv.pop(0) if argv else "")
     return rest + [f"--{key}={';'.join(texts)}" for key, texts in values.items() if texts]
 
 
-def read_arguments(words: list[str]) -> tuple[CompareConfig, list[str], list[str]]:
+def read_arguments(argv: list[str]) -> tuple[CompareConfig, list[str], list[str]]:
     """compare's own options, the places (runs or config files), and the settings for train.py as words."""
-    config, places, given = parse(CompareConfig, join_repeated(words), HELP, leave_out=("study",))
+    config, places, given = parse(CompareConfig, join_repeated(argv), HELP, leave_out=("study",))
     if not places:
         raise UsageError("give run directories, or a config file")
     others = [place for place in places if not place.endswith(".py")]
@@ -114,8 +114,8 @@ def served(config: CompareConfig, folders: list[Path]):
         server.close()
 
 
-def main(words: list[str]) -> int:
-    config, places, for_training = read_arguments(words)
+def main(argv: list[str]) -> int:
+    config, places, for_training = read_arguments(argv)
     from reslab.report import pictures
 
     if config.png and (reason := pictures.missing()):

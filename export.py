@@ -13,7 +13,7 @@ HELP = """
     python export.py runs/shakespeare exported
     python -c "from transformers import pipeline; print(pipeline('text-generation', 'exported')('To be'))"
 
-The folder is loaded again and compared with the run before it gets its name. The way back is
+The folder is loaded again and compared with the run before it gets its name. The reverse is
 `python train.py ... --init_from=exported`.
 
 Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.

@@ -39,16 +39,16 @@ def train_step(shape: dict, gpu: bool = False):
     """A case: seconds per training step of all sides, in turns."""
 
     def case(bench) -> dict:
-        found = bench.in_turns(train_sides(bench, shape), "steps", warm=3, seconds=1.0)
+        result = bench.in_turns(train_sides(bench, shape), "steps", warm=3, seconds=1.0)
         tokens = shape["batch_size"] * shape["block_size"]
-        for side in found["sides"].values():
+        for side in result["sides"].values():
             side["tokens_per_s"] = round(tokens / side["median_s"])
             if gpu:  # of both sides by our count
-                work = found["sides"]["ours"]["flops_per_token"]
+                work = result["sides"]["ours"]["flops_per_token"]
                 side["mfu"] = flops.utilization(work, side["tokens_per_s"], torch.cuda.get_device_name())
-        return {"shape": shape} | found
+        return {"shape": shape} | result
 
-    case.__doc__ = f"A training step: {shape['n_layer']} layers, {shape['n_embd']} wide."
+    case.__doc__ = f"A training step: {shape['n_layer']} layers, width {shape['n_embd']}."
     case.gpu = gpu
     return case
 
@@ -68,35 +68,36 @@ def first_step(bench) -> dict:
     sides = {"ours": ("ours", MIDDLE)}
     if bench.peer:
         sides["nanogpt"] = ("nanogpt", MIDDLE | {"dtype": "float32", "compile": "False"})
-    found = {"sides": bench.fresh(sides, "first_step", rounds=1 if bench.quick else 3)}
+    result = {"sides": bench.fresh(sides, "first_step", rounds=1 if bench.quick else 3)}
     if not bench.quick:
         deep = {str(L): ("ours", DEEP | {"n_layer": L, "compile": "True"}) for L in (12, 96)}
-        found["compiled_by_depth"] = bench.fresh(deep, "first_step", rounds=2, cold=True)
-        pair = [found["compiled_by_depth"][str(L)]["median_s"] for L in (96, 12)]
-        found["compiled_96_over_12"] = round(pair[0] / pair[1], 2)
-    return found
+        result["compiled_by_depth"] = bench.fresh(deep, "first_step", rounds=2, cold=True)
+        pair = [result["compiled_by_depth"][str(L)]["median_s"] for L in (96, 12)]
+        result["compiled_96_over_12"] = round(pair[0] / pair[1], 2)
+    return result
 
 
 def depth(bench) -> dict:
     """Step time and peak memory over depth, with a line through them; with and without recomputation."""
     depths = (12, 48, 96) if bench.quick else (12, 48, 96, 250, 1000)
-    found = {"shape": NARROW}
-    for name, words in {"plain": {}, "activation_checkpointing": {"activation_checkpointing": True}}.items():
+    result = {"shape": NARROW}
+    for name in ("plain", "activation_checkpointing"):
+        settings = {} if name == "plain" else {name: True}
         rows = []
         for L in depths:
             worker = bench.start("ours")
-            facts = worker.ask("build", settings=NARROW | words | {"n_layer": L})
+            facts = worker.ask("build", settings=NARROW | settings | {"n_layer": L})
             worker.ask("steps", count=1)
             steps = max(2, 100 // L)
             rows.append([L, worker.ask("steps", count=steps)["s"] / steps, worker.ask("memory")["bytes"]])
             worker.stop()
         state = 16 * facts["parameters"] / L  # a weight, its gradient and AdamW's two averages, float32
-        found[name] = {"layers_s_bytes": rows} | {
+        result[name] = {"layers_s_bytes": rows} | {
             key: line([row[0] for row in rows], [row[column] for row in rows])
             for key, column in (("seconds", 1), ("bytes", 2))
         }
-    few, all_kept = (found[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain"))
-    return found | {
+    few, all_kept = (result[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain"))
+    return result | {
         "state_bytes_per_layer": round(state),
         "memory_slope_ratio": round(few / all_kept, 3),
         "without_the_state": round((few - state) / (all_kept - state), 3),
@@ -119,8 +120,8 @@ def sampling(batch: int):
         if bench.peer:
             for dtype in ("float32", "bfloat16"):
                 sides[f"nanogpt {dtype}"] = ("nanogpt", MIDDLE | {"dtype": dtype, "compile": "False"})
-        found = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
-        return {"shape": MIDDLE, "tokens": 200, "batch": batch} | found
+        result = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
+        return {"shape": MIDDLE, "tokens": 200, "batch": batch} | result
 
     case.__doc__ = f"Writing 200 tokens, batch {batch}."
     return case
@@ -132,33 +133,33 @@ def val_loss(bench) -> dict:
     ours = bench.config("config/shakespeare_char_cpu.py")
     if bench.quick:
         shape, ours = (config | {"max_iters": 100, "eval_sequences": 64} for config in (shape, ours))
-    found, goal = {"sides": {}}, 1.8857
+    result, goal = {"sides": {}}, 1.8857
     if bench.peer:
         worker = bench.start("nanogpt")
         worker.ask("build", settings=shape | {"dtype": "float32", "compile": "False"})
-        found["sides"]["nanogpt"] = worker.ask("train_until", goal=0, every=shape["max_iters"])
-        goal = found["sides"]["nanogpt"]["val_loss"]
+        result["sides"]["nanogpt"] = worker.ask("train_until", goal=0, every=shape["max_iters"])
+        goal = result["sides"]["nanogpt"]["val_loss"]
         worker.stop()
     for seed in (1337,) if bench.quick else (1337, 1, 2):  # the first is the one it was chosen with
         worker = bench.start("ours")
         worker.ask("build", settings=ours | {"seed": seed})
-        found["sides"][f"ours seed {seed}"] = worker.ask("train_until", goal=0, every=ours["max_iters"])
+        result["sides"][f"ours seed {seed}"] = worker.ask("train_until", goal=0, every=ours["max_iters"])
         worker.stop()
-    losses = [side["val_loss"] for name, side in found["sides"].items() if name != "nanogpt"]
+    losses = [side["val_loss"] for name, side in result["sides"].items() if name != "nanogpt"]
     if bench.peer:
-        times = [side["s"] for name, side in found["sides"].items() if name != "nanogpt"]
-        found["share_of_nanogpts_time"] = round(statistics.mean(times) / found["sides"]["nanogpt"]["s"], 3)
+        seconds = statistics.mean(side["s"] for name, side in result["sides"].items() if name != "nanogpt")
+        result["share_of_nanogpts_time"] = round(seconds / result["sides"]["nanogpt"]["s"], 3)
     if len(losses) > 1:
-        found["val_loss"] = {
+        result["val_loss"] = {
             "mean": round(statistics.mean(losses), 4),
             "sd": round(statistics.stdev(losses), 4),
         }
-    return found | {"goal": goal, "reached_by_all": max(losses) <= goal}
+    return result | {"goal": goal, "reached_by_all": max(losses) <= goal}
 
 
 def shakespeare_gpu(bench) -> dict:
     """On a GPU: seconds of training until the small Shakespeare models reach nanoGPT's 1.4697."""
-    found = {"goal": 1.4697, "sides": {}}
+    result = {"goal": 1.4697, "sides": {}}
     recipe = bench.config("config/nanogpt_shakespeare_char.py")
     sides = {"ours": ("ours", bench.config("config/shakespeare_char.py"))}
     if bench.peer:
@@ -166,9 +167,9 @@ def shakespeare_gpu(bench) -> dict:
     for name, (side, settings) in sides.items():
         worker = bench.start(side)
         worker.ask("build", settings=settings)
-        found["sides"][name] = worker.ask("train_until", goal=0 if name == "ours" else 1.4697, every=250)
+        result["sides"][name] = worker.ask("train_until", goal=0 if name == "ours" else 1.4697, every=250)
         worker.stop()
-    return found
+    return result
 
 
 shakespeare_gpu.gpu = True

@@ -38,7 +38,7 @@ TINY |= {"warmup_iters": 1, "eval_interval": 2, "eval_sequences": 6, "sample_tok
 @dataclass(frozen=True)
 class Step:
     name: str
-    words: list[str]
+    argv: list[str]
     """What comes after `python`."""
     limit_s: int
     run: Path | None = None
@@ -54,7 +54,7 @@ class Plan:
         folder: where runs and tables go.
         nanogpt: a checkout to measure beside ours, or None.
         tiny: shapes for a CPU.
-        settings: further words for train.py and compare.py.
+        settings: further arguments for train.py and compare.py.
     """
 
     def __init__(self, folder: Path, nanogpt: str | None, tiny: bool, settings: list[str]):
@@ -64,71 +64,71 @@ class Plan:
         self.speed()
         self.learning()
 
-    def train(self, name: str, config: str, *words: str, limit_s: int, launch=()) -> None:
+    def train(self, name: str, config: str, *args: str, limit_s: int, launch=()) -> None:
         """Add a run of train.py."""
         folder = self.folder / name
-        words = [*launch, "train.py", config, *self.shape(*words), f"--out_dir={folder}", "--overwrite"]
-        self.steps.append(Step(name, words, limit_s, run=folder))
+        argv = [*launch, "train.py", config, *self.shape(*args), f"--out_dir={folder}", "--overwrite"]
+        self.steps.append(Step(name, argv, limit_s, run=folder))
 
-    def resume(self, name: str, run: str, until: int, *words: str, limit_s: int, launch=()) -> None:
+    def resume(self, name: str, run: str, until: int, *args: str, limit_s: int, launch=()) -> None:
         """Add a step that goes on with the run of another one, up to so many updates."""
         folder = self.folder / run
         until = f"--max_iters={until // 5 if self.tiny else until}"
-        words = [*launch, "train.py", "config/smoke.py", *self.shape(*words), until, f"--out_dir={folder}"]
-        words.append("--resume")
-        self.steps.append(Step(name, words, limit_s, run=folder))
+        argv = [*launch, "train.py", "config/smoke.py", *self.shape(*args), until, f"--out_dir={folder}"]
+        argv.append("--resume")
+        self.steps.append(Step(name, argv, limit_s, run=folder))
 
-    def compare(self, name: str, config: str, *words: str, limit_s: int) -> None:
+    def compare(self, name: str, config: str, *args: str, limit_s: int) -> None:
         table, page = (self.folder / f"{name}.{kind}" for kind in ("json", "html"))
         options = [f"--out_dir={self.folder / name}", "--json", str(table), "--page", str(page)]
-        words = ["compare.py", config, *self.shape(*words), *options]
-        self.steps.append(Step(name, words, limit_s, table=table))
+        argv = ["compare.py", config, *self.shape(*args), *options]
+        self.steps.append(Step(name, argv, limit_s, table=table))
 
     def bench(self, case: str, rehearsed: str, limit_s: int) -> None:
         """Add a case of bench.py; `rehearsed` is the one that stands in for it on a CPU."""
         table = self.folder / f"speed-{case}.json"
-        words = ["bench.py", "--only", rehearsed if self.tiny else case, "--out", str(table)]
-        words += ["--quick"] if self.tiny else []
-        words += ["--peer", f"nanogpt={self.nanogpt}"] if self.nanogpt else []
-        self.steps.append(Step(f"speed-{case}", words, limit_s, table=table))
+        argv = ["bench.py", "--only", rehearsed if self.tiny else case, "--out", str(table)]
+        argv += ["--quick"] if self.tiny else []
+        argv += ["--peer", f"nanogpt={self.nanogpt}"] if self.nanogpt else []
+        self.steps.append(Step(f"speed-{case}", argv, limit_s, table=table))
 
-    def shape(self, *words: str) -> list[str]:
+    def shape(self, *args: str) -> list[str]:
         """Settings; in a rehearsal the tiny ones win over those of a size."""
         if not self.tiny:
-            return [*words, *self.settings]
-        kept = [word for word in words if word.partition("=")[0].removeprefix("--") not in TINY]
-        return [*kept, *(f"--{key}={value}" for key, value in TINY.items()), *self.settings]
+            return [*args, *self.settings]
+        others = [word for word in args if word.partition("=")[0].removeprefix("--") not in TINY]
+        return [*others, *(f"--{key}={value}" for key, value in TINY.items()), *self.settings]
 
     def everything_runs(self) -> None:
         """Every precision, compiled and not, every wiring, what is saved, and torchrun."""
         smoke = "config/smoke.py"
         for dtype in DTYPES:
             for compiled in ("False",) if dtype == "float64" or self.tiny else ("False", "True"):
-                words = [f"--dtype={dtype}", f"--compile={compiled}"]
-                self.train(f"run-{dtype}-compile-{compiled}", smoke, *words, limit_s=180)
+                argv = [f"--dtype={dtype}", f"--compile={compiled}"]
+                self.train(f"run-{dtype}-compile-{compiled}", smoke, *argv, limit_s=180)
         self.resume("run-resume", "run-float32-compile-False", 30, "--dtype=float32", limit_s=120)
         half = ["--dtype=float16", "--compile=False"]
         self.resume("run-resume-in-float16", "run-bfloat16-compile-False", 30, *half, limit_s=120)
         sample = ["sample.py", str(self.folder / "run-float32-compile-False"), "--max_new_tokens", "50"]
         self.steps.append(Step("run-sample", sample, 120))
         for wiring in ("none", "hyper") if self.tiny else WIRINGS:
-            words = [f"--residual={wiring}", "--max_iters=1", "--warmup_iters=0", "--compile=False"]
-            self.train(f"run-{wiring}", smoke, *words, limit_s=120)
+            argv = [f"--residual={wiring}", "--max_iters=1", "--warmup_iters=0", "--compile=False"]
+            self.train(f"run-{wiring}", smoke, *argv, limit_s=120)
         for wiring in () if self.tiny else KINDS:
-            words = [
+            argv = [
                 f"--residual={wiring}",
                 "--eval_sequences=20",
                 "--compile=True",
             ]  # 20 at 8: a last one of 4
-            self.train(f"run-{wiring}-compiled", smoke, *words, limit_s=240)
+            self.train(f"run-{wiring}-compiled", smoke, *argv, limit_s=240)
         again = ["--activation_checkpointing=True"]
         self.train("run-activation-checkpointing", smoke, *again, limit_s=180)
         if not self.tiny:  # which has too few updates to be traced
             self.train("run-profile", smoke, "--profile=True", "--compile=False", limit_s=180)
         for shard in ("none", "fsdp"):
-            words, name = [f"--shard={shard}"], f"run-torchrun-{shard}"
-            self.train(name, smoke, *words, launch=TORCHRUN, limit_s=240)
-            self.resume(f"{name}-resume", name, 30, *words, launch=TORCHRUN, limit_s=240)
+            argv, name = [f"--shard={shard}"], f"run-torchrun-{shard}"
+            self.train(name, smoke, *argv, launch=TORCHRUN, limit_s=240)
+            self.resume(f"{name}-resume", name, 30, *argv, launch=TORCHRUN, limit_s=240)
 
     def speed(self) -> None:
         """124M parameters over 1024 tokens, and 48 layers width 384, beside nanoGPT; then ours alone."""
@@ -146,15 +146,15 @@ class Plan:
             self.bench("shakespeare", "", limit_s=1200)
         self.train("learn-nanogpts-recipe", "config/nanogpt_shakespeare_char.py", limit_s=1200)
         self.compare("learn-shakespeare", "config/shakespeare_char.py", "--seeds", "3", limit_s=1200)
-        wide = ["--arms", "pre,none", "--n_embd=384", "--n_head=6", "--block_size=256", "--batch_size=32"]
-        self.compare("learn-deep", "config/deep.py", *wide, limit_s=1200)
+        shape = ["--arms", "pre,none", "--n_embd=384", "--n_head=6", "--block_size=256", "--batch_size=32"]
+        self.compare("learn-deep", "config/deep.py", *shape, limit_s=1200)
         if not self.tiny:
             self.bench("1000L", "", limit_s=600)
-        wide = ["--arms", "pre,none", "--n_embd=256", "--n_head=4", "--block_size=256", "--batch_size=32"]
-        self.compare("learn-thousand", "config/thousand.py", *wide, "--max_iters=500", limit_s=2400)
+        shape = ["--arms", "pre,none", "--n_embd=256", "--n_head=4", "--block_size=256", "--batch_size=32"]
+        self.compare("learn-thousand", "config/thousand.py", *shape, "--max_iters=500", limit_s=2400)
         study = "config/smoke.py" if self.tiny else "config/study_gpu.py"
-        wide = ["--n_embd=512", "--n_head=8", "--jobs", "2" if self.tiny else "4"]
-        self.compare("learn-study", study, *wide, limit_s=3600)
+        shape = ["--n_embd=512", "--n_head=8", "--jobs", "2" if self.tiny else "4"]
+        self.compare("learn-study", study, *shape, limit_s=3600)
 
 
 def perform(step: Step, log: Path, environment: dict) -> dict:
@@ -164,7 +164,7 @@ def perform(step: Step, log: Path, environment: dict) -> dict:
         step.table.unlink(missing_ok=True)  # an earlier attempt's
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, *step.words],
+            [sys.executable, *step.argv],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -180,7 +180,7 @@ def perform(step: Step, log: Path, environment: dict) -> dict:
             end(process)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
     record = {"ok": code == 0, "exit_code": code, "seconds": round(time.monotonic() - begin, 1)}
-    record |= {"command": " ".join(["python", *step.words]), "commit": git_commit(), "last_line": lines[-1]}
+    record |= {"command": " ".join(["python", *step.argv]), "commit": git_commit(), "last_line": lines[-1]}
     if code is None:
         record["last_line"] = f"not done within {step.limit_s} s; {lines[-1]}"
     try:
@@ -212,7 +212,7 @@ def result(step: Step):
     return {key: run.last(key) for key in keys} | {key: run.facts[key] for key in ("device", "dtype")}
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -221,7 +221,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--list", action="store_true", help="print the steps and stop")
     parser.add_argument("--rehearse", action="store_true", help="tiny shapes on a CPU")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the result goes")
-    args, settings = parser.parse_known_args(words)
+    args, settings = parser.parse_known_args(argv)
     if not (args.rehearse or args.list or torch.cuda.is_available()):
         raise configure.UsageError("torch sees no CUDA GPU here; try the steps on a CPU with --rehearse")
     folder = Path("runs/gpu-rehearsal" if args.rehearse else "runs/gpu")
@@ -234,7 +234,7 @@ def main(words: list[str]) -> int:
     if not chosen:
         raise configure.UsageError(f"--only={args.only}: no such step; --list names all")
     if args.list:
-        print("\n".join(f"{step.name:28} python {' '.join(step.words)}" for step in chosen))
+        print("\n".join(f"{step.name:28} python {' '.join(step.argv)}" for step in chosen))
         return 0
     return go(chosen, ROOT / folder, out, args.rehearse)
 
@@ -243,19 +243,19 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool) -> int:
     """Do the steps and write the result after each; returns 0 when all have succeeded."""
     for needed in (folder, out.parent):
         needed.mkdir(parents=True, exist_ok=True)
-    found = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"steps": {}}
-    found["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
-    found["torch"] = torch.__version__
+    report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"steps": {}}
+    report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
+    report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
     for number, step in enumerate(steps, 1):
-        before = found["steps"].get(step.name, {})
+        before = report["steps"].get(step.name, {})
         if not (before.get("ok") and before["commit"] == git_commit()):
-            found["steps"][step.name] = perform(step, folder / f"{step.name}.log", environment)
-            write_atomically(out, json.dumps(found, indent=1) + "\n")
-        record = found["steps"][step.name]
-        said = "" if record["ok"] else f"   FAILED ({record['exit_code']}): {record['last_line']:.200}"
-        print(f"[{number}/{len(steps)}] {step.name:28} {record['seconds']:7.1f} s{said}", flush=True)
-    failed = [step.name for step in steps if not found["steps"][step.name]["ok"]]
+            report["steps"][step.name] = perform(step, folder / f"{step.name}.log", environment)
+            write_atomically(out, json.dumps(report, indent=1) + "\n")
+        record = report["steps"][step.name]
+        failure = "" if record["ok"] else f"   FAILED ({record['exit_code']}): {record['last_line']:.200}"
+        print(f"[{number}/{len(steps)}] {step.name:28} {record['seconds']:7.1f} s{failure}", flush=True)
+    failed = [step.name for step in steps if not report["steps"][step.name]["ok"]]
     print(f"{len(steps) - len(failed)} of {len(steps)} steps succeeded; {out}")
     return 1 if failed else 0
 

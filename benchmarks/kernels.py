@@ -20,10 +20,10 @@ def kernels(quick: bool) -> dict:
     where = device.pick_device("auto")
     device.prepare_torch(where)
     turns = 3 if quick else 9
-    found = {"matrix products, GFLOP/s": products(where, turns)}
-    found["attention forward + backward, ms"] = attention(where, turns)
-    found["GELU forward + backward, ms"] = gelus(where, turns)
-    return found | {"optimizer step, ms": optimizers(where, turns)}
+    tables = {"matrix products, GFLOP/s": products(where, turns)}
+    tables["attention forward + backward, ms"] = attention(where, turns)
+    tables["GELU forward + backward, ms"] = gelus(where, turns)
+    return tables | {"optimizer step, ms": optimizers(where, turns)}
 
 
 def compare(ways: dict, turns: int, where: str) -> dict:
@@ -41,14 +41,15 @@ def compare(ways: dict, turns: int, where: str) -> dict:
 
 
 def products(where: str, turns: int) -> dict:
-    found = {}
+    speeds = {}
     for M, K, N in ((768, 128, 512), (4096, 384, 1536)):
         a, b = torch.randn(M, K, device=where), torch.randn(N, K, device=where)
         half = a.bfloat16(), b.bfloat16()
         ways = {"float32": lambda a=a, b=b: F.linear(a, b), "bfloat16": lambda half=half: F.linear(*half)}
         seconds = compare(ways, turns, where)
-        found[f"({M}, {K}) x ({K}, {N})"] = {k: round(2 * M * K * N / s / 1e9, 1) for k, s in seconds.items()}
-    return found
+        giga = 2 * M * K * N / 1e9
+        speeds[f"({M}, {K}) x ({K}, {N})"] = {name: round(giga / s, 1) for name, s in seconds.items()}
+    return speeds
 
 
 def attention(where: str, turns: int) -> dict:
@@ -58,7 +59,7 @@ def attention(where: str, turns: int) -> dict:
     def ours(q, k, v):
         return _attention_by_matmul(q, k, v, 0.0)
 
-    found = {}
+    medians = {}
     for B, H, T, D in ((12, 4, 64, 32), (16, 6, 256, 64), (4, 12, 512, 64)):
         for dtype in (torch.float32, torch.bfloat16):
             x = torch.randn(B, T, 3 * H, D, device=where, dtype=dtype).transpose(1, 2).requires_grad_()
@@ -66,24 +67,24 @@ def attention(where: str, turns: int) -> dict:
                 name: lambda way=way, x=x: way(*x.chunk(3, dim=1)).sum().backward()
                 for name, way in (("torch's", torchs), ("products", ours))
             }
-            found[f"B{B} H{H} T{T} D{D} {str(dtype)[6:]}"] = milliseconds(compare(ways, turns, where))
-    return found
+            medians[f"B{B} H{H} T{T} D{D} {str(dtype)[6:]}"] = milliseconds(compare(ways, turns, where))
+    return medians
 
 
 def gelus(where: str, turns: int) -> dict:
-    found = {}
+    medians = {}
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.randn(768, 512, device=where, dtype=dtype, requires_grad=True)
         ways = {
             f"{kind}": lambda x=x, form=form: F.gelu(x, approximate=form).sum().backward()
             for kind, form in (("by tanh", "tanh"), ("exact", "none"))
         }
-        found[f"(768, 512) {str(dtype)[6:]}"] = milliseconds(compare(ways, turns, where))
-    return found
+        medians[f"(768, 512) {str(dtype)[6:]}"] = milliseconds(compare(ways, turns, where))
+    return medians
 
 
 def optimizers(where: str, turns: int) -> dict:
-    found = {}
+    medians = {}
     for L, C in ((4, 128), (48, 128)):
         shapes = [shape for _ in range(L) for shape in ((3 * C, C), (C, C), (4 * C, C), (C, 4 * C))]
         weights = [torch.nn.Parameter(torch.randn(shape, device=where) * 0.02) for shape in shapes]
@@ -95,8 +96,8 @@ def optimizers(where: str, turns: int) -> dict:
             "torch's Muon": torch.optim.Muon(weights, lr=1e-3).step,
             "our Muon": Muon(weights, lr=1e-3, weight_decay=0.1).step,
         }
-        found[f"{L} layers, width {C}"] = milliseconds(compare(ways, turns, where))
-    return found
+        medians[f"{L} layers, width {C}"] = milliseconds(compare(ways, turns, where))
+    return medians
 
 
 def milliseconds(seconds: dict) -> dict:

@@ -27,12 +27,12 @@ from reslab.training.step import make_state, next_batch, train_step
 
 def seconds(function, turns: int = 3) -> float:
     """The median of some calls."""
-    found = []
+    durations = []
     for _ in range(turns):
         begin = time.perf_counter()
         function()
-        found.append(time.perf_counter() - begin)
-    return statistics.median(found)
+        durations.append(time.perf_counter() - begin)
+    return statistics.median(durations)
 
 
 def write(text: str, encoder, jobs: int) -> None:
@@ -51,7 +51,7 @@ def data(quick: bool) -> dict:
         text += stdlib.pop().read_text(encoding="utf-8", errors="replace")
     text = text[:most]
     size = len(text.encode()) / 1e6
-    found = {"text_MB": round(size, 1)}
+    speeds = {"text_MB": round(size, 1)}
     for name in ("char", "byte", "bpe:1024"):
         sample = [text[:1_000_000]]
         encoder = make_tokenizer(name, iter(sample), "".join(sorted(set(text))))
@@ -62,11 +62,11 @@ def data(quick: bool) -> dict:
             row[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = size / seconds(
                 partial(write, text, encoder, jobs)
             )
-        found[name] = {key: round(value, 1) for key, value in row.items()}
-        found[name]["one_core_share_of_bare"] = round(
+        speeds[name] = {key: round(value, 1) for key, value in row.items()}
+        speeds[name]["one_core_share_of_bare"] = round(
             row["written_MB_per_s_1_core"] / row["bare_MB_per_s"], 3
         )
-    return found
+    return speeds
 
 
 def small_run(**settings):
@@ -99,7 +99,7 @@ def probe(quick: bool) -> dict:
     run_device = str(next(state.model.parameters()).device)
     sequences = dataset.sequences("train", dataset.eval_starts("train", config.probe_sequences))
     x, y = (t.to(run_device) for t in sequences)
-    updates, looks, steps = [], [], 5
+    updates, probings, steps = [], [], 5
     for number in range(3 if quick else 6):
         begin = time.perf_counter()
         for _ in range(steps):
@@ -107,16 +107,16 @@ def probe(quick: bool) -> dict:
         device.synchronize(run_device)
         middle = time.perf_counter()
         watched = probes.block_matrices(state.model)
-        probes.look(state.model, x, y)
+        probes.measure_batch(state.model, x, y)
         probes.update_ratio(state.model, watched)
         device.synchronize(run_device)
         if number:  # the first round warms up
             updates.append((middle - begin) / steps)
-            looks.append(time.perf_counter() - middle)
-    update, look, ends = statistics.median(updates), statistics.median(looks), config.optim.max_iters
+            probings.append(time.perf_counter() - middle)
+    update, probing, ends = statistics.median(updates), statistics.median(probings), config.optim.max_iters
     count = sum(probes.due(step, config.eval_interval, step == ends) for step in range(ends + 1))
-    share = count * look / (count * look + ends * update)
-    return {"update_s": update, "probe_s": look, "probes": count, "share_of_run": round(share, 4)}
+    share = count * probing / (count * probing + ends * update)
+    return {"update_s": update, "probe_s": probing, "probes": count, "share_of_run": round(share, 4)}
 
 
 def loss(quick: bool) -> dict:
@@ -138,8 +138,8 @@ def loss(quick: bool) -> dict:
         for name, way in ways.items():
             turns[name].append(seconds(way, 1))
     megabytes = tokens * vocabulary * 4 / 2**20
-    found = {name: round(statistics.median(times), 3) for name, times in turns.items()}
-    return {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": found}
+    medians = {name: round(statistics.median(durations), 3) for name, durations in turns.items()}
+    return {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": medians}
 
 
 TASKS = {"kernels": kernels, "data": data, "checkpoint": save, "probe": probe, "loss": loss}

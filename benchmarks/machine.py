@@ -22,12 +22,12 @@ def cpu_name() -> str:
     return named.get("cpu_name") or platform.processor() or platform.machine()
 
 
-def facts(words: list[str]) -> dict:
+def facts(argv: list[str]) -> dict:
     """Where and how a case was measured."""
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return {
         "command": " ".join(
-            ["python bench.py", *(w.split("=")[0] + "=PATH" if "nanogpt=" in w else w for w in words)]
+            ["python bench.py", *(w.split("=")[0] + "=PATH" if "nanogpt=" in w else w for w in argv)]
         ),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "git_commit": git_commit(),

@@ -5,7 +5,7 @@ r"""Measures what docs/scale.md works out: memory and speed of a rank, for a sha
         --n_head=8 --block_size=128 --batch_size=2 --dtype=float32 --device=cpu --shard=fsdp
 
 All settings of train.py are taken. Trains ten updates on the standard library's text, without probes and
-evaluations, and prints what a rank holds at most beside what system/budget.py says. On a CPU that is the
+evaluations, and prints what a rank holds at most beside what system/memory.py says. On a CPU that is the
 memory of the process; the variable makes the C library give freed memory back, else its heap keeps holes.
 """
 
@@ -26,7 +26,7 @@ from reslab.data.dataset import open_dataset
 from reslab.run import config as configure
 from reslab.run.log import read_run
 from reslab.run.settings import TrainConfig
-from reslab.system import budget, device, distributed
+from reslab.system import device, distributed, memory
 from reslab.training.loop import train
 from reslab.training.step import train_step
 
@@ -40,8 +40,8 @@ def peak_bytes(run_device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(words: list[str]) -> int:
-    config = configure.parse(TrainConfig, words).config
+def main(argv: list[str]) -> int:
+    config = configure.parse(TrainConfig, argv).config
     dist = distributed.from_torchrun_env()
     run_device = distributed.local_device(device.pick_device(config.device), dist)
     before = peak_bytes(run_device) if run_device == "cpu" else 0
@@ -74,7 +74,7 @@ def report(config, dist, run_device: str, rate: float) -> None:
     size, _ = distributed.split_batch(config.batch_size, config.gradient_accumulation_steps, dist.world_size)
     model, shards = config.model, config.shard == "fsdp"
     dataset = open_dataset(config.dataset, model.block_size, 0)
-    shape = budget.Shape(
+    shape = memory.Shape(
         model.n_layer,
         model.n_embd,
         model.n_head,
@@ -83,9 +83,9 @@ def report(config, dist, run_device: str, rate: float) -> None:
         size,
     )
     half = device.pick_dtype(config.dtype, run_device, model.n_embd) == "bfloat16"
-    state = budget.state_bytes(shape, dist.world_size, shards)
-    activations = budget.activation_bytes(shape, half, config.activation_checkpointing)
-    logits = budget.logit_bytes(shape)
+    state = memory.state_bytes(shape, dist.world_size, shards)
+    activations = memory.activation_bytes(shape, half, config.activation_checkpointing)
+    logits = memory.logit_bytes(shape)
     parts = {"state": state, "activations": activations, "logits": logits}
     sizes = " + ".join(f"{name} {size / 1e6:,.0f}" for name, size in parts.items())
     print(f"{shape.parameters / 1e6:,.1f}M parameters, {dist.world_size} ranks, {run_device}, {config.shard}")

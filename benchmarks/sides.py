@@ -1,4 +1,4 @@
-"""The two sides of a comparison, ours and a peer's checkout, behind one face; each lives in its own process.
+"""The two sides of a comparison, ours and a peer's checkout, behind one face; each in its own process.
 
 A side builds a model of a shape, trains it some steps, and samples from it. Ours goes through train.py's own
 train_step. The peer's model.py is imported from its checkout and does what it does: its model, optimizer and

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Worker:
     """A side in a process of its own. `ask` raises ValueError with the side's own words when it fails."""
 
-    def __init__(self, words: list[str], **environment):
-        self.name, self.started = words[0], time.time()
-        command = [sys.executable, "-m", "benchmarks.worker", *words]
+    def __init__(self, argv: list[str], **environment):
+        self.name, self.started = argv[0], time.time()
+        command = [sys.executable, "-m", "benchmarks.worker", *argv]
         pipe, environment = subprocess.PIPE, os.environ | environment
         self.process = subprocess.Popen(
             command,
@@ -36,8 +36,8 @@ class Worker:
             env=environment,
         )
 
-    def ask(self, task: str, **words) -> dict:
-        self.process.stdin.write(json.dumps({"task": task} | words) + "\n")
+    def ask(self, task: str, **arguments) -> dict:
+        self.process.stdin.write(json.dumps({"task": task} | arguments) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": "the process ended (out of memory?)"}
@@ -73,13 +73,13 @@ class Bench:
         A side that can't run here (no compiler, no memory) is left out, with its reason.
         """
         workers, turns, failed, counts, facts = {}, {}, {}, {}, {}
-        words = {"batch": batch, "count": tokens} if task == "sample" else {}
+        arguments = {"batch": batch, "count": tokens} if task == "sample" else {}
         for name, (side, settings) in sides.items():
             worker = self.start(side)
             try:
                 facts[name] = worker.ask("build", settings={"dataset": self.dataset} | settings)
-                worker.ask(task, **({"count": warm} | words))
-                once = worker.ask(task, **({"count": 1} | words))["s"]
+                worker.ask(task, **({"count": warm} | arguments))
+                once = worker.ask(task, **({"count": 1} | arguments))["s"]
             except ValueError as error:
                 failed[name] = str(error)
                 worker.stop()
@@ -88,14 +88,14 @@ class Bench:
             counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
         for _ in range(3 if self.quick else 7):
             for name, worker in workers.items():
-                took = worker.ask(task, **({"count": counts[name]} | words))["s"]
+                took = worker.ask(task, **({"count": counts[name]} | arguments))["s"]
                 turns[name].append(took / counts[name])
-        found = {}
+        summaries = {}
         for name, worker in workers.items():
-            found[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
-            found[name] |= {k: v for k, v in facts[name].items() if k in ("dtype", "flops_per_token")}
+            summaries[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
+            summaries[name] |= {k: v for k, v in facts[name].items() if k in ("dtype", "flops_per_token")}
             worker.stop()
-        return {"sides": found, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
+        return {"sides": summaries, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
 
     def fresh(self, sides: dict, task: str, rounds: int, cold: bool = False) -> dict:
         """Seconds of one task, each time in a new process, in turns; cold: nothing compiled is there yet."""
@@ -154,13 +154,13 @@ def summary(seconds: list[float]) -> dict:
 
 def ratios(turns: dict) -> dict:
     """How many times as long each other side takes as ours, turn by turn."""
-    found = {}
+    by_pair = {}
     for ours in (name for name in turns if name.startswith("ours")):
         for other in turns:
             if other.startswith("ours") and (ours != "ours" or other == ours):
                 continue
             pairs = [b / a for a, b in zip(turns[ours], turns[other], strict=True)]
             key = f"{ours} against {other}"
-            found[key] = {"median": round(statistics.median(pairs), 3)}
-            found[key] |= {"least": round(min(pairs), 3), "most": round(max(pairs), 3)}
-    return found
+            by_pair[key] = {"median": round(statistics.median(pairs), 3)}
+            by_pair[key] |= {"least": round(min(pairs), 3), "most": round(max(pairs), 3)}
+    return by_pair

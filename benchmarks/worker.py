@@ -10,14 +10,14 @@ import sys
 import time
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the sides print is not an answer
     import torch
 
     from benchmarks import sides
 
-    side = sides.Ours() if words[0] == "ours" else sides.NanoGPT(words[1])
+    side = sides.Ours() if argv[0] == "ours" else sides.NanoGPT(argv[1])
     for line in sys.stdin:
         task = json.loads(line)
         try:
@@ -28,35 +28,35 @@ def main(words: list[str]) -> None:
         answers.flush()
 
 
-def run(side, sides, torch, task: str, **words) -> dict:
+def run(side, sides, torch, task: str, **arguments) -> dict:
     """Do one task and say how long it took; times are seconds."""
     from benchmarks import local
 
     if task == "build":
         begin = time.perf_counter()
-        facts = side.build(words["settings"])
+        facts = side.build(arguments["settings"])
         return facts | {"s": time.perf_counter() - begin}
     if task == "first_step":
-        side.build(words["settings"])
+        side.build(arguments["settings"])
         side.step()
         sides.synchronize(side)
-        return {"s": time.time() - words["started"]}
+        return {"s": time.time() - arguments["started"]}
     if task == "train_until":
-        return sides.train_until(side, words["goal"], words["every"])
+        return sides.train_until(side, arguments["goal"], arguments["every"])
     if task == "val_loss":
         return {"val_loss": side.val_loss()}
     if task == "memory":
         return {"bytes": peak_bytes(side, torch)}
     if task == "kernel_seconds":
-        return {"kernels_s": kernel_seconds(side, words["count"])}
+        return {"kernels_s": kernel_seconds(side, arguments["count"])}
     if task in local.TASKS:
-        return local.TASKS[task](words["quick"])
+        return local.TASKS[task](arguments["quick"])
     begin = time.perf_counter()
     if task == "steps":
-        for _ in range(words["count"]):
+        for _ in range(arguments["count"]):
             side.step()
     elif task == "sample":
-        side.sample(words["batch"], words["count"])
+        side.sample(arguments["batch"], arguments["count"])
     sides.synchronize(side)
     return {"s": time.perf_counter() - begin}
 

@@ -21,14 +21,14 @@ MARKER = re.compile(r"(<!-- (table|config|question) (\w+) -->\n).*?(<!-- end -->
 @cache
 def tables() -> dict:
     """Name -> the folder of its experiment, and the Table: all TABLES of experiments/*/table.py."""
-    found = {}
+    by_name = {}
     for path in sorted(HERE.glob("*/table.py")):
         module = importlib.import_module(f"experiments.{path.parent.name}.table")
         for name, table in module.TABLES.items():
-            if name in found:
-                raise ValueError(f"{path}: a table {name} is in {found[name][0]} already")
-            found[name] = (path.parent, table)
-    return found
+            if name in by_name:
+                raise ValueError(f"{path}: a table {name} is in {by_name[name][0]} already")
+            by_name[name] = (path.parent, table)
+    return by_name
 
 
 def table(name: str) -> str:

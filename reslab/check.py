@@ -282,8 +282,8 @@ class CheckConfig:
         return []
 
 
-def main(words: list[str]) -> int:
-    names = parse(CheckConfig, words).places or list(WIRINGS)
+def main(argv: list[str]) -> int:
+    names = parse(CheckConfig, argv).places or list(WIRINGS)
     if unknown := [name for name in names if name not in WIRINGS]:
         raise ValueError(f"{unknown[0]}: no wiring of this name; allowed are {', '.join(WIRINGS)}")
     lines = {name: faults(WIRINGS[name]) for name in names}

@@ -103,8 +103,8 @@ def power_cut_at(step: int):
 def rows(config) -> list[dict]:
     """A run's rows without the clock."""
     clock = ("elapsed_s", "tokens_per_s")
-    found = read_run(Path(config.out_dir)).rows
-    return [{key: value for key, value in row.items() if key not in clock} for row in found]
+    result = read_run(Path(config.out_dir)).rows
+    return [{key: value for key, value in row.items() if key not in clock} for row in result]
 
 
 @pytest.fixture(autouse=True)
@@ -113,9 +113,9 @@ def same_draws():
     torch.manual_seed(0)
 
 
-def run_python(*words, cwd: Path = ROOT, code: int = 0, **options) -> subprocess.CompletedProcess:
+def run_python(*args, cwd: Path = ROOT, code: int = 0, **options) -> subprocess.CompletedProcess:
     """Run a script; its exit code must be `code` and it must not die with a traceback."""
-    command = [sys.executable, *map(str, words)]
+    command = [sys.executable, *map(str, args)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8", **options)
     assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr

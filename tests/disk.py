@@ -46,9 +46,9 @@ def disk(monkeypatch) -> Disk:
     for name in ("rename", "replace"):
         real = getattr(os, name)
 
-        def renaming(source, target, real=real, **words):
+        def renaming(source, target, real=real, **kwargs):
             disk.rename(source, target)
-            real(source, target, **words)
+            real(source, target, **kwargs)
 
         monkeypatch.setattr(os, name, renaming)
     monkeypatch.setattr(os, "fsync", disk.flush)

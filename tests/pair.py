@@ -50,11 +50,11 @@ def pair():
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         environment |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        for mine, _ in ends:
-            mine.send((function, arguments, environment))
-        for mine, _ in ends:
-            assert mine.poll(300), "a rank hangs"
-        return [answer if error is None else error for answer, error in (mine.recv() for mine, _ in ends)]
+        for end, _ in ends:
+            end.send((function, arguments, environment))
+        for end, _ in ends:
+            assert end.poll(300), "a rank hangs"
+        return [answer if error is None else error for answer, error in (end.recv() for end, _ in ends)]
 
     yield both
     for process in ranks:

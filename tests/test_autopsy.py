@@ -67,8 +67,8 @@ def test_a_report_leaves_out_what_a_wiring_has_not(dataset, wiring):
     assert ("lesions" in report) == (wiring not in ("dense", "attention_residual"))
     assert ("jacobians" in report) == single
     assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "highway"))
-    rows, said = tell(report)
-    assert len(rows) == 3 and len(said) == (2 if "paths" in report else 1)
+    rows, findings = tell(report)
+    assert len(rows) == 3 and len(findings) == (2 if "paths" in report else 1)
 
 
 # Every number differs from every other, so that one in another's place shows.
@@ -102,7 +102,7 @@ HAND = {
 
 
 def test_a_row_tells_the_numbers_of_its_layer():
-    rows, said = tell(HAND)
+    rows, findings = tell(HAND)
     assert rows == [
         {
             "layer": "0",
@@ -126,9 +126,9 @@ def test_a_row_tells_the_numbers_of_its_layer():
         },
     ]
     # (0.2 + 0.4) / 2, and of the tokens after it the one that another follows
-    assert re.findall(r"\d\.\de-\d\d", said[0]) == ["3.0e-01", "5.0e-02"]
-    assert re.findall(r"\de[-\d]+|\d\.\de-\d\d", said[1]) == ["6.1e-02", "3.1e-02", "5.2e-02", "2e-12"]
-    assert "all 4 branches 5.2e-02" in said[1] and "passed no branch 3.1e-02" in said[1]
+    assert re.findall(r"\d\.\de-\d\d", findings[0]) == ["3.0e-01", "5.0e-02"]
+    assert re.findall(r"\de[-\d]+|\d\.\de-\d\d", findings[1]) == ["6.1e-02", "3.1e-02", "5.2e-02", "2e-12"]
+    assert "all 4 branches 5.2e-02" in findings[1] and "passed no branch 3.1e-02" in findings[1]
     alone = tell(HAND | {"perturbation": [[1.0]]})[1][0]
     assert alone.count("0.0e+00") == 2  # one token has nothing behind it
 
@@ -161,11 +161,13 @@ def test_what_is_printed_is_what_is_kept(train_config, tmp_path, capsys):
     expected = examine(load(folder)[0], dataset, AutopsyConfig(sequences=4, tokens=2, draws=2))
     assert report.pop("diagnosis") == run.last("diagnosis") == shown.splitlines()[0]
     assert report == json.loads(json.dumps(expected))
-    kept, (rows, said) = json.loads(small.read_text(encoding="utf-8")), tell(report)
-    assert kept["layers"] == rows and kept["findings"] == said and kept["diagnosis"] == run.last("diagnosis")
+    kept, (rows, findings) = json.loads(small.read_text(encoding="utf-8")), tell(report)
+    assert (
+        kept["layers"] == rows and kept["findings"] == findings and kept["diagnosis"] == run.last("diagnosis")
+    )
     assert kept["paths"] == pytest.approx(report["paths"]["norms"], rel=5e-3)
     assert kept["machine"] == run.facts["machine"] and kept["git_commit"] == run.facts["git_commit"]
-    assert all(line in shown for line in said) and report["lens_text"] in shown
+    assert all(line in shown for line in findings) and report["lens_text"] in shown
 
 
 def test_other_data_than_the_runs_are_refused(train_config, tmp_path):

@@ -14,17 +14,17 @@ NANOGPT = Path(__file__).resolve().parents[2] / "nanoGPT"  # a checkout beside o
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         ("--only=speed", "--only=speed: no such case; there are step-4L128, "),
         ("--peer=nanogpt=nowhere", "no model.py in nowhere"),
         ("--peer=litgpt=.", "must be nanogpt=PATH"),
     ],
 )
-def test_a_fault_is_one_line_and_nothing_is_measured(word, said, tmp_path):
+def test_a_fault_is_one_line_and_nothing_is_measured(word, message, tmp_path):
     with pytest.raises(UsageError) as told:
         bench.main([word, f"--out={tmp_path / 'kept.json'}"])
-    assert said in str(told.value) and len(str(told.value).splitlines()) == 1
+    assert message in str(told.value) and len(str(told.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -33,13 +33,13 @@ def test_a_case_measures_both_sides():
     peer = NANOGPT if (NANOGPT / "model.py").is_file() else None
     tiny = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 2}
     sides = turns.Bench(peer, quick=True, gpu=False)
-    found = cases.train_step(tiny)(sides)
+    case = cases.train_step(tiny)(sides)
     measured = {"ours", "ours float32"} | ({"nanogpt float32"} if peer else set())
-    assert measured <= set(found["sides"]), found.get("failed")
-    assert found["sides"]["ours"]["tokens_per_s"] == pytest.approx(
-        32 / found["sides"]["ours"]["median_s"], abs=1
+    assert measured <= set(case["sides"]), case.get("failed")
+    assert case["sides"]["ours"]["tokens_per_s"] == pytest.approx(
+        32 / case["sides"]["ours"]["median_s"], abs=1
     )
-    assert "tok/s" in sides.table(found) and json.dumps(found)
+    assert "tok/s" in sides.table(case) and json.dumps(case)
 
 
 def test_every_case_says_what_it_is():

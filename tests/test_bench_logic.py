@@ -12,19 +12,23 @@ from benchmarks.turns import Bench, ratios, summary
 
 
 def test_a_ratio_is_taken_turn_by_turn():
-    found = ratios(
+    result = ratios(
         {"ours": [1.0, 2.0, 1.0, 4.0], "nanogpt": [3.0, 4.0, 2.5, 40.0], "ours float32": [2.0, 4.0, 2.0, 8.0]}
     )
-    assert found["ours against nanogpt"] == {"median": 2.75, "least": 2.0, "most": 10.0}  # the mean is 4.375
-    assert found["ours float32 against nanogpt"] == {"median": 1.375, "least": 1.0, "most": 5.0}
-    assert found["ours against ours float32"]["median"] == 2.0
-    assert set(found) == {"ours against nanogpt", "ours float32 against nanogpt", "ours against ours float32"}
+    assert result["ours against nanogpt"] == {"median": 2.75, "least": 2.0, "most": 10.0}  # the mean is 4.375
+    assert result["ours float32 against nanogpt"] == {"median": 1.375, "least": 1.0, "most": 5.0}
+    assert result["ours against ours float32"]["median"] == 2.0
+    assert set(result) == {
+        "ours against nanogpt",
+        "ours float32 against nanogpt",
+        "ours against ours float32",
+    }
 
 
 def test_a_side_is_its_median_and_half_the_distance_of_its_quartiles():
-    found = summary([9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0])
-    assert found["median_s"] == 4.0 and found["spread"] == round((9 - 2) / 2 / 4, 3)
-    assert found["turns_s"] == [9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0]
+    spread = summary([9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0])
+    assert spread["median_s"] == 4.0 and spread["spread"] == round((9 - 2) / 2 / 4, 3)
+    assert spread["turns_s"] == [9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0]
 
 
 def test_a_line_through_depths():
@@ -46,11 +50,11 @@ class Machine:
         class Worker:
             started = 123.0
 
-            def ask(self, task, **words):
+            def ask(self, task, **arguments):
                 if task in ("build", "first_step"):
-                    settings.update(words["settings"])
-                machine.calls.append((side, task, dict(settings), words, environment))
-                return machine.seconds(side, task, settings, words)
+                    settings.update(arguments["settings"])
+                machine.calls.append((side, task, dict(settings), arguments, environment))
+                return machine.seconds(side, task, settings, arguments)
 
             def stop(self):
                 machine.stopped += 1
@@ -67,53 +71,55 @@ def made_up(machine: Machine, quick=False, gpu=False, peer=True) -> Bench:
 def test_sides_take_turns_and_a_turn_s_seconds_are_per_step():
     turn = {"a": 0, "b": 0}
 
-    def seconds(side, task, settings, words):
+    def seconds(side, task, settings, arguments):
         if task == "build":
             return {"dtype": f"dtype of {side}", "flops_per_token": 7, "parameters": 1}
         if task == "memory":
             return {"bytes": {"a": 11, "b": 22}[side]}
         turn[side] += 1
-        return {"s": words["count"] * {"a": 0.25, "b": 0.5}[side] * (1 + turn[side] / 100)}
+        return {"s": arguments["count"] * {"a": 0.25, "b": 0.5}[side] * (1 + turn[side] / 100)}
 
     machine = Machine(seconds)
-    found = made_up(machine).in_turns({"ours": ("a", {}), "nanogpt": ("b", {})}, "steps", warm=3, seconds=2.0)
-    asked = [(side, words["count"]) for side, task, _, words, _ in machine.calls if task == "steps"]
+    case = made_up(machine).in_turns({"ours": ("a", {}), "nanogpt": ("b", {})}, "steps", warm=3, seconds=2.0)
+    requests = [
+        (side, arguments["count"]) for side, task, _, arguments, _ in machine.calls if task == "steps"
+    ]
     # three to warm up, one to see how long it takes, then turns of two seconds
-    assert asked == [("a", 3), ("a", 1), ("b", 3), ("b", 1), *[("a", 8), ("b", 4)] * 7]
-    ours, peer = found["sides"]["ours"], found["sides"]["nanogpt"]
+    assert requests == [("a", 3), ("a", 1), ("b", 3), ("b", 1), *[("a", 8), ("b", 4)] * 7]
+    ours, peer = case["sides"]["ours"], case["sides"]["nanogpt"]
     assert ours["turns_s"] == pytest.approx([0.25 * (1 + k / 100) for k in range(3, 10)])
     assert (ours["peak_bytes"], peer["peak_bytes"]) == (11, 22) and ours["flops_per_token"] == 7
     assert peer["dtype"] == "dtype of b" and "parameters" not in ours
-    assert found["ratios"]["ours against nanogpt"]["median"] == 2.0 and "failed" not in found
+    assert case["ratios"]["ours against nanogpt"]["median"] == 2.0 and "failed" not in case
     assert machine.stopped == 2
 
 
 def test_a_side_that_can_not_run_is_left_out_with_its_reason():
-    def seconds(side, task, settings, words):
+    def seconds(side, task, settings, arguments):
         if side == "b" and task == "steps":
             raise ValueError("no compiler")
         return {"s": 1.0, "bytes": 5}
 
     machine = Machine(seconds)
     bench = made_up(machine, quick=True)
-    found = bench.in_turns({"ours": ("a", {}), "other": ("b", {})}, "steps", warm=1, seconds=1.0)
-    assert found["failed"] == {"other": "no compiler"} and list(found["sides"]) == ["ours"]
-    assert len(found["sides"]["ours"]["turns_s"]) == 3 and machine.stopped == 2
-    assert "other: left out (no compiler)" in bench.table(found)
+    case = bench.in_turns({"ours": ("a", {}), "other": ("b", {})}, "steps", warm=1, seconds=1.0)
+    assert case["failed"] == {"other": "no compiler"} and list(case["sides"]) == ["ours"]
+    assert len(case["sides"]["ours"]["turns_s"]) == 3 and machine.stopped == 2
+    assert "other: left out (no compiler)" in bench.table(case)
 
 
 @pytest.mark.parametrize("cold", [True, False])
 def test_a_fresh_process_each_time_and_caches_that_are_empty_only_when_cold(cold):
     count = iter(range(1, 9))
     machine = Machine(lambda *rest: {"s": float(next(count))})
-    found = made_up(machine).fresh({"x": ("a", {"n_layer": 2}), "y": ("b", {})}, "first_step", 3, cold)
-    assert found["x"]["turns_s"] == [1.0, 3.0, 5.0] and found["y"]["median_s"] == 4.0
+    case = made_up(machine).fresh({"x": ("a", {"n_layer": 2}), "y": ("b", {})}, "first_step", 3, cold)
+    assert case["x"]["turns_s"] == [1.0, 3.0, 5.0] and case["y"]["median_s"] == 4.0
     assert machine.stopped == 6 and all(call[3]["started"] == 123.0 for call in machine.calls)
     caches = [call[4].get("TORCHINDUCTOR_CACHE_DIR") for call in machine.calls]
     assert len(set(caches)) == (6 if cold else 1) and (None in caches) is not cold
 
 
-def answers(side, task, settings, words):
+def answers(side, task, settings, arguments):
     """Seconds, bytes and losses that tell sides, depths and settings apart."""
     layers = settings.get("n_layer", 0)
     step = {"ours": 0.1, "nanogpt": 0.3}[side] * (2 if settings.get("dtype") == "float32" else 1)
@@ -121,7 +127,7 @@ def answers(side, task, settings, words):
     if task == "build":
         return {"parameters": 1000 * layers, "dtype": "x", "flops_per_token": 10**9}
     if task == "steps":
-        return {"s": words["count"] * (0.01 * layers if settings.get("n_embd") == 64 else step)}
+        return {"s": arguments["count"] * (0.01 * layers if settings.get("n_embd") == 64 else step)}
     if task == "memory":
         per_layer = 20_000 if settings.get("activation_checkpointing") else 48_000
         return {"bytes": 7_000_000 + per_layer * layers}
@@ -137,21 +143,21 @@ def answers(side, task, settings, words):
 
 def test_a_training_step_is_the_median_and_tokens_over_it():
     shape = {"n_layer": 2, "n_embd": 32, "block_size": 50, "batch_size": 6}
-    found = cases.train_step(shape)(made_up(Machine(answers)))
-    assert found["shape"] == shape
-    rates = {name: side["tokens_per_s"] for name, side in found["sides"].items()}
+    case = cases.train_step(shape)(made_up(Machine(answers)))
+    assert case["shape"] == shape
+    rates = {name: side["tokens_per_s"] for name, side in case["sides"].items()}
     assert rates["ours"] == 3000 and rates["ours float32"] == 1500
     assert rates["nanogpt bfloat16"] == 1000 and rates["nanogpt float32"] == 500
     assert {"ours compiled", "nanogpt compiled float32", "nanogpt compiled bfloat16"} <= set(rates)
-    assert found["ratios"]["ours against nanogpt float32"]["median"] == 6.0
+    assert case["ratios"]["ours against nanogpt float32"]["median"] == 6.0
 
 
 def test_utilization_of_both_sides_is_by_our_count_of_work(monkeypatch):
     monkeypatch.setattr(cases.torch.cuda, "get_device_name", lambda *rest: "NVIDIA H200")
-    found = cases.train_step({"n_layer": 2, "n_embd": 32, "block_size": 50, "batch_size": 6}, gpu=True)(
+    case = cases.train_step({"n_layer": 2, "n_embd": 32, "block_size": 50, "batch_size": 6}, gpu=True)(
         made_up(Machine(answers), gpu=True)
     )
-    for side in found["sides"].values():
+    for side in case["sides"].values():
         assert side["mfu"] == pytest.approx(1e9 * side["tokens_per_s"] / 989e12, abs=1e-4)
 
 
@@ -159,57 +165,55 @@ def test_utilization_of_both_sides_is_by_our_count_of_work(monkeypatch):
 def test_none_is_divided_by_pre_fresh_and_aged(quick):
     steps = {"pre": 0, "none": 0}
 
-    def seconds(side, task, settings, words):
+    def seconds(side, task, settings, arguments):
         if task != "steps":
             return {"bytes": 1}
-        steps[settings["residual"]] += words["count"]
+        steps[settings["residual"]] += arguments["count"]
         old = steps["none"] > 100 if not quick else steps["none"] > 25
         took = {"pre": 1.0, "none": 3.0 if old else 0.5}[settings["residual"]]
-        return {"s": words["count"] * took}
+        return {"s": arguments["count"] * took}
 
     aged = 30 if quick else 300
-    found = cases.none_against_pre(made_up(Machine(seconds), quick))
-    assert found["none_over_pre"] == {"fresh": 0.5, f"after {aged} steps": 3.0}
-    assert found["sides"]["none"]["median_s"] == 3.0  # the aged ones are shown
+    case = cases.none_against_pre(made_up(Machine(seconds), quick))
+    assert case["none_over_pre"] == {"fresh": 0.5, f"after {aged} steps": 3.0}
+    assert case["sides"]["none"]["median_s"] == 3.0  # the aged ones are shown
 
 
 def test_first_steps_of_both_sides_and_of_two_depths():
-    found = cases.first_step(made_up(Machine(answers)))
-    assert {name: side["median_s"] for name, side in found["sides"].items()} == {"ours": 2.0, "nanogpt": 3.0}
-    assert found["compiled_by_depth"]["96"]["median_s"] == 10.0 and found["compiled_96_over_12"] == 2.5
+    case = cases.first_step(made_up(Machine(answers)))
+    assert {name: side["median_s"] for name, side in case["sides"].items()} == {"ours": 2.0, "nanogpt": 3.0}
+    assert case["compiled_by_depth"]["96"]["median_s"] == 10.0 and case["compiled_96_over_12"] == 2.5
 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_depth_is_seconds_and_bytes_per_layer_with_and_without_recomputation(quick):
-    found = cases.depth(made_up(Machine(answers), quick))
-    assert [row[0] for row in found["plain"]["layers_s_bytes"]] == [12, 48, 96, 250, 1000][
-        : 3 if quick else 5
-    ]
-    assert found["plain"]["seconds"]["per_layer"] == pytest.approx(0.01)
-    assert found["plain"]["bytes"]["per_layer"] == pytest.approx(48_000)
-    assert found["plain"]["bytes"]["at_zero"] == pytest.approx(7e6)
-    assert found["activation_checkpointing"]["bytes"]["per_layer"] == pytest.approx(20_000)
-    assert found["state_bytes_per_layer"] == 16_000  # of the 48,000
-    assert found["memory_slope_ratio"] == round(20 / 48, 3) and found["without_the_state"] == 4 / 32
+    case = cases.depth(made_up(Machine(answers), quick))
+    assert [row[0] for row in case["plain"]["layers_s_bytes"]] == [12, 48, 96, 250, 1000][: 3 if quick else 5]
+    assert case["plain"]["seconds"]["per_layer"] == pytest.approx(0.01)
+    assert case["plain"]["bytes"]["per_layer"] == pytest.approx(48_000)
+    assert case["plain"]["bytes"]["at_zero"] == pytest.approx(7e6)
+    assert case["activation_checkpointing"]["bytes"]["per_layer"] == pytest.approx(20_000)
+    assert case["state_bytes_per_layer"] == 16_000  # of the 48,000
+    assert case["memory_slope_ratio"] == round(20 / 48, 3) and case["without_the_state"] == 4 / 32
 
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_sampling_writes_the_tokens_that_it_says(batch):
     machine = Machine(answers)
-    found = cases.sampling(batch)(made_up(machine))
-    assert (found["batch"], found["tokens"]) == (batch, 200)
-    asked = [words for _, task, _, words, _ in machine.calls if task == "sample"]
-    assert all(words == {"count": 200, "batch": batch} for words in asked)
-    assert found["sides"]["ours"]["median_s"] == 0.1  # of one text, whatever its length
-    assert found["ratios"]["ours against nanogpt bfloat16"]["median"] == 3.0
+    case = cases.sampling(batch)(made_up(machine))
+    assert (case["batch"], case["tokens"]) == (batch, 200)
+    requests = [arguments for _, task, _, arguments, _ in machine.calls if task == "sample"]
+    assert all(arguments == {"count": 200, "batch": batch} for arguments in requests)
+    assert case["sides"]["ours"]["median_s"] == 0.1  # of one text, whatever its length
+    assert case["ratios"]["ours against nanogpt bfloat16"]["median"] == 3.0
 
 
 def test_the_val_loss_is_that_of_three_seeds_against_the_peer_s():
-    found = cases.val_loss(made_up(Machine(answers)))
-    assert list(found["sides"]) == ["nanogpt", "ours seed 1337", "ours seed 1", "ours seed 2"]
-    assert found["share_of_nanogpts_time"] == 0.375  # 30 seconds in the mean, of 80
-    assert found["val_loss"] == {"mean": 1.8, "sd": 0.1} and found["goal"] == 1.9
-    assert found["reached_by_all"] is True
+    case = cases.val_loss(made_up(Machine(answers)))
+    assert list(case["sides"]) == ["nanogpt", "ours seed 1337", "ours seed 1", "ours seed 2"]
+    assert case["share_of_nanogpts_time"] == 0.375  # 30 seconds in the mean, of 80
+    assert case["val_loss"] == {"mean": 1.8, "sd": 0.1} and case["goal"] == 1.9
+    assert case["reached_by_all"] is True
     worse = Machine(
         lambda side, *rest: answers(side, *rest) | ({"val_loss": 1.85} if side == "nanogpt" else {})
     )
@@ -219,10 +223,10 @@ def test_the_val_loss_is_that_of_three_seeds_against_the_peer_s():
 
 
 def test_a_thousand_layers_are_seconds_per_step_over_those_of_the_kernels():
-    found = cases.thousand_gpu(made_up(Machine(answers)))
-    assert (found["step_s"], found["kernels_s"], found["ratio"]) == (pytest.approx(0.1), 0.05, 2.0)
-    found = cases.shakespeare_gpu(made_up(Machine(answers)))["sides"]
-    assert (found["ours"]["s"], found["nanogpt"]["s"]) == (15.0, 80.0)
+    case = cases.thousand_gpu(made_up(Machine(answers)))
+    assert (case["step_s"], case["kernels_s"], case["ratio"]) == (pytest.approx(0.1), 0.05, 2.0)
+    case = cases.shakespeare_gpu(made_up(Machine(answers)))["sides"]
+    assert (case["ours"]["s"], case["nanogpt"]["s"]) == (15.0, 80.0)
 
 
 def test_training_stops_at_the_goal_and_evaluations_are_not_on_the_clock(monkeypatch):
@@ -240,16 +244,16 @@ def test_training_stops_at_the_goal_and_evaluations_are_not_on_the_clock(monkeyp
             return losses.pop(0)
 
     monkeypatch.setattr(sides.time, "perf_counter", lambda: now[0])
-    found = sides.train_until(Side(), goal=1.0, every=2)
-    assert found == {
+    result = sides.train_until(Side(), goal=1.0, every=2)
+    assert result == {
         "s": 12.0,
         "step": 6,
         "val_loss": 1.0,
         "curve": [[2, 4.0, 3.0], [4, 8.0, 2.0], [6, 12.0, 1.0]],
     }
     losses[:] = [3.0, 2.0, 1.5, 1.25, 1.75]
-    found = sides.train_until(Side(), goal=0, every=2)  # to the end, the last update evaluated as well
-    assert (found["step"], found["s"], found["val_loss"]) == (9, 18.0, 1.75)
+    result = sides.train_until(Side(), goal=0, every=2)  # to the end, the last update evaluated as well
+    assert (result["step"], result["s"], result["val_loss"]) == (9, 18.0, 1.75)
 
 
 def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch):
@@ -284,7 +288,7 @@ def test_cases_that_were_not_run_keep_what_the_file_said(tmp_path, monkeypatch, 
     path = tmp_path / "b.json"
     path.write_text(json.dumps({"cases": {"val": {"kept": 1}, "data": {"old": 2}}}), encoding="utf-8")
     assert door.main(["--only=data", "--quick", f"--out={path}"]) == 0
-    found = json.loads(path.read_text(encoding="utf-8"))["cases"]
-    assert found["val"] == {"kept": 1} and found["data"]["answer"] == 42 and "old" not in found["data"]
-    assert found["data"]["facts"]["command"].startswith("python bench.py --only=data --quick")
+    written = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    assert written["val"] == {"kept": 1} and written["data"]["answer"] == 42 and "old" not in written["data"]
+    assert written["data"]["facts"]["command"].startswith("python bench.py --only=data --quick")
     assert "answer: 42" in capsys.readouterr().out

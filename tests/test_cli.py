@@ -150,7 +150,7 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "lines"),
+    ("argv", "lines"),
     [
         (["train.py", "config/smok.py"], ["config/smok.py: no such config file; did you mean smoke.py?"]),
         (
@@ -184,11 +184,11 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
     ],
 )
-def test_what_can_not_be_done_is_told_in_a_line_each(words, lines, monkeypatch, capsys):
+def test_what_can_not_be_done_is_told_in_a_line_each(argv, lines, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(words[0], run_name="__main__")
+        runpy.run_path(argv[0], run_name="__main__")
     assert end.value.code == 2
     stderr = capsys.readouterr().err.splitlines()
     for expected, line in zip(lines, stderr, strict=True):

@@ -21,9 +21,9 @@ from reslab.training import grid
 SMOKE = str(ROOT / "config" / "smoke.py")
 
 
-def planned(*words: str) -> dict[Path, dict[str, str]]:
+def planned(*argv: str) -> dict[Path, dict[str, str]]:
     """Run directory -> the settings on its command line, later words winning."""
-    args, places, settings = compare.read_arguments([SMOKE, *words])
+    args, places, settings = compare.read_arguments([SMOKE, *argv])
     cells = grid.plan(args, places, settings)
     assert all(line[0] == SMOKE for _, line in cells)
     return {
@@ -36,7 +36,7 @@ def test_a_grid_is_every_combination_once(tmp_path):
         *("--arms=pre,none", "--depths=3,5", "--lrs=1e-3,2e-3", "--seeds=2", "--seed=70"),
         *("--dropout=0.25", f"--out_dir={tmp_path}"),
     )
-    asked = {
+    expected = {
         (arm, n, lr, seed)
         for arm in ("pre", "none")
         for n in "35"
@@ -44,7 +44,7 @@ def test_a_grid_is_every_combination_once(tmp_path):
         for seed in ("70", "71")
     }
     keys = ("residual", "n_layer", "learning_rate", "seed")
-    assert len(cells) == 16 and {tuple(cell[key] for key in keys) for cell in cells.values()} == asked
+    assert len(cells) == 16 and {tuple(cell[key] for key in keys) for cell in cells.values()} == expected
     for folder, cell in cells.items():
         arm, n, lr, seed = (cell[key] for key in keys)
         assert folder == tmp_path / f"{arm}-L{n}-lr{lr}-s{seed}" == Path(cell["out_dir"])
@@ -65,8 +65,8 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
         encoding="utf-8",
     )
 
-    def folders(*words):
-        args, places, settings = compare.read_arguments([str(config), f"--out_dir={tmp_path}", *words])
+    def folders(*argv):
+        args, places, settings = compare.read_arguments([str(config), f"--out_dir={tmp_path}", *argv])
         return [folder.name for folder, _ in grid.plan(args, places, settings)]
 
     assert folders() == ["a-pre-dropout0.5", "a-none-dropout0.5", "b-max_iters700", "b-max_iters900"]
@@ -131,12 +131,14 @@ def cells(tmp_path):
 def test_what_has_ended_is_kept_and_the_rest_is_trained(cells, monkeypatch, capsys):
     trained = []
     monkeypatch.setattr(
-        grid, "train_cell", lambda folder, words, jobs, _: trained.append((folder.name, words, jobs)) or 0
+        grid, "train_cell", lambda folder, argv, jobs, _: trained.append((folder.name, argv, jobs)) or 0
     )
     assert grid.train_grid(cells, 1) == 0
     assert trained == [(name, [f"--name={name}"], 1) for name in ("stopped", "new", "newer")]
-    said = [line.partition(" ")[0] + line.rpartition(":")[2] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["[1/5] kept", "[2/5] kept", "[3/5] resuming", "[4/5] training", "[5/5] training"]
+    states = [
+        line.partition(" ")[0] + line.rpartition(":")[2] for line in capsys.readouterr().out.splitlines()
+    ]
+    assert states == ["[1/5] kept", "[2/5] kept", "[3/5] resuming", "[4/5] training", "[5/5] training"]
 
 
 @pytest.mark.parametrize(
@@ -202,9 +204,9 @@ def test_a_cell_is_train_py_in_a_process_of_its_own(tmp_path, monkeypatch, capsy
 
 def test_a_broken_grid_writes_no_page_and_its_code_is_the_programs(tmp_path, monkeypatch):
     page = tmp_path / "page.html"
-    words = [SMOKE, f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]
+    argv = [SMOKE, f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]
     monkeypatch.setattr(grid, "train_cell", lambda *rest: 1)
-    assert compare.main(words) == 1 and not page.exists()
+    assert compare.main(argv) == 1 and not page.exists()
 
 
 def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, monkeypatch, capsys):
@@ -215,7 +217,7 @@ def test_a_grid_that_is_trained_is_reported_and_its_page_published(tmp_path, mon
     (tmp_path / "grid").mkdir()
     published = []
     monkeypatch.setattr(grid, "train_cell", trained)
-    monkeypatch.setattr(trackers, "publish_page", lambda *words: published.append(words))
+    monkeypatch.setattr(trackers, "publish_page", lambda *args: published.append(args))
     page = tmp_path / "page.html"
     assert compare.main([SMOKE, "--seeds=2", f"--out_dir={tmp_path / 'grid'}", f"--page={page}"]) == 0
     assert published == [(page, "wandb", tmp_path / "grid")]
@@ -229,20 +231,20 @@ def test_the_report_is_the_table_what_differs_the_page_and_the_json(tmp_path, mo
     page, kept = tmp_path / "p.html", tmp_path / "t.json"
     monkeypatch.setattr(sys, "argv", ["compare.py", "r0", "and so on"])
     assert compare.main([*map(str, folders), f"--page={page}", f"--json={kept}"]) == 0
-    said = capsys.readouterr().out
-    assert fitted_table([row(run) for run in runs]) in said
-    assert (1 < count <= 4) is (table(differences(runs)) in said if count > 1 else False)
+    output = capsys.readouterr().out
+    assert fitted_table([row(run) for run in runs]) in output
+    assert (1 < count <= 4) is (table(differences(runs)) in output if count > 1 else False)
     assert all(f'"name":"r{k}"' in page.read_text(encoding="utf-8") for k in range(count))
-    found = json.loads(kept.read_text(encoding="utf-8"))
-    assert [one["run"] for one in found["runs"]] == [f"r{k}" for k in range(count)]
-    assert found["command"] == "compare.py r0 and so on"
+    report = json.loads(kept.read_text(encoding="utf-8"))
+    assert [one["run"] for one in report["runs"]] == [f"r{k}" for k in range(count)]
+    assert report["command"] == "compare.py r0 and so on"
 
 
 def test_settings_without_a_config_and_missing_runs_are_refused(tmp_path):
     run = str(write_run(tmp_path))
-    for words in (["--arms=pre"], ["--lrs=1"], ["--depths=3"], ["--ray=local"], ["--dropout=0"]):
+    for argv in (["--arms=pre"], ["--lrs=1"], ["--depths=3"], ["--ray=local"], ["--dropout=0"]):
         with pytest.raises(ValueError, match="need a config file to train"):
-            compare.main([run, *words])
+            compare.main([run, *argv])
     with pytest.raises(ValueError, match="not a run directory"):
         compare.main([run, str(tmp_path / "none")])
 

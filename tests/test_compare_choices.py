@@ -19,14 +19,14 @@ def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
     (tmp_path / "none82" / "checkpoint").mkdir()
     (tmp_path / "none82" / "checkpoint" / "config.json").write_text("{}", encoding="utf-8")
     page = f"--page={tmp_path / 'p.html'}"
-    words = ["--where", "residual=pre,none", "--where=n_layer>=8", "--sort=-val", page]
-    assert compare.main([str(tmp_path), *words]) == 0
+    argv = ["--where", "residual=pre,none", "--where=n_layer>=8", "--sort=-val", page]
+    assert compare.main([str(tmp_path), *argv]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:6]] == ["none82", "pre82", "none81", "pre81"]
     assert compare.main([str(tmp_path), "--where=n_layer=8.0", "--mean=seed", page]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split(",")[0] for line in lines[2:5]) == ["none", "post", "pre"]
-    for words, message in {
+    for argv, message in {
         ("--where=n_leyer=8",): "no such setting; did you mean n_layer",
         ("--where=n_layer",): "must be SETTING=VALUE",
         ("--where=n_layer>x",): "must be a number",
@@ -34,7 +34,7 @@ def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
         ("--sort=speed",): "--sort=speed: allowed are val",
     }.items():
         with pytest.raises(ValueError, match=message):
-            compare.main([str(tmp_path), *words, page])
+            compare.main([str(tmp_path), *argv, page])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="none is below it"):
         compare.main([str(tmp_path / "empty"), page])
@@ -53,8 +53,8 @@ def test_a_table_of_many_runs_fits_the_terminal(tmp_path, count):
 
 
 def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
-    words = ("--vary", "optimizer=adamw,muon", "--vary=beta2=0.95,9.5e-1,0.99", "--lrs=1e-3,0.001,1E-3")
-    cells = planned(*words, f"--out_dir={tmp_path}")
+    argv = ("--vary", "optimizer=adamw,muon", "--vary=beta2=0.95,9.5e-1,0.99", "--lrs=1e-3,0.001,1E-3")
+    cells = planned(*argv, f"--out_dir={tmp_path}")
     assert len(cells) == 4
     assert {(cell["optimizer"], cell["beta2"]) for cell in cells.values()} == {
         (optimizer, beta2) for optimizer in ("adamw", "muon") for beta2 in ("0.95", "0.99")
@@ -73,7 +73,7 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "note"),
+    ("argv", "note"),
     [
         (("--lrs=1e-3,2e-3", "--optimizer=muon", "--muon_lr=0.01"), "learning_rate turns only AdamW's part"),
         (("--lrs=1e-3,2e-3",), None),
@@ -84,28 +84,28 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
         (("--vary=init_qk_scale=1,3",), "init_qk_scale has no effect without init=self"),
     ],
 )
-def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, words, note):
-    compare.main([SMOKE, *words, "--list", f"--out_dir={tmp_path}"])
+def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, argv, note):
+    compare.main([SMOKE, *argv, "--list", f"--out_dir={tmp_path}"])
     told = capsys.readouterr().err
     assert told.startswith(f"note: {note}") if note else told == ""
 
 
 def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(tmp_path, monkeypatch, capsys):
-    words = [SMOKE, "--arms=pre,none", "--seeds=2", f"--out_dir={tmp_path}"]
-    assert compare.main([*words, "--list"]) == 0
+    argv = [SMOKE, "--arms=pre,none", "--seeds=2", f"--out_dir={tmp_path}"]
+    assert compare.main([*argv, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[:4]] == ["1", "2", "3", "4"]
     assert lines[-1] == "4 cells; time left: unknown until one has finished"
     trained = []
     monkeypatch.setattr(grid, "train_cell", lambda folder, *rest: trained.append(folder.name) or 0)
-    assert compare.main([*words, "--cell=3"]) == 0
+    assert compare.main([*argv, "--cell=3"]) == 0
     assert trained == ["none-L3-s1337"] and not (tmp_path / "compare.html").exists()
     with pytest.raises(ValueError, match="must be 1 to 4"):
-        compare.main([*words, "--cell=5"])
+        compare.main([*argv, "--cell=5"])
     monkeypatch.setattr(grid, "_check_same", lambda *rest: None)
     write_run(tmp_path, "pre-L3-s1337")  # it took 30.25 s
     capsys.readouterr()
-    assert compare.main([*words, "--list"]) == 0
+    assert compare.main([*argv, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("pre-L3-s1337  finished") and lines[1].endswith("not begun, about 30 s")
     assert lines[-1] == "4 cells; time left: about 91 s on this machine, one after the other"

@@ -25,7 +25,7 @@ TEXT = "def f(x):\n    return x + F(x)  # naïve ñ 漢字 🙂\r\n\t'tis  1234 
 
 
 def imported(source: Path) -> GPT:
-    model = GPT(init_from.settle(GPTConfig(), str(source)))
+    model = GPT(init_from.resolve_shape(GPTConfig(), str(source)))
     init_from.fill(str(source), model, {"kind": "byte"})
     return model.eval()
 

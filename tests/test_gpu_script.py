@@ -13,8 +13,8 @@ from reslab.residual import WIRINGS
 GPU = runpy.run_path(str(ROOT / "benchmarks" / "gpu.py"))
 
 
-def python(name: str, code: str, limit_s: int = 60, **words):
-    return GPU["Step"](name, ["-c", code], limit_s, **words)
+def python(name: str, code: str, limit_s: int = 60, **fields):
+    return GPU["Step"](name, ["-c", code], limit_s, **fields)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
@@ -33,14 +33,14 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
     ]
     out = tmp_path / "gpu.json"
     assert GPU["go"](steps, tmp_path, out, True) == 1
-    found = json.loads(out.read_text(encoding="utf-8"))["steps"]
-    assert [found[step.name]["ok"] for step in steps] == [False, False, True]
-    assert found["fails"]["exit_code"] == 1 and found["fails"]["last_line"] == "no such thing"
-    assert found["hangs"]["last_line"] == "not done within 3 s; begun"
-    assert "earlier" not in str(found["hangs"]["result"])
-    assert found["measures"]["result"] == {"fast": 1}
+    results = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert [results[step.name]["ok"] for step in steps] == [False, False, True]
+    assert results["fails"]["exit_code"] == 1 and results["fails"]["last_line"] == "no such thing"
+    assert results["hangs"]["last_line"] == "not done within 3 s; begun"
+    assert "earlier" not in str(results["hangs"]["result"])
+    assert results["measures"]["result"] == {"fast": 1}
     assert "FAILED (1): no such thing" in capsys.readouterr().out and not alive.exists()
-    seconds = {name: record["seconds"] for name, record in found.items()}
+    seconds = {name: record["seconds"] for name, record in results.items()}
     assert GPU["go"](steps[2:], tmp_path, out, True) == 0  # what succeeded is not done again
     again = json.loads(out.read_text(encoding="utf-8"))["steps"]
     assert {name: record["seconds"] for name, record in again.items()} == seconds
@@ -53,8 +53,8 @@ def test_the_plan_has_all_that_is_asked_of_a_first_hour():
     order = ["run-float16-compile-True", "run-torchrun-fsdp-resume", "speed-gpt2", "learn-shakespeare"]
     order += ["learn-thousand", "learn-study"]
     assert sorted(order, key=names.index) == order
-    assert all(Path(ROOT / word).is_file() for step in steps for word in step.words if word.endswith(".py"))
-    peers = [step.name for step in steps if "nanogpt=/nanoGPT" in step.words]
+    assert all(Path(ROOT / word).is_file() for step in steps for word in step.argv if word.endswith(".py"))
+    peers = [step.name for step in steps if "nanogpt=/nanoGPT" in step.argv]
     assert "speed-gpt2" in peers and "speed-48L384" in peers
 
 
@@ -62,10 +62,10 @@ def test_the_plan_has_all_that_is_asked_of_a_first_hour():
 def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
     out = tmp_path / "gpu.json"
     run_python("benchmarks/gpu.py", "--rehearse", "--out", out, f"--dataset={dataset_folder}")
-    found = json.loads(out.read_text(encoding="utf-8"))["steps"]
-    assert all(record["ok"] for record in found.values())
-    steps = {name: found[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}
+    results = json.loads(out.read_text(encoding="utf-8"))["steps"]
+    assert all(record["ok"] for record in results.values())
+    steps = {name: results[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}
     assert steps == {"none": 4, "none-resume": 6}
-    assert found["run-torchrun-fsdp-resume"]["result"]["step"] == 6
-    assert found["run-resume-in-float16"]["result"]["dtype"] == "float16"
-    assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(found)
+    assert results["run-torchrun-fsdp-resume"]["result"]["step"] == 6
+    assert results["run-resume-in-float16"]["result"]["dtype"] == "float16"
+    assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(results)

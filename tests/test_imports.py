@@ -29,10 +29,10 @@ LONG = {"reslab/residual.py": "one class per wiring, side by side"}
 
 def modules() -> dict[str, Path]:
     """Dotted name -> file, of the doors, the model and everything in reslab."""
-    found = {path.stem: path for path in ROOT.glob("*.py")}
+    modules = {path.stem: path for path in ROOT.glob("*.py")}
     for path in (ROOT / "reslab").rglob("*.py"):
-        found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
-    return found
+        modules[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
+    return modules
 
 
 MODULES = modules()
@@ -41,14 +41,14 @@ MODULES = modules()
 def imports(path: Path, top_level: bool = False) -> set[str]:
     """Modules that a file imports, anywhere in it or at its top level only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
+    imported = set()
     for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= inside & set(MODULES) or {node.module}
-    return found
+            imported |= inside & set(MODULES) or {node.module}
+    return imported
 
 
 def place(module: str) -> tuple[int, str]:
@@ -76,13 +76,13 @@ def test_there_is_no_circle():
 
 def reach(module: str) -> set[str]:
     """Everything that importing a module brings in, seen through our own modules."""
-    found, open_ = set(), [module]
+    reached, open_ = set(), [module]
     while open_:
-        for name in imports(MODULES[open_.pop()], top_level=True) - found:
-            found.add(name)
+        for name in imports(MODULES[open_.pop()], top_level=True) - reached:
+            reached.add(name)
             if name in MODULES:
                 open_.append(name)
-    return found
+    return reached
 
 
 @pytest.mark.parametrize(

@@ -99,4 +99,4 @@ def test_results_outlive_a_line_that_was_cut(tmp_path):
     Store(path).add("one", {"status": "killed"})
     with path.open("a", encoding="utf-8") as file:
         file.write('{"key": "two", "sta')
-    assert Store(path).found == {"one": {"key": "one", "status": "killed"}}
+    assert Store(path).rows == {"one": {"key": "one", "status": "killed"}}

@@ -40,12 +40,12 @@ ROWS += ['{"step": 1, "val/loss": [1]}', '{"step": 1, "probe/resid_rms": 5}', '{
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, dataset_folder):
+def complete_run(tmp_path_factory, dataset_folder):
     folder = tmp_path_factory.mktemp("json") / "run"
-    words = ["--n_layer=1", "--n_head=1", "--n_embd=8", "--block_size=8", "--batch_size=2", "--device=cpu"]
-    words += ["--eval_sequences=4", "--max_iters=4", "--eval_interval=2", "--warmup_iters=0"]
-    words += [f"--dataset={dataset_folder}", f"--out_dir={folder}"]
-    assert train(configure.parse(configure_class(), words).config) == 0
+    argv = ["--n_layer=1", "--n_head=1", "--n_embd=8", "--block_size=8", "--batch_size=2", "--device=cpu"]
+    argv += ["--eval_sequences=4", "--max_iters=4", "--eval_interval=2", "--warmup_iters=0"]
+    argv += [f"--dataset={dataset_folder}", f"--out_dir={folder}"]
+    assert train(configure.parse(configure_class(), argv).config) == 0
     return folder
 
 
@@ -56,13 +56,13 @@ def configure_class():
 
 
 @pytest.fixture
-def damaged(whole, tmp_path, monkeypatch, capsys):
+def damaged(complete_run, tmp_path, monkeypatch, capsys):
     """Puts a text in the place of a file of a run, and runs doors there; the codes and what they said."""
 
     def put(file: str, text: str) -> dict[str, tuple[int, str]]:
         run, page = tmp_path / "run", tmp_path / "page.html"
         shutil.rmtree(run, ignore_errors=True)
-        shutil.copytree(whole, run)
+        shutil.copytree(complete_run, run)
         (run / file).write_text(text, encoding="utf-8")
         for folder in (run / "checkpoint").iterdir():  # the same in all, signed
             if file.startswith("checkpoint"):
@@ -70,15 +70,18 @@ def damaged(whole, tmp_path, monkeypatch, capsys):
                 sums = [f"{sha256(p)}  {p.name}\n" for p in folder.iterdir() if p.name != "SHA256SUMS"]
                 (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
         config = flat(configure.parse(configure_class(), []).config)
-        config = {**config, **json.loads((whole / "config.json").read_text(encoding="utf-8"))["config"]}
+        config = {
+            **config,
+            **json.loads((complete_run / "config.json").read_text(encoding="utf-8"))["config"],
+        }
         config |= {"out_dir": str(run), "max_iters": 6, "resume": True}
         training = [f"--{key}={value}" for key, value in config.items() if value != ""]
         doors = {"train": training, "sample": [str(run), "--max_new_tokens=2"]}
         doors |= {"compare": [str(run), f"--page={page}"], "autopsy": [str(run), "--sequences=2"]}
         answers = {}
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-        for door, words in doors.items():
-            monkeypatch.setattr(sys, "argv", [f"{door}.py", *words])
+        for door, argv in doors.items():
+            monkeypatch.setattr(sys, "argv", [f"{door}.py", *argv])
             with pytest.raises(SystemExit) as end:
                 configure.run_door(importlib.import_module(door).main)
             answers[door] = end.value.code, capsys.readouterr().err
@@ -93,9 +96,9 @@ def damaged(whole, tmp_path, monkeypatch, capsys):
 
 
 def is_told(answer: tuple[int, str]) -> bool:
-    code, said = answer
-    lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    return (code == 0 and not lines) or (code == 2 and 1 <= len(lines) <= 2 and len(said) < 2000)
+    code, output = answer
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    return (code == 0 and not lines) or (code == 2 and 1 <= len(lines) <= 2 and len(output) < 2000)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -122,9 +125,9 @@ def test_rows_of_another_shape(damaged, row):
 
 @pytest.mark.parametrize(("file", "key"), [(file, key) for file in FIELDS for key in FIELDS[file]])
 @pytest.mark.slow
-def test_fields_of_another_type_or_size(damaged, whole, file, key):
+def test_fields_of_another_type_or_size(damaged, complete_run, file, key):
     for value in FIELDS[file][key]:
-        content = json.loads((whole / file).read_text(encoding="utf-8"))
+        content = json.loads((complete_run / file).read_text(encoding="utf-8"))
         (content if key in content else content["config"])[key] = value
         answers = damaged(file, json.dumps(content))
         assert all(map(is_told, answers.values())), (value, answers)

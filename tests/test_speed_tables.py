@@ -10,10 +10,10 @@ def sides(**seconds: float) -> dict:
 
 
 def test_a_case_beside_nanogpt_is_a_ratio_to_its_plain_and_its_fastest():
-    times = sides(ours=0.5, nanogpt_float32=1.0, nanogpt_bfloat16=0.75, nanogpt_compiled_float32=0.8)
-    ratios = {f"ours against {name}": {"median": 10 * t["median_s"]} for name, t in times.items()}
+    by_name = sides(ours=0.5, nanogpt_float32=1.0, nanogpt_bfloat16=0.75, nanogpt_compiled_float32=0.8)
+    ratios = {f"ours against {name}": {"median": 10 * t["median_s"]} for name, t in by_name.items()}
     names = ("step-4L128", "step-6L384", "step-48L128", "sample-1", "sample-8")
-    cases = {name: {"facts": FACTS, "sides": times, "ratios": ratios} for name in names}
+    cases = {name: {"facts": FACTS, "sides": by_name, "ratios": ratios} for name in names}
     val = {"nanogpt": {"s": 90.0, "val_loss": 1.9}}
     val |= {f"ours seed {k}": {"s": s, "val_loss": 1.5 + k / 10} for k, s in enumerate((20.0, 30.0, 70.0))}
     cases["val"] = {"facts": FACTS | {"date": "2026-02-02"}, "sides": val}

@@ -41,7 +41,7 @@ FAULTS = {
     ),
     "two processes": (
         "two processes on one run directory",
-        "the second is refused while the first lives; the lock of a dead one is not in the way",
+        "the second is refused while the first runs; the lock of a dead one is not in the way",
     ),
     "other data": (
         "data replaced, overwritten, cut or deleted under a run; ids beyond the vocabulary; another meta",

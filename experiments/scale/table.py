@@ -1,11 +1,11 @@
-"""One model on several ranks: what system/budget.py works out, and what was measured beside it."""
+"""One model on several ranks: what system/memory.py works out, and what was measured beside it."""
 
 from experiments.tables import Table, markdown, origin
 
 
-def budget() -> str:
-    """The table of `python -m reslab.system.budget`."""
-    from reslab.system.budget import SHAPES, table  # here, because it brings in torch
+def memory() -> str:
+    """The table of `python -m reslab.system.memory`."""
+    from reslab.system.memory import SHAPES, table  # here, because it brings in torch
 
     return table(SHAPES, 8) + "\n"
 
@@ -22,4 +22,4 @@ def scale(result: dict) -> str:
     return markdown(["", "worked out", "measured, rank 0", "measured, rank 1"], rows) + origin(result)
 
 
-TABLES = {"budget": Table(budget, ()), "scale": Table(scale)}
+TABLES = {"memory": Table(memory, ()), "scale": Table(scale)}

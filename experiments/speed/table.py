@@ -95,10 +95,10 @@ def kernels(result: dict) -> str:
         ("attention forward + backward, ms", "attention"),
         ("GELU forward + backward, ms", "GELU"),
     ):
-        times = case[key]
-        for shape in dict.fromkeys(name.rpartition(" ")[0] for name in times):
-            for way in times[f"{shape} float32"]:
-                cells = [f"{times[f'{shape} {dtype}'][way]:.1f}" for dtype in ("float32", "bfloat16")]
+        milliseconds = case[key]
+        for shape in dict.fromkeys(name.rpartition(" ")[0] for name in milliseconds):
+            for way in milliseconds[f"{shape} float32"]:
+                cells = [f"{milliseconds[f'{shape} {dtype}'][way]:.1f}" for dtype in ("float32", "bfloat16")]
                 rows.append([f"{part} {shape}, {way.replace(chr(39) + 's', ' kernel')}", "ms", *cells])
     head = ["forward + backward, but for the products", "", "float32", "bfloat16"]
     return markdown(head, rows) + origin({"kernels": case})
@@ -107,10 +107,10 @@ def kernels(result: dict) -> str:
 def optimizers(result: dict) -> str:
     """One step of each optimizer."""
     case = result["cases"]["kernels"]
-    times = case["optimizer step, ms"]
-    names = list(next(iter(times.values())))
-    rows = [[name, *(f"{column[name]:.1f}" for column in times.values())] for name in names]
-    return markdown(["optimizer step, ms", *times], rows) + origin({"kernels": case})
+    milliseconds = case["optimizer step, ms"]
+    names = list(next(iter(milliseconds.values())))
+    rows = [[name, *(f"{column[name]:.1f}" for column in milliseconds.values())] for name in names]
+    return markdown(["optimizer step, ms", *milliseconds], rows) + origin({"kernels": case})
 
 
 def origin(cases: dict) -> str:

@@ -44,11 +44,11 @@ class Baselines:
         Returns:
             {"uniform": x, "unigram": {split: x}, "bigram": {split: x}}
         """
-        found = {"uniform": math.log(self.vocab_size), "unigram": {}, "bigram": {}}
+        entropies = {"uniform": math.log(self.vocab_size), "unigram": {}, "bigram": {}}
         for split, pieces in splits.items():
             pairs = (_count_pairs(piece, self.vocab_size) for piece in pieces)
-            found["unigram"][split], found["bigram"][split] = self._mean(pairs)
-        return found
+            entropies["unigram"][split], entropies["bigram"][split] = self._mean(pairs)
+        return entropies
 
     def read_fitted(self) -> tuple[float, float]:
         """Unigram and bigram cross-entropy on what was counted."""
@@ -57,11 +57,11 @@ class Baselines:
     def _mean(self, pairs) -> tuple[float, float]:
         """Each different pair is looked up once, and weighs as often as it occurs."""
         unigram, bigram, total = 0.0, 0.0, 0
-        for keys, seen in pairs:
+        for keys, counts in pairs:
             second = self.unigram[keys % self.vocab_size]
-            unigram -= float(seen @ np.log(second))
-            bigram -= float(seen @ np.log(self.pairs.probability(keys, second)))
-            total += int(seen.sum())
+            unigram -= float(counts @ np.log(second))
+            bigram -= float(counts @ np.log(self.pairs.probability(keys, second)))
+            total += int(counts.sum())
         return (unigram / total, bigram / total) if total else (math.nan, math.nan)
 
 
@@ -70,9 +70,9 @@ def split_baselines(train: np.ndarray, val: np.ndarray, vocab_size: int) -> dict
     fitted = Baselines(train, vocab_size)
     if len(train) > fitted.pairs.limit:
         return fitted.read({"train": _Pieces(train), "val": _Pieces(val)})
-    found = fitted.read({"train": [], "val": _Pieces(val)})
-    found["unigram"]["train"], found["bigram"]["train"] = fitted.read_fitted()
-    return found
+    entropies = fitted.read({"train": [], "val": _Pieces(val)})
+    entropies["unigram"]["train"], entropies["bigram"]["train"] = fitted.read_fitted()
+    return entropies
 
 
 class _DensePairs:
@@ -84,8 +84,8 @@ class _DensePairs:
         self.vocab_size = vocab_size
         self.counts = np.zeros(vocab_size * vocab_size, dtype=np.int64)
         for piece in _Pieces(train):
-            keys, seen = _count_pairs(piece, vocab_size)
-            self.counts[keys] += seen
+            keys, counts = _count_pairs(piece, vocab_size)
+            self.counts[keys] += counts
         self.firsts = self.counts.reshape(vocab_size, vocab_size).sum(axis=1)
 
     def counted(self):
@@ -116,8 +116,8 @@ class _SparsePairs:
     def probability(self, keys, second):
         """p(b | a) of pairs a V + b, given p(b)."""
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        seen = np.where(self.keys[at] == keys, self.counts[at], 0)
-        return (seen + second) / (self.firsts[keys // self.vocab_size] + 1)
+        counts = np.where(self.keys[at] == keys, self.counts[at], 0)
+        return (counts + second) / (self.firsts[keys // self.vocab_size] + 1)
 
 
 def _count_pairs(ids, vocab_size) -> tuple[np.ndarray, np.ndarray]:

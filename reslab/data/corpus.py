@@ -211,11 +211,11 @@ def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Itera
     overhang = []
 
     def train():
-        left = train_chars
-        while left > 0 and (piece := next(pieces, None)) is not None:
-            yield piece[:left]
-            overhang.append(piece[left:])
-            left -= len(piece)
+        remaining = train_chars
+        while remaining > 0 and (piece := next(pieces, None)) is not None:
+            yield piece[:remaining]
+            overhang.append(piece[remaining:])
+            remaining -= len(piece)
 
     def val():
         yield from overhang

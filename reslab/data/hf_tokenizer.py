@@ -30,10 +30,10 @@ def to_tokenizers(tokenizer):
             f"tokenizer={kind}: only characters, bytes, byte pairs and a tokenizer.json can be written"
         )
     # Without a word for unknown characters encoding one is an error, as it is here.
-    words = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
-    words.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    words.decoder = decoders.Fuse()
-    return words
+    converted = Tokenizer(models.WordLevel({c: i for i, c in enumerate(tokenizer.chars)}, unk_token=""))
+    converted.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    converted.decoder = decoders.Fuse()
+    return converted
 
 
 def _from_ranks(ranks: dict[bytes, int], pattern: str):

@@ -62,11 +62,11 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         "block", "attn", "mlp": one {"delta", "se"} per layer; "random": for k = 1 .. L blocks removed at
         random, over draws; "loss": of the whole model.
     """
-    whole = sequence_losses(model, inputs, targets)
+    base_losses = sequence_losses(model, inputs, targets)
 
     def cost(context) -> dict:
         with context:
-            return _mean_se(sequence_losses(model, inputs, targets) - whole)
+            return _mean_se(sequence_losses(model, inputs, targets) - base_losses)
 
     blocks, layers = list(model.blocks), len(model.blocks)
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +81,7 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
         spread = deltas.std().item() / len(costs) ** 0.5 if len(costs) > 1 else costs[0]["se"]
         random.append({"removed": k, "delta": deltas.mean().item(), "se": spread})
     return {
-        "loss": _mean_se(whole),
+        "loss": _mean_se(base_losses),
         "block": [cost(without([block])) for block in blocks],
         "attn": [cost(without([block.attn_residual])) for block in blocks],
         "mlp": [cost(without([block.mlp_residual])) for block in blocks],
@@ -202,8 +202,8 @@ def _gradient_by_branches_passed(model, x, targets) -> list[torch.Tensor]:
     parts = [gradient]
     for residual, branch, x in reversed(sublayers):
         s = residual.skip
-        whole = [_vjp(residual, branch, x, g) for g in parts]
-        passed = [w - s * g for w, g in zip(whole, parts, strict=True)]
+        products = [_vjp(residual, branch, x, g) for g in parts]
+        passed = [w - s * g for w, g in zip(products, parts, strict=True)]
         zero = torch.zeros_like(gradient)
         parts = [s * g + p for g, p in zip([*parts, zero], [zero, *passed], strict=True)]
     return parts

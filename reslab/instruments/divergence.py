@@ -10,24 +10,26 @@ from reslab.system.device import uncompiled
 NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
 
 
-def trace(model: torch.nn.Module, dataset: TokenDataset, step: int, parts: int, batch_size: int) -> dict:
+def trace(
+    model: torch.nn.Module, dataset: TokenDataset, step: int, accumulation: int, batch_size: int
+) -> dict:
     """What a row tells of a batch that gave a loss or a gradient that is not finite.
 
     Args:
         model: as it was for that batch; where it drops out, seed torch as for the update.
-        step: of the batch, which is `parts` times batch_size sequences of train.
+        step: of the batch, which is `accumulation` times batch_size sequences of train.
 
     Returns:
         first_bad (layer), sequence_starts (of the first part that is bad), status, diagnosis.
     """
     device = next(model.parameters()).device
-    for starts in dataset.starts("train", step, parts * batch_size).reshape(parts, batch_size):
+    for starts in dataset.starts("train", step, accumulation * batch_size).reshape(accumulation, batch_size):
         x, y = dataset.sequences("train", starts)
         where = first_bad_layer(model, x.to(device), y.to(device))
         if where != NOWHERE:
             break
-    said = f"diverged at step {step}: the loss or its gradient is not finite; first bad: {where}"
-    return {"first_bad": where, "sequence_starts": starts.tolist(), "status": "diverged", "diagnosis": said}
+    text = f"diverged at step {step}: the loss or its gradient is not finite; first bad: {where}"
+    return {"first_bad": where, "sequence_starts": starts.tolist(), "status": "diverged", "diagnosis": text}
 
 
 def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> str:
@@ -40,14 +42,14 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
     """
     bad = []
 
-    def look(name, block):
+    def watch(name, block):
         def hook(module, args, output):
             if not block.mlp_residual.read(output).isfinite().all():
                 bad.append(name)
 
         return hook
 
-    blocks = [(block, look(f"block {k}, forward", block)) for k, block in enumerate(model.blocks)]
+    blocks = [(block, watch(f"block {k}, forward", block)) for k, block in enumerate(model.blocks)]
     with _hooks(blocks), uncompiled():
         loss = model.loss(inputs, targets)
         if bad:

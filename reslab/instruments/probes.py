@@ -160,7 +160,7 @@ def layers_that_learn(values: dict[str, list[float]], count: int) -> int | None:
     )
 
 
-def look(model, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
+def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor) -> dict:
     """All PROBES of a batch, as a row's keys: one sequence at a time, so a larger batch takes no more memory.
 
     Args:

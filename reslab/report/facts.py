@@ -76,9 +76,9 @@ def complete_config(config: dict) -> dict:
     """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
     is None where the record does not tell it.
     """
-    asked = {key: config.get(key) for key in ASKED} | {"residual": config.get("residual") or UNKNOWN}
+    required = {key: config.get(key) for key in ASKED} | {"residual": config.get("residual") or UNKNOWN}
     empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
-    return empty | {"gradient_accumulation_steps": 1} | config | asked
+    return empty | {"gradient_accumulation_steps": 1} | config | required
 
 
 def complete_facts(facts: dict) -> dict:

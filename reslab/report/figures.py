@@ -23,17 +23,17 @@ def depth(runs: list[Run]) -> go.Figure | None:
     lines = _lines(runs, OVER_DEPTH, "n_layer")
     if not lines:
         return None
-    figure, look = go.Figure(), styles(list(lines))
+    figure, style = go.Figure(), styles(list(lines))
     for name, members in lines.items():
         at = {
             n: _best_rate([r for r in members if r.config["n_layer"] == n])
             for n in _values(members, "n_layer")
         }
         at = {n: losses for n, losses in at.items() if losses}
-        line = {"color": look[name]["color"], "dash": look[name]["dash"], "width": 2.5}
+        line = {"color": style[name]["color"], "dash": style[name]["dash"], "width": 2.5}
         if at:
-            figure.add_trace(_with_spread(list(at), list(at.values()), name, line, look[name]["symbol"]))
-        dots = _dots(members, "n_layer", "val/loss", look[name])
+            figure.add_trace(_with_spread(list(at), list(at.values()), name, line, style[name]["symbol"]))
+        dots = _dots(members, "n_layer", "val/loss", style[name])
         figure.add_trace(dots.update(name=name, legendgroup=name, showlegend=not at))
     drawn = [run for members in lines.values() for run in members]
     _baseline_lines(figure, drawn)
@@ -48,14 +48,14 @@ def layers_that_learn(runs: list[Run]) -> go.Figure | None:
     lines = _lines(probed, OVER_DEPTH, "n_layer")
     if not lines:
         return None
-    figure, look = go.Figure(), styles(list(lines))
+    figure, style = go.Figure(), styles(list(lines))
     for name, members in lines.items():
-        dots = _dots(members, "n_layer", "probe/layers_that_learn", look[name])
+        dots = _dots(members, "n_layer", "probe/layers_that_learn", style[name])
         figure.add_trace(dots.update(name=name, showlegend=True, marker={"size": 9, "opacity": 0.7}))
     drawn = [run for members in lines.values() for run in members]
     ticks = _values(drawn, "n_layer")
-    whole = go.Scatter(x=ticks, y=ticks, mode="lines", name="all", showlegend=False, hoverinfo="skip")
-    figure.add_trace(whole.update(line={"color": "#888", "width": 1, "dash": "dot"}))
+    all_layers = go.Scatter(x=ticks, y=ticks, mode="lines", name="all", showlegend=False, hoverinfo="skip")
+    figure.add_trace(all_layers.update(line={"color": "#888", "width": 1, "dash": "dot"}))
     _depth_axis(figure, drawn)
     figure.update_yaxes(title="layers that a signal reaches", rangemode="tozero")
     return figure.update_layout(height=420)
@@ -69,10 +69,10 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
     figure = go.Figure()
     drawn = [run for members in lines.values() for run in members]
     families = dict(zip((run.folder for run in drawn), group_names(drawn, OVER_DEPTH), strict=True))
-    look, depths = styles(list(families.values())), {}
+    style, depths = styles(list(families.values())), {}
     for run in drawn:  # deeper is darker
         depths.setdefault(families[run.folder], set()).add(run.config["n_layer"])
-    order = list(look)
+    order = list(style)
 
     def place(line: tuple[str, list[Run]]) -> tuple[int, int]:
         first = line[1][0]
@@ -81,13 +81,13 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
     for name, members in sorted(lines.items(), key=place):
         family, n = families[members[0].folder], members[0].config["n_layer"]
         ordered = sorted(depths[family])
-        colour = shades(look[family]["color"], len(ordered))[ordered.index(n)]
+        colour = shades(style[family]["color"], len(ordered))[ordered.index(n)]
         rates = _values(members, "learning_rate")
         losses = [
             [r.last("val/loss") for r in members if r.config["learning_rate"] == rate] for rate in rates
         ]
-        line = {"color": colour, "dash": look[family]["dash"], "width": 2.5}
-        figure.add_trace(_with_spread(rates, losses, name, line, look[family]["symbol"]))
+        line = {"color": colour, "dash": style[family]["dash"], "width": 2.5}
+        figure.add_trace(_with_spread(rates, losses, name, line, style[family]["symbol"]))
     _baseline_lines(figure, drawn)
     figure.update_xaxes(title="learning rate", type="log", exponentformat="power")
     figure.update_yaxes(title="final validation loss, nats per token")
@@ -123,12 +123,12 @@ def _best_rate(runs: list[Run]) -> list[float]:
     return min(at.values(), key=_mean, default=[])
 
 
-def _dots(runs: list[Run], x: str, y: str, look: dict) -> go.Scatter:
+def _dots(runs: list[Run], x: str, y: str, style: dict) -> go.Scatter:
     """A dot for each run: a cross where it diverged, open where it is unfinished."""
     symbols = []
     for run in runs:
         mark = STATUS_SYMBOLS[run.status]
-        symbols.append(mark if mark == "x" else look["symbol"] + mark)
+        symbols.append(mark if mark == "x" else style["symbol"] + mark)
     texts = []
     for run in runs:
         ended = "" if run.status == "finished" else f", {run.status}"
@@ -138,7 +138,7 @@ def _dots(runs: list[Run], x: str, y: str, look: dict) -> go.Scatter:
         y=[run.last(y) for run in runs],
         text=texts,
         mode="markers",
-        marker={"color": look["color"], "opacity": 0.35, "symbol": symbols},
+        marker={"color": style["color"], "opacity": 0.35, "symbol": symbols},
     )
 
 

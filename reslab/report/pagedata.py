@@ -86,14 +86,14 @@ def thin(values: list[list[float | None]], limit: int) -> list[int]:
     if count <= limit:
         return list(range(count))
     stretches = max(1, limit // (2 * len(values)))
-    kept = {0, count - 1}
+    indices = {0, count - 1}
     for number in range(stretches):
         places = range(number * count // stretches, (number + 1) * count // stretches)
         for curve in values:
             known = [place for place in places if curve[place] is not None]
             if known:
-                kept |= {min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)}
-    return sorted(kept)
+                indices |= {min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)}
+    return sorted(indices)
 
 
 def _run(run: Run, label: str, count: int, share: float) -> dict:
@@ -142,15 +142,15 @@ def _curve(run: Run, keys: tuple[str, str], limit: int, notes: list[str]) -> dic
     """Two keys of the rows that have the first, over steps and seconds."""
     rows = [r for r in run.rows if keys[0] in r]
     values = [[r.get(key) for r in rows] for key in keys]
-    kept = thin(values, limit) if rows else []
-    if len(kept) < len(rows):
-        notes.append(f"{keys[0]}: {len(kept)} of {len(rows)} rows drawn, with the extremes of each stretch")
+    places = thin(values, limit) if rows else []
+    if len(places) < len(rows):
+        notes.append(f"{keys[0]}: {len(places)} of {len(rows)} rows drawn, with the extremes of each stretch")
     names = ("loss", keys[1].rpartition("_")[2])  # se or norm
     drawn = {
-        "step": [rows[i]["step"] for i in kept],
-        "seconds": [_digits(rows[i].get("elapsed_s"), 5) for i in kept],
+        "step": [rows[i]["step"] for i in places],
+        "seconds": [_digits(rows[i].get("elapsed_s"), 5) for i in places],
     }
-    return drawn | {name: [_digits(v[i], 6) for i in kept] for name, v in zip(names, values, strict=True)}
+    return drawn | {name: [_digits(v[i], 6) for i in places] for name, v in zip(names, values, strict=True)}
 
 
 def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
@@ -166,9 +166,9 @@ def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
     fit = max(2, numbers // size)
     if len(steps) > fit:
         # As many early as late ones: a stack dies within its first updates.
-        kept = {round((len(steps)) ** (k / (fit - 1)) - 1) for k in range(fit)}
-        notes.append(f"probes: {len(kept)} of {len(steps)} measured steps drawn")
-        steps = [steps[k] for k in sorted(kept)]
+        indices = {round((len(steps)) ** (k / (fit - 1)) - 1) for k in range(fit)}
+        notes.append(f"probes: {len(indices)} of {len(steps)} measured steps drawn")
+        steps = [steps[k] for k in sorted(indices)]
     return {
         "steps": steps,
         "values": [{k: _digits(v, 4) for k, v in at[step].items()} for step in steps],
@@ -233,14 +233,14 @@ def _autopsy(report: dict) -> dict:
 
 def _figures(figures: dict, about) -> list[dict]:
     """Name, caption and picture of each figure that has something to show."""
-    found = []
+    drawn = []
     for name, draw in figures.items():
         figure = draw(about)
         if figure is not None:
             picture = json.loads(figure.update_layout(template="none").to_json())
             del picture["layout"]["template"]
-            found.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
-    return found
+            drawn.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
+    return drawn
 
 
 def _about(runs: list[Run]) -> str:

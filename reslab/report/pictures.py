@@ -130,5 +130,5 @@ def _picture(driver, place: str) -> bytes | None:
     )
     if box is None:
         return None
-    asked = {"format": "png", "captureBeyondViewport": True, "clip": box | {"scale": 1}}
-    return base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", asked)["data"])
+    options = {"format": "png", "captureBeyondViewport": True, "clip": box | {"scale": 1}}
+    return base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"])

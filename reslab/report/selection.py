@@ -87,7 +87,7 @@ def choose(runs: list[Run], conditions: list[str]) -> list[Run]:
     """The runs for which every condition holds, such as residual=pre,none or n_layer>=8.
 
     Raises:
-        UsageError: a condition can't be read, speaks of an unknown setting, or no run is left.
+        UsageError: a condition can't be read, names an unknown setting, or no run is left.
     """
     keys = {key for run in runs for key in run.config} | {"arm", "status"}
     parsed = []

@@ -61,12 +61,12 @@ class TensorBoard:
         self.writer.add_custom_scalars({"loss": {"losses and baselines": ["Multiline", ONE_CHART]}})
         self.config, self.losses = run.config, {}
 
-    def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
+    def write(self, step: int, numbers: dict, pictures: dict, texts: dict) -> None:
         for key, value in numbers.items():
             self.writer.add_scalar(key, value, step)
         for key, image in pictures.items():
             self.writer.add_image(key, image, step, dataformats="HWC")
-        for key, text in words.items():
+        for key, text in texts.items():
             self.writer.add_text(key, fenced(text), step)
         self.losses |= {f"final/{k}": v for k, v in numbers.items() if k in ("train/loss", "val/loss")}
 
@@ -96,11 +96,11 @@ class WandB:
         # Its own step may not go back, and a resumed run begins at its checkpoint.
         self.run.define_metric("*", step_metric="step")
 
-    def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
+    def write(self, step: int, numbers: dict, pictures: dict, texts: dict) -> None:
         images = {key: self.wandb.Image(image) for key, image in pictures.items()}
         if numbers or images:
             self.run.log({"step": step} | numbers | images)
-        self.run.summary.update(words)
+        self.run.summary.update(texts)
 
     def page(self, path: Path) -> None:
         artifact = self.wandb.Artifact(f"page-{self.id}", type="page")
@@ -124,10 +124,10 @@ class Trackio:
             project, name=self.name, group=run.group, config=run.config, resume="allow", embed=False
         )
 
-    def write(self, step: int, numbers: dict, pictures: dict, words: dict) -> None:
+    def write(self, step: int, numbers: dict, pictures: dict, texts: dict) -> None:
         images = {key: self.trackio.Image(image) for key, image in pictures.items()}
-        texts = {key: self.trackio.Markdown(fenced(text)) for key, text in words.items()}
-        self.run.log(numbers | images | texts, step=step)
+        markdown = {key: self.trackio.Markdown(fenced(text)) for key, text in texts.items()}
+        self.run.log(numbers | images | markdown, step=step)
 
     def page(self, path: Path) -> None:
         self.trackio.log_artifact(path, name=f"page-{self.name}", type="page")
@@ -175,9 +175,9 @@ class TrackedLog:
         for key in lists:
             scale = scale_of(key)
             pictures[f"{key}/{scale.name}"] = picture(self.columns[key], scale)
-        words = {key: value for key, value in row.items() if isinstance(value, str)}
+        texts = {key: value for key, value in row.items() if isinstance(value, str)}
         for name, tracker in list(to.items()):
-            self._try(name, lambda tracker=tracker: tracker.write(row["step"], numbers, pictures, words))
+            self._try(name, lambda tracker=tracker: tracker.write(row["step"], numbers, pictures, texts))
 
     def size(self) -> int:
         """Bytes of the log on the disk."""

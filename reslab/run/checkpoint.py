@@ -142,16 +142,16 @@ def damage(folder: Path, needs: tuple[str, ...] = RESUMED) -> str | None:
     return None
 
 
-def settle(folder: Path, whole: Path) -> None:
-    """Make `whole`, which find() returned, the checkpoint `folder`: the one before it takes its place.
+def replace_damaged(folder: Path, intact: Path) -> None:
+    """Make `intact`, which find() returned, the checkpoint `folder`: the one before it takes its place.
 
     Where a run was killed after it saved its best state and before it copied that to best, it is copied now.
     """
-    if whole != folder:
+    if intact != folder:
         _discard(_sibling(folder, ".damaged"))
         if folder.exists():
             folder.rename(_sibling(folder, ".damaged"))
-        whole.rename(folder)
+        intact.rename(folder)
     if load_state(folder).get("best"):
         copy(folder, folder.with_name("best"))
 

@@ -1,6 +1,6 @@
 """Command lines: config files of plain assignments, then --key=value, into one frozen dataclass.
 
-The grammar is nanoGPT's: `python train.py config/deep.py --residual=none --n_layer=24`. Later words
+The grammar is nanoGPT's: `python train.py config/deep.py --residual=none --n_layer=24`. Later ones
 win. Every fault of a command line is told at once, one line each, and nothing is run.
 """
 
@@ -38,14 +38,14 @@ class Positionals:
     configs: bool = False
     count: int | None = 0
 
-    def faults(self, words: list[str]) -> list[str]:
+    def faults(self, args: list[str]) -> list[str]:
         """What is wrong with the words that are no config files."""
-        if self.count is None or len(words) == self.count:
+        if self.count is None or len(args) == self.count:
             return []
         if self.count:
-            return [f"{len(words)} of {self.count} given; give {self.usage} [--key=value ...]"]
+            return [f"{len(args)} of {self.count} given; give {self.usage} [--key=value ...]"]
         what = "neither a config file (*.py) nor --key=value" if self.configs else "not a --key=value"
-        return [f"{short(word)}: {what}" for word in words]
+        return [f"{short(word)}: {what}" for word in args]
 
 
 class Given(NamedTuple):
@@ -115,7 +115,7 @@ def _build(cls: type[Config], known: dict[str, Setting], given: list[Given]) -> 
     final = {setting.key: setting for setting in given}
     by_setting = {key: _fault(cls, known, setting) for key, setting in final.items()}
     config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
-    # What speaks of a setting that could not be read speaks of its default, which nobody asked for.
+    # A fault of a setting that could not be read would be about its default, which was not given.
     unread = {key for key, fault in by_setting.items() if fault}
     combined = [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
     return config, [*filter(None, by_setting.values()), *combined]
@@ -212,7 +212,7 @@ def collect(*checks) -> list:
 
 
 def run_door(main) -> None:
-    """Call a program's main(words); a user's error is one line per fault on stderr and exit code 2."""
+    """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2."""
     children.follow_parent()
     streams.replace_what_cannot_be_shown()
     try:

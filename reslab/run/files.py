@@ -73,10 +73,10 @@ def parse_json(text: str | bytes, place: str) -> dict:
         ValueError: it is no JSON, something else than an object, or nothing that Python can hold; one line.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: thousands of digits, or not UTF-8, too
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{place}: damaged ({reason})") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{place}: damaged (a {type(found).__name__}, must be an object)")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: damaged (a {type(value).__name__}, must be an object)")
+    return value

@@ -22,16 +22,16 @@ def rank() -> int:
 
 
 @contextmanager
-def rank0_output(speaks: bool):
-    """Inside, several ranks do the same, and one of them is heard.
+def rank0_output(prints: bool):
+    """Inside, all ranks do the same, and rank 0 alone prints.
 
     Args:
-        speaks: whether this one is.
+        prints: whether this is rank 0.
 
     Raises:
-        ReportedByRank0: a ValueError on one that is not.
+        ReportedByRank0: a ValueError on another rank.
     """
-    if speaks:
+    if prints:
         yield
         return
     with silence() as nothing, redirect_stderr(nothing):

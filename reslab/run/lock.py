@@ -18,7 +18,7 @@ def exclusive_lock(folder: Path, activity: str, wait: bool = False):
         wait: until it is free, instead of raising.
 
     Raises:
-        ValueError: another process, which lives, holds it.
+        ValueError: another process, which still runs, holds it.
     """
     created = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -177,8 +177,8 @@ def row_fault(row) -> str | None:
 
 
 def _is_number(value) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
-    return whole or isinstance(value, float)
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
+    return is_integer or isinstance(value, float)
 
 
 def _are_numbers(value) -> bool:

@@ -188,7 +188,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. Give config files (plain assignments), then --key=value; later words win."""
+    """One run. Give config files (plain assignments), then --key=value; later ones win."""
 
     POSITIONALS: ClassVar = Positionals("[CONFIG.py ...]", configs=True)
 

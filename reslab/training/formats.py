@@ -99,8 +99,8 @@ def gpt2_settings(vocab_size, block_size, n_layer, n_head, n_embd) -> dict:
 
 
 def _from_gpt2(c) -> dict:
-    found = gpt2_settings(c.vocab_size, c.n_positions, c.n_layer, c.n_head, c.n_embd)
-    return found | {
+    settings = gpt2_settings(c.vocab_size, c.n_positions, c.n_layer, c.n_head, c.n_embd)
+    return settings | {
         "tie_weights": c.tie_word_embeddings,
         "mlp": GPT2_ACTIVATIONS.get(c.activation_function, "gelu"),
         "norm_eps": c.layer_norm_epsilon,
@@ -129,10 +129,10 @@ def _to_gpt2(c) -> dict:
 
 
 def _from_llama(c) -> dict:
-    found = gpt2_settings(
+    settings = gpt2_settings(
         c.vocab_size, c.max_position_embeddings, c.num_hidden_layers, c.num_attention_heads, c.hidden_size
     )
-    return found | {
+    return settings | {
         "n_kv_head": c.num_key_value_heads,
         "bias": c.attention_bias,
         "tie_weights": c.tie_word_embeddings,

@@ -70,12 +70,12 @@ def normalised(key: str, value) -> str:
         return text  # the command line tells what is wrong with it
 
 
-def plan(config: CompareConfig, files: list[str], words: list[str]) -> list[tuple[Path, list[str]]]:
+def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[tuple[Path, list[str]]]:
     """The cells of all grids: run directory and command line of each, all of them checked.
 
     Args:
         files: config files.
-        words: settings of train.py, the same for every cell.
+        args: settings of train.py, the same for every cell.
 
     Raises:
         ValueError: a cell can't be trained, or its directory holds a run with other settings.
@@ -88,7 +88,7 @@ def plan(config: CompareConfig, files: list[str], words: list[str]) -> list[tupl
             parts = [SHORT.get(key, key) + cell[key].replace("/", "_") for key in order]
             folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
             own = [f"--{key}={value}" for key, value in cell.items()]
-            line = [*files, *words, *own, f"--out_dir={folder}"]
+            line = [*files, *args, *own, f"--out_dir={folder}"]
             cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
     from model import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
@@ -123,7 +123,7 @@ WITHOUT_EFFECT = {
 }
 
 
-def without_effect(config: CompareConfig, files: list[str], words: list[str]) -> list[str]:
+def without_effect(config: CompareConfig, files: list[str], args: list[str]) -> list[str]:
     """A line for each varied setting that changes nothing in some cells of its grid."""
     lines = []
     for name, grid in read_grids(config, files).items():
@@ -134,7 +134,7 @@ def without_effect(config: CompareConfig, files: list[str], words: list[str]) ->
             holds, sentence = WITHOUT_EFFECT[key]
             idle = 0
             for cell in cells:
-                line = [*files, *words, *(f"--{k}={v}" for k, v in cell.items())]
+                line = [*files, *args, *(f"--{k}={v}" for k, v in cell.items())]
                 idle += holds(flat(parse(TrainConfig, line, leave_out=("study",)).config))
             if idle:
                 where = "" if idle == len(cells) else f" in {idle} of {len(cells)} combinations of the others"
@@ -203,12 +203,12 @@ def _check_same(folder: Path, wanted: dict) -> None:
         raise ValueError("\n".join(faults))
 
 
-def train_cell(folder: Path, words: list[str], jobs: int, children: Children) -> int | None:
+def train_cell(folder: Path, argv: list[str], jobs: int, children: Children) -> int | None:
     """Train one cell, or go on with it, in a process of its own; returns train.py's exit code, None when
     everything was to end before it could start."""
     begun = (folder / "config.json").exists()
     train = ROOT / "train.py"
-    command = [sys.executable, str(train), *words, *(["--resume"] if begun else [])]
+    command = [sys.executable, str(train), *argv, *(["--resume"] if begun else [])]
     if jobs == 1:
         done = children.run(command)
         return done and done.returncode
@@ -228,7 +228,7 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
     """
     codes, children = [], Children()
 
-    def one(number: int, folder: Path, words: list[str]) -> None:
+    def run_cell(number: int, folder: Path, argv: list[str]) -> None:
         if children.stopping or any(code not in (0, 3) for code in codes):
             return  # stopped, or broken: the others wait for the same command
         begun = (folder / "config.json").exists()
@@ -236,7 +236,7 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
             print(f"[{number}/{len(cells)}] {folder}: kept", flush=True)
             return
         print(f"[{number}/{len(cells)}] {folder}: {'resuming' if begun else 'training'}", flush=True)
-        code = train_cell(folder, words, jobs, children)
+        code = train_cell(folder, argv, jobs, children)
         if children.stopping or code is None:
             return
         codes.append(code)
@@ -246,7 +246,7 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
 
     def safely(item) -> None:
         try:
-            one(item[0], *item[1])
+            run_cell(item[0], *item[1])
         except BaseException:
             children.stop()
             raise
@@ -255,13 +255,13 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(safely, enumerate(cells, 1)))
         if children.signal_number:
-            print(f"stopped: {kept(cells)}; the same command goes on from here", file=sys.stderr)
+            print(f"stopped: {count_done(cells)}; the same command goes on from here", file=sys.stderr)
             return 128 + children.signal_number
     code = next((code for code in codes if code not in (0, 3)), 0)
     return code if code >= 0 else 128 - code
 
 
-def kept(cells: list[tuple[Path, list[str]]]) -> str:
+def count_done(cells: list[tuple[Path, list[str]]]) -> str:
     """How many cells of a grid are done, and how many are begun, saved up to where they stopped."""
     begun = [read_run(folder).status for folder, _ in cells if (folder / "config.json").exists()]
     unfinished = begun.count("unfinished")
@@ -270,10 +270,10 @@ def kept(cells: list[tuple[Path, list[str]]]) -> str:
 
 def train_cells(config: CompareConfig, cells: list[tuple[Path, list[str]]]) -> int:
     """Train the missing cells, on Ray where that is asked for and there; see train_grid."""
-    lack = config.ray and cluster.missing()
-    if lack:
-        print(f"--ray={config.ray}: {lack}; training on this machine alone", flush=True)
-    if lack or not config.ray or not cells:
+    reason = config.ray and cluster.missing()
+    if reason:
+        print(f"--ray={config.ray}: {reason}; training on this machine alone", flush=True)
+    if reason or not config.ray or not cells:
         return train_grid(cells, config.jobs)
     return cluster.train_on_ray(
         cells, ROOT / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run

@@ -178,13 +178,17 @@ def _carry(saved: dict, config: OptimConfig, old, optimizer, pairs) -> str:
     if type(before) is not type(optimizer):
         return "the optimizer, another one, starts afresh"
     before.load_state_dict(saved)
-    remembered = {parameter: memory for part in _parts(before) for parameter, memory in part.state.items()}
+    remembered = {}
+    for one in _optimizers(before):
+        remembered |= one.state
     theirs = {new: parameter for parameter, new in pairs}
-    order = [(part, p) for part in _parts(optimizer) for group in part.param_groups for p in group["params"]]
+    order = [
+        (one, p) for one in _optimizers(optimizer) for group in one.param_groups for p in group["params"]
+    ]
     count = 0
-    for part, parameter in order:
+    for one, parameter in order:
         if memory := remembered.get(theirs.get(parameter)):
-            part.state[parameter] = {
+            one.state[parameter] = {
                 key: _first_rows(value, parameter) if torch.is_tensor(value) else value
                 for key, value in memory.items()
             }
@@ -192,9 +196,9 @@ def _carry(saved: dict, config: OptimConfig, old, optimizer, pairs) -> str:
     return f"the optimizer remembers {count} of {len(order)} parameters"
 
 
-def _parts(optimizer) -> list[torch.optim.Optimizer]:
+def _optimizers(optimizer) -> list[torch.optim.Optimizer]:
     """Muon comes with an AdamW of its own."""
-    return getattr(optimizer, "parts", [optimizer])
+    return getattr(optimizer, "optimizers", [optimizer])
 
 
 PLACES = {"end": _end, "middle": _middle, "between": _between}

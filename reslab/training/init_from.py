@@ -46,7 +46,7 @@ def is_foreign(source: str) -> bool:
     return config.is_file() and "model_type" in _json(config)
 
 
-def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
+def resolve_shape(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
     """The GPTConfig `shape` with the settings that the weights of `source` dictate, if it is foreign.
 
     Wiring, dropout and a smaller block_size stay the run's own.
@@ -78,16 +78,16 @@ def settle(shape: GPTConfig, source: str, run: Path | None = None) -> GPTConfig:
         faults.append(f"block_size={block_size}: {source} has learned {longest} positions, and no more")
     if faults:
         raise ValueError("\n".join(faults))
-    settled = replace(shape, **dictated, block_size=block_size)
+    resolved = replace(shape, **dictated, block_size=block_size)
     if source not in GPT2_SIZES and (Path(source) / "config.json").is_file():
-        _refuse_what_is_missing(source, settled)
-    return settled
+        _refuse_what_is_missing(source, resolved)
+    return resolved
 
 
 def resolve_init_from(config):
     """The TrainConfig `config` with the shape of the model that it starts from, where that is foreign."""
     run = Path(config.out_dir) if config.resume else None
-    return replace(config, model=settle(config.model, config.init_from, run))
+    return replace(config, model=resolve_shape(config.model, config.init_from, run))
 
 
 def read_settings(source: str) -> dict:
@@ -130,7 +130,7 @@ def _refuse_what_is_missing(source: str, shape) -> None:
 
 
 def fill(source: str, model, tokenizer: dict) -> str:
-    """Give a fresh model, whose config is settled, the weights of a foreign one.
+    """Give a fresh model, whose config is resolved, the weights of a foreign one.
 
     Args:
         tokenizer: of the data that the run reads, as JSON.

@@ -27,30 +27,30 @@ def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
     """
     names = ("best", "last") if weights == "best" else ("last",)
     places = (folder, *(folder / "checkpoint" / name for name in names))
-    found = checkpoint.find(*places, needs=checkpoint.SAMPLED)
-    if found is None:
+    checkpoint_dir = checkpoint.find(*places, needs=checkpoint.SAMPLED)
+    if checkpoint_dir is None:
         raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
-    state = checkpoint.load_state(found)
-    with checkpoint.reading(found):
+    state = checkpoint.load_state(checkpoint_dir)
+    with checkpoint.reading(checkpoint_dir):
         checkpoint.number(state, "step")
         shape = from_flat(GPTConfig, state["config"])
         if faults := shape.faults() or capacity.faults(shape, {}):
-            raise ValueError("\n".join(f"{found / 'state.json'}: {fault}" for fault in faults))
+            raise ValueError("\n".join(f"{checkpoint_dir / 'state.json'}: {fault}" for fault in faults))
         model, tokenizer = GPT(shape), tokenizer_from_json(state["tokenizer"])
-    checkpoint.load_model(found, model)
-    print(told(folder, found, state), file=sys.stderr, flush=True)
+    checkpoint.load_model(checkpoint_dir, model)
+    print(describe_weights(folder, checkpoint_dir, state), file=sys.stderr, flush=True)
     return model.to(run_device).eval(), tokenizer, state
 
 
-def told(folder: Path, found: Path, state: dict) -> str:
+def describe_weights(folder: Path, checkpoint_dir: Path, state: dict) -> str:
     """Which weights were taken; and of a run what others there are, where its best are not its last."""
     losses, last = {}, None
     with contextlib.suppress(ValueError, OSError):  # a checkpoint alone suffices
         losses = dict(zip(*read_run(folder).series("val/loss"), strict=True))
         last = max(losses)
     step = state["step"]
-    line = f"weights: {found}, step {step}{_loss(losses, step)}"
-    if found.name == "best" and last is not None and last > step:
+    line = f"weights: {checkpoint_dir}, step {step}{_loss(losses, step)}"
+    if checkpoint_dir.name == "best" and last is not None and last > step:
         line += f"; the run went on to step {last}{_loss(losses, last)}, --weights=last takes those"
     return line
 

@@ -12,7 +12,7 @@ from reslab.training import measure, outcome
 from reslab.training.context import RunContext
 from reslab.training.evaluate import evaluate
 from reslab.training.start import open_run, start_training
-from reslab.training.state import TrainState, kept, save
+from reslab.training.state import TrainState, keeps_checkpoint, save
 from reslab.training.step import Diverged, next_batch, train_step
 
 
@@ -116,7 +116,7 @@ def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> b
     best = evaluates and row["val/loss"] < state.best_val_loss
     if evaluates:
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
-    if evaluates or kept(config, state.step):
+    if evaluates or keeps_checkpoint(config, state.step):
         save(state, context, best)
     if evaluates:
         context.progress.evaluated(state.step, row, context.throughput)

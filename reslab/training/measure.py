@@ -27,7 +27,7 @@ def probe(state: TrainState, context: RunContext) -> None:
         run_device = next(model.parameters()).device
         x, y = dataset.sequences("train", dataset.eval_starts("train", context.config.probe_sequences))
         with capacity.remedy(probes.TOO_LARGE):
-            row = probes.look(model, x.to(run_device), y.to(run_device))
+            row = probes.measure_batch(model, x.to(run_device), y.to(run_device))
     log.write({"step": state.step} | row)
     if not state.warned and 0 < state.step <= 50 and (line := probes.early_warning(row)):
         context.progress.say(f"step {state.step}: {line}")

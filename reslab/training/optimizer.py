@@ -104,7 +104,7 @@ class MuonAdamW:
         self.adamw = torch.optim.AdamW(
             rest, lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True
         )
-        self.parts = [self.muon, self.adamw]
+        self.optimizers = [self.muon, self.adamw]
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
 
     def step(self) -> None:

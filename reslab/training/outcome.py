@@ -47,8 +47,8 @@ def log_divergence(state: TrainState, context: RunContext, metrics: dict) -> int
     with context.strategy.full_model(state.model) as model:
         if context.strategy.is_main:
             torch.manual_seed(device.step_seed(config.seed, state.step))
-            parts = config.gradient_accumulation_steps
-            row = trace(model, context.dataset, state.step, parts, config.batch_size)
+            accumulation = config.gradient_accumulation_steps
+            row = trace(model, context.dataset, state.step, accumulation, config.batch_size)
             context.log.write({"step": state.step} | metrics | row)
     return 3
 

@@ -15,12 +15,12 @@ class Progress:
 
     Args:
         total, done: updates in all, and already made.
-        speaks: whether anything is shown.
+        enabled: whether anything is shown.
     """
 
-    def __init__(self, total: int, done: int, speaks: bool = True):
-        self.total, self.speaks = total, speaks
-        self.terminal = speaks and bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
+    def __init__(self, total: int, done: int, enabled: bool = True):
+        self.total, self.enabled = total, enabled
+        self.terminal = enabled and bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
         self.postfix = {}
 
@@ -55,7 +55,7 @@ class Progress:
         """Print a line without breaking the bar."""
         if self.terminal:
             self.bar.write(line)
-        elif self.speaks:
+        elif self.enabled:
             print(line, flush=True)
 
 

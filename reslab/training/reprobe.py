@@ -52,15 +52,15 @@ def checkpoints(folder: Path) -> list[Path]:
         *sorted((folder / "checkpoint").glob("step-*")),
         *(folder / "checkpoint" / n for n in ("best", "last")),
     ]
-    found = {}
+    by_step = {}
     for place in places:
         if not place.name.endswith((".previous", ".tmp", ".damaged")) and (
-            whole := checkpoint.find(place, needs=checkpoint.SAMPLED)
+            checkpoint_dir := checkpoint.find(place, needs=checkpoint.SAMPLED)
         ):
-            found.setdefault(checkpoint.load_state(whole)["step"], whole)
-    if not found:
+            by_step.setdefault(checkpoint.load_state(checkpoint_dir)["step"], checkpoint_dir)
+    if not by_step:
         raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
-    return [found[step] for step in sorted(found)]
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def reprobe(folder: Path, config: ReprobeConfig) -> list[dict]:
@@ -89,14 +89,14 @@ def reprobe(folder: Path, config: ReprobeConfig) -> list[dict]:
         check_data(place, state, dataset)
         x, y = dataset.sequences("train", starts)
         with capacity.remedy(probes.TOO_LARGE):
-            row = probes.look(model, x.to(run_device), y.to(run_device))
+            row = probes.measure_batch(model, x.to(run_device), y.to(run_device))
         rows.append({"step": state["step"]} | row)
         print(f"{place}: {len(row)} probes", flush=True)
     return rows
 
 
-def main(words: list[str]) -> int:
-    config, (place,), _ = parse(ReprobeConfig, words, HELP)
+def main(argv: list[str]) -> int:
+    config, (place,), _ = parse(ReprobeConfig, argv, HELP)
     folder = Path(place)
     rows = reprobe(folder, config)
     path = folder / PROBED_LATER

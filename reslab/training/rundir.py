@@ -46,7 +46,7 @@ def open_log(context: RunContext, state: TrainState, saved: dict, source: Path |
     config, settings, log = context.config, flat(context.config), NoLog()
     if context.strategy.is_main:
         if source:
-            checkpoint.settle(context.last, source)
+            checkpoint.replace_damaged(context.last, source)
         if config.overwrite:
             checkpoint.remove(context.last.parent)
             (context.folder / PROBED_LATER).unlink(missing_ok=True)

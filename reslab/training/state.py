@@ -86,11 +86,11 @@ def save(state: TrainState, context: RunContext, best: bool) -> None:
         checkpoint.save(last, model, tensors, _facts(state, context, best), save_shards)
     if best:
         checkpoint.copy(last, last.with_name("best"))
-    if kept(context.config, state.step):
+    if keeps_checkpoint(context.config, state.step):
         checkpoint.copy(last, last.with_name(f"step-{state.step}"))
 
 
-def kept(config: TrainConfig, step: int) -> bool:
+def keeps_checkpoint(config: TrainConfig, step: int) -> bool:
     """Whether --keep asks for the checkpoint of a step."""
     every = keep_interval(config.keep)
     return bool(every) and step % every == 0
@@ -137,9 +137,9 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
     """
     saved = checkpoint.load_state(folder)
     with checkpoint.reading(folder):
-        newest = dataset.meta
+        complete = dataset.meta
         check_data(folder, saved, dataset)
-        if dataset.meta is not newest and strategy.is_main:
+        if dataset.meta is not complete and strategy.is_main:
             tokens = dataset.meta["splits"]["train"]["tokens"]
             print(f"{dataset.folder} has grown; this run goes on with the {tokens:,} training tokens it had")
         loaded = checkpoint.load_optimizer(folder)

@@ -43,17 +43,17 @@ def draws(count: int, seed: int) -> np.ndarray:
 def test_both_splits_are_read_by_counts_of_the_training_split(kind):
     train, val = draws(500, 0), draws(90, 1)
     val[3] = train[-1]  # which none follows in train
-    found = split_baselines(train, val, V)
-    assert found["uniform"] == math.log(V)
+    entropies = split_baselines(train, val, V)
+    assert entropies["uniform"] == math.log(V)
     for split, ids in (("train", train), ("val", val)):
         expected = by_loop(train.tolist(), ids.tolist())
-        assert (found["unigram"][split], found["bigram"][split]) == pytest.approx(expected), split
-    assert found["bigram"]["train"] < found["unigram"]["train"] < found["uniform"]
+        assert (entropies["unigram"][split], entropies["bigram"][split]) == pytest.approx(expected), split
+    assert entropies["bigram"]["train"] < entropies["unigram"]["train"] < entropies["uniform"]
 
 
 def test_of_a_long_split_the_first_tokens_are_counted(monkeypatch):
     monkeypatch.setattr(baselines, "FIT_TOKENS", 40)
     train = draws(200, 0)
-    found = Baselines(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
+    entropies = Baselines(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
     expected = by_loop(train[:40].tolist(), draws(90, 1).tolist())
-    assert (found["unigram"]["val"], found["bigram"]["val"]) == pytest.approx(expected)
+    assert (entropies["unigram"]["val"], entropies["bigram"]["val"]) == pytest.approx(expected)

@@ -143,8 +143,8 @@ def test_links_in_a_loop_are_not_followed_for_ever(tmp_path):
     (tmp_path / "in" / "a.txt").write_text(TEXT, encoding="utf-8")
     (tmp_path / "in" / "deep" / "up").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "self.txt").symlink_to(tmp_path / "in" / "self.txt")
-    words = [ROOT / "data/text/prepare.py", tmp_path / "in", "--out", tmp_path / "out", "--quiet"]
-    run_python(*words)
+    argv = [ROOT / "data/text/prepare.py", tmp_path / "in", "--out", tmp_path / "out", "--quiet"]
+    run_python(*argv)
     meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert sum(split["chars"] for split in meta["splits"].values()) == len(TEXT)
 
@@ -153,8 +153,8 @@ def test_gpt2_without_a_network_says_what_to_do(tmp_path):
     """All names of this process lead to a closed port; characters and bytes need no network."""
     environment = os.environ | {"TIKTOKEN_CACHE_DIR": str(tmp_path / "empty")}
     environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    words = [ROOT / "data/text/prepare.py", ROOT / "train.py", "--quiet", "--out"]
-    told = run_python(*words, tmp_path / "a", "--tokenizer=gpt2", env=environment, code=2).stderr
+    argv = [ROOT / "data/text/prepare.py", ROOT / "train.py", "--quiet", "--out"]
+    told = run_python(*argv, tmp_path / "a", "--tokenizer=gpt2", env=environment, code=2).stderr
     assert (
         "TIKTOKEN_CACHE_DIR" in told
         and "go online once, or use another --tokenizer" in told
@@ -162,7 +162,7 @@ def test_gpt2_without_a_network_says_what_to_do(tmp_path):
     )
     assert not (tmp_path / "a").exists()
     for name in ("char", "byte"):
-        run_python(*words, tmp_path / name, f"--tokenizer={name}", env=environment)
+        run_python(*argv, tmp_path / name, f"--tokenizer={name}", env=environment)
 
 
 def test_characters_need_no_tiktoken(dataset_folder):

@@ -86,8 +86,8 @@ def test_a_file_that_changes_under_a_run_ends_it(here, train_config, how):
                 path.unlink()
         return train_step(state, *rest)
 
-    said = "it is gone" if how == "deleted" else r"its sha256 is \w{64}, its meta\.json says \w{64}"
-    with pytest.raises(ValueError, match=rf"train\.bin: changed while a run reads it \({said}\)"):
+    reason = "it is gone" if how == "deleted" else r"its sha256 is \w{64}, its meta\.json says \w{64}"
+    with pytest.raises(ValueError, match=rf"train\.bin: changed while a run reads it \({reason}\)"):
         train(train_config(dataset=str(here)), changing)
 
 
@@ -126,13 +126,13 @@ def test_a_meta_that_is_none_is_refused(here, text):
 
 
 def test_a_stream_is_its_shards_end_to_end():
-    whole = np.arange(23)
-    stream = TokenStream(np.split(whole, [5, 6, 13]))
+    ids = np.arange(23)
+    stream = TokenStream(np.split(ids, [5, 6, 13]))
     assert len(stream) == 23
     for start in range(24):
         for stop in range(24):
-            assert (stream[start:stop] == whole[start:stop]).all()
-    assert np.shares_memory(stream[7:12], whole) and len(stream[5:4]) == 0
+            assert (stream[start:stop] == ids[start:stop]).all()
+    assert np.shares_memory(stream[7:12], ids) and len(stream[5:4]) == 0
 
 
 def test_a_pickle_as_meta_is_not_run(here, tmp_path):

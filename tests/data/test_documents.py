@@ -85,8 +85,8 @@ def test_the_validation_split_does_not_depend_on_how_much_is_read(inputs, tmp_pa
     prepare(tmp_path / "part", source(inputs), Plan("byte", 5000, 0.1, max_tokens=60_000), quiet=True)
     prepare(tmp_path / "all", source(inputs), PLAN, quiet=True)
     for split in ("train", "val"):
-        part, whole = read_documents(tmp_path / "part", split), read_documents(tmp_path / "all", split)
-        assert 0 < len(part) < len(whole) and whole[: len(part)] == part
+        part, all_rows = read_documents(tmp_path / "part", split), read_documents(tmp_path / "all", split)
+        assert 0 < len(part) < len(all_rows) and all_rows[: len(part)] == part
     share = np.mean(
         [split_of(hashlib.sha256(bytes([i, j])).digest(), 0.1) == "val" for i in range(99) for j in range(99)]
     )

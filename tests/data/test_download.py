@@ -28,10 +28,10 @@ def test_a_download_must_have_the_right_hash(tmp_path):
 class Server(http.server.BaseHTTPRequestHandler):
     """Answers as its path says; `asked` counts."""
 
-    asked: ClassVar[list[str]] = []
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         if self.path == "/404":
             return self.send_error(404)
         if self.path == "/slow":
@@ -48,7 +48,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/404", r"not reachable \(HTTP Error 404"),
         ("/slow", r"not reachable \(.*timed out"),
@@ -57,18 +57,18 @@ class Server(http.server.BaseHTTPRequestHandler):
         ("/other", r"its sha256 is \w{64}, expected 0000"),
     ],
 )
-def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, said):
+def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, message):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    Server.asked.clear()
+    Server.requests.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             url = f"http://127.0.0.1:{server.server_port}{path}"
             download(url, tmp_path / "input.txt", "0" * 64, tries=3, timeout_s=0.2 if path == "/slow" else 9)
     finally:
         server.shutdown()
         server.server_close()
-    assert Server.asked == [path] * 3
+    assert Server.requests == [path] * 3
     assert "--input FILE" in str(caught.value) and len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())

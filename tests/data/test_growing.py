@@ -54,8 +54,8 @@ def test_shards_are_added_and_never_changed(grow, tmp_path):
         assert listed == {path.name for path in files}
     grow(out="at once")
     for split in ("train", "val"):
-        grown, whole = (TokenDataset(tmp_path / name, 16, 0).ids[split] for name in ("data", "at once"))
-        assert (grown[: len(grown)] == whole[: len(whole)]).all()
+        grown, at_once = (TokenDataset(tmp_path / name, 16, 0).ids[split] for name in ("data", "at once"))
+        assert (grown[: len(grown)] == at_once[: len(at_once)]).all()
 
 
 def test_a_dataset_becomes_what_it_was(grow, tmp_path):

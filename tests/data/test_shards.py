@@ -28,9 +28,9 @@ class Sized:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12), st.data())
 def test_exactly_the_shards_under_a_sequence_are_checked(lengths, length, data):
-    whole = sum(lengths)
-    length = min(length, whole)
-    starts = data.draw(st.lists(st.integers(0, whole - length), min_size=1, max_size=3))
+    total = sum(lengths)
+    length = min(length, total)
+    starts = data.draw(st.lists(st.integers(0, total - length), min_size=1, max_size=3))
     owner = np.repeat(np.arange(len(lengths)), lengths)
     files = [Sized(n) for n in lengths]
     expected = sorted({n for s in starts for n in owner[s : s + length].tolist()})
@@ -39,17 +39,17 @@ def test_exactly_the_shards_under_a_sequence_are_checked(lengths, length, data):
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=5), st.integers(0, 35), st.integers(0, 35))
 def test_a_slice_of_a_stream_is_that_of_its_shards_end_to_end(lengths, start, stop):
-    whole = np.arange(sum(lengths))
-    stream = TokenStream(np.split(whole, np.cumsum(lengths)[:-1]))
-    found, owners = stream[start:stop], np.repeat(np.arange(len(lengths)), lengths)[start:stop]
-    assert len(stream) == len(whole) and found.tolist() == whole[start:stop].tolist()
-    assert len(set(owners)) != 1 or np.shares_memory(found, whole)  # nothing is copied within a shard
+    ids = np.arange(sum(lengths))
+    stream = TokenStream(np.split(ids, np.cumsum(lengths)[:-1]))
+    tokens, owners = stream[start:stop], np.repeat(np.arange(len(lengths)), lengths)[start:stop]
+    assert len(stream) == len(ids) and tokens.tolist() == ids[start:stop].tolist()
+    assert len(set(owners)) != 1 or np.shares_memory(tokens, ids)  # nothing is copied within a shard
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 13), max_size=6), st.integers(1, 7), st.booleans(), st.sampled_from([2, 4]))
-def test_shards_hold_what_was_written_across_lives(tmp_path_factory, sizes, shard_tokens, dies, size):
-    """A life that ends after mark() leaves more than that on the disk; the next one takes it off again."""
+def test_shards_hold_what_was_written_across_restarts(tmp_path_factory, sizes, shard_tokens, dies, size):
+    """A process that ends after mark() leaves more than that on the disk; the next one takes it off again."""
     folder, dtype, written, saved = tmp_path_factory.mktemp("shards"), f"uint{8 * size}", [], None
     writer = ShardWriter(folder, "val", dtype, shard_tokens)
     for number, count in enumerate(sizes):

@@ -33,12 +33,12 @@ def byte_level() -> Tokenizer:
 def sentence_piece() -> Tokenizer:
     """As Llama 2 has it: blanks are written as a block, and bytes stand for unknown characters."""
     bytes_of = {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
-    words = {"<unk>": 0, "<s>": 1, "<|end|>": 2} | bytes_of
+    vocabulary = {"<unk>": 0, "<s>": 1, "<|end|>": 2} | bytes_of
     for piece in "▁theca ondmwisr.,\n\t<>|":
-        words.setdefault(piece, len(words))
-    words |= {"▁t": len(words), "▁th": len(words) + 1, "▁the": len(words) + 2}
+        vocabulary.setdefault(piece, len(vocabulary))
+    vocabulary |= {"▁t": len(vocabulary), "▁th": len(vocabulary) + 1, "▁the": len(vocabulary) + 2}
     merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e")]
-    made = Tokenizer(models.BPE(words, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     made.normalizer = normalizers.Replace(" ", "▁")
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     made.add_special_tokens(["<unk>", "<s>", "<|end|>"])
@@ -52,8 +52,8 @@ KINDS = {"byte level": byte_level, "sentence piece": sentence_piece}
 def folder(request, tmp_path):
     (tmp_path / "model").mkdir()
     KINDS[request.param]().save(str(tmp_path / "model" / "tokenizer.json"))
-    said = json.dumps({"eos_token": {"content": "<|end|>"}, "auto_map": {"AutoTokenizer": "evil.py"}})
-    (tmp_path / "model" / "tokenizer_config.json").write_text(said, encoding="utf-8")
+    config = json.dumps({"eos_token": {"content": "<|end|>"}, "auto_map": {"AutoTokenizer": "evil.py"}})
+    (tmp_path / "model" / "tokenizer_config.json").write_text(config, encoding="utf-8")
     return tmp_path / "model"
 
 
@@ -74,8 +74,8 @@ def test_its_ids_are_ours_and_come_back_as_the_text(folder):
 
 def test_a_dataset_and_a_run_need_the_folder_no_more(folder, tmp_path, train_config):
     (tmp_path / "in.txt").write_text(TEXT * 2, encoding="utf-8")
-    words = [tmp_path / "in.txt", "--tokenizer", folder, "--out", tmp_path / "out", "--quiet"]
-    run_python(ROOT / "data/text/prepare.py", *words)
+    argv = [tmp_path / "in.txt", "--tokenizer", folder, "--out", tmp_path / "out", "--quiet"]
+    run_python(ROOT / "data/text/prepare.py", *argv)
     for path in folder.iterdir():
         path.unlink()
     dataset = TokenDataset(tmp_path / "out", 16, 0)
@@ -106,7 +106,7 @@ def test_documents_end_with_its_own_end_of_text(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, r"model: no tokenizer\.json in it; .*save_pretrained\(FOLDER\)"),
         ("{", r"tokenizer=model: its tokenizer\.json can't be read \("),
@@ -114,11 +114,11 @@ def test_documents_end_with_its_own_end_of_text(folder, tmp_path):
         ("\udcff", r"model: can't be read \('utf-8' codec"),
     ],
 )
-def test_what_is_no_tokenizer_is_told_in_a_line(tmp_path, content, said):
+def test_what_is_no_tokenizer_is_told_in_a_line(tmp_path, content, message):
     (tmp_path / "model").mkdir()
     if content is not None:
         (tmp_path / "model" / "tokenizer.json").write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         write_dataset(tmp_path / "out", lambda: ["text " * 9], str(tmp_path / "model"), "x", quiet=True)
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ValueError, match="can't be read"):

@@ -20,15 +20,15 @@ SPLITTING = [name for name in SINGLE if WIRINGS[name].skip is not None]
 @pytest.mark.parametrize("wiring", [name for name, w in WIRINGS.items() if not w.stream_grows])
 def test_a_lesion_is_the_model_without_that_block_and_heals(wiring):
     model = tiny_model(residual=wiring)
-    whole = dissection.sequence_losses(model, IDS, TARGETS)
+    losses = dissection.sequence_losses(model, IDS, TARGETS)
     report = dissection.lesions(model, IDS, TARGETS)
     shorter = tiny_model(residual=wiring)
     del shorter.blocks[1]
-    expected = dissection.sequence_losses(shorter, IDS, TARGETS) - whole
+    expected = dissection.sequence_losses(shorter, IDS, TARGETS) - losses
     assert report["block"][1]["delta"] == pytest.approx(expected.mean().item(), abs=1e-12)
     assert report["block"][1]["se"] == pytest.approx((expected.std() / math.sqrt(6)).item(), abs=1e-12)
     assert [c["removed"] for c in report["random"]] == [1, 2, 3]
-    assert torch.equal(dissection.sequence_losses(model, IDS, TARGETS), whole)
+    assert torch.equal(dissection.sequence_losses(model, IDS, TARGETS), losses)
 
 
 @pytest.mark.parametrize("wiring", SPLITTING)
@@ -76,9 +76,9 @@ def test_jacobians_are_those_of_the_blocks_and_of_the_stack_so_far():
 
     with torch.no_grad():
         x = first
-        for layer, (block, found) in enumerate(zip(model.blocks, report, strict=True)):
+        for layer, (block, measured) in enumerate(zip(model.blocks, report, strict=True)):
             stack = torch.nn.Sequential(*model.blocks[: layer + 1])
-            for values, J in ((found, slope(block, x)), (found["product"], slope(stack, first))):
+            for values, J in ((measured, slope(block, x)), (measured["product"], slope(stack, first))):
                 expected = singular_values(J)
                 wanted = [values[key] for key in ("largest", "median", "smallest")]
                 near = [expected[0], expected[16], expected[-1]]  # of 32 the lower middle one
@@ -114,12 +114,12 @@ def test_paths_of_linear_branches_are_the_terms_of_the_product(wiring, skip):
         skip ** (6 - k) * sum(math.prod(chosen) for chosen in itertools.combinations(factors, k))
         for k in range(7)
     ]
-    whole = math.prod(skip + c for c in factors)
-    end = (model.embed(IDS[:2]) * whole).detach().requires_grad_()
+    product = math.prod(skip + c for c in factors)
+    end = (model.embed(IDS[:2]) * product).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(model.head_loss(end, TARGETS[:2]), end)
     size = gradient.norm().item()
     assert report["norms"] == pytest.approx([abs(term) * size for term in terms], rel=1e-6, abs=1e-15)
-    assert report["total"] == pytest.approx(abs(whole) * size)
+    assert report["total"] == pytest.approx(abs(product) * size)
     assert report["error"] < 1e-12
 
 
@@ -162,7 +162,7 @@ def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
     model, moved = tiny_model(), dissection.perturbation(tiny_model(), IDS)
     assert IDS.max() == 18  # whose next is 0
     with torch.no_grad():
-        whole = model(IDS)
+        logits = model(IDS)
         for p in range(8):
             other = IDS.clone()
             for sequence in range(6):
@@ -170,7 +170,7 @@ def test_a_perturbation_takes_the_next_token_of_the_vocabulary():
             changed = model(other)
             for t in range(8):
                 shares = [
-                    ((changed[b, t] - whole[b, t]).norm() / whole[b, t].norm()).item() for b in range(6)
+                    ((changed[b, t] - logits[b, t]).norm() / logits[b, t].norm()).item() for b in range(6)
                 ]
                 assert moved[p][t] == pytest.approx(sum(shares) / 6, abs=1e-12)
                 assert (moved[p][t] == 0) == (t < p)
@@ -188,36 +188,36 @@ def losses_by_hand(model, skipped=(), only=""):
     return -scores.gather(2, TARGETS[..., None])[..., 0].mean(1)
 
 
-def test_lesions_of_every_kind_are_paired_window_by_window():
+def test_lesions_of_every_kind_are_paired_sequence_by_sequence():
     model = tiny_model()
     report = dissection.lesions(model, IDS, TARGETS, draws=4)
     with torch.no_grad():
-        whole = losses_by_hand(model)
+        base_losses = losses_by_hand(model)
 
-        def expect(found, losses):
-            assert found["delta"] == pytest.approx(losses.mean().item(), abs=1e-6)
+        def expect(measured, losses):
+            assert measured["delta"] == pytest.approx(losses.mean().item(), abs=1e-6)
             spread = losses.sub(losses.mean()).square().sum().div(5).sqrt().item()
-            assert found["se"] == pytest.approx(spread / math.sqrt(6), abs=1e-6)
+            assert measured["se"] == pytest.approx(spread / math.sqrt(6), abs=1e-6)
 
-        expect(report["loss"], whole)
+        expect(report["loss"], base_losses)
         for layer in range(3):
             for kind in ("block", "attn", "mlp"):
                 only = "" if kind == "block" else kind
-                expect(report[kind][layer], losses_by_hand(model, [layer], only) - whole)
-        expect(report["random"][-1], losses_by_hand(model, [0, 1, 2]) - whole)
+                expect(report[kind][layer], losses_by_hand(model, [layer], only) - base_losses)
+        expect(report["random"][-1], losses_by_hand(model, [0, 1, 2]) - base_losses)
         assert [one["removed"] for one in report["random"]] == [1, 2, 3]
         for count in (1, 2):  # four draws of sets of this size: which ones shows in mean and error
             costs = [
-                (losses_by_hand(model, chosen) - whole).mean().item()
+                (losses_by_hand(model, chosen) - base_losses).mean().item()
                 for chosen in itertools.combinations(range(3), count)
             ]
-            found, fits = report["random"][count - 1], []
+            measured, fits = report["random"][count - 1], []
             for chosen in itertools.combinations_with_replacement(costs, 4):
                 mean = sum(chosen) / 4
                 spread = math.sqrt(sum((cost - mean) ** 2 for cost in chosen) / 3)
                 fits.append((mean, spread / 2))
-            assert any((found["delta"], found["se"]) == pytest.approx(fit, rel=1e-4) for fit in fits)
-            assert found["se"] > 0
+            assert any((measured["delta"], measured["se"]) == pytest.approx(fit, rel=1e-4) for fit in fits)
+            assert measured["se"] > 0
     alike = dissection.lesions(model, IDS, TARGETS, draws=1)["random"]
     assert all(one["se"] > 0 for one in alike)  # of one set alone: over sequences
 

@@ -33,16 +33,16 @@ def test_the_first_bad_part_of_the_batch_is_told(dataset, part):
     model = GPT(tiny_config(vocab_size=dataset.vocab_size, tie_weights=False))
     with torch.no_grad():
         model.wte.weight[rare_token(dataset, step, part)] = math.nan
-    found = divergence.trace(model, dataset, step, PARTS, SIZE)
+    row = divergence.trace(model, dataset, step, PARTS, SIZE)
     starts = dataset.starts("train", step, PARTS * SIZE)[part * SIZE : (part + 1) * SIZE]
-    assert found["sequence_starts"] == starts.tolist() and found["first_bad"] == "block 0, forward"
-    assert found["status"] == "diverged"
-    assert found["diagnosis"].startswith("diverged at step 17:")
-    assert found["diagnosis"].endswith("first bad: block 0, forward")
+    assert row["sequence_starts"] == starts.tolist() and row["first_bad"] == "block 0, forward"
+    assert row["status"] == "diverged"
+    assert row["diagnosis"].startswith("diverged at step 17:")
+    assert row["diagnosis"].endswith("first bad: block 0, forward")
 
 
 def test_what_is_finite_here_is_said_to_be_nowhere(dataset):
-    found = divergence.trace(GPT(tiny_config(vocab_size=dataset.vocab_size)), dataset, 3, PARTS, SIZE)
-    assert found["first_bad"].startswith("nowhere in float32")
+    row = divergence.trace(GPT(tiny_config(vocab_size=dataset.vocab_size)), dataset, 3, PARTS, SIZE)
+    assert row["first_bad"].startswith("nowhere in float32")
     last = dataset.starts("train", 3, PARTS * SIZE)[-SIZE:]
-    assert np.array_equal(found["sequence_starts"], last)
+    assert np.array_equal(row["sequence_starts"], last)

@@ -72,10 +72,10 @@ def diversity(x) -> float:
 
 
 def cosine(x, f) -> float:
-    found = [
+    values = [
         sum(x[b, t] * f[b, t]).item() / length(x[b, t]) / length(f[b, t]) for b in range(B) for t in range(T)
     ]
-    return sum(found) / len(found)
+    return sum(values) / len(values)
 
 
 def unit(row, gain):
@@ -84,7 +84,7 @@ def unit(row, gain):
 
 def entropy(attn, x) -> float:
     """Of each head and each row but the first, in shares of the logarithm of what the row may see."""
-    found = []
+    values = []
     for b, h in product(range(B), range(HEADS)):
         rows = x[b] @ attn.c_attn.weight.T + attn.c_attn.bias
         shared = C + D * (h // (HEADS // KV_HEADS))
@@ -93,8 +93,8 @@ def entropy(attn, x) -> float:
         for t in range(1, T):
             weights = [math.exp(sum(q[t] * k[s]).item() / math.sqrt(D)) for s in range(t + 1)]
             shares = [w / sum(weights) for w in weights]
-            found.append(-sum(p * math.log(p) for p in shares) / math.log(t + 1))
-    return sum(found) / len(found)
+            values.append(-sum(p * math.log(p) for p in shares) / math.log(t + 1))
+    return sum(values) / len(values)
 
 
 def matrix(name, rows=slice(None)):
@@ -181,9 +181,9 @@ def warned_row(diversity):
 def test_the_early_warning_reads_the_end_of_the_stack_and_tells_where_it_died():
     assert early_warning(warned_row([1e-4, 1e-4, 0.002])) is None  # recovers
     assert early_warning(warned_row([0.5, 0.2, math.nan])) is None  # diverged
-    said = early_warning(warned_row([0.5, 0.2, 2e-4, 3e-5]))
-    assert "behind 2 of 3 layers all tokens look alike (diversity 2e-04, at the end 3e-05)" in said
-    assert "layer 0 sees 3e-07 of the last layer's gradient, 25% of that on the first token" in said
+    warning = early_warning(warned_row([0.5, 0.2, 2e-4, 3e-5]))
+    assert "behind 2 of 3 layers all tokens look alike (diversity 2e-04, at the end 3e-05)" in warning
+    assert "layer 0 sees 3e-07 of the last layer's gradient, 25% of that on the first token" in warning
 
 
 def test_the_update_ratio_compares_with_the_matrices_before():
@@ -258,8 +258,8 @@ def test_a_snapshot_is_what_the_model_computes(wiring):
         assert torch.allclose(seen.gradients[name], expected, atol=1e-12), name
     if WIRINGS[wiring].single_tensor:
         x0 = model.stack.open(model.embed(IDS)).detach().requires_grad_()
-        whole = torch.autograd.grad(run(model, x0), x0)[0]
-        assert torch.allclose(seen.sublayer_gradients(0).grad_in, whole, atol=1e-12)
+        gradient = torch.autograd.grad(run(model, x0), x0)[0]
+        assert torch.allclose(seen.sublayer_gradients(0).grad_in, gradient, atol=1e-12)
 
 
 def run(model, x):

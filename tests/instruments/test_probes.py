@@ -137,7 +137,7 @@ def test_a_probe_may_give_a_number_a_list_or_a_list_of_lists(monkeypatch):
     monkeypatch.setattr(
         probes, "PROBES", PROBES | {"number": Probe(lambda part: next(given), ""), "nested": nested}
     )
-    row = probes.look(tiny_model(), IDS, TARGETS)
+    row = probes.measure_batch(tiny_model(), IDS, TARGETS)
     assert row["probe/number"] == 3.0
     means = [sum(part.resid_pre[k].mean().item() for part in each) / 4 for k in range(3)]
     assert row["probe/nested"] == [[pytest.approx(mean), None] for mean in means]

@@ -92,7 +92,7 @@ class Session:
     def known(self, mutant: Mutant) -> dict | None:
         """The result of a mutant, when enough test files have been run: one that noticed, or all."""
         keys = [self.key(mutant, test) for test in self.tests(mutant)]
-        rows = [self.store.found.get(key) for key in keys]
+        rows = [self.store.rows.get(key) for key in keys]
         noticed = [row for row in rows if row and row["status"] != "passed"]
         return noticed[0] if noticed else {"status": "survived", "test": ""} if all(rows) else None
 
@@ -102,7 +102,7 @@ class Session:
         failing = []
         for test in needed:
             key = digest("clean", test, self.read(test), self._helpers, self._all_sources)
-            row = self.store.found.get(key)
+            row = self.store.rows.get(key)
             if row is None:
                 copy.restore()
                 row = copy.test(test, 1200)
@@ -154,12 +154,12 @@ class Session:
         copy.put(mutant)
         for test in self.tests(mutant):
             key = self.key(mutant, test)
-            if key not in self.store.found:
+            if key not in self.store.rows:
                 row = copy.test(test, self.limits[test])
                 if self.stopped:  # the tests were ended, and have noticed nothing
                     raise SystemExit
                 self.store.add(key, row | {"mutant": self.title(mutant)})
-            if self.store.found[key]["status"] != "passed":
+            if self.store.rows[key]["status"] != "passed":
                 return
 
     def title(self, mutant: Mutant) -> str:

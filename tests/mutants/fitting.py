@@ -35,10 +35,10 @@ class Tree:
         tests have, weighed by how near they are: what train.py reaches, nearly every test reaches. Words
         count twice in the folder that mirrors the source's package.
         """
-        words, named = _words(self.text(source)), f"test_{Path(source).stem}.py"
+        source_words, named = _words(self.text(source)), f"test_{Path(source).stem}.py"
 
         def order(test: str) -> tuple:
-            score = sum(self._rarity.get(word, 0.0) for word in words & _words(self.text(test)))
+            score = sum(self._rarity.get(word, 0.0) for word in source_words & _words(self.text(test)))
             if Path(test).parent.name == Path(source).parent.name:  # tests mirror the packages
                 score *= 2
             return Path(test).name != named, -score / self._distances(test)[source], test
@@ -55,13 +55,13 @@ class Tree:
     def _distances(self, test: str) -> dict[str, int]:
         """How many imports away from a test file the others are."""
         if test not in self._away:
-            found, waiting = {test: 0}, deque([test])
+            distances, waiting = {test: 0}, deque([test])
             while waiting:
                 name = waiting.popleft()
-                for other in self.uses(name) - found.keys():
-                    found[other] = found[name] + 1
+                for other in self.uses(name) - distances.keys():
+                    distances[other] = distances[name] + 1
                     waiting.append(other)
-            self._away[test] = found
+            self._away[test] = distances
         return self._away[test]
 
     def text(self, name: str) -> str:
@@ -74,14 +74,14 @@ class Tree:
         """The files that a file imports; of a test also the programs that it names."""
         if name not in self._uses:
             text = self.text(name)
-            found = self._imports(name, ast.parse(text))
+            imported = self._imports(name, ast.parse(text))
             if name.startswith("tests/"):
                 joined = text.replace('" / "', "/")
                 for word in set(PROGRAM.findall(joined)):
-                    found |= set(self._programs(word))
-                found |= {path for word in MODULE.findall(joined) if (path := self._path(word))}
+                    imported |= set(self._programs(word))
+                imported |= {path for word in MODULE.findall(joined) if (path := self._path(word))}
             # Every test comes with conftest.py, which says nothing about what it tests.
-            self._uses[name] = {path for path in found if Path(path).name != "conftest.py"} - {name}
+            self._uses[name] = {path for path in imported if Path(path).name != "conftest.py"} - {name}
         return self._uses[name]
 
     def _programs(self, word: str) -> list[str]:
@@ -89,18 +89,18 @@ class Tree:
         return [] if "*" in Path(word).name else fnmatch.filter(self.files, word)
 
     def _imports(self, name: str, tree: ast.AST) -> set[str]:
-        found = set()
+        imported = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                words = [alias.name for alias in node.names]
+                modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 package = Path(name).parents[node.level - 1].as_posix() if node.level else ""
                 module = ".".join(filter(None, [package.replace("/", "."), node.module]))
-                words = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+                modules = [module, *(f"{module}.{alias.name}" for alias in node.names)]
             else:
                 continue
-            found |= {path for word in words if (path := self._path(word))}
-        return found
+            imported |= {path for word in modules if (path := self._path(word))}
+        return imported
 
     def _path(self, module: str) -> str | None:
         """The file of a module; tests import from their own folder too."""

@@ -61,9 +61,9 @@ def drawn(path: str, text: str, count: int, seed: int, taken: set[str]) -> list[
     Args:
         taken: texts that hand-written mutants of this file make; a mutant that makes one of them is left out.
     """
-    found = list(candidates(path, text))
-    random.Random(f"{seed} {path}").shuffle(found)
-    return list(itertools.islice((m for m in found if m.apply(text) not in taken), count))
+    mutants = list(candidates(path, text))
+    random.Random(f"{seed} {path}").shuffle(mutants)
+    return list(itertools.islice((m for m in mutants if m.apply(text) not in taken), count))
 
 
 def candidates(path: str, text: str) -> Iterator[Mutant]:

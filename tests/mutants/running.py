@@ -26,17 +26,17 @@ class Store:
     """Results by key, one JSON line each, written as they come: what was run once is not run again."""
 
     def __init__(self, path: Path):
-        self.path, self._lock, self.found = path, threading.Lock(), {}
+        self.path, self._lock, self.rows = path, threading.Lock(), {}
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError):  # a last line that was cut
                     row = json.loads(line)
-                    self.found[row["key"]] = row
+                    self.rows[row["key"]] = row
 
     def add(self, key: str, row: dict) -> dict:
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.found[key] = row = {"key": key} | row
+            self.rows[key] = row = {"key": key} | row
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         return row
@@ -44,11 +44,11 @@ class Store:
 
 def digest(*parts: str | bytes) -> str:
     """A short hash of some texts."""
-    whole = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
-        whole.update(len(data).to_bytes(8, "big") + data)
-    return whole.hexdigest()[:20]
+        hasher.update(len(data).to_bytes(8, "big") + data)
+    return hasher.hexdigest()[:20]
 
 
 def tracked(root: Path) -> list[str]:
@@ -97,14 +97,14 @@ class Copy:
             status: passed, failed or timeout; test: the one that failed; seconds.
         """
         began = time.monotonic()
-        words = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
-        words += ["-m", "not cluster"] if self.slow else []
+        options = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
+        options += ["-m", "not cluster"] if self.slow else []
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        with (self.folder / "said.txt").open("w+", encoding="utf-8", errors="replace") as said:
+        with (self.folder / "said.txt").open("w+", encoding="utf-8", errors="replace") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *words, file],
+                [sys.executable, "-m", "pytest", *options, file],
                 cwd=self.folder,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=environment,
@@ -116,8 +116,8 @@ class Copy:
                 code = None
             finally:
                 self.stop()
-            said.seek(0)
-            first = FAILED.search(said.read())
+            output.seek(0)
+            first = FAILED.search(output.read())
         status = "timeout" if code is None else "passed" if code in PASSED else "failed"
         name = first[1] if first else file if status != "passed" else ""
         return {"status": status, "test": name, "seconds": round(time.monotonic() - began, 1)}

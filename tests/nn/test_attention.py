@@ -27,12 +27,12 @@ def torchs(q, k, v, causal, dropout):
 
 
 def test_products_of_matrices_are_the_attention_of_torch():
-    whole = run(torchs, torch.float64)
+    exact = run(torchs, torch.float64)
     assert (
-        run(lambda q, k, v, c, p: attention._attention_by_matmul(q, k, v, p), torch.float64) - whole
+        run(lambda q, k, v, c, p: attention._attention_by_matmul(q, k, v, p), torch.float64) - exact
     ).abs().max() < 1e-13
     errors = [
-        (run(kernel, torch.bfloat16) - whole).norm() / whole.norm()
+        (run(kernel, torch.bfloat16) - exact).norm() / exact.norm()
         for kernel in (torchs, attention.attention)
     ]
     assert errors[1] < 2 * errors[0] < 0.02
@@ -75,7 +75,7 @@ def test_a_region_is_compiled_once_for_all_layers(wiring, monkeypatch):
 
     real = torch.nn.Module.compile
     monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda self, **words: real(self, backend=backend, **words)
+        torch.nn.Module, "compile", lambda self, **kwargs: real(self, backend=backend, **kwargs)
     )
     ids = torch.randint(19, (2, 8))
     torch._dynamo.reset()

@@ -42,7 +42,7 @@ def graphs(monkeypatch):
 
 def partial_method(function, **fixed):
     """`function` with these keywords fixed, as a plain function, so that it still binds to an instance."""
-    return lambda *args, **words: function(*args, **words | fixed)
+    return lambda *args, **kwargs: function(*args, **kwargs | fixed)
 
 
 def operations(graph) -> int:

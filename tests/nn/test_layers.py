@@ -35,10 +35,10 @@ def attention_by_loops(attn, config, x):
         shared = h // (config.n_head // kv_heads)
 
         def part(first, head, gain=None, rows=rows):
-            found = rows[:, first + head * D : first + (head + 1) * D]
+            actual = rows[:, first + head * D : first + (head + 1) * D]
             if gain is not None:
-                found = gain * found / (found.square().mean(-1, keepdim=True) + config.norm_eps).sqrt()
-            return found
+                actual = gain * actual / (actual.square().mean(-1, keepdim=True) + config.norm_eps).sqrt()
+            return actual
 
         gains = (attn.q_norm.weight, attn.k_norm.weight) if config.qk_norm else (None, None)
         q, k = part(0, h, gains[0]), part(config.n_embd, shared, gains[1])

@@ -134,9 +134,9 @@ def test_remembered_keys_and_values_in_bfloat16():
     caches = [KVCache(8) for _ in model.blocks]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         parts = [model.hidden_states(IDS[:, begin:end], caches) for begin, end in ((0, 6), (6, 7), (7, 8))]
-        whole = model.hidden_states(IDS[:, :8])
+        expected = model.hidden_states(IDS[:, :8])
     assert caches[0].keys.dtype == torch.float32
-    assert (torch.cat(parts, dim=1) - whole).abs().max() < 0.02 * whole.abs().max()
+    assert (torch.cat(parts, dim=1) - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)

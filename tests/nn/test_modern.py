@@ -45,8 +45,8 @@ def theirs_and_pairs(ours, kind: str):
     theirs = getattr(transformers, f"{kind}ForCausalLM")(settings).double().eval()
     pairs = weight_pairs(ours, theirs)
     with torch.no_grad():
-        for mine, others in pairs:
-            for other, part in zip(others, mine.split([len(o) for o in others]), strict=True):
+        for parameter, others in pairs:
+            for other, part in zip(others, parameter.split([len(o) for o in others]), strict=True):
                 other.copy_(part)
     return theirs, pairs
 
@@ -70,8 +70,8 @@ def weight_pairs(ours, theirs):
         ]
         if ours.config.qk_norm:
             modules += [(block.attn.q_norm, [attn.q_norm]), (block.attn.k_norm, [attn.k_norm])]
-        for mine, others in modules:
-            for name, parameter in mine.named_parameters():
+        for module, others in modules:
+            for name, parameter in module.named_parameters():
                 pairs.append((parameter, [getattr(other, name) for other in others]))
     return pairs
 
@@ -101,8 +101,8 @@ def test_logits_and_gradients_are_llamas_and_qwens(kind, changes, monkeypatch):
     assert (logits - expected).abs().max() < 1e-10
     loss.backward()
     nn.functional.cross_entropy(expected.flatten(0, 1), TARGETS.flatten()).backward()
-    for mine, others in pairs:
-        assert (mine.grad - torch.cat([other.grad for other in others])).abs().max() < 1e-10
+    for parameter, others in pairs:
+        assert (parameter.grad - torch.cat([other.grad for other in others])).abs().max() < 1e-10
     count = sum(p.numel() for p in theirs.parameters())
     assert ours.count_parameters() == count  # no parameter of either was left out
 
@@ -166,10 +166,10 @@ def test_paths_and_lesions_of_a_modern_model(wiring):
     assert report["total"] == pytest.approx(reached, rel=1e-9)  # of the model as it is run
     shorter = tiny_model(residual=wiring, **MODERN)
     del shorter.blocks[1]
-    found = dissection.lesions(model, IDS, TARGETS)["block"][1]["delta"]
-    whole = dissection.sequence_losses(model, IDS, TARGETS)
-    expected = (dissection.sequence_losses(shorter, IDS, TARGETS) - whole).mean().item()
-    assert found == pytest.approx(expected, abs=1e-12)
+    delta = dissection.lesions(model, IDS, TARGETS)["block"][1]["delta"]
+    base_losses = dissection.sequence_losses(model, IDS, TARGETS)
+    expected = (dissection.sequence_losses(shorter, IDS, TARGETS) - base_losses).mean().item()
+    assert delta == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("mlp", ["swiglu", "relu2"])

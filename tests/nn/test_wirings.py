@@ -243,8 +243,8 @@ def test_the_repaired_control_keeps_tokens_apart():
 
 
 def test_sublayers_that_carry_different_streams_are_refused():
-    words = r"attn_residual=hyper, mlp_residual=pre: they carry different streams, .* tensor: pre, .*none,"
-    with pytest.raises(ValueError, match=words):
+    message = r"attn_residual=hyper, mlp_residual=pre: they carry different streams, .* tensor: pre, .*none,"
+    with pytest.raises(ValueError, match=message):
         GPT(tiny_config(attn_residual="hyper"))
 
 

@@ -237,10 +237,10 @@ def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
         chrome.get_log("browser")
 
 
-def wait(driver, words: str) -> None:
+def wait(driver, expected: str) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: words in text(d, "#live"))
+    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: expected in text(d, "#live"))
 
 
 def test_the_pictures_are_those_of_the_page(tmp_path):

@@ -40,9 +40,9 @@ def downloaded(driver, name: str) -> str:
 
 def points(text: str) -> set[tuple]:
     rows = list(csv.DictReader(io.StringIO(text)))
-    found = {(*list(cells.values())[:6], float(cells["value"])) for cells in rows}
-    assert len(found) == len(rows)
-    return found
+    exported = {(*list(cells.values())[:6], float(cells["value"])) for cells in rows}
+    assert len(exported) == len(rows)
+    return exported
 
 
 def test_a_download_is_tidy_unsmoothed_and_without_bands(shown):

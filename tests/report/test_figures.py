@@ -71,8 +71,8 @@ def test_the_loss_over_depth_joins_the_rates_of_the_best_mean_and_shows_every_ru
     assert sorted(points(none_dots)) == [(5, 2.8), (5, 3.2), (12, 3.3)]
     expected = [(3, 2.5), (3, 2.6), (5, 2.4), (12, 2.0), (12, 2.1), (12, 2.2), (12, 2.6), (12, 3.0)]
     assert sorted(points(pre_dots)) == expected
-    said = dict(zip(pre_dots.y, pre_dots.text, strict=True))
-    assert said[3.0] == "lr 0.01, seed 12" and said[2.4] == "lr 0.003, seed 11"
+    texts = dict(zip(pre_dots.y, pre_dots.text, strict=True))
+    assert texts[3.0] == "lr 0.01, seed 12" and texts[2.4] == "lr 0.003, seed 11"
     assert split_baselines(figure) == VAL_LINES
     assert list(figure.layout.xaxis.tickvals) == [3, 5, 12]
     assert none.line.color == none_dots.marker.color != pre.line.color == pre_dots.marker.color
@@ -81,27 +81,27 @@ def test_the_loss_over_depth_joins_the_rates_of_the_best_mean_and_shows_every_ru
 
 def test_the_layers_that_learn_are_those_of_the_end(grid):
     figure = FIGURES[LEARN](grid)
-    none, pre, whole = figure.data
+    none, pre, all_layers = figure.data
     assert [trace.name for trace in figure.data] == ["none", "pre", "all"]
     assert sorted(points(none)) == [(5, 4), (5, 4), (12, 11)]  # the hand-written probes lose one by step 10
     assert sorted(points(pre)) == [(3, 2), (3, 2), (5, 4), *[(12, 11)] * 5]
     assert {text for x, text in zip(none.x, none.text, strict=True) if x == 12} == {"lr 0.003, seed 21"}
-    assert points(whole) == [(3, 3), (5, 5), (12, 12)]
+    assert points(all_layers) == [(3, 3), (5, 5), (12, 12)]
 
 
 def test_the_curve_over_the_learning_rate_is_whole_one_line_per_wiring_and_depth(grid):
     figure = FIGURES[RATES](grid)
-    found = {trace.name: trace for trace in figure.data}
+    traces = {trace.name: trace for trace in figure.data}
     # a depth with a single rate has no curve
-    assert list(found) == ["pre, 3 layers", "pre, 12 layers", "none, 5 layers"]
-    assert points(found["none, 5 layers"]) == [(3e-3, 3.2), (1e-2, 2.8)]
-    assert points(found["pre, 3 layers"]) == [(3e-3, 2.5), (1e-2, 2.6)]
-    deep = found["pre, 12 layers"]
+    assert list(traces) == ["pre, 3 layers", "pre, 12 layers", "none, 5 layers"]
+    assert points(traces["none, 5 layers"]) == [(3e-3, 3.2), (1e-2, 2.8)]
+    assert points(traces["pre, 3 layers"]) == [(3e-3, 2.5), (1e-2, 2.6)]
+    deep = traces["pre, 12 layers"]
     assert points(deep) == [(3e-3, pytest.approx(2.3)), (1e-2, 2.5)]
     assert bars(deep) == ([0.3, 0.5], [0.2, 0.5])
     assert split_baselines(figure) == VAL_LINES
     assert len({trace.line.color for trace in figure.data}) == 3  # depths are shades of their arm's colour
-    shades = [int(found[name].line.color[1:], 16) for name in ("pre, 3 layers", "pre, 12 layers")]
+    shades = [int(traces[name].line.color[1:], 16) for name in ("pre, 3 layers", "pre, 12 layers")]
     assert shades[0] > shades[1]  # deeper is darker
 
 
@@ -180,7 +180,7 @@ def test_no_two_lines_of_a_figure_look_alike(make_run):
         looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in lines}
         assert len(lines) == len(looks) == count
     names = [f"arm {k}" for k in range(200)]
-    assert len({str(look) for look in styles(names).values()}) == 200
+    assert len({str(style) for style in styles(names).values()}) == 200
 
 
 def test_every_figure_has_a_section_and_a_caption_of_whole_sentences():

@@ -67,18 +67,18 @@ EXPECTED = {
 def test_every_number_is_the_files(tmp_path, kind):
     run = read_foreign(write_all(tmp_path)[kind], {"loss/val": "val/loss"})
     assert run.facts["foreign"] == kind and run.status == "foreign"
-    found = {key: run.series(key) for key in KEYS if run.series(key)[0]}
-    assert found == EXPECTED[kind]
+    read = {key: run.series(key) for key in KEYS if run.series(key)[0]}
+    assert read == EXPECTED[kind]
 
 
 def test_they_stand_marked_beside_ours_in_table_json_csv_and_page(tmp_path, capsys):
     ours, places = write_run(tmp_path, "ours"), write_all(tmp_path)
     files = {name: tmp_path / f"out-{name}" for name in ("json", "csv", "curves")}
-    words = [f"--{name}={path}" for name, path in files.items()] + [f"--page={tmp_path / 'p.html'}"]
-    words += ["--map", "loss/val=val/loss", "--map=mfu=tokens_per_s"]
+    argv = [f"--{name}={path}" for name, path in files.items()] + [f"--page={tmp_path / 'p.html'}"]
+    argv += ["--map", "loss/val=val/loss", "--map=mfu=tokens_per_s"]
     with pytest.raises(UsageError, match=r"--map=mfu=\.\.\.: no foreign file has this name"):
-        compare.main([str(ours), *map(str, places.values()), *words])
-    assert compare.main([str(ours), *map(str, places.values()), *words[:-1]]) == 0
+        compare.main([str(ours), *map(str, places.values()), *argv])
+    assert compare.main([str(ours), *map(str, places.values()), *argv[:-1]]) == 0
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith("warning: ")]
     assert "foreign: other.csv, trainer_state.json, nanogpt.log, tb: data, tokenizer and code are" in line

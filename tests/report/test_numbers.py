@@ -36,7 +36,7 @@ def final_loss(arm: str, layers: int, seed: int) -> float:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """24 runs of two arms, four depths and three seeds, then six of other data, torch or ending."""
-    root, found = tmp_path_factory.mktemp("thirty"), []
+    root, runs = tmp_path_factory.mktemp("thirty"), []
     for arm in ("pre", "none"):
         for layers in (2, 4, 8, 16):
             for seed in (1, 2, 3):
@@ -44,7 +44,7 @@ def runs(tmp_path_factory):
                 place.mkdir(exist_ok=True)
                 losses = (3.9, 3.3, final_loss(arm, layers, seed))
                 options = {"residual": arm, "n_layer": layers, "eval_sequences": 16}
-                found.append(write_run(place, f"s{seed}", losses, seed=seed, **options))
+                runs.append(write_run(place, f"s{seed}", losses, seed=seed, **options))
     for k, (status, options) in enumerate(
         [
             ("finished", {"facts": OTHER}),
@@ -55,10 +55,10 @@ def runs(tmp_path_factory):
             ("finished", {"learning_rate": 0.0625, "facts": {"git_commit": "def"}}),
         ]
     ):
-        found.append(write_run(root, f"other{k}", (3.9, 3.0 + k / 100), status, eval_sequences=16, **options))
-    with (found[-3] / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        runs.append(write_run(root, f"other{k}", (3.9, 3.0 + k / 100), status, eval_sequences=16, **options))
+    with (runs[-3] / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 20, "val/lo')  # cut short
-    return [load(folder) for folder in found]
+    return [load(folder) for folder in runs]
 
 
 def baselines_of(run) -> dict:
@@ -165,8 +165,8 @@ def test_what_makes_losses_not_comparable_is_said(runs):
 
 def test_the_same_warnings_are_printed_and_kept_in_the_json_and_the_latex(runs, tmp_path, capsys):
     files = {name: tmp_path / f"t.{name}" for name in ("json", "tex", "csv", "curves")}
-    words = [f"--{name}={path}" for name, path in files.items()]
-    assert compare.main([str(runs[0].folder.parents[1]), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    argv = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(runs[0].folder.parents[1]), *argv, f"--page={tmp_path / 'p.html'}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     printed = [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
     assert printed == json.loads(files["json"].read_text(encoding="utf-8"))["warnings"] != []
@@ -181,8 +181,8 @@ def test_the_same_warnings_are_printed_and_kept_in_the_json_and_the_latex(runs, 
 def test_a_fact_that_is_not_known_is_unknown_everywhere(tmp_path, capsys, fact):
     folder = write_run(tmp_path, "poor", without=(fact, "dataset"))
     files = {name: tmp_path / f"t.{name}" for name in ("json", "tex", "csv", "curves")}
-    words = [f"--{name}={path}" for name, path in files.items()]
-    assert compare.main([str(folder), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    argv = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(folder), *argv, f"--page={tmp_path / 'p.html'}"]) == 0
     (one,) = json.loads(files["json"].read_text(encoding="utf-8"))["runs"]
     assert one["data"] == {"source": "unknown", "source_sha256": "unknown"}
     if fact in ("torch", "machine", "device", "started", "command"):

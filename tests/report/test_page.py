@@ -53,13 +53,13 @@ def test_every_run_is_on_the_page_and_only_a_live_one_may_ask_its_server(make_ru
 
 def test_an_autopsy_is_a_page_and_a_part_of_its_runs_page(make_run, tmp_path):
     write_autopsy(tmp_path / "autopsy.html", AUTOPSY, "Autopsy of a")
-    found = data_of(tmp_path / "autopsy.html")
-    assert (found["title"], found["about"], found["runs"]) == ("Autopsy of a", "a diagnosis", [])
-    assert found["autopsy"]["lens"] == "<read>"
-    assert [figure["name"] for figure in found["autopsy"]["figures"]] == ["Logit lens", "Perturbation"]
+    data = data_of(tmp_path / "autopsy.html")
+    assert (data["title"], data["about"], data["runs"]) == ("Autopsy of a", "a diagnosis", [])
+    assert data["autopsy"]["lens"] == "<read>"
+    assert [figure["name"] for figure in data["autopsy"]["figures"]] == ["Logit lens", "Perturbation"]
     run = make_run("a")
     (run.folder / "autopsy.json").write_text(json.dumps(AUTOPSY), encoding="utf-8")
-    assert page_data([run], "title")["runs"][0]["autopsy"] == found["autopsy"]
+    assert page_data([run], "title")["runs"][0]["autopsy"] == data["autopsy"]
     (run.folder / "autopsy.json").write_text('{"lens": [4', encoding="utf-8")
     notes = page_data([run], "title")["runs"][0]["notes"]
     assert any("autopsy.json is damaged" in note for note in notes)

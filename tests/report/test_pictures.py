@@ -24,9 +24,9 @@ class Driver:
         self.place = args[0]
         return {"x": 3, "y": 5000, "width": 700, "height": 90} if self.place in self.places else None
 
-    def execute_cdp_cmd(self, command, asked):
-        assert command == "Page.captureScreenshot" and asked["captureBeyondViewport"] is True
-        assert asked["clip"] == {"x": 3, "y": 5000, "width": 700, "height": 90, "scale": 1}
+    def execute_cdp_cmd(self, command, options):
+        assert command == "Page.captureScreenshot" and options["captureBeyondViewport"] is True
+        assert options["clip"] == {"x": 3, "y": 5000, "width": 700, "height": 90, "scale": 1}
         self.done.append(("taken", self.place))
         return {"data": base64.b64encode(self.place.encode())}
 
@@ -57,7 +57,7 @@ def test_a_picture_is_taken_of_each_place_that_the_page_has(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("here", "said"),
+    ("here", "message"),
     [
         ({"chromedriver"}, "neither Chromium nor Chrome is here"),
         ({"google-chrome"}, "need chromedriver"),
@@ -65,11 +65,11 @@ def test_a_picture_is_taken_of_each_place_that_the_page_has(tmp_path, monkeypatc
         ({"google-chrome-stable", "chromedriver", "selenium"}, None),
     ],
 )
-def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch, here, said):
+def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch, here, message):
     monkeypatch.setattr(shutil, "which", lambda name: name if name in here else None)
     monkeypatch.setitem(sys.modules, "selenium", object() if "selenium" in here else None)
     told = pictures.missing()
-    assert told is None if said is None else said in told and "pip install selenium" in told
-    if said:
-        with pytest.raises(ValueError, match=said), pictures.browser(10, 10):
+    assert told is None if message is None else message in told and "pip install selenium" in told
+    if message:
+        with pytest.raises(ValueError, match=message), pictures.browser(10, 10):
             raise AssertionError("there is no browser")

@@ -156,7 +156,7 @@ def test_a_taken_port_is_told():
 
 def test_compare_serves_until_it_is_stopped(tmp_path):
     folder = write_run(tmp_path)
-    words = [
+    argv = [
         sys.executable,
         "compare.py",
         str(folder),
@@ -166,7 +166,7 @@ def test_compare_serves_until_it_is_stopped(tmp_path):
     ]
     # A background job of a shell starts with Ctrl-C ignored, and so would its children.
     heed = (lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) if os.name == "posix" else None
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heed)
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heed)
     url = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
     try:
         while "page:" not in process.stdout.readline():  # the table and the page come as without --serve

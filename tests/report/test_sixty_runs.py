@@ -111,16 +111,16 @@ def write_foreign(root: Path):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> list[Written]:
     root = tmp_path_factory.mktemp("sixty")
-    found = [*write_grid(root), *write_others(root), *write_foreign(root)]
-    assert len(found) == 60 and len({one.losses[-1] for one in found if one.losses}) == 59
-    return found
+    written = [*write_grid(root), *write_others(root), *write_foreign(root)]
+    assert len(written) == 60 and len({one.losses[-1] for one in written if one.losses}) == 59
+    return written
 
 
 @pytest.fixture(scope="module")
 def runs(written):
-    found, left_out = load_runs([one.place for one in written])
+    runs, left_out = load_runs([one.place for one in written])
     assert not left_out
-    return found
+    return runs
 
 
 def error(one: Written, number: int) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reslab.run import capacity
-from reslab.system.budget import Shape, state_bytes
+from reslab.system.memory import Shape, state_bytes
 
 
 def needs(shape: Shape, has: int, monkeypatch, **sequences: int) -> list[str]:

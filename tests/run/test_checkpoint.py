@@ -58,7 +58,7 @@ def test_a_save_cut_between_its_two_renames_is_found(tmp_path):
     saved(last, 1)
     last.rename(tmp_path / "last.previous")
     (tmp_path / "last.tmp" / "shards").mkdir(parents=True)
-    (tmp_path / "last.tmp" / "shards" / "of-another-life.safetensors").write_bytes(b"a part")
+    (tmp_path / "last.tmp" / "shards" / "of-another-process.safetensors").write_bytes(b"a part")
     assert checkpoint.load_state(checkpoint.find(last))["step"] == 1
     saved(last, 2), saved(last, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last", "last.previous"]
@@ -75,10 +75,12 @@ def test_any_damage_is_found_named_and_stepped_over(tmp_path, capsys):
     assert list(alone) == [None]
     saved(last, 2, seed=2)
     for name in (*checkpoint.RESUMED, checkpoint.SUMS):
-        whole = (last / name).read_bytes()
-        for place in [0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(6))]:
-            flipped = whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :]
-            for broken in (flipped, whole[:place]):
+        content = (last / name).read_bytes()
+        for place in [0, len(content) - 1, *(draw.randrange(len(content)) for _ in range(6))]:
+            flipped = (
+                content[:place] + bytes([content[place] ^ 1 << draw.randrange(8)]) + content[place + 1 :]
+            )
+            for broken in (flipped, content[:place]):
                 (last / name).write_bytes(broken)
                 taken = checkpoint.find(last)
                 stderr = capsys.readouterr().err
@@ -86,7 +88,7 @@ def test_any_damage_is_found_named_and_stepped_over(tmp_path, capsys):
                 assert "damaged (" in stderr and str(last) in stderr and f"taking {taken} instead" in stderr
         (last / name).unlink()
         assert checkpoint.find(last) == tmp_path / "last.previous"
-        (last / name).write_bytes(whole)
+        (last / name).write_bytes(content)
     assert checkpoint.find(last) == last
     for folder in (last, tmp_path / "last.previous"):
         (folder / "model.safetensors").write_bytes(b"")
@@ -98,7 +100,7 @@ def test_going_on_from_the_one_before_keeps_it(tmp_path):
     last = tmp_path / "last"
     saved(last, 1), saved(last, 2)
     (last / "state.json").write_text("{")
-    checkpoint.settle(last, checkpoint.find(last))
+    checkpoint.replace_damaged(last, checkpoint.find(last))
     assert checkpoint.find(last) == last and checkpoint.load_state(last)["step"] == 1
     saved(last, 3)
     assert checkpoint.load_state(tmp_path / "last.previous")["step"] == 1

@@ -24,11 +24,11 @@ ENDS = {  # what a program's main does -> exit code, stderr
 
 @pytest.mark.parametrize("name", ENDS)
 def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
-    end, code, said = ENDS[name]
+    end, code, message = ENDS[name]
     calls = []
 
-    def main(words):
-        calls.append(words)
+    def main(argv):
+        calls.append(argv)
         if isinstance(end, BaseException):
             raise end
         return end
@@ -37,13 +37,13 @@ def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         configure.run_door(main)
     assert ended.value.code == code and calls == [["--a=1", "b"]]
-    assert capsys.readouterr() == ("", said)
+    assert capsys.readouterr() == ("", message)
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(monkeypatch, capfd):
     kept = os.dup(1)
 
-    def main(words):
+    def main(argv):
         raise BrokenPipeError
 
     monkeypatch.setattr(sys, "argv", ["door.py"])
@@ -59,7 +59,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault(monkeypatch, capfd):
 
 def test_a_fault_of_the_program_itself_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
-        configure.run_door(lambda words: 1 / 0)
+        configure.run_door(lambda argv: 1 / 0)
 
 
 @pytest.mark.parametrize("door", DOORS, ids=str)
@@ -72,7 +72,7 @@ def test_every_program_goes_through_it_and_refuses_what_it_does_not_know(door, m
     monkeypatch.setattr(configure, "run_door", lambda main: handed.append(main) or real(main))
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / door), run_name="__main__")
-    said = capsys.readouterr()
-    assert ended.value.code == 2 and len(handed) == 1 and not said.out
-    assert "error: " in said.err and "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert ended.value.code == 2 and len(handed) == 1 and not output.out
+    assert "error: " in output.err and "Traceback" not in output.err
     assert not list(tmp_path.iterdir())

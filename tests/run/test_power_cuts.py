@@ -54,7 +54,7 @@ def test_a_cut_at_any_moment_of_a_save_leaves_a_whole_checkpoint(tmp_path, disk,
             taken = checkpoint.find(last)
             assert checkpoint.load_state(taken)["step"] in (before, 7)
             assert checkpoint.damage(best) is None and checkpoint.load_state(best)["step"] == before
-            checkpoint.settle(last, taken)
+            checkpoint.replace_damaged(last, taken)
             saved(last, 8)
             assert checkpoint.load_state(last)["step"] == 8 and checkpoint.damage(last) is None
         else:

@@ -101,8 +101,8 @@ def test_a_run_without_a_fact_is_shown_in_table_json_csv_and_page(tmp_path, lack
     (content if kind == "fact" else content["config"]).pop(key, None)
     (bare / "config.json").write_text(json.dumps(content), encoding="utf-8")
     files = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "tex", "curves")}
-    words = [f"--{name}={path}" for name, path in files.items()]
-    assert compare.main([str(tmp_path), *words, f"--page={tmp_path / 'p.html'}"]) == 0
+    argv = [f"--{name}={path}" for name, path in files.items()]
+    assert compare.main([str(tmp_path), *argv, f"--page={tmp_path / 'p.html'}"]) == 0
     run = load(bare)
     one = next(r for r in json.loads(files["json"].read_text())["runs"] if r["run"] == "bare")
     cells = next(r for r in csv.DictReader(files["csv"].open(newline="")) if r["run"] == "bare")

@@ -91,11 +91,11 @@ def test_a_status_is_that_of_the_last_row(tmp_path):
 def test_only_the_last_line_may_be_cut_short(tmp_path):
     folder = write_run(tmp_path)
     path = folder / "metrics.jsonl"
-    whole = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(whole)[:-5], encoding="utf-8")
-    assert len(read_run(folder).rows) == len(whole) - 1
-    whole[3] = whole[3][:-5]
-    path.write_text("\n".join(whole), encoding="utf-8")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines)[:-5], encoding="utf-8")
+    assert len(read_run(folder).rows) == len(lines) - 1
+    lines[3] = lines[3][:-5]
+    path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 4: not JSON"):
         read_run(folder)
     for damaged in ("{", "[]", '{"no config": 1}'):
@@ -186,7 +186,7 @@ def test_a_run_that_has_nothing_left_to_do_ends_as_before(tmp_path, capsys, stat
     assert capsys.readouterr().out == (f"{folder}: {status} already. a diagnosis\n" if code == 0 else "")
 
 
-def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_the_last_lines_are_the_diagnosis_or_how_to_go_on(tmp_path, monkeypatch, capsys):
     folder = write_run(tmp_path)
     monkeypatch.setattr(
         outcome, "checkpoint", SimpleNamespace(find=lambda place: place, load_state=lambda _: {"step": 7})
@@ -194,9 +194,9 @@ def test_the_last_lines_are_the_verdict_or_how_to_go_on(tmp_path, monkeypatch, c
     diagnosis = f"{folder}: a diagnosis\n"
     stopped = "stopped after step 12, saved; go on with: AGAIN\n"
     diverged = diagnosis + "step 7 is saved; try from there with: AGAIN --learning_rate=...\n"
-    for code, said in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
+    for code, status in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
         outcome.print_summary(code, folder, 12, "AGAIN")
-        assert capsys.readouterr().out == said
+        assert capsys.readouterr().out == status
 
 
 HOLD = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"

@@ -61,27 +61,27 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def read(door: str, *words: str):
+def read(door: str, *argv: str):
     cls, needed = DOORS[door]
-    return parse(cls, [*needed, *words])
+    return parse(cls, [*needed, *argv])
 
 
-def told(door: str, *words: str) -> list[str]:
+def told(door: str, *argv: str) -> list[str]:
     with pytest.raises(UsageError) as error:
-        read(door, *words)
+        read(door, *argv)
     return str(error.value).splitlines()
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_help_faults_and_settings_are_told_without_torch(door):
-    words, script = DOORS[door][1], ROOT / f"{door}.py"
+    argv, script = DOORS[door][1], ROOT / f"{door}.py"
     shown = run_python("-c", WITHOUT_TORCH, script, "--help").stdout
     usage = shown.splitlines()[0]
     assert usage.startswith(f"usage: {door}.py") and DOORS[door][0].POSITIONALS.usage in usage
     assert f"python {door}.py" in shown and "Exit codes: 0 done; " in shown
-    typo = run_python("-c", WITHOUT_TORCH, script, *words, "--print_confg", code=2).stderr
+    typo = run_python("-c", WITHOUT_TORCH, script, *argv, "--print_confg", code=2).stderr
     assert typo == "error: --print_confg=: no such setting; did you mean --print_config?\n"
-    listed = run_python("-c", WITHOUT_TORCH, script, *words, "--print_config").stdout
+    listed = run_python("-c", WITHOUT_TORCH, script, *argv, "--print_config").stdout
     assert len(listed.splitlines()) == len(settings(DOORS[door][0]))
 
 

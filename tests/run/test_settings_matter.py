@@ -70,7 +70,7 @@ ELSEWHERE = {
     "overwrite": "test_train.py",
     "print_config": "test_cli.py",
     "keep": "test_reprobe.py",
-    "log": "test_sinks.py",
+    "log": "test_trackers.py",
     "device": "only the CPU is on every machine; test_device.py",
     "compile": "changes no number; test_step.py",
     "activation_checkpointing": "changes no number; test_step.py",

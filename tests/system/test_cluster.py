@@ -20,8 +20,8 @@ TIMES = {"elapsed_s", "tokens_per_s"}
 
 
 def grid(dataset, out_dir, *more):
-    words = [str(ROOT / "config/smoke.py"), *TINY, f"--dataset={dataset}", f"--out_dir={out_dir}"]
-    args, places, settings = compare.read_arguments([*words, "--arms=pre,none,post", *more])
+    argv = [str(ROOT / "config/smoke.py"), *TINY, f"--dataset={dataset}", f"--out_dir={out_dir}"]
+    args, places, settings = compare.read_arguments([*argv, "--arms=pre,none,post", *more])
     return args, grids.plan(args, places, settings)
 
 
@@ -39,15 +39,15 @@ def test_without_ray_the_grid_is_trained_here(dataset_folder, tmp_path, monkeypa
     assert "--ray=local: ray is not installed (run: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", ["--gpus_per_run=2", "--gpus_per_run=x", "--cpus_per_run=0"])
-def test_what_no_run_can_use_is_refused(words):
-    with pytest.raises(UsageError, match=f"^{words}: must be "):
-        compare.read_arguments([str(ROOT / "config/smoke.py"), "--ray=local", words])
+@pytest.mark.parametrize("options", ["--gpus_per_run=2", "--gpus_per_run=x", "--cpus_per_run=0"])
+def test_what_no_run_can_use_is_refused(options):
+    with pytest.raises(UsageError, match=f"^{options}: must be "):
+        compare.read_arguments([str(ROOT / "config/smoke.py"), "--ray=local", options])
 
 
 def test_a_worker_without_the_file_system_says_so(tmp_path):
-    code, said = cluster.train_in_worker("train.py", str(tmp_path / "elsewhere"), "runs/x", [], 1)
-    assert code == 2 and "elsewhere is not there on" in said and "the same file system" in said
+    code, message = cluster.train_in_worker("train.py", str(tmp_path / "elsewhere"), "runs/x", [], 1)
+    assert code == 2 and "elsewhere is not there on" in message and "the same file system" in message
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere:x"])
@@ -88,8 +88,8 @@ def test_a_lost_node_loses_nothing(dataset_folder, tmp_path, monkeypatch, capsys
     finally:
         nodes.shutdown()
     killer.join(timeout=1)
-    said = capsys.readouterr().out
-    assert said.count(": resumed on ") == 1 and said.count(": trained on ") == 2, said
+    output = capsys.readouterr().out
+    assert output.count(": resumed on ") == 1 and output.count(": trained on ") == 2, output
 
     assert grids.train_grid(alone, jobs=1) == 0
     for (there, _), (here, _) in zip(cells, alone, strict=True):

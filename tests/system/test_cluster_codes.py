@@ -17,7 +17,7 @@ class RayError(Exception):
 @pytest.fixture
 def ray(monkeypatch):
     """A Ray whose runs end in the order they began, each as `ends` says by its folder's name."""
-    made = SimpleNamespace(ends={}, asked=[], cancelled=[], options=None, resources={"CPU": 8.0}, down=0)
+    made = SimpleNamespace(ends={}, submitted=[], cancelled=[], options=None, resources={"CPU": 8.0}, down=0)
     made.nodes_ = [{"Alive": True, "Resources": {"CPU": 8.0}}]
 
     def get(ref):
@@ -29,8 +29,8 @@ def ray(monkeypatch):
     def remote(**options):
         made.options = options
 
-        def submit(script, cwd, folder, words, threads):
-            made.asked.append((script, folder, words, threads))
+        def submit(script, cwd, folder, argv, threads):
+            made.submitted.append((script, folder, argv, threads))
             return os.path.basename(folder)  # noqa: PTH119
 
         return lambda function: SimpleNamespace(remote=submit)
@@ -65,8 +65,8 @@ def trained(cells, tmp_path, cpus=2, gpus=None) -> int:
 
 def test_what_has_ended_is_kept_and_the_rest_is_asked_for(ray, cells, tmp_path, capsys):
     assert trained(cells, tmp_path) == 0 and ray.down == 1
-    expected = [(str(tmp_path / "train.py"), str(f), words, 2) for f, words in cells[2:]]
-    assert ray.asked == expected and not ray.cancelled
+    expected = [(str(tmp_path / "train.py"), str(f), argv, 2) for f, argv in cells[2:]]
+    assert ray.submitted == expected and not ray.cancelled
     message = capsys.readouterr().out
     assert [line.split()[0] for line in message.splitlines() if line.endswith(": kept")] == ["[1/6]", "[2/6]"]
     assert f"[3/6] {tmp_path / 'begun'}: finished" in message
@@ -93,15 +93,15 @@ def test_the_first_that_breaks_stops_the_others_and_a_divergence_does_not(
 
 
 @pytest.mark.parametrize(
-    ("resources", "gpus", "asked"),
+    ("resources", "gpus", "num_gpus"),
     [({"CPU": 8.0}, None, 0), ({"GPU": 4.0}, None, 1), ({"GPU": 4.0}, 0.25, 0.25), ({"GPU": 4.0}, 0, 0)],
 )
 def test_a_run_gets_the_cores_it_asks_for_and_a_gpu_where_there_is_one(
-    ray, cells, tmp_path, resources, gpus, asked
+    ray, cells, tmp_path, resources, gpus, num_gpus
 ):
     ray.resources = resources
     trained(cells, tmp_path, 3, gpus)
-    expected = {"num_cpus": 3, "num_gpus": asked, "max_calls": 1, "max_retries": cluster.RETRIES}
+    expected = {"num_cpus": 3, "num_gpus": num_gpus, "max_calls": 1, "max_retries": cluster.RETRIES}
     assert ray.options == expected and cluster.RETRIES > 1
 
 
@@ -119,10 +119,10 @@ def test_a_run_that_no_node_can_take_is_told_to_wait(ray, cells, tmp_path, capsy
 WORKER = """
 import os, sys
 from reslab.run.config import MachineError
-def main(words):
+def main(argv):
     print("a first line")
-    if "--full" in words: raise MachineError("the disk is full")
-    print(f"{words} {os.environ['OMP_NUM_THREADS']} {os.getcwd()}")
+    if "--full" in argv: raise MachineError("the disk is full")
+    print(f"{argv} {os.environ['OMP_NUM_THREADS']} {os.getcwd()}")
     return 3
 """
 
@@ -136,9 +136,9 @@ def test_a_worker_trains_in_its_process_and_answers_with_code_and_last_line(tmp_
     (tmp_path / "runs").mkdir()
     begun = write_run(tmp_path / "runs", "begun", status="")
 
-    def answer(folder, *words):
+    def answer(folder, *args):
         return cluster.train_in_worker(
-            str(tmp_path / "worker_script.py"), str(tmp_path), str(folder), list(words), 5
+            str(tmp_path / "worker_script.py"), str(tmp_path), str(folder), list(args), 5
         )
 
     code, message = answer(tmp_path / "runs" / "new", "--a=1")

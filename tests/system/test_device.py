@@ -63,9 +63,9 @@ def test_half_precision_is_that_of_products_and_of_nothing_else():
 
 def test_a_seed_is_of_one_run_one_step_and_one_rank():
     seeds = [0, 1, 11, 1337, 2**63 - 1]
-    found = [device.step_seed(s, step, rank) for s in seeds for step in range(40) for rank in range(12)]
-    assert len(set(found)) == len(found)
-    assert all(0 <= seed < 2**63 for seed in found)
+    drawn = [device.step_seed(s, step, rank) for s in seeds for step in range(40) for rank in range(12)]
+    assert len(set(drawn)) == len(drawn)
+    assert all(0 <= seed < 2**63 for seed in drawn)
     assert device.step_seed(1337, 7) == device.step_seed(1337, 7, 0) == device.step_seed(1337, step=7)
 
 
@@ -100,7 +100,7 @@ def test_clocks_wait_for_the_device_that_works(monkeypatch):
 def test_a_compiler_is_used_where_it_was_asked_for_or_pays(monkeypatch):
     """Blocks that are alike share one region; those that are not are compiled in their two halves."""
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *words: function(*words))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
     for wiring in ("pre", "dense"):
         model = GPT(tiny_config(residual=wiring))
@@ -116,7 +116,7 @@ def test_a_compiler_is_used_where_it_was_asked_for_or_pays(monkeypatch):
 
 
 def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
-    def broken(*args, **words):
+    def broken(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nand a long story")
 
     monkeypatch.setattr(torch, "compile", broken)

@@ -40,14 +40,14 @@ def test_two_ranks_are_one_process_with_the_doubled_batch(train_config, tmp_path
 
 
 def test_a_signal_on_any_rank_stops_all_and_the_run_goes_on_bitwise(train_config, tmp_path, pair):
-    whole = train_config(dropout=0.2)
-    assert pair(train, whole) == [0, 0]
-    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    uninterrupted = train_config(dropout=0.2)
+    assert pair(train, uninterrupted) == [0, 0]
+    parts = replace(uninterrupted, out_dir=str(tmp_path / "parts"))
     codes = pair(stopped, parts, 1, 7)
     assert codes == [128 + signal.SIGTERM] * 2
     assert read_run(tmp_path / "parts").last("step") == 7
     assert pair(train, replace(parts, resume=True)) == [0, 0]
-    assert rows(parts) == rows(whole)
+    assert rows(parts) == rows(uninterrupted)
 
 
 def test_all_ranks_agree_on_a_divergence(train_config, pair):
@@ -74,34 +74,34 @@ def test_ddp_is_gone_before_its_process_group(train_config, pair):
     assert pair(ddp_alive_at_the_end, train_config(max_iters=2)) == [[0], [0]]
 
 
-def heard(words: list[str]) -> tuple[int, str]:
+def heard(argv: list[str]) -> tuple[int, str]:
     """What main() returns and prints."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            code = main(words)
+            code = main(argv)
         except ValueError as error:
             code = f"error: {error}"
-    return code, said.getvalue()
+    return code, output.getvalue()
 
 
-def test_one_rank_speaks(train_config, tmp_path, pair):
+def test_rank_0_alone_prints(train_config, tmp_path, pair):
     """What is printed, and each fault, is heard once: from the rank where it is, by way of the first."""
     config = train_config(max_iters=2)
-    words = [f"--{key}={value}" for key, value in flat(config).items()]
-    (code, said), (other_code, other_said) = pair(heard, words)
-    assert code == other_code == 0 and "val" in said and other_said == ""
-    (fault, _), silent = pair(heard, words)
+    argv = [f"--{key}={value}" for key, value in flat(config).items()]
+    (code, output), (other_code, other_output) = pair(heard, argv)
+    assert code == other_code == 0 and "val" in output and other_output == ""
+    (fault, _), silent = pair(heard, argv)
     assert "a run is there" in fault and silent == (2, "")
     (fault, _), silent = pair(heard, ["--n_layers=3"])
     assert "--n_layers=3: no such setting" in fault and silent == (2, "")
-    (fault, _), silent = pair(heard, [*words, "--batch_size=3"])
+    (fault, _), silent = pair(heard, [*argv, "--batch_size=3"])
     assert "batch_size=3: 2 ranks can't take equal parts" in fault and silent == (2, "")
 
 
 def fault_on_rank_1() -> None:
-    with distributed.process_group(distributed.from_torchrun_env(), "cpu") as ranks:
-        ranks.raise_together(lambda: int("x" * ranks.rank or "1"))
+    with distributed.process_group(distributed.from_torchrun_env(), "cpu") as dist:
+        dist.raise_together(lambda: int("x" * dist.rank or "1"))
 
 
 def test_a_fault_on_another_rank_is_told_by_the_first(pair):
@@ -142,14 +142,14 @@ run_door(main)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun's restarts are tested on Linux")
 def test_torchrun_starts_a_run_again_whose_rank_was_killed(train_config, tmp_path, pair):
-    whole = train_config(dropout=0.2)
-    assert pair(train, whole) == [0, 0]
-    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    uninterrupted = train_config(dropout=0.2)
+    assert pair(train, uninterrupted) == [0, 0]
+    parts = replace(uninterrupted, out_dir=str(tmp_path / "parts"))
     (tmp_path / "dying.py").write_text(DYING.format(root=str(ROOT)), encoding="utf-8")
-    words = [f"--{key}={value}" for key, value in flat(parts).items() if value != ""]
+    argv = [f"--{key}={value}" for key, value in flat(parts).items() if value != ""]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["--max_restarts=1", "--monitor_interval=0.1", str(tmp_path / "dying.py"), *words]
+    command += ["--max_restarts=1", "--monitor_interval=0.1", str(tmp_path / "dying.py"), *argv]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert rows(parts) == rows(whole)
+    assert rows(parts) == rows(uninterrupted)

@@ -60,26 +60,26 @@ def test_a_look_at_many_sequences_holds_no_more_than_at_one():
     """To the byte: what one part leaves behind is gone when the next one is looked at."""
     model = tiny_model(n_layer=2, block_size=64)
     ids = torch.randint(19, (8, 64))
-    one, eight = (peak(probes.look, model, ids[:count], ids[:count]) for count in (1, 8))
-    whole = peak(lambda: probes.measure(snapshot(model, ids, ids)))
+    one, eight = (peak(probes.measure_batch, model, ids[:count], ids[:count]) for count in (1, 8))
+    at_once = peak(lambda: probes.measure(snapshot(model, ids, ids)))
     assert eight == one
-    assert eight < 0.3 * whole
+    assert eight < 0.3 * at_once
 
 
 def test_gradients_of_weights_are_held_once():
     """Where a model is large and its sequences are short: not those of a sequence beside those of all."""
     model = tiny_model(n_layer=6, n_embd=64, block_size=4)
     ids = IDS[:3, :4]
-    assert peak(probes.look, model, ids, ids) < 1.5 * 8 * model.count_parameters()
+    assert peak(probes.measure_batch, model, ids, ids) < 1.5 * 8 * model.count_parameters()
 
 
 @pytest.mark.parametrize("wiring", ["pre", "none", "post", "x0", "hyper", "dense", "attention_residual"])
 def test_sequences_seen_one_at_a_time_give_the_numbers_of_the_batch(wiring):
     model = tiny_model(residual=wiring)
-    whole, parts = probes.measure(snapshot(model, IDS, TARGETS)), probes.look(model, IDS, TARGETS)
-    assert set(whole) == set(parts)
-    assert whole.pop("probe/layers_that_learn") == parts.pop("probe/layers_that_learn")
-    for name, values in whole.items():
+    at_once, parts = probes.measure(snapshot(model, IDS, TARGETS)), probes.measure_batch(model, IDS, TARGETS)
+    assert set(at_once) == set(parts)
+    assert at_once.pop("probe/layers_that_learn") == parts.pop("probe/layers_that_learn")
+    for name, values in at_once.items():
         for a, b in zip(parts[name], values, strict=True):
             assert (a is b is None) or a == pytest.approx(b, rel=1e-9), name
     assert all(parameter.grad is None and not parameter._backward_hooks for parameter in model.parameters())
@@ -92,7 +92,7 @@ def test_a_plain_function_is_a_probe_by_its_mean_over_sequences(monkeypatch):
     monkeypatch.setitem(probes.PROBES, "stream_peak", probes.Probe(stream_peak, "largest entry"))
     model = tiny_model()
     each = [stream_peak(snapshot(model, IDS[k : k + 1], TARGETS[k : k + 1])) for k in range(8)]
-    row = probes.look(model, IDS, TARGETS)
+    row = probes.measure_batch(model, IDS, TARGETS)
     assert row["probe/stream_peak"] == pytest.approx(torch.tensor(each).mean(dim=0).tolist())
 
 
@@ -115,7 +115,7 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
     def greedy(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(measure.probes, "look", greedy)
+    monkeypatch.setattr(measure.probes, "measure_batch", greedy)
     with pytest.raises(MachineError, match=r"--probe_sequences does not help: .* --probes=False"):
         train(train_config())
 

@@ -60,8 +60,8 @@ def test_ranks_take_equal_parts_of_an_update(batch_size, accumulation, world, ex
         with pytest.raises(ValueError, match=f"{world} ranks can't take equal parts"):
             distributed.split_batch(batch_size, accumulation, world)
         return
-    size, times = distributed.split_batch(batch_size, accumulation, world)
-    assert (size, times) == expected and size * times * world == batch_size * accumulation
+    size, rounds = distributed.split_batch(batch_size, accumulation, world)
+    assert (size, rounds) == expected and size * rounds * world == batch_size * accumulation
 
 
 def test_torchrun_says_who_this_is(environment):
@@ -78,16 +78,16 @@ def test_torchrun_says_who_this_is(environment):
 def test_each_rank_has_the_gpu_of_its_number_on_its_machine(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     environment(**LAUNCHED, LOCAL_WORLD_SIZE="4")
-    ranks = distributed.from_torchrun_env()
-    assert distributed.local_device("cuda", ranks) == "cuda:1"
-    assert distributed.local_device("cpu", ranks) == "cpu"
+    dist = distributed.from_torchrun_env()
+    assert distributed.local_device("cuda", dist) == "cuda:1"
+    assert distributed.local_device("cpu", dist) == "cpu"
     assert distributed.local_device("cuda:3", DistContext()) == "cuda:3"
     for name in ("cuda:0", "mps"):
         with pytest.raises(ValueError, match=rf"device={name}: several ranks train on cuda"):
-            distributed.local_device(name, ranks)
+            distributed.local_device(name, dist)
     environment(**LAUNCHED, LOCAL_WORLD_SIZE="5")
     with pytest.raises(ValueError, match=r"device=cuda: 4 GPUs on this machine for 5 ranks"):
-        distributed.local_device("cuda", ranks)
+        distributed.local_device("cuda", dist)
 
 
 def test_what_torchrun_can_not_restart_is_refused(environment):
@@ -109,20 +109,20 @@ def test_what_torchrun_can_not_restart_is_refused(environment):
 
 
 def test_one_process_alone_gives_back_what_it_was_given():
-    ranks = DistContext()
-    assert ranks.all_reduce_sum(torch.tensor(3.0)) == 3 and ranks.all_reduce_max(130) == 130
+    dist = DistContext()
+    assert dist.all_reduce_sum(torch.tensor(3.0)) == 3 and dist.all_reduce_max(130) == 130
     assert (
-        ranks.raise_together(lambda: 7)
-        == ranks.broadcast_from_rank0(lambda: 7)
-        == ranks.once_per_machine(lambda: 7)
+        dist.raise_together(lambda: 7)
+        == dist.broadcast_from_rank0(lambda: 7)
+        == dist.once_per_machine(lambda: 7)
         == 7
     )
     with pytest.raises(ValueError, match="mine") as caught:
-        ranks.broadcast_from_rank0(lambda: (_ for _ in ()).throw(ValueError("mine")))
+        dist.broadcast_from_rank0(lambda: (_ for _ in ()).throw(ValueError("mine")))
     assert type(caught.value) is ValueError
     assert {type(make_strategy("none", "cpu", DistContext(world_size=n))) for n in (1, 2)} == {Single, DDP}
-    assert type(make_strategy("fsdp", "cpu", ranks)) is FSDP
-    assert ranks.command() == ["python"]
+    assert type(make_strategy("fsdp", "cpu", dist)) is FSDP
+    assert dist.command() == ["python"]
 
 
 def test_files_are_prepared_once_on_each_machine():
@@ -134,8 +134,8 @@ def test_files_are_prepared_once_on_each_machine():
             calls.append("all")
             return job()
 
-        ranks = SimpleNamespace(local_rank=local_rank, raise_together=raise_together)
-        assert DistContext.once_per_machine(ranks, lambda calls=calls: calls.append("job") or 5) == 5
+        dist = SimpleNamespace(local_rank=local_rank, raise_together=raise_together)
+        assert DistContext.once_per_machine(dist, lambda calls=calls: calls.append("job") or 5) == 5
         assert calls == (["all", "job", "all"] if local_rank == 0 else ["all", "all", "job"])
 
 
@@ -151,8 +151,8 @@ def test_of_several_one_is_heard(capsys):
     with rank0_output(False):
         print("another")
     assert capsys.readouterr().out == "one\n"
-    for speaks, kind in ((True, ValueError), (False, ReportedByRank0)):
-        with pytest.raises(ValueError, match="a fault") as caught, rank0_output(speaks):
+    for prints, kind in ((True, ValueError), (False, ReportedByRank0)):
+        with pytest.raises(ValueError, match="a fault") as caught, rank0_output(prints):
             raise ValueError("a fault")
         assert type(caught.value) is kind
 

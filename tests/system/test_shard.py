@@ -49,21 +49,21 @@ def alone(monkeypatch):
 
 
 def test_a_cut_run_is_resumed_by_any_number_of_ranks(train_config, tmp_path, pair, alone):
-    whole = train_config(shard="fsdp", dtype="float64")
-    assert pair(train, whole) == [0, 0]
-    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    one_process = train_config(shard="fsdp", dtype="float64")
+    assert pair(train, one_process) == [0, 0]
+    parts = replace(one_process, out_dir=str(tmp_path / "parts"))
     assert pair(stopped, parts, 1, 4) == [128 + signal.SIGTERM] * 2
     assert stopped(replace(parts, resume=True), 0, 8) == 128 + signal.SIGTERM
     assert pair(train, replace(parts, resume=True)) == [0, 0]
-    near(whole, parts, within=1e-10)
+    near(one_process, parts, within=1e-10)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pair, damaged):
     """Where one rank's part has a wrong bit, from the checkpoint before."""
-    whole = train_config(shard="fsdp", dropout=0.2)
-    assert pair(train, whole) == [0, 0]
-    parts = replace(whole, out_dir=str(tmp_path / "parts"))
+    uninterrupted = train_config(shard="fsdp", dropout=0.2)
+    assert pair(train, uninterrupted) == [0, 0]
+    parts = replace(uninterrupted, out_dir=str(tmp_path / "parts"))
     assert pair(stopped, parts, 0, 7) == [128 + signal.SIGTERM] * 2
     last = Path(parts.out_dir) / "checkpoint" / "last"
     if damaged:
@@ -74,18 +74,18 @@ def test_a_cut_run_goes_on_bitwise_with_as_many_ranks(train_config, tmp_path, pa
         assert checkpoint.damage(last).startswith(f"{part}: damaged")
     assert pair(train, replace(parts, resume=True)) == [0, 0]
     assert last.with_name("last.damaged").exists() == damaged
-    assert rows(parts) == rows(whole)
+    assert rows(parts) == rows(uninterrupted)
 
 
 def full(config, rank: int) -> int:
     """Train, and let one rank's disk be full at its second save."""
     real, saves = fsdp.HuggingFaceStorageWriter.write_data, []
 
-    def write_data(*words):
+    def write_data(*args):
         saves.append(1)
         if len(saves) == 2 and int(os.environ["RANK"]) == rank:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*words)
+        return real(*args)
 
     try:
         with mock.patch.object(fsdp.HuggingFaceStorageWriter, "write_data", write_data):
@@ -97,15 +97,15 @@ def full(config, rank: int) -> int:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_full_disk_of_one_rank_ends_all_and_leaves_the_checkpoint(train_config, pair, rank):
     config = train_config(shard="fsdp")
-    for said in pair(full, config, rank):
-        assert "can't be saved (No space left on device)" in str(said)
+    for message in pair(full, config, rank):
+        assert "can't be saved (No space left on device)" in str(message)
     last = Path(config.out_dir) / "checkpoint" / "last"
     assert checkpoint.damage(last) is None and not checkpoint.unfinished(last).exists()
 
 
 def cut(config) -> dict:
     """Wiring -> why it can't be cut, or the share of the numbers that this rank holds."""
-    found = {}
+    offsets = {}
     with distributed.process_group(distributed.from_torchrun_env(), "cpu") as dist:
         for name in WIRINGS:
             shape = replace(config.model, residual=name, vocab_size=19)
@@ -113,7 +113,7 @@ def cut(config) -> dict:
                 strategy = FSDP("cpu", dist)
                 state = make_state(replace(config, model=shape), 19, strategy)
             except ValueError as error:
-                found[name] = str(error)
+                offsets[name] = str(error)
                 continue
             ids = torch.arange(32).view(2, 16) % 19
             with strategy.full_model(state.model) as model:
@@ -122,8 +122,8 @@ def cut(config) -> dict:
                 if dist.is_main:
                     assert torch.equal(model.loss(ids, ids), loss)
             held = sum(p.grad.to_local().numel() for p in state.model.parameters())
-            found[name] = held / state.model.count_parameters()
-    return found
+            offsets[name] = held / state.model.count_parameters()
+    return offsets
 
 
 def test_every_wiring_is_cut_or_refused(train_config, pair):

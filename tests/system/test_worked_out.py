@@ -11,7 +11,7 @@ from conftest import tiny_model
 from reslab.nn.loss import CHUNK, LARGE
 from reslab.nn.recompute import segment_size
 from reslab.system import flops, profiling
-from reslab.system.budget import (
+from reslab.system.memory import (
     GB,
     SHAPES,
     Shape,
@@ -111,7 +111,7 @@ def event(name, cpu, gpu, parent=None, number=-1):
 
 @pytest.fixture
 def events():
-    """Two updates, in microseconds: attention with a norm in it, their way back, an optimizer, the rest."""
+    """Two updates, in microseconds: attention with a norm in it, their backward, an optimizer, the rest."""
     attention = event("kind attention", 100, 0)
     norm = event("kind norm", 10, 0, attention)
     back = "autograd::engine::evaluate_function: "
@@ -167,13 +167,13 @@ def test_some_updates_are_traced_after_some_that_warm_up_and_nothing_stays(tmp_p
             calls.append(("trace", path))
 
     monkeypatch.setattr(profiling, "profile", Profile)
-    model, said = tiny_model(), []
+    model, messages = tiny_model(), []
     head = model.head
 
     def hooks() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
-    steps = profiling.traced(lambda *args: done.append(args) or len(done), model, tmp_path, said.append)
+    steps = profiling.traced(lambda *args: done.append(args) or len(done), model, tmp_path, messages.append)
     update = steps.__enter__()
     assert hooks() > 0
     total = profiling.WARM + profiling.TRACED
@@ -181,5 +181,5 @@ def test_some_updates_are_traced_after_some_that_warm_up_and_nothing_stays(tmp_p
     assert done[0] == ("a", 0)  # every update happens, with what it was given
     trace = str(tmp_path / "trace.json")
     assert calls == [("start", profiling.WARM), ("stop", total), ("trace", trace)]
-    assert len(said) == 1 and re.search(rf"the trace is {re.escape(trace)}$", said[0])
+    assert len(messages) == 1 and re.search(rf"the trace is {re.escape(trace)}$", messages[0])
     assert hooks() == 0 and model.head == head

@@ -109,7 +109,7 @@ def fault(fields: dict, out_of_range: dict):
 
 def once(faults: list) -> bool:
     """Whether no setting is given twice: the later word would win, and the earlier be no fault."""
-    keys = [word.partition("=")[0] for words, _ in faults for word in words]
+    keys = [word.partition("=")[0] for args, _ in faults for word in args]
     return len(keys) == len(set(keys))
 
 
@@ -133,33 +133,33 @@ def command(door) -> st.SearchStrategy:
 def run(door, made, folder: Path) -> None:
     """Give a door a command line that can't be run, and see what it says and does."""
     faults, junk, file = made
-    words = [word for part, _ in faults for word in part] + junk
+    args = [word for part, _ in faults for word in part] + junk
     if file is not None:
         (folder / "made.py").write_bytes(file)
-        words.insert(0, "made.py")
+        args.insert(0, "made.py")
     elif door is compare:
         (folder / "made.py").write_bytes(b"n_layer = 2")
-        words.insert(0, "made.py")
+        args.insert(0, "made.py")
     elif door in (sample, autopsy) and not junk:
-        words.insert(0, "nowhere")
+        args.insert(0, "nowhere")
     before = listing(folder)
     out, err = io.StringIO(), io.StringIO()
     began, code = time.perf_counter(), None
-    argv = mock.patch.object(sys, "argv", ["door.py", *words])
+    argv = mock.patch.object(sys, "argv", ["door.py", *args])
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), argv:
         try:
             configure.run_door(door.main)
         except SystemExit as end:
             code = end.code
     message = err.getvalue()
-    assert code == 2, (words, code, message)
-    assert message.strip() and "Traceback" not in message, (words, message)
-    assert len(message) < 20_000, (words, len(message))
+    assert code == 2, (args, code, message)
+    assert message.strip() and "Traceback" not in message, (args, message)
+    assert len(message) < 20_000, (args, len(message))
     if not file and not (door is compare and junk):  # compare tells its own options' faults first
         for given_words, name in faults:
             huge = any("000000" in word for word in given_words)  # what is too much depends on other settings
-            assert name in message or (huge and len(faults) > 1), (words, name, message)
-    assert listing(folder) == before, (words, listing(folder))
+            assert name in message or (huge and len(faults) > 1), (args, name, message)
+    assert listing(folder) == before, (args, listing(folder))
     assert time.perf_counter() - began < 60
 
 

@@ -31,12 +31,12 @@ def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:
     fell_back = 0
     for number in range(count):
         path = last / names[number % len(names)]
-        whole = path.read_bytes()
+        content = path.read_bytes()
         region = (number // len(names)) % 16
-        place = min(len(whole) - 1, (region * len(whole) + draw.randrange(len(whole))) // 16)
+        place = min(len(content) - 1, (region * len(content) + draw.randrange(len(content))) // 16)
         width = draw.choice([1, 1, 8, 4096])
-        noise = bytes(b ^ draw.randrange(1, 256) for b in whole[place : place + width])
-        path.write_bytes(draw.choice([whole[:place] + noise + whole[place + width :], whole[:place]]))
+        noise = bytes(b ^ draw.randrange(1, 256) for b in content[place : place + width])
+        path.write_bytes(draw.choice([content[:place] + noise + content[place + width :], content[:place]]))
         with contextlib.redirect_stderr(io.StringIO()) as stderr:
             taken = checkpoint.find(last)
         assert taken == folder / "last.previous", (path, place)
@@ -44,7 +44,7 @@ def checkpoint_bytes(folder: Path, count: int, seed: int = 0) -> dict:
         checkpoint.load_model(taken, blank)
         assert all(torch.equal(value, expected[name]) for name, value in blank.state_dict().items())
         fell_back += 1
-        path.write_bytes(whole)
+        path.write_bytes(content)
     assert checkpoint.find(last) == last
     return {"cases": count, "found, named, and the one before taken": fell_back}
 

@@ -185,8 +185,8 @@ def full_disks(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
             code, mounted = process.wait(), mounted + on_tmpfs
             errors = [line for line in process.messages().splitlines() if not line.startswith("step")]
             assert code == 1 and len(errors) == 1 and "can't be " in errors[0], (code, process.messages())
-            whole = checkpoint.find(run / "checkpoint" / "last")
-            survived += checkpoint.load_state(whole)["step"] == process.number(1) == 4
+            checkpoint_dir = checkpoint.find(run / "checkpoint" / "last")
+            survived += checkpoint.load_state(checkpoint_dir)["step"] == process.number(1) == 4
         finally:
             if on_tmpfs:
                 subprocess.run(["umount", str(small)], check=True)
@@ -221,8 +221,8 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
     argv += [f"--eval_interval={steps // evals}", "--log_interval=1000", f"--out_dir={folder}/soak"]
     samples = folder / "samples.jsonl"
 
-    def sample(life):
-        look = loop.evaluate_and_save
+    def sample(process_number):
+        unsampled = loop.evaluate_and_save
 
         def sampled(state, *rest):
             if state.step % (steps // 20) == 0:
@@ -231,7 +231,7 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
                 row = [state.step, pages * resource.getpagesize(), files, time.process_time()]
                 with samples.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-            return look(state, *rest)
+            return unsampled(state, *rest)
 
         loop.evaluate_and_save = sampled
 

@@ -30,8 +30,8 @@ def ends(train_config, monkeypatch, capsys):
             at_step(state.step)
             return train_step(state, *rest)
 
-        words = [f"--{k}={v}" for k, v in flat(train_config(**changes)).items() if v != ""]
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        argv = [f"--{k}={v}" for k, v in flat(train_config(**changes)).items() if v != ""]
+        monkeypatch.setattr(sys, "argv", ["train.py", *argv])
         with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
             patched.setattr(loop, "train", partial(loop.train, step=watched))
             configure.run_door(door.main)
@@ -132,13 +132,13 @@ def test_a_second_ctrl_c_ends_at_once_with_130(ends, train_config):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    code, said = ends(at(3, twice))
-    assert (code, said) == (130, "stopped\n")
+    code, message = ends(at(3, twice))
+    assert (code, message) == (130, "stopped\n")
     assert not [row for row in rows(train_config()) if row.get("batch/loss") and row["step"] >= 3]
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (MachineError("run: can't be saved (No space left on device)"), "can't be saved"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB."), "out of memory"),
@@ -149,16 +149,16 @@ def test_a_second_ctrl_c_ends_at_once_with_130(ends, train_config):
         (MemoryError(), "out of memory"),
     ],
 )
-def test_what_the_machine_lacks_ends_with_1_and_one_line(ends, error, said):
+def test_what_the_machine_lacks_ends_with_1_and_one_line(ends, error, message):
     code, told = ends(at(3, fails(error)))
-    assert code == 1 and said in told and told.startswith("error: ") and told.count("\n") == 1
+    assert code == 1 and message in told and told.startswith("error: ") and told.count("\n") == 1
 
 
 def test_a_full_disk_ends_with_1_whoever_finds_it(ends, monkeypatch):
     """The log, and a checkpoint."""
     from reslab.run import checkpoint
 
-    def full(*words, **more):
+    def full(*args, **more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)

@@ -39,13 +39,13 @@ def losses_by_hand(model, dataset, split: str, sequences: int) -> list[float]:
     """Mean nats per token of each sequence, the model without dropout, one token at a time."""
     plain = GPT(replace(model.config, dropout=0.0))
     plain.load_state_dict(model.state_dict())
-    found = []
+    losses = []
     for start in dataset.eval_starts(split, sequences):
         ids = torch.from_numpy(dataset.ids[split][start : start + 17].astype("int64"))
         with torch.no_grad():
             scores = plain(ids[None, :16])[0].double()
-        found.append(sum(scores[t].logsumexp(0) - scores[t, ids[t + 1]] for t in range(16)).item() / 16)
-    return found
+        losses.append(sum(scores[t].logsumexp(0) - scores[t, ids[t + 1]] for t in range(16)).item() / 16)
+    return losses
 
 
 @pytest.mark.parametrize("sequences", [8, 2])
@@ -69,7 +69,7 @@ def test_every_number_is_that_of_plain_loops(place, sequences):
     }
 
 
-def test_one_window_has_no_error_and_a_huge_loss_no_overflow(place):
+def test_one_sequence_has_no_error_and_a_huge_loss_no_overflow(place):
     state, config, dataset = place
     with torch.no_grad():
         state.model.ln_f.weight.mul_(1e5)

@@ -43,8 +43,10 @@ def test_a_grown_model_says_the_same_and_wakes(train_config, tmp_path, wiring, w
     checkpoint.load_model(tmp_path / "run" / "checkpoint" / "last", small)
     config = train_config(residual=wiring, n_layer=5, warmup_iters=0)
     state = make_state(config, dataset.vocab_size)
-    said = start_from(str(tmp_path / "run"), state.model, state.optimizer, where, dataset.tokenizer.to_json())
-    assert "2 blocks carried over, 3 silent ones inserted" in said
+    message = start_from(
+        str(tmp_path / "run"), state.model, state.optimizer, where, dataset.tokenizer.to_json()
+    )
+    assert "2 blocks carried over, 3 silent ones inserted" in message
     assert torch.equal(state.model(ids), small(ids))
     if wiring == "silent":
         return
@@ -82,15 +84,15 @@ def test_other_optimizers_remember_too(train_config, tmp_path, optimizer):
     state = make_state(train_config(n_layer=4, optimizer=optimizer), dataset.vocab_size)
     saved = checkpoint.load_optimizer(tmp_path / "run" / "checkpoint" / "last")["optimizer"]
     kept = (saved["muon"] if optimizer == "muon" else saved)["state"]
-    said = start_from(tmp_path / "run", state.model, state.optimizer, "end", dataset.tokenizer.to_json())
+    message = start_from(tmp_path / "run", state.model, state.optimizer, "end", dataset.tokenizer.to_json())
     inner = state.optimizer.muon if optimizer == "muon" else state.optimizer
     first = state.model.blocks[0].attn.c_attn.weight
     buffer = inner.state[first]["momentum_buffer"]
     assert any(torch.equal(buffer, one["momentum_buffer"]) for one in kept.values())
-    assert "the optimizer remembers" in said and "0 of" not in said
+    assert "the optimizer remembers" in message and "0 of" not in message
     other = make_state(train_config(n_layer=4, optimizer="adamw"), dataset.vocab_size)
-    said = start_from(tmp_path / "run", other.model, other.optimizer, "end", dataset.tokenizer.to_json())
-    assert "the optimizer, another one, starts afresh" in said
+    message = start_from(tmp_path / "run", other.model, other.optimizer, "end", dataset.tokenizer.to_json())
+    assert "the optimizer, another one, starts afresh" in message
 
 
 def test_a_grown_run_starts_at_the_loss_that_was_reached(train_config, tmp_path):

@@ -22,15 +22,15 @@ def test_the_steps_are_those_of_torch(adjust, match):
     """Steps of the length that they should have, and a decay large enough to be seen beside them."""
     shapes = [(24, 8), (8, 24), (8, 8), (24, 8)]
     ours, theirs = ([torch.nn.Parameter(torch.ones(s)) for s in shapes] for _ in range(2))
-    words = {"lr": 0.1, "weight_decay": 1.5}
-    mine = Muon(ours, match_adamw=match, **words)
-    torchs = torch.optim.Muon(theirs, adjust_lr_fn=adjust, **words)
+    options = {"lr": 0.1, "weight_decay": 1.5}
+    muon = Muon(ours, match_adamw=match, **options)
+    torchs = torch.optim.Muon(theirs, adjust_lr_fn=adjust, **options)
     for step in range(4):
         generator = torch.Generator().manual_seed(step)
         for a, b in zip(ours, theirs, strict=True):
             a.grad = torch.randn(a.shape, generator=generator)
             b.grad = a.grad.clone()
-        mine.step(), torchs.step()
+        muon.step(), torchs.step()
     for a, b in zip(ours, theirs, strict=True):
         assert (a - b).norm() < 0.03 * (b - 0.85**4).norm()  # both round to bfloat16
 
@@ -39,9 +39,9 @@ def test_the_steps_are_those_of_torch(adjust, match):
 def test_singular_values_come_near_one_and_directions_stay(shape):
     """U S V^T becomes U f(S) V^T, f five rounds of the quintic: each matrix by itself, tall or wide."""
     matrices = torch.stack([torch.randn(shape), 1e3 * torch.randn(shape), 1e-3 * torch.randn(shape)])
-    found = orthogonal(matrices)
-    assert found.shape == matrices.shape and found.dtype == matrices.dtype
-    for matrix, one in zip(matrices, found, strict=True):
+    product = orthogonal(matrices)
+    assert product.shape == matrices.shape and product.dtype == matrices.dtype
+    for matrix, one in zip(matrices, product, strict=True):
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
         s = s / s.norm()
         for _ in range(5):
@@ -125,8 +125,8 @@ def test_another_learning_rate_on_resume_leaves_muons_own_alone(train_config):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     """One step by hand: what is inside the blocks moves at block_lr, the rest at learning_rate."""
-    words = {"optimizer": optimizer, "learning_rate": 1e-2, "weight_decay": 0.0, "grad_clip": 0.0}
-    config = train_config(**words, block_lr=1e-3, schedule="linear", warmup_iters=0, max_iters=4)
+    changes = {"optimizer": optimizer, "learning_rate": 1e-2, "weight_decay": 0.0, "grad_clip": 0.0}
+    config = train_config(**changes, block_lr=1e-3, schedule="linear", warmup_iters=0, max_iters=4)
     dataset = open_dataset(config.dataset, 16, config.seed)
     state = make_state(config, dataset.vocab_size)
     state.step = 2  # half of the linear schedule is left
@@ -152,5 +152,5 @@ def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     ],
 )
 def test_rates_that_can_not_be_are_named(changes, fault):
-    (found,) = OptimConfig(**changes).faults()
-    assert found.startswith(fault)
+    (line,) = OptimConfig(**changes).faults()
+    assert line.startswith(fault)

@@ -40,23 +40,23 @@ def test_a_run_that_only_warms_up_has_a_rate_at_every_step(schedule):
 
 
 def groups(optimizer) -> dict:
-    found = [(id(p), group) for group in optimizer.param_groups for p in group["params"]]
-    assert len(dict(found)) == len(found)
-    return dict(found)
+    members = [(id(p), group) for group in optimizer.param_groups for p in group["params"]]
+    assert len(dict(members)) == len(members)
+    return dict(members)
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_parameter_is_updated_once_and_only_layers_and_embeddings_decay(name, wiring):
     model = GPT(tiny_config(residual=wiring))
-    found = groups(make_optimizer(model, OptimConfig(optimizer=name, weight_decay=0.3)))
-    assert found.keys() == {id(p) for p in model.parameters()}
+    by_name = groups(make_optimizer(model, OptimConfig(optimizer=name, weight_decay=0.3)))
+    assert by_name.keys() == {id(p) for p in model.parameters()}
     for place, parameter in model.named_parameters():
         owner, _, kind = place.rpartition(".")
         matrix = kind == "weight" and isinstance(
             model.get_submodule(owner), torch.nn.Linear | torch.nn.Embedding
         )
-        assert found[id(parameter)]["weight_decay"] == (0.3 if matrix else 0), place
+        assert by_name[id(parameter)]["weight_decay"] == (0.3 if matrix else 0), place
 
 
 def test_a_rate_of_its_own_for_the_matrices_of_the_blocks():
@@ -64,10 +64,10 @@ def test_a_rate_of_its_own_for_the_matrices_of_the_blocks():
     config = OptimConfig(optimizer="muon", learning_rate=0.01, muon_lr=0.05)
     optimizer = make_optimizer(model, config)
     set_learning_rate(optimizer, config, 0.004)  # as the schedule goes down
-    found = groups(optimizer)
+    by_name = groups(optimizer)
     for name, p in model.named_parameters():
         inside = name.startswith("blocks") and p.dim() == 2
-        assert found[id(p)]["lr"] == pytest.approx(0.02 if inside else 0.004)
+        assert by_name[id(p)]["lr"] == pytest.approx(0.02 if inside else 0.004)
     config = OptimConfig(optimizer="muon", learning_rate=0.01)
     again = make_optimizer(GPT(tiny_config()), config)
     set_learning_rate(again, config, 0.004)

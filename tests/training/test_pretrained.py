@@ -1,4 +1,4 @@
-"""GPT-2 in and out: the same function both ways, or a refusal with its reason. Nothing is downloaded."""
+"""GPT-2 in and out: the same function, or a refusal with its reason. Nothing is downloaded."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ def random_gpt2(folder: Path, **changes):
 
 
 def imported(source: Path, tokenizer: dict, **changes) -> GPT:
-    model = GPT(init_from.settle(GPTConfig(**changes), str(source)))
+    model = GPT(init_from.resolve_shape(GPTConfig(**changes), str(source)))
     init_from.fill(str(source), model, tokenizer)
     return model.eval()
 
@@ -65,7 +65,7 @@ def apart(ours, theirs, size: int) -> float:
 )
 def test_every_size_has_the_published_shape(name, count, monkeypatch):
     """Same names and shapes as transformers' model of that size, without holding a weight."""
-    shape = init_from.settle(GPTConfig(), name)
+    shape = init_from.resolve_shape(GPTConfig(), name)
     monkeypatch.setattr(GPT, "init_weights", lambda self, seed: None)
     with torch.device("meta"):
         ours = GPT(replace(shape, block_size=1024))
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_nanogpt_becomes_ours(tmp_path, bias):
 def test_a_gpt2_that_ours_can_not_be_is_refused(tmp_path, changes, reason):
     random_gpt2(tmp_path / "m", vocab_size=256, **changes)
     with pytest.raises(ValueError, match=reason):
-        init_from.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.resolve_shape(GPTConfig(), str(tmp_path / "m"))
 
 
 def test_settings_that_contradict_the_weights_are_named(tmp_path):
@@ -149,13 +149,13 @@ def test_settings_that_contradict_the_weights_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"(?s)n_layer=4: .* has 2.*n_embd=32: .* has 16; leave it out.*max_iters=0"
     ):
-        init_from.settle(GPTConfig(n_embd=32, n_layer=4), str(tmp_path / "m"))
+        init_from.resolve_shape(GPTConfig(n_embd=32, n_layer=4), str(tmp_path / "m"))
     with pytest.raises(ValueError, match=r"block_size=64: .* has learned 32 positions, and no more"):
-        init_from.settle(GPTConfig(block_size=64), str(tmp_path / "m"))
+        init_from.resolve_shape(GPTConfig(block_size=64), str(tmp_path / "m"))
     assert imported(tmp_path / "m", {"kind": "byte"}, block_size=8).wpe.weight.shape == (8, 16)
     (tmp_path / "m" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="model_type=bert; known are gpt2, llama, qwen3"):
-        init_from.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.resolve_shape(GPTConfig(), str(tmp_path / "m"))
 
 
 def test_another_tokenizer_is_refused(tmp_path):
@@ -181,7 +181,7 @@ def test_without_transformers_one_line_says_what_to_install(monkeypatch, tmp_pat
     random_gpt2(tmp_path / "m", vocab_size=256)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r"transformers is not installed.*pip install 'transformers>=5'"):
-        init_from.settle(GPTConfig(), str(tmp_path / "m"))
+        init_from.resolve_shape(GPTConfig(), str(tmp_path / "m"))
 
 
 @pytest.fixture
@@ -200,10 +200,10 @@ def start(train_config, byte_dataset, tmp_path, **changes):
 def test_an_imported_model_is_a_run_like_any_other(train_config, byte_dataset, tmp_path):
     """Its skips come off, it goes on the table, it grows, it trains on and resumes."""
     theirs = random_gpt2(tmp_path / "m", vocab_size=256)
-    whole = start(train_config, byte_dataset, tmp_path)
-    assert train(whole) == 0
+    config = start(train_config, byte_dataset, tmp_path)
+    assert train(config) == 0
     run = read_run(tmp_path / "run")
-    assert run.config["n_embd"] == 16 and run.config["init_from"] == whole.init_from
+    assert run.config["n_embd"] == 16 and run.config["init_from"] == config.init_from
     ours, _, _ = load(tmp_path / "run")
     ids = torch.randint(256, (2, 16))
     assert (ours(ids) - theirs(ids).logits).abs().max() < 1e-5
@@ -218,7 +218,7 @@ def test_an_imported_model_is_a_run_like_any_other(train_config, byte_dataset, t
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters(), strict=True))
     assert (plain(ids) - ours(ids)).abs().max() > 0.01
 
-    longer = replace(whole, optim=replace(whole.optim, max_iters=2), resume=True)
+    longer = replace(config, optim=replace(config.optim, max_iters=2), resume=True)
     assert train(longer) == 0 and read_run(tmp_path / "run").last("step") == 2
     grown = train_config(
         dataset=byte_dataset,
@@ -264,8 +264,8 @@ def test_compare_knows_the_cells_of_an_imported_model(train_config, byte_dataset
     )
     args, places, settings = read_arguments([str(config), "--arms=pre,none"])
     cells = plan(args, places, settings)
-    for _, words in cells:
-        assert door(words) == 0
+    for _, argv in cells:
+        assert door(argv) == 0
     assert plan(args, places, settings) == cells  # finished cells are the same runs, not others
     losses = [read_run(folder).last("val/loss") for folder, _ in cells]
     assert losses[0] != losses[1]

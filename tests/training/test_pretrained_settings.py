@@ -32,20 +32,20 @@ def save_ours(folder, **changes):
 @pytest.mark.parametrize(("longest", "block_size"), [(32, 32), (512, 256), (256, 256)])
 def test_a_context_is_as_long_as_both_have_it(tmp_path, longest, block_size):
     save_ours(tmp_path, block_size=longest)
-    assert init_from.settle(GPTConfig(), str(tmp_path)).block_size == block_size
+    assert init_from.resolve_shape(GPTConfig(), str(tmp_path)).block_size == block_size
 
 
 def test_a_shorter_context_keeps_the_first_places(tmp_path):
     theirs = save_ours(tmp_path)
-    ours = GPT(init_from.settle(GPTConfig(block_size=5), str(tmp_path)))
+    ours = GPT(init_from.resolve_shape(GPTConfig(block_size=5), str(tmp_path)))
     init_from.fill(str(tmp_path), ours, BYTE)
     assert torch.equal(ours.wpe.weight, theirs.wpe.weight[:5])
 
 
 def test_rotary_positions_have_no_longest_context(tmp_path):
     save_ours(tmp_path, **ROPE)
-    settled = init_from.settle(GPTConfig(block_size=64), str(tmp_path))
-    assert settled.block_size == 64 and settled.pos == "rope"
+    shape = init_from.resolve_shape(GPTConfig(block_size=64), str(tmp_path))
+    assert shape.block_size == 64 and shape.pos == "rope"
 
 
 SHAPES = {
@@ -61,12 +61,14 @@ def test_every_setting_of_the_function_comes_from_the_weights(tmp_path, name):
     """And every other one stays what the run says."""
     source = save_ours(tmp_path, **SHAPES[name]).config
     own = {"dropout": 0.25, "residual": "none", "block_size": 7, "residual_scale": 0.125, "init": "fan_in"}
-    settled = init_from.settle(GPTConfig(**own), str(tmp_path))
+    shape = init_from.resolve_shape(GPTConfig(**own), str(tmp_path))
     for key, value in vars(source).items():
-        actual = getattr(settled, key)
+        actual = getattr(shape, key)
         assert actual == own.get(key, value), key
     again = {key: getattr(source, key) for key in ("n_layer", "n_head", "n_embd", "norm", "mlp", "pos")}
-    assert init_from.settle(GPTConfig(**again), str(tmp_path)).n_layer == 3  # said again, it is no fault
+    assert (
+        init_from.resolve_shape(GPTConfig(**again), str(tmp_path)).n_layer == 3
+    )  # said again, it is no fault
 
 
 def nanogpt(path, longer=0, **changes):
@@ -80,9 +82,9 @@ def nanogpt(path, longer=0, **changes):
 
 def test_an_old_checkpoint_of_nanogpt_has_biases(tmp_path):
     source, theirs = nanogpt(tmp_path / "ckpt.pt")
-    settled = init_from.settle(GPTConfig(), source)
-    assert settled.bias and settled.mlp == "gelu_erf" and settled.block_size == 8
-    ours = GPT(settled)
+    shape = init_from.resolve_shape(GPTConfig(), source)
+    assert shape.bias and shape.mlp == "gelu_erf" and shape.block_size == 8
+    ours = GPT(shape)
     message = init_from.fill(source, ours, BYTE)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert (
@@ -93,11 +95,11 @@ def test_an_old_checkpoint_of_nanogpt_has_biases(tmp_path):
 def test_weights_of_another_size_than_their_settings_are_refused(tmp_path):
     source, _ = nanogpt(tmp_path / "ckpt.pt", longer=4)
     with pytest.raises(ValueError, match=r"transformer.wpe.weight is \(8, 16\), not \(12, 16\)"):
-        init_from.fill(source, GPT(init_from.settle(GPTConfig(), source)), BYTE)
+        init_from.fill(source, GPT(init_from.resolve_shape(GPTConfig(), source)), BYTE)
     wide = {"transformer.h.1.mlp.c_fc.weight": torch.zeros(64, 17)}
     source, _ = nanogpt(tmp_path / "ckpt.pt", **wide)
     with pytest.raises(ValueError, match=r"h.1.mlp.c_fc.weight is \(64, 17\), not \(64, 16\)"):
-        init_from.fill(source, GPT(init_from.settle(GPTConfig(), source)), BYTE)
+        init_from.fill(source, GPT(init_from.resolve_shape(GPTConfig(), source)), BYTE)
 
 
 def test_two_names_of_a_thing_are_one(tmp_path):
@@ -106,27 +108,27 @@ def test_two_names_of_a_thing_are_one(tmp_path):
     message = json.loads(path.read_text(encoding="utf-8"))
     for change in ({"n_inner": None}, {"n_inner": 64}, {"activation_function": "gelu_pytorch_tanh"}):
         path.write_text(json.dumps(message | change), encoding="utf-8")
-        settled = init_from.settle(GPTConfig(), str(tmp_path))
-        assert settled.mlp == "gelu" and settled.mlp_width == 64
+        shape = init_from.resolve_shape(GPTConfig(), str(tmp_path))
+        assert shape.mlp == "gelu" and shape.mlp_width == 64
 
 
 def test_a_model_that_is_asked_to_grow_at_once_is_told_how(tmp_path):
     save_ours(tmp_path)
     with pytest.raises(ValueError, match=r"n_layer=5: .* has 3; leave it out\nto grow .* make it a run"):
-        init_from.settle(GPTConfig(n_layer=5), str(tmp_path))
+        init_from.resolve_shape(GPTConfig(n_layer=5), str(tmp_path))
 
 
 def test_a_run_that_goes_on_needs_its_source_no_more(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     settings = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 32, "vocab_size": 256}
-    whole = vars(GPTConfig(**settings, mlp="relu2"))
-    (run / "config.json").write_text(json.dumps({"config": whole}), encoding="utf-8")
+    config = vars(GPTConfig(**settings, mlp="relu2"))
+    (run / "config.json").write_text(json.dumps({"config": config}), encoding="utf-8")
     (run / "metrics.jsonl").write_text("", encoding="utf-8")
-    settled = init_from.settle(GPTConfig(dropout=0.5), str(tmp_path / "gone"), run)
-    assert (settled.n_layer, settled.mlp, settled.dropout) == (3, "relu2", 0.5)
+    shape = init_from.resolve_shape(GPTConfig(dropout=0.5), str(tmp_path / "gone"), run)
+    assert (shape.n_layer, shape.mlp, shape.dropout) == (3, "relu2", 0.5)
     for source in ("scratch", str(run)):  # nothing foreign dictates anything
-        assert init_from.settle(GPTConfig(), source, run) == GPTConfig()
+        assert init_from.resolve_shape(GPTConfig(), source, run) == GPTConfig()
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_without_a_gpu_there_is_no_mfu_and_another_rank_is_silent(capsys):
     throughput = Throughput(tokens_per_step=35)
     throughput.add(seconds=1.0)
     Progress(700, 0).evaluated(350, ROW, throughput)
-    Progress(700, 0, speaks=False).evaluated(350, ROW, throughput)
-    Progress(700, 0, speaks=False).say("not a word")
+    Progress(700, 0, enabled=False).evaluated(350, ROW, throughput)
+    Progress(700, 0, enabled=False).say("not a word")
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "step    350/700   train 1.2500   val 2.7500 ± 0.1250   35 tok/s   05:50 left"
@@ -130,7 +130,7 @@ def test_the_first_signal_asks_and_the_handlers_before_come_back(name):
 
 
 @pytest.mark.parametrize(
-    ("words", "overwrites", "again"),
+    ("argv", "overwrites", "again"),
     [
         (["train.py", "a.py", "--n_layer=2"], False, "a.py --n_layer=2 --resume"),
         (["train.py", "a.py", "--resume"], False, "a.py --resume"),
@@ -140,8 +140,8 @@ def test_the_first_signal_asks_and_the_handlers_before_come_back(name):
         (["train.py", "a.py"], True, "a.py --overwrite=False --resume"),  # a.py says it
     ],
 )
-def test_the_command_to_go_on_is_the_one_that_began_it(words, overwrites, again):
-    said = resume_command(words, overwrites, ["torchrun", "--nproc_per_node=2"])
-    assert said == f"torchrun --nproc_per_node=2 train.py {again}"
-    kept = shlex.split(said)
+def test_the_command_to_go_on_is_the_one_that_began_it(argv, overwrites, again):
+    command = resume_command(argv, overwrites, ["torchrun", "--nproc_per_node=2"])
+    assert command == f"torchrun --nproc_per_node=2 train.py {again}"
+    kept = shlex.split(command)
     assert kept[-1] == "--resume" and Path(kept[2]).name == "train.py"

@@ -26,8 +26,8 @@ def test_best_has_the_least_validation_loss_and_last_is_the_last(train_config, m
     losses, real = {0: 4.0, 3: 3.0, 6: 2.0, 9: 2.5, 12: 2.0}, loop.evaluate
 
     def told(state, *rest):
-        said = {"val/loss": losses[state.step], "train/loss": 5 - state.step / 3}
-        return real(state, *rest) | said
+        row = {"val/loss": losses[state.step], "train/loss": 5 - state.step / 3}
+        return real(state, *rest) | row
 
     monkeypatch.setattr(loop, "evaluate", told)
     config = train_config(eval_interval=3)
@@ -54,9 +54,9 @@ def test_the_last_sample_is_what_the_last_checkpoint_writes(train_config):
     train(config)
     model = model_of(Path(config.out_dir) / "checkpoint" / "last", config)
     dataset = TokenDataset(Path(config.dataset), 16, config.seed)
-    (*_, found) = [row["sample/text"] for row in rows(config) if "sample/text" in row]
+    (*_, sample) = [row["sample/text"] for row in rows(config) if "sample/text" in row]
     texts = [samples.write(model, dataset, 12, seed)["sample/text"] for seed in (5, 0, 6)]
-    assert found == texts[0] and found not in texts[1:]
+    assert sample == texts[0] and sample not in texts[1:]
 
 
 def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkeypatch):
@@ -77,13 +77,13 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
 
 def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
     """Between the first update and the fiftieth: before, nothing is known; after, it is too late."""
-    said = []
-    monkeypatch.setattr(measure.probes, "early_warning", lambda row: said.append(1) or "it will not train")
+    warnings = []
+    monkeypatch.setattr(measure.probes, "early_warning", lambda row: warnings.append(1) or "no")
     for interval, expected in ((5, [1]), (60, [1])):
         config = train_config(max_iters=61, eval_interval=interval, overwrite=interval > 5)
         train(config)
         assert [row["step"] for row in rows(config) if "early_warning" in row] == expected
-    monkeypatch.setattr(measure.probes, "early_warning", lambda row: said.append(0))
-    said.clear()
+    monkeypatch.setattr(measure.probes, "early_warning", lambda row: warnings.append(0))
+    warnings.clear()
     train(train_config(max_iters=61, eval_interval=60, overwrite=True))
-    assert len(said) == 4  # at 1, 3, 10 and 30, not at 0 and 60
+    assert len(warnings) == 4  # at 1, 3, 10 and 30, not at 0 and 60

@@ -41,12 +41,12 @@ def test_every_nth_state_is_kept_and_nothing_else_changes(kept, train_config, tm
 
 def test_a_run_can_go_on_from_a_kept_state(kept, train_config, tmp_path):
     config, folder = kept
-    whole = rows(config)
+    expected = rows(config)
     for name in ("last", "last.previous"):
         checkpoint.remove(folder / "checkpoint" / name)
     checkpoint.copy(folder / "checkpoint" / "step-9", folder / "checkpoint" / "last")
     train(train_config(keep="every:3", probe_sequences=2, resume=True))
-    assert rows(config) == whole
+    assert rows(config) == expected
 
 
 def test_measured_again_they_are_the_runs_own_and_a_new_probe_needs_no_training(kept, monkeypatch, capsys):
@@ -94,11 +94,11 @@ def test_what_can_not_be_measured_is_one_line(kept, tmp_path, train_config):
         with pytest.raises(ValueError, match=message):
             reprobe.main([str(place)])
     config_file = folder / "config.json"
-    whole = config_file.read_text(encoding="utf-8")
+    content = config_file.read_text(encoding="utf-8")
     config_file.write_text('{"config": {"seed": 1}}', encoding="utf-8")
     with pytest.raises(ValueError, match="no value for dataset, block_size, probe_sequences; was it made by"):
         reprobe.main([str(folder)])
-    config_file.write_text(whole, encoding="utf-8")
+    config_file.write_text(content, encoding="utf-8")
     for text in ("every", "every:0", "every:-3", "all:3", "every:x"):
         assert any("keep" in fault and "every:N" in fault for fault in train_config(keep=text).faults())
     (folder / "probes.jsonl").write_text("{", encoding="utf-8")

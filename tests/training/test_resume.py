@@ -98,39 +98,39 @@ def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop
     """With dropout and a half-done warmup; float16's scale shrinks at first and grows every 3 updates."""
     scaler = partial(torch.amp.GradScaler, init_scale=2.0**30, growth_interval=3)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
-    whole = train_config(dropout=0.1, sample_tokens=5, **settings)
-    train(whole)
-    parts = replace(whole, out_dir=str(tmp_path / "b"))
+    uninterrupted = train_config(dropout=0.1, sample_tokens=5, **settings)
+    train(uninterrupted)
+    parts = replace(uninterrupted, out_dir=str(tmp_path / "b"))
     step = StopBefore(stop_at, stop_at + 1)
     assert train(parts, step) == 130
     assert train(replace(parts, resume=True), step) == 130
     assert train(replace(parts, resume=True), step) == 0
     assert step.steps == list(range(12))
-    assert rows(parts) == rows(whole)
+    assert rows(parts) == rows(uninterrupted)
     for name in ("last", "best"):
-        files = [Path(c.out_dir) / "checkpoint" / name / "model.safetensors" for c in (parts, whole)]
+        files = [Path(c.out_dir) / "checkpoint" / name / "model.safetensors" for c in (parts, uninterrupted)]
         assert files[0].read_bytes() == files[1].read_bytes()
-    found, expected = (checkpoint.load_optimizer(last(config)) for config in (parts, whole))
-    assert found["scaler"] == expected["scaler"]
-    assert str(found["optimizer"]) == str(expected["optimizer"])
+    actual, expected = (checkpoint.load_optimizer(last(config)) for config in (parts, uninterrupted))
+    assert actual["scaler"] == expected["scaler"]
+    assert str(actual["optimizer"]) == str(expected["optimizer"])
 
 
 def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path):
-    """Rows written after the checkpoint, and half a row, belong to a life that is forgotten."""
-    whole, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
-    train(whole)
+    """Rows written after the checkpoint, and half a row, belong to updates that are made again."""
+    uninterrupted, parts = train_config(), train_config(out_dir=str(tmp_path / "b"))
+    train(uninterrupted)
     with pytest.raises(RuntimeError):
         train(parts, power_cut_at(8))
     with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "ba')
     assert read_run(tmp_path / "b").status == "unfinished"
     assert train(replace(parts, resume=True)) == 0
-    assert rows(parts) == rows(whole)
+    assert rows(parts) == rows(uninterrupted)
 
 
-def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
-    whole, parts = train_config(max_iters=10), train_config(max_iters=10, out_dir=str(tmp_path / "b"))
-    train(whole)
+def test_a_process_that_ends_before_its_best_is_copied_still_has_it(train_config, tmp_path, monkeypatch):
+    uninterrupted, parts = train_config(max_iters=10), train_config(max_iters=10, out_dir=str(tmp_path / "b"))
+    train(uninterrupted)
     real, copies = checkpoint.copy, []
 
     def killed(source, folder):
@@ -143,7 +143,7 @@ def test_a_life_that_ends_before_its_best_is_copied_still_has_it(train_config, t
     with pytest.raises(SystemExit):
         train(parts)
     train(replace(parts, resume=True))
-    best = [Path(c.out_dir) / "checkpoint" / "best" / "model.safetensors" for c in (whole, parts)]
+    best = [Path(c.out_dir) / "checkpoint" / "best" / "model.safetensors" for c in (uninterrupted, parts)]
     assert best[0].read_bytes() == best[1].read_bytes()
 
 
@@ -158,7 +158,7 @@ def test_a_stop_and_a_resume_leave_the_best_as_it_was(train_config):
         assert checkpoint.load_state(best)["step"] == 5
 
 
-def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch, capsys):
+def test_a_warning_is_given_once_in_a_run_however_often_it_restarts(train_config, monkeypatch, capsys):
     monkeypatch.setattr(measure.probes, "early_warning", lambda row: "this stack will not train")
     config = train_config()
     assert train(config, StopBefore(6)) == 130
@@ -169,13 +169,13 @@ def test_a_warning_is_given_once_in_all_lives_of_a_run(train_config, monkeypatch
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_the_clock_of_a_run_goes_on(train_config, monkeypatch, accumulation):
-    """An update takes 2 seconds, an evaluation 5: the rate knows of updates alone, in all lives."""
+    """An update takes 2 seconds, an evaluation 5: the rate is that of updates alone, after a restart too."""
     config, now = train_config(gradient_accumulation_steps=accumulation), [1000.0]
 
     def taking(seconds, job):
-        def slow(*words):
+        def slow(*args):
             now[0] += seconds
-            return job(*words)
+            return job(*args)
 
         return slow
 
@@ -183,16 +183,16 @@ def test_the_clock_of_a_run_goes_on(train_config, monkeypatch, accumulation):
     step = taking(2, StopBefore(3, 7))
     monkeypatch.setattr(loop, "evaluate", taking(5, loop.evaluate))
     for resume in (False, True, True):
-        now[0] += 10_000  # between lives
+        now[0] += 10_000  # between the two processes
         train(replace(config, resume=resume), step)
-    found = [row for row in read_run(Path(config.out_dir)).rows if "elapsed_s" in row]
+    timed = [row for row in read_run(Path(config.out_dir)).rows if "elapsed_s" in row]
     updates = evaluations = 0
-    for row in found:
+    for row in timed:
         updates += "batch/loss" in row
         evaluations += "val/loss" in row
         assert row["elapsed_s"] == pytest.approx(2 * updates + 5 * evaluations)
     assert (updates, evaluations) == (12, 4)
-    rates = {row["tokens_per_s"] for row in found if "tokens_per_s" in row}
+    rates = {row["tokens_per_s"] for row in timed if "tokens_per_s" in row}
     assert rates == {4 * 16 * accumulation / 2}
 
 

@@ -68,14 +68,14 @@ def test_a_generator_alone_decides():
 class Script:
     """A model that says given bytes, and remembers what it was asked for."""
 
-    def __init__(self, said: bytes):
-        self.said, self.asked = said, []
+    def __init__(self, content: bytes):
+        self.content, self.calls = content, []
         self.wte = torch.nn.Embedding(1, 1)
 
     def generate(self, idx, max_new_tokens, temperature, top_k, top_p, generator, vocab_size):
         seed = generator.initial_seed()
-        self.asked.append((idx, max_new_tokens, temperature, top_k, top_p, seed, vocab_size))
-        yield from (torch.tensor([byte]) for byte in self.said)
+        self.calls.append((idx, max_new_tokens, temperature, top_k, top_p, seed, vocab_size))
+        yield from (torch.tensor([byte]) for byte in self.content)
 
 
 def test_a_text_is_asked_for_as_it_was_set_and_shown_in_whole_characters():
@@ -84,9 +84,9 @@ def test_a_text_is_asked_for_as_it_was_set_and_shown_in_whole_characters():
     prompt = torch.zeros(1, 1, dtype=torch.long)
     sample.write(model, ByteTokenizer(), prompt, config, 2, shown.append)
     assert [text for text in shown if text] == ["n", "é", "漢", "🙂", "\N{REPLACEMENT CHARACTER}"]
-    assert model.asked == [(prompt, 7, 0.3, 4, 0.6, 22, 256)]
+    assert model.calls == [(prompt, 7, 0.3, 4, 0.6, 22, 256)]
     sample.write(model, ByteTokenizer(), prompt, replace(config, top_k=0), 0, shown.append)
-    assert model.asked[1][3] is None  # 0 keeps all
+    assert model.calls[1][3] is None  # 0 keeps all
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_a_text_comes_from_the_best_weights_without_dropout(run, capsys):
     assert state["step"] == 1 and torch.equal(model.wte.weight, best.wte.weight)
     assert not torch.equal(best.wte.weight, last.wte.weight)
     assert not any(module.training for module in model.modules())
-    words = [str(run), "--prompt=def ", "--max_new_tokens=40", "--device=cpu", "--dtype=float32"]
+    argv = [str(run), "--prompt=def ", "--max_new_tokens=40", "--device=cpu", "--dtype=float32"]
     texts = []
     for more in (["--seed=5"], ["--seed=6"], ["--seed=5", "--num_samples=2"]):
-        assert sample.main([*words, *more]) == 0
+        assert sample.main([*argv, *more]) == 0
         texts.append(capsys.readouterr().out)
     assert texts[2] == f"--- 1 of 2 ---\n{texts[0]}--- 2 of 2 ---\n{texts[1]}" and texts[0] != texts[1]
     prompt = torch.from_numpy(tokenizer.encode("def "))[None]
@@ -142,22 +142,22 @@ def test_a_text_comes_from_the_best_weights_without_dropout(run, capsys):
     ids = model.generate(prompt, 40, 0.8, generator=draws, vocab_size=tokenizer.vocab_size)
     text = tokenizer.decode_bytes([int(token) for token in ids]).decode()
     assert texts[0] == f"def {text}\n" and len(text) == 40
-    assert sample.main([*words, "--seed=5", "--temperature=0", "--max_new_tokens=9"]) == 0
+    assert sample.main([*argv, "--seed=5", "--temperature=0", "--max_new_tokens=9"]) == 0
     greedy = model.generate(prompt, 9, 0, vocab_size=tokenizer.vocab_size)
     assert capsys.readouterr().out == f"def {tokenizer.decode_bytes([int(i) for i in greedy]).decode()}\n"
 
 
 def test_a_prompt_file_is_read_or_refused(run, tmp_path, capsys):
     file = tmp_path / "p.txt"
-    words = [str(run), f"--prompt=FILE:{file}", "--max_new_tokens=1", "--device=cpu"]
+    argv = [str(run), f"--prompt=FILE:{file}", "--max_new_tokens=1", "--device=cpu"]
     file.write_text("import", encoding="utf-8")
-    assert sample.main(words) == 0 and capsys.readouterr().out.startswith("import")
+    assert sample.main(argv) == 0 and capsys.readouterr().out.startswith("import")
     file.write_bytes(b"")
     with pytest.raises(ValueError, match=r"p\.txt: is empty; a prompt needs at least one character"):
-        sample.main(words)
+        sample.main(argv)
     file.write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"p\.txt: not UTF-8 text"):
-        sample.main(words)
+        sample.main(argv)
     with pytest.raises(ValueError, match="no checkpoint here; give a run directory"):
         load(tmp_path / "none")
 
@@ -178,9 +178,9 @@ def test_a_sample_continues_the_first_words_of_val(train_config):
 
 
 @pytest.mark.parametrize(
-    ("layers", "asked", "length"), [(1, 30, 30), (100, 30, 24), (1000, 30, 16), (1000, 5, 5)]
+    ("layers", "sample_tokens", "length"), [(1, 30, 30), (100, 30, 24), (1000, 30, 16), (1000, 5, 5)]
 )
-def test_deep_stacks_write_less(train_config, layers, asked, length):
+def test_deep_stacks_write_less(train_config, layers, sample_tokens, length):
     dataset = TokenDataset(Path(train_config().dataset), 32, 1)
     asked_for = []
 
@@ -192,7 +192,7 @@ def test_deep_stacks_write_less(train_config, layers, asked, length):
     shape = replace(train_config().model, n_layer=1, vocab_size=dataset.vocab_size)
     model = Deep(shape)
     model.config = replace(shape, n_layer=layers)
-    samples.write(model, dataset, asked, seed=1)
+    samples.write(model, dataset, sample_tokens, seed=1)
     assert asked_for == [length]
 
 

@@ -116,8 +116,8 @@ def test_three_updates_are_those_computed_by_hand(train_config, optimizer, chang
             before = weight.detach().clone()
             with torch.no_grad():
                 gated = "c_fc" in name and config.model.mlp == "swiglu"
-                words = (weight, clip * gradients[name], memory.setdefault(name, {"gated": gated}))
-                weight.copy_(rule(config.optim, lr, decay, *words))
+                args = (weight, clip * gradients[name], memory.setdefault(name, {"gated": gated}))
+                weight.copy_(rule(config.optim, lr, decay, *args))
             there, moved = state.model.get_parameter(name), (weight - before).norm()
             near = 0.02 if rule is muon else 1e-4  # orthogonal() computes in bfloat16; clipping adds 1e-6
             assert (there - weight).norm() <= near * moved, (name, step)
@@ -189,8 +189,8 @@ def test_dropout_is_a_function_of_seed_step_and_rank(train_config):
         ]
 
     assert loss() == loss()
-    found = [loss(), loss(step=4), loss(step=0), loss(rank=1), loss(rank=2), loss(seed=1)]
-    assert len(set(found)) == len(found)
+    losses = [loss(), loss(step=4), loss(step=0), loss(rank=1), loss(rank=2), loss(seed=1)]
+    assert len(set(losses)) == len(losses)
     assert loss(step=3, seed=4) != loss(step=4, seed=3)
     state.model.eval()
     assert loss() != pytest.approx(state.model.loss(repeated.inputs, repeated.targets).item(), abs=1e-4)
@@ -200,13 +200,13 @@ def test_dropout_is_a_function_of_seed_step_and_rank(train_config):
 def test_all_ranks_together_read_the_batch_of_one_process(train_config, world, accumulation):
     config = train_config(batch_size=8, gradient_accumulation_steps=accumulation)
     state, dataset = begun(config)
-    whole, _ = dataset.batch("train", 5, 8 * accumulation)
+    batch, _ = dataset.batch("train", 5, 8 * accumulation)
     seen = []
-    state.model.wte.register_forward_pre_hook(lambda module, words: seen.append(words[0]))
+    state.model.wte.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     for rank in range(world):
         state.step = 5
         update(state, config, dataset, Single(dist=DistContext(rank, world)))
-    assert torch.equal(torch.cat(seen), whole)
+    assert torch.equal(torch.cat(seen), batch)
     assert len({len(part) for part in seen}) == 1 and max(len(part) for part in seen) <= 8
 
 
@@ -281,14 +281,14 @@ def test_products_of_matrices_run_in_the_precision_that_was_asked_for(train_conf
 
 
 def test_activation_checkpointing_computes_blocks_twice_and_changes_no_number(train_config):
-    found = []
+    losses = []
     for again in (False, True):
         config = train_config(activation_checkpointing=again, dropout=0.2)
         state, dataset = begun(config)
         calls = []
-        state.model.blocks[0].attn.register_forward_hook(lambda *words, calls=calls: calls.append(1))
-        found.append((update(state, config, dataset), len(calls)))
-    assert found[0][0] == found[1][0] and [calls for _, calls in found] == [1, 2]
+        state.model.blocks[0].attn.register_forward_hook(lambda *args, calls=calls: calls.append(1))
+        losses.append((update(state, config, dataset), len(calls)))
+    assert losses[0][0] == losses[1][0] and [calls for _, calls in losses] == [1, 2]
 
 
 @pytest.mark.parametrize("wanted", ["True", "False", "auto"])

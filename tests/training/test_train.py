@@ -34,12 +34,12 @@ def batch_losses(config) -> list[float]:
 def test_n_steps_are_n_updates_and_every_evaluation_is_there(train_config):
     config = train_config(max_iters=12, eval_interval=5)
     assert train(config) == 0
-    found = rows(config)
-    assert [row["step"] for row in found if "val/loss" in row] == [0, 5, 10, 12]
-    assert [row["step"] for row in found if "batch/loss" in row] == list(range(12))
+    actual = rows(config)
+    assert [row["step"] for row in actual if "val/loss" in row] == [0, 5, 10, 12]
+    assert [row["step"] for row in actual if "batch/loss" in row] == list(range(12))
     state = checkpoint.load_optimizer(Path(config.out_dir) / "checkpoint" / "last")["optimizer"]["state"]
     assert {int(s["step"]) for s in state.values()} == {12}
-    assert found[-1]["status"] == "finished" and "unigram" in found[-1]["diagnosis"]
+    assert actual[-1]["status"] == "finished" and "unigram" in actual[-1]["diagnosis"]
 
 
 def test_rows_of_the_batch_loss_come_every_log_interval(train_config):
@@ -103,8 +103,8 @@ def test_a_signal_saves_within_a_step_and_says_how_to_go_on(train_config, monkey
     monkeypatch.setattr(sys, "argv", ["train.py", "config/my file.py", "--overwrite", "--n_layer=2"])
     assert train(config, signalled) == code
     assert checkpoint.load_state(Path(config.out_dir) / "checkpoint" / "last")["step"] == 8
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert said == (
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line == (
         "stopped after step 8, saved; go on with: python train.py 'config/my file.py' --n_layer=2 --resume"
     )
 
@@ -124,12 +124,12 @@ def test_a_full_memory_is_one_line_with_what_to_lower(train_config):
 
 
 def test_one_process_per_run_directory(train_config, tmp_path):
-    """The second is refused while the first lives; a lock file that nobody holds is not in the way."""
+    """The second is refused while the first runs; a lock file that nobody holds is not in the way."""
     config = train_config(max_iters=2)
     script = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"
     script += "with exclusive_lock(Path(sys.argv[1]), 'training here'): print('held', flush=True); input()"
-    words = [sys.executable, "-c", script, config.out_dir]
-    other = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script, config.out_dir]
+    other = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
     with pytest.raises(ValueError, match=rf"another process is training here \(pid {other.pid} on"):
         train(config)

@@ -44,10 +44,10 @@ class KeepTrack(TorchDispatchMode):
         self.size, self.made = size, []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **kwargs or {})
-        if torch.is_tensor(found) and found.numel() == self.size:
-            self.made.append(StorageWeakRef(found.untyped_storage()))
-        return found
+        result = function(*args, **kwargs or {})
+        if torch.is_tensor(result) and result.numel() == self.size:
+            self.made.append(StorageWeakRef(result.untyped_storage()))
+        return result
 
     def alive(self) -> int:
         return sum(not storage.expired() for storage in self.made)

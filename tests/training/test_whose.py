@@ -118,7 +118,7 @@ def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path, saved):
 @pytest.mark.parametrize("updates", [1, 3, 5])
 def test_a_profile_of_few_updates_ends_well(train_config, tmp_path, capsys, updates):
     assert train(train_config(max_iters=updates, profile=True, probes=False)) == 0
-    said = capsys.readouterr().out
-    assert ("no update is traced" in said) is (updates <= 3)
+    output = capsys.readouterr().out
+    assert ("no update is traced" in output) is (updates <= 3)
     assert (tmp_path / "run" / "trace.json").exists() is (updates > 3)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["profile"] is True

@@ -53,7 +53,7 @@ function buildCurves(root) {
       "Loss in nats per token. The dotted lines are three baselines on the same sequences: a model that guesses ",
       "evenly (uniform), one that knows how frequent each token is (unigram), and one that knows which token ",
       "follows which (bigram). A loss below the uniform line takes knowledge of the frequencies, one below the ",
-      "unigram line knowledge of the present token, one below the bigram line that of the tokens before it.",
+      "unigram baseline knowledge of the present token, one below the bigram baseline that of the tokens before it.",
     ),
     el(
       "div",

@@ -24,19 +24,19 @@ function setTheme(theme) {
 }
 
 function startTheme() {
-  const asked = matchMedia("(prefers-color-scheme: dark)");
+  const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const follow = () => {
-    setTheme(asked.matches ? "dark" : "light");
+    setTheme(prefersDark.matches ? "dark" : "light");
     drawAll();
   };
   const button = document.getElementById("theme");
   button.addEventListener("click", () => {
-    asked.removeEventListener("change", follow);
+    prefersDark.removeEventListener("change", follow);
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     drawAll();
   });
-  asked.addEventListener("change", follow);
-  setTheme(asked.matches ? "dark" : "light");
+  prefersDark.addEventListener("change", follow);
+  setTheme(prefersDark.matches ? "dark" : "light");
   let before;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
@@ -141,8 +141,8 @@ function liveWords() {
 }
 
 // A change alone is announced.
-function tell(line, words) {
-  if (line.textContent !== words) line.textContent = words;
+function tell(line, text) {
+  if (line.textContent !== text) line.textContent = text;
 }
 
 // Plotly takes most of the page's start, so it comes after the first picture, which needs none of it.

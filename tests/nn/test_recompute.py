@@ -22,24 +22,24 @@ def gradients(model) -> list[torch.Tensor]:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_chunked_loss_has_the_gradients_of_the_whole_one(monkeypatch, torchs_own, tied):
     model = tiny_model(tie_weights=tied)
-    whole = gradients(model)
+    expected = gradients(model)
     monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
     monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)  # 24 tokens in chunks of 5
     if not torchs_own:
         monkeypatch.delattr(torch.nn.functional, "linear_cross_entropy", raising=False)
     model.whole_loss = None  # is not called
     chunked = gradients(model)
-    for a, b in zip(whole, chunked, strict=True):
+    for a, b in zip(expected, chunked, strict=True):
         assert (a - b).abs().max() < 1e-13 * (1 + a.abs().max())
 
 
 def test_a_chunked_loss_in_bfloat16_is_near(monkeypatch):
     model = tiny_model().float()
     with torch.autocast("cpu", torch.bfloat16):
-        whole = gradients(model)
+        expected = gradients(model)
         monkeypatch.setattr(loss_module, "LARGE", {"cpu": 100})
         chunked = gradients(model)
-    for a, b in zip(whole, chunked, strict=True):
+    for a, b in zip(expected, chunked, strict=True):
         assert a.dtype == b.dtype == torch.float32
         assert (a - b).norm() <= 0.02 * a.norm()
 

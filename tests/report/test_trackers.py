@@ -1,4 +1,4 @@
-"""Copies of a run's metrics: complete, one run however often it resumes, and never in the way of training."""
+"""The trackers of --log: complete, one run however often it resumes, and never in the way of training."""
 
 import importlib.util
 import json
@@ -46,8 +46,8 @@ class Recorder:
         if where in Recorder.fails_in:
             raise RuntimeError(f"no luck in {where}\nand a long story")
 
-    def write(self, step, numbers, pictures, words):
-        self.calls.append((step, numbers, pictures, words))
+    def write(self, step, numbers, pictures, texts):
+        self.calls.append((step, numbers, pictures, texts))
         self._fail("write")
 
     def page(self, path):
@@ -73,14 +73,14 @@ def test_a_tracker_gets_every_row_and_the_page(recorder, train_config, tmp_path)
     assert tracker.run.config["n_layer"] == 2 and tracker.run.name == "run"
     written = rows(tmp_path / "run")
     assert [call[0] for call in tracker.calls[:-2]] == [row["step"] for row in written]
-    for row, (_, numbers, pictures, words) in zip(written, tracker.calls, strict=False):
+    for row, (_, numbers, pictures, texts) in zip(written, tracker.calls, strict=False):
         for key, value in row.items():
             if isinstance(value, list):
                 assert (numbers[f"{key}/first"], numbers[f"{key}/last"]) == (value[0], value[-1])
                 image = pictures[f"{key}/{scale_of(key).name}"]
                 assert image.dtype == np.uint8 and image.shape[2] == 3
             elif key != "step":
-                assert (words if isinstance(value, str) else numbers)[key] == value
+                assert (texts if isinstance(value, str) else numbers)[key] == value
     assert tracker.calls[-2:] == ["<!doctype html>", "closed"]
 
 
@@ -98,8 +98,8 @@ def test_a_tracker_that_fails_is_left_out_with_one_warning(
     assert train(train_config(log="recorder", max_iters=3)) == 0
     assert read_run(tmp_path / "run").status == "finished"
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    said = f"warning: recorder failed (RuntimeError: no luck in {where}); going on without it"
-    assert warnings == [said]
+    warning = f"warning: recorder failed (RuntimeError: no luck in {where}); going on without it"
+    assert warnings == [warning]
 
 
 def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeypatch):
@@ -145,9 +145,9 @@ def test_no_page_is_written_for_a_tracker_that_takes_none(recorder, train_config
 
 def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    words = [str(ROOT / "config/smoke.py"), f"--out_dir={tmp_path}/run", "--log=wandb,excel"]
+    argv = [str(ROOT / "config/smoke.py"), f"--out_dir={tmp_path}/run", "--log=wandb,excel"]
     with pytest.raises(UsageError) as error:
-        main(words)
+        main(argv)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("log=wandb: not installed; run: ") and lines[0].endswith("pip install wandb")
     assert lines[1] == "log=excel: allowed are tensorboard, wandb, trackio, several with commas"
@@ -208,7 +208,7 @@ def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
     import subprocess
 
     config = train_config(max_iters=2)
-    words = [
+    argv = [
         f"--{k}={v}"
         for k, v in {
             "dataset": config.dataset,
@@ -220,7 +220,7 @@ def test_trackio_keeps_the_run_on_this_machine(train_config, tmp_path):
         }.items()
     ]
     environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "train.py", "config/smoke.py", *words]
+    command = [sys.executable, "train.py", "config/smoke.py", *argv]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
     script = (

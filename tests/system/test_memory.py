@@ -9,7 +9,7 @@ from conftest import run_python
 from model import GPT
 from reslab.nn import attention
 from reslab.run.settings import GPTConfig, OptimConfig
-from reslab.system.budget import SHAPES, Shape, activation_bytes, sent_bytes, state_bytes
+from reslab.system.memory import SHAPES, Shape, activation_bytes, sent_bytes, state_bytes
 from reslab.training.optimizer import make_optimizer
 
 TINY = Shape(n_layer=4, n_embd=64, n_head=2, vocab_size=64, block_size=32, batch_size=2)
@@ -20,7 +20,7 @@ def make(shape: Shape) -> GPT:
 
 
 def held(shape: Shape, half: bool, again: bool = False) -> int:
-    """Bytes that wait for the way back, each storage once, weights and what lies outside the blocks not."""
+    """Bytes held for the backward pass, each storage once, without weights and what is outside the blocks."""
     model = make(shape).train()
     model.activation_checkpointing = again
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -81,6 +81,6 @@ def test_what_is_sent_does_not_grow_with_the_ranks():
 
 
 def test_the_table_prints():
-    done = run_python("-m", "reslab.system.budget", "--n_layer=2", "--n_embd=8", "--n_head=1", "--ranks=4")
+    done = run_python("-m", "reslab.system.memory", "--n_layer=2", "--n_embd=8", "--n_head=1", "--ranks=4")
     assert "| 2 x 8 |" in done.stdout
     assert SHAPES["GPT-2 124M"].parameters == 124_475_904

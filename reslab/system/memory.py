@@ -1,11 +1,11 @@
 """What a GPT needs on each of n ranks, worked out: bytes held, bytes sent.
 
-    python -m reslab.system.budget                                          the table of docs/scale.md
-    python -m reslab.system.budget --n_layer=48 --n_embd=1600 --ranks=16    one shape
+    python -m reslab.system.memory                                          the table of docs/scale.md
+    python -m reslab.system.memory --n_layer=48 --n_embd=1600 --ranks=16    one shape
 
-For the default block (wiring `pre`, GELU, no dropout) and AdamW; P parameters, C wide, L layers, V tokens
-in the vocabulary. What is counted here is measured in tests/test_budget.py; what a GPU adds to it (kernels,
-fragments, NCCL's buffers) is not.
+For the default block (wiring `pre`, GELU, no dropout) and AdamW; P parameters, width C, L layers, V tokens
+in the vocabulary. What is counted here is measured in tests/system/test_memory.py; what a GPU adds to
+it (kernels, fragments, NCCL's buffers) is not.
 """
 
 import argparse
@@ -59,23 +59,23 @@ def state_bytes(shape: Shape, ranks: int, shards: bool) -> float:
     """
     if not shards:
         return 4 * WORD * shape.parameters
-    whole = 2 * shape.root_parameters + 3 * shape.block_parameters
-    return 4 * WORD * shape.parameters / ranks + WORD * whole
+    gathered = 2 * shape.root_parameters + 3 * shape.block_parameters
+    return 4 * WORD * shape.parameters / ranks + WORD * gathered
 
 
 def block_activations(shape: Shape, half: bool) -> int:
     """What a block holds for the backward pass: x, N(x), QKV, attention's output, x, N(x) and 4C twice, with
-    the norms' means and deviations and a sum per head. In half precision all but the stream is 2 bytes
-    wide, and the cast matrices are held too."""
+    the norms' means and deviations and a sum per head. In half precision all but the stream takes
+    2 bytes, and the cast matrices are held too."""
     small = 2 * 2 * WORD + WORD * shape.n_head
     if not half:
         return shape.tokens * (16 * WORD * shape.n_embd + small)
-    wide, narrow = 2 * WORD * shape.n_embd, 2 * 14 * shape.n_embd
-    return shape.tokens * (wide + narrow + small) + 2 * 12 * shape.n_embd**2
+    stream, narrow = 2 * WORD * shape.n_embd, 2 * 14 * shape.n_embd
+    return shape.tokens * (stream + narrow + small) + 2 * 12 * shape.n_embd**2
 
 
 def activation_bytes(shape: Shape, half: bool, again: bool) -> float:
-    """What all blocks hold before the way back begins.
+    """What all blocks hold before the backward pass begins.
 
     Args:
         again: --activation_checkpointing: a stream per segment, and one segment in full.
@@ -89,8 +89,8 @@ def activation_bytes(shape: Shape, half: bool, again: bool) -> float:
 
 def logit_bytes(shape: Shape) -> int:
     """Logits and their gradient in float32, or a chunk of them where they would be large."""
-    whole = WORD * shape.vocab_size * shape.tokens
-    return 2 * (whole if whole <= LARGE["cuda"] else CHUNK)
+    logits = WORD * shape.vocab_size * shape.tokens
+    return 2 * (logits if logits <= LARGE["cuda"] else CHUNK)
 
 
 def sent_bytes(shape: Shape, ranks: int, shards: bool) -> float:

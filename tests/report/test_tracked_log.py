@@ -98,7 +98,7 @@ def written(folder, log: str, rows=ROWS):
     return copies
 
 
-def test_the_log_has_every_row_whatever_the_sinks_do(packages, folder):
+def test_the_log_has_every_row_whatever_the_trackers_do(packages, folder):
     copies = written(folder, "tensorboard, wandb,trackio,wandb")
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == STEPS
@@ -114,9 +114,9 @@ def test_tensorboard_is_sent_numbers_words_and_pictures_at_their_steps(packages,
     assert told(packages, "SummaryWriter") == [((str(folder / "tensorboard"),), {"purge_step": 0})]
     expected = [(key, v, step) for step, row in zip(STEPS, NUMBERS, strict=True) for key, v in row.items()]
     assert sorted(args for args, _ in told(packages, "add_scalar")) == sorted(expected)
-    config, *words = [args for args, _ in told(packages, "add_text")]
+    config, *texts = [args for args, _ in told(packages, "add_text")]
     assert config[0] == "config" and "| n_layer | 4 |" in config[1] and config[2] == 0
-    assert words == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("diagnosis", "done", 10)]
+    assert texts == [("sample/prompt", "a", 0), ("sample/text", "abc", 0), ("diagnosis", "done", 10)]
     (one, _), (two, options) = told(packages, "add_image")
     assert one[0] == two[0] == TAG and one[2] == two[2] == 10 and options == {"dataformats": "HWC"}
     assert (one[1] == picture([ROWS[1]["probe/rms"]], LOG)).all()
@@ -184,7 +184,7 @@ def test_a_resumed_run_sends_again_only_what_tensorboard_forgets(packages, folde
     assert not told(packages, "wandb.log") and told(packages, "wandb.init")[0][1]["id"] == run_id
     packages.clear()
     copies.write({"step": 11, "probe/rms": [5.0, 6.0, 7.0]})
-    ((args, _),) = told(packages, "add_image")  # with the columns of the life before
+    ((args, _),) = told(packages, "add_image")  # with the columns of the process before
     columns = [ROWS[1]["probe/rms"], [None, 2.0, None], [5.0, 6.0, 7.0]]
     assert (args[1] == picture(columns, LOG)).all()
 
@@ -199,15 +199,15 @@ def test_a_new_run_in_an_old_folder_is_a_new_run_everywhere(packages, folder):
     assert ids[0] == before != ids[1] and len(set(ids)) == 2
 
 
-def test_a_sink_that_fails_gets_nothing_more_and_the_others_everything(packages, folder, monkeypatch, capsys):
+def test_a_tracker_that_fails_gets_nothing_more_and_the_others_all(packages, folder, monkeypatch, capsys):
     def fail(*rest, **options):
         raise RuntimeError("no space\nand more")
 
     monkeypatch.setattr(sys.modules["trackio"], "Markdown", fail)
     copies = written(folder, "trackio,wandb")
     assert not told(packages, "trackio.log") and len(told(packages, "wandb.log")) == 3
-    said = capsys.readouterr().err
-    assert said == "warning: trackio failed (RuntimeError: no space); going on without it\n"
+    warnings = capsys.readouterr().err
+    assert warnings == "warning: trackio failed (RuntimeError: no space); going on without it\n"
     copies.close()
     assert not told(packages, "trackio.log_artifact") and told(packages, "wandb.finish")
 
