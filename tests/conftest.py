@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from page_driver import resize
+from page_driver import resize, unfold
 
 from model import GPT
 from reslab.data.corpus import write_dataset
@@ -135,13 +135,16 @@ def chrome():
 def page(chrome, tmp_path):
     """Opens the page of some runs at a width; afterwards nothing may have been fetched or complained of."""
 
+    from reslab.report.facts import load
     from reslab.report.html import write_page
     from reslab.report.pictures import open_page
 
-    def show(*folders, width=1280):
-        write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
+    def show(*folders, width=1280, query="", folded=False):
+        write_page(tmp_path / "page.html", [load(folder) for folder in folders], "A title")
         resize(chrome, width)
-        open_page(chrome, (tmp_path / "page.html").as_uri())
+        open_page(chrome, (tmp_path / "page.html").as_uri() + query)
+        if not folded:
+            unfold(chrome)
         return chrome
 
     yield show

@@ -19,7 +19,7 @@ def move(driver, place: str, value) -> None:
 
 def press(driver, place: str, key: str) -> None:
     driver.execute_script("document.querySelector(arguments[0]).focus()", place)
-    codes = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, " ": 32}
+    codes = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, " ": 32, "Home": 36, "End": 35, "Escape": 27}
     for kind in ("keyDown", "keyUp"):
         event = {"type": kind, "key": key, "windowsVirtualKeyCode": codes[key]}
         driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
@@ -27,3 +27,9 @@ def press(driver, place: str, key: str) -> None:
 
 def text(driver, place: str) -> str:
     return driver.execute_script("return document.querySelector(arguments[0]).textContent", place)
+
+
+def unfold(driver) -> None:
+    """Open the sections that are folded at first, and wait until they are drawn."""
+    driver.execute_script("for (const fold of document.querySelectorAll('details.fold')) fold.open = true")
+    driver.execute_script("drawAll()")

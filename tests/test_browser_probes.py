@@ -24,8 +24,8 @@ def test_what_is_said_of_a_block_follows_from_its_wiring(page, tmp_path):
     for name in ("pre", "scaled", "none", "post"):
         assert idle[name] in says(name, 3, 4) and past[name] in says(name, 5, 4)
         assert ("unchanged" in says(name, 5, 4)) == (name == "pre")
-        side = "Without skips" if name == "none" else "With skips"
-        assert text(driver, f"#block [data-run={name}] h3").startswith(f"{side} ({name}")
+        side = "Without skips" if name == "none" else f"With skips ({name}"
+        assert text(driver, f"#block [data-run={name}] h3").startswith(side)
         assert text(driver, f"#block [data-run={name}] .equation") == f"the equation of {name}"
 
 

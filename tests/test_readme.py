@@ -44,7 +44,7 @@ def clone(tmp_path_factory):
 
 def shrunk(command: str) -> str:
     if command == "make demo":
-        return f'make demo OPTIONS="{SMALL}"'
+        return f'make demo OPTIONS="{SMALL}" AUTOPSY="--sequences=4 --tokens=2"'
     if study := re.search(r"config/(study|rescue|depth_mup)\.py", command):  # cells: see test_cli.py
         return f"python compare.py {study[0]} --arms=none --lrs=1e-3,3e-3 {SMALLER}"
     if "config/grow.py" in command:
@@ -127,8 +127,10 @@ def test_a_command_of_the_readme(command, clone):
     made = made_by(command)
     assert not made or any((clone / made / name).exists() for name in ("config.json", "meta.json"))
     if command == "make demo":
-        assert "The page with both loss curves:" in done.stdout
-        assert (clone / "runs" / "laptop.html").is_file()
+        assert "three minutes of training" in done.stdout
+        assert "What to do next:" in done.stdout
+        page = (clone / "runs" / "laptop.html").read_text(encoding="utf-8")
+        assert page.count('"lesions":[[') == 2  # the autopsies of both arms are on it
 
 
 def test_the_links_of_the_readme_lead_somewhere():

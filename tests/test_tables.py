@@ -219,3 +219,14 @@ def test_the_faults_are_all_there_with_what_was_counted():
     assert cells[FAULTS["command lines"][0]] == "commands: 7"
     assert cells[FAULTS["signals"][0]] == 'not measured yet: `python -m tests.torture --row "signals"`'
     assert "2026-01-02, 2026-01-09, m" in note
+
+
+def test_each_part_of_the_demos_recipe_has_its_cell():
+    cells = {
+        ("adamw", "learned"): 2.5,
+        ("adamw", "rope"): 2.4,
+        ("muon", "learned"): 1.9,
+        ("muon", "rope"): 1.7,
+    }
+    rows, _ = made("parts", result(*(run(val=v, optimizer=o, pos=p) for (o, p), v in cells.items())))
+    assert rows[1:] == [["AdamW", "2.500", "2.400"], ["Muon", "1.900", "1.700"]]

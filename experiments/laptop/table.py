@@ -12,6 +12,19 @@ def unscaled(result: dict) -> str:
     return markdown(["`--init=unscaled`", "train loss", "val loss"], rows) + origin(result)
 
 
+POSITIONS = {"learned": "learned positions", "rope": "rotary positions"}
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
+
+
+def parts(result: dict) -> str:
+    """The stack with skips, with and without each part of the recipe."""
+    val = {(run["optimizer"], run["pos"]): run["val/loss"] for run in result["runs"]}
+    rows = [
+        [name, *(f"{val[optimizer, pos]:.3f}" for pos in POSITIONS)] for optimizer, name in OPTIMIZERS.items()
+    ]
+    return markdown(["val loss, with skips", *POSITIONS.values()], rows) + origin(result)
+
+
 def reach(result: dict) -> str:
     """The probes at both ends of the stack: at the start, after ten updates, at the end."""
     rows = []
@@ -53,6 +66,7 @@ def lesions(pre: dict) -> str:
 TABLES = {
     "laptop": Table(pair, ("result", "silent")),
     "unscaled": Table(unscaled, ("unscaled",)),
+    "parts": Table(parts, ("parts",)),
     "reach": Table(reach),
     "paths": Table(paths, ("autopsy-pre", "autopsy-none")),
     "lesions": Table(lesions, ("autopsy-pre",)),

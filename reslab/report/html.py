@@ -16,16 +16,23 @@ from reslab.run.log import Run, write_atomically
 WEB = Path(__file__).parent / "web"
 SCRIPTS = [
     "base.js",
+    "state.js",
+    "maths.js",
+    "charts.js",
+    "pictures.js",
     "wires.js",
     "steps.js",
     "block.js",
+    "columns.js",
     "reach.js",
+    "first.js",
     "curves.js",
     "maps.js",
-    "depth.js",
     "dial.js",
     "live.js",
     "record.js",
+    "stops.js",
+    "tour.js",
     "page.js",
 ]  # in this order
 WORKER = ["gpt.js", "train.js", "worker.js"]  # of the workers that train in the browser

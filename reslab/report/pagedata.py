@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
+from reslab.report.claim import arm_names, claim
 from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
 from reslab.report.figures import FIGURES
 from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
@@ -31,6 +32,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
         data = {
             "title": title,
             "about": _about(runs),
+            "claim": claim(runs),
             "warnings": warnings(runs),
             "first_arms": FIRST_ARMS,
             "colours": COLOURS,
@@ -210,10 +212,13 @@ def _missing(run: Run) -> list[str]:
 
 
 def _name_groups(entries: list[dict], runs: list[Run]) -> None:
-    """Give each run its group, of those that differ in the seed alone, the group's name, and its line."""
+    """Give each run its group, of those that differ in the seed alone, the group's name, its line, and the
+    name of its arm."""
     keys, names = [settings_key(run) for run in runs], group_names(runs)
     for entry, key, name, line in zip(entries, keys, names, run_lines(runs), strict=True):
         entry["group"], entry["group_label"], entry["line"] = keys.index(key), name, line
+    for entry, short in zip(entries, arm_names(runs), strict=True):
+        entry["short"] = short
 
 
 def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:
@@ -228,7 +233,16 @@ def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:
 
 
 def _autopsy(report: dict) -> dict:
-    return {"figures": _figures(AUTOPSY_FIGURES, report), "lens": report["lens_text"]}
+    figures = {"figures": _figures(AUTOPSY_FIGURES, report), "lens": report["lens_text"]}
+    if "paths" in report:  # the parts of the gradient at layer 0, by the number of branches passed
+        figures |= {
+            "paths": _digits(report["paths"]["norms"], 4),
+            "total": _digits(report["paths"]["total"], 4),
+        }
+    if "lesions" in report:  # the rise of the loss without each block
+        blocks = report["lesions"]["block"]
+        figures["lesions"] = [_digits([cost["delta"], cost["se"]], 4) for cost in blocks]
+    return figures
 
 
 def _figures(figures: dict, about) -> list[dict]:

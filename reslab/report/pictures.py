@@ -26,6 +26,7 @@ OPTIONS = [
 ]
 # File name -> what is shown of the page, after which clicks.
 PICTURES = {
+    "first": ("#first .first", None),
     "block": ("#block .arms", "#block [data-step='7']"),
     "reach": ("#reach .picture", None),
     "loss": ("#curves [data-chart='loss'] .plot", None),
@@ -34,6 +35,12 @@ PICTURES = {
     "layers-that-learn": ("#depth [data-chart='layers-that-a-signal-reaches'] .plot", None),
     "learning-rates": ("#depth [data-chart='learning-rates'] .plot", None),
 }
+# What is folded is opened, and what only a screen can use is taken away.
+PREPARE = """
+for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
+for (const tool of document.querySelectorAll(".tools, .link, #first button")) tool.hidden = true;
+drawAll();
+"""
 
 
 def missing() -> str | None:
@@ -110,7 +117,7 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
     written = []
     with browser(1200, 1000, scale=1.5) as driver:
         open_page(driver, page.resolve().as_uri())
-        driver.execute_script("for (const tools of document.querySelectorAll('.tools')) tools.hidden = true")
+        driver.execute_script(PREPARE)
         for name, (place, click) in PICTURES.items():
             if click:
                 driver.execute_script("document.querySelector(arguments[0])?.click()", click)

@@ -7,7 +7,7 @@ from reslab.system.device import uncompiled
 
 PROMPT = 16  # tokens of the validation split
 TEMPERATURE = 0.8
-TOKENS_LAYERS = 2400  # tokens x layers of a text: a token costs a pass through every layer
+TOKENS_LAYERS = 7200  # tokens x layers of a text: a token costs a pass through every layer
 LEAST = 16  # tokens
 
 

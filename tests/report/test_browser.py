@@ -195,11 +195,11 @@ def test_a_chart_is_a_table_too(page, tmp_path):
     lines = driver.execute_script(
         "return csv(document.querySelector('[data-chart=loss] .plot').data)"
     ).splitlines()
-    assert lines[0] == "name,x,y,value" and '"pre, 4 layers",10,2.9,' in lines
+    assert lines[0] == "name,x,y,value" and "with skips,10,2.9," in lines
     lines = driver.execute_script(
         "return csv(document.querySelector('[data-chart=layer-by-step] .plot').data)"
     )
-    assert '"pre, 4 layers",10,2,1.1' in lines.splitlines()
+    assert "with skips,10,2,1.1" in lines.splitlines()
 
 
 def test_an_autopsy_page_opens(chrome, tmp_path):
@@ -226,7 +226,7 @@ def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
         with log.open("a", encoding="utf-8") as file:
             file.write('{"step": 30, "status": "finished", "diagnosis": "learned a lot"}\n')
         wait(chrome, "layers finished; 1 of 2 runs have not begun")
-        assert "All runs have ended" not in text(chrome, "#live")
+        assert "All runs have ended" not in text(chrome, "#following")
         waiting.clear()
         wait(chrome, "All runs have ended")
         assert "learned a lot" in text(chrome, "#record")
@@ -240,7 +240,7 @@ def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
 def wait(driver, expected: str) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: expected in text(d, "#live"))
+    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: expected in text(d, "#following"))
 
 
 def test_the_pictures_are_those_of_the_page(tmp_path):
@@ -251,7 +251,7 @@ def test_the_pictures_are_those_of_the_page(tmp_path):
     ]
     write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
     written = write_pictures(tmp_path / "page.html", tmp_path / "png")
-    names = ["block", "reach", "loss", "layer-by-step", "depth", "layers-that-learn"]
+    names = ["first", "block", "reach", "loss", "layer-by-step", "depth", "layers-that-learn"]
     assert [path.stem for path in written] == names
     for path in written:
         assert path.read_bytes().startswith(b"\x89PNG") and 5_000 < path.stat().st_size < 300_000

@@ -42,6 +42,7 @@ def test_every_field_of_a_run_is_what_it_wrote(make_run):
         "name": "it",
         "folder": str(run.folder),
         "label": "none, 5 layers",
+        "short": "none, 5 layers",
         "group_label": "none, 5 layers",
         "group": 0,
         "arm": "none",

@@ -47,9 +47,10 @@ def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
         assert run["step"] in (values["max_iters"], 10 * values["max_iters"]) or run["status"] == "diverged"
 
 
-def test_the_pair_of_today_differs_from_the_laptops_in_its_blocks_alone():
+def test_the_pair_of_today_differs_from_the_deep_one_in_its_blocks_and_its_size_alone():
     blocks = {"norm", "mlp", "pos", "bias", "tie_weights", "n_kv_head"}
-    assert differences("laptop", "deep_llama") == blocks | {"out_dir"}
+    size = {"out_dir", "n_layer", "max_iters", "warmup_iters", "eval_interval"}
+    assert differences("deep", "deep_llama") == blocks | size
     llama = settings("deep_llama")
     assert {key: llama[key] for key in sorted(blocks)} == {
         "bias": False,
@@ -59,18 +60,11 @@ def test_the_pair_of_today_differs_from_the_laptops_in_its_blocks_alone():
         "pos": "rope",
         "tie_weights": False,
     }
-    assert differences("laptop", "deep") == {
-        "out_dir",
-        "n_layer",
-        "max_iters",
-        "warmup_iters",
-        "eval_interval",
-    }
 
 
 def test_a_grown_stack_has_the_shape_of_the_one_that_it_grows_from():
     shape = {"n_layer", "n_head", "n_embd", "block_size", "bias", "mlp", "norm", "pos", "dataset", "residual"}
-    assert differences("grow", "laptop") & shape == {"n_layer"}
+    assert differences("grow", "laptop") & shape == {"n_layer", "pos"}  # its command gives --pos=rope
     assert settings("grow")["n_layer"] > settings("laptop")["n_layer"]
 
 

@@ -178,7 +178,7 @@ def test_a_sample_continues_the_first_words_of_val(train_config):
 
 
 @pytest.mark.parametrize(
-    ("layers", "sample_tokens", "length"), [(1, 30, 30), (100, 30, 24), (1000, 30, 16), (1000, 5, 5)]
+    ("layers", "sample_tokens", "length"), [(1, 30, 30), (300, 30, 24), (1000, 30, 16), (1000, 5, 5)]
 )
 def test_deep_stacks_write_less(train_config, layers, sample_tokens, length):
     dataset = TokenDataset(Path(train_config().dataset), 32, 1)

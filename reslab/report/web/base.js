@@ -6,13 +6,16 @@
 const page = {
   data: JSON.parse(document.getElementById("data").textContent),
   colourBy: "", // a setting whose values have the colours, instead of the groups
-  off: new Set(), // names of runs that are switched off
+  off: new Set(), // folders of runs that are switched off
+  depth: null, // layers of the runs that are drawn; null for all
   sections: [], // {build(root), draw()}: build once, draw again whenever data, runs or theme change
 };
 
 const VIRIDIS = "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725"
   .split(" ")
   .map((hex) => [0, 2, 4].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)));
+
+const LINE_CONTRAST = 3; // WCAG 2.2, 1.4.11: of lines against the paper
 
 // An element: el("p", {class: "soft"}, "text", child). Text is never read as HTML.
 function el(tag, attributes = {}, ...children) {
@@ -57,9 +60,37 @@ function viridis(place) {
 // Where the reader has chosen a setting instead, its values have the colours: a ramp where they are numbers.
 const lineOf = (run) => ({
   ...run.line,
-  ...(page.colourBy ? { color: settingColour(run) } : {}),
+  color: visible(page.colourBy ? settingColour(run) : run.line.color),
   width: 2.5,
 });
+
+// How bright a colour is to the eye, 0 to 1, and the contrast of two colours, 1 to 21 (WCAG 2).
+function brightness(hex) {
+  const [r, g, b] = [1, 3, 5]
+    .map((at) => Number.parseInt(hex.slice(at, at + 2), 16) / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+function contrast(one, other) {
+  const [low, high] = [brightness(one), brightness(other)].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}
+
+// A colour, moved towards that of the text until a line of it is seen on the page's paper.
+function visible(colour) {
+  if (!/^#[0-9a-f]{6}$/i.test(colour)) return colour;
+  const [paper, ink] = [css("--paper"), css("--ink")].map((hex) =>
+    hex.length === 4 ? `#${[...hex.slice(1)].map((c) => c + c).join("")}` : hex,
+  );
+  const part = (hex, at) => Number.parseInt(hex.slice(at, at + 2), 16);
+  let seen = colour;
+  for (let mix = 0.1; mix <= 1 && contrast(seen, paper) < LINE_CONTRAST; mix += 0.1) {
+    const mixed = [1, 3, 5].map((at) => Math.round(part(colour, at) * (1 - mix) + part(ink, at) * mix));
+    seen = `#${mixed.map((c) => c.toString(16).padStart(2, "0")).join("")}`;
+  }
+  return seen;
+}
 
 function settingColour(run) {
   const values = [...new Set(page.data.runs.map((one) => one.config[page.colourBy] ?? null))];
@@ -84,7 +115,23 @@ const settingOptions = () => [
     .map((key) => [key, key]),
 ];
 
-const shownRuns = () => page.data.runs.filter((run) => !page.off.has(run.folder));
+const shownRuns = () =>
+  page.data.runs.filter(
+    (run) => !page.off.has(run.folder) && (page.depth === null || run.layers === page.depth),
+  );
+
+// What people call a run: "with skips", "without skips"; its wiring and folder stand in the record.
+const nameOf = (run) => run.short ?? run.label;
+
+// The two runs that the heading is about; none on a page without such a pair.
+const pairRuns = () =>
+  (page.data.claim?.pair ?? []).map((folder) => page.data.runs.find((run) => run.folder === folder));
+
+// One line for a screen reader, and one place that says it. What plays is not read aloud.
+function announce(words) {
+  const line = document.getElementById("announced");
+  if (!page.playing && line.textContent !== words) line.textContent = words;
+}
 
 // Of each wiring the deepest run, then the next of each; the page's first arms before the others.
 function ranked(runs) {
@@ -102,7 +149,7 @@ const spread = (runs, limit) => (runs.length <= limit ? runs : ranked(runs).slic
 function leftOut(drawn, able) {
   const without = shownRuns()
     .filter((run) => !able.includes(run))
-    .map((run) => run.label);
+    .map(nameOf);
   return [
     drawn.length < able.length
       ? `${drawn.length} of ${able.length} runs have room; switch others off to see the rest.`
@@ -180,12 +227,6 @@ function css(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function save(name, content, type) {
-  const url = URL.createObjectURL(new Blob([content], { type }));
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-}
-
 // A labelled control: a select of [value, text] pairs, a checkbox, or a range.
 function choice(label, options, onchange) {
   const select = el("select", { onchange });
@@ -214,81 +255,6 @@ function range(label, oninput) {
     oninput,
     "aria-label": label,
   });
-  const output = el("output");
+  const output = el("output", { "aria-live": "off" });
   return { root: el("label", { class: "wide" }, label, input, output), input, output };
-}
-
-// A chart with its buttons. draw(traces, layout) shows it in the page's colours; table(traces) is its CSV.
-function chart(name, table = csv) {
-  const plot = el("div", { class: "plot" });
-  const size = () => ({ width: 1200, height: Math.round((1200 * plot.offsetHeight) / plot.offsetWidth) });
-  const image = (format) => () => Plotly.downloadImage(plot, { format, filename: name, ...size() });
-  const tools = el(
-    "div",
-    { class: "tools" },
-    el("button", { type: "button", onclick: image("png"), "aria-label": `${name} as PNG` }, "PNG"),
-    el("button", { type: "button", onclick: image("svg"), "aria-label": `${name} as SVG` }, "SVG"),
-    el(
-      "button",
-      {
-        type: "button",
-        onclick: () => save(`${name}.csv`, table(plot.data), "text/csv"),
-        "aria-label": `${name} as CSV`,
-      },
-      "CSV",
-    ),
-  );
-  const root = el("figure", { class: "chart", "data-chart": name }, plot, tools);
-  return { root, plot, draw: (traces, layout) => plotly(plot, traces, layout) };
-}
-
-function plotly(plot, traces, layout) {
-  if (!window.Plotly) return; // not yet: see addCharts
-  const axis = {
-    gridcolor: css("--rule"),
-    linecolor: css("--rule"),
-    zerolinecolor: css("--rule"),
-    automargin: true,
-  };
-  const narrow = document.body.clientWidth < 600;
-  const base = { l: narrow ? 46 : 62, r: narrow ? 12 : 24, t: 30, b: 46 };
-  const full = {
-    width: plot.clientWidth || undefined,
-    paper_bgcolor: css("--paper"),
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, color: css("--ink"), size: narrow ? 11 : 13 },
-    legend: { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 },
-    hoverlabel: { font: { family: getComputedStyle(document.body).fontFamily } },
-    ...layout,
-    margin: { ...base, ...layout.margin },
-  };
-  for (const key of new Set([
-    "xaxis",
-    "yaxis",
-    ...Object.keys(layout).filter((k) => /^[xy]axis\d*$/.test(k)),
-  ])) {
-    full[key] = { ...axis, ...layout[key] };
-  }
-  Plotly.react(plot, traces, full, { displayModeBar: false });
-}
-
-// What a chart shows, as a table: one line per point.
-const quote = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : (value ?? ""));
-
-function csv(traces) {
-  const lines = ["name,x,y,value"];
-  for (const trace of traces) {
-    const name = quote(trace.name ?? "");
-    if (trace.z) {
-      for (const [y, row] of (trace.customdata ?? trace.z).entries()) {
-        for (const [x, value] of row.entries()) {
-          lines.push([name, quote(trace.x?.[x] ?? x), quote(trace.y?.[y] ?? y), value].join());
-        }
-      }
-    } else {
-      for (const [k, y] of (trace.y ?? []).entries())
-        lines.push([name, quote(trace.x?.[k] ?? k), y, ""].join());
-    }
-  }
-  return `${lines.join("\n")}\n`;
 }

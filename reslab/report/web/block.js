@@ -30,71 +30,58 @@ function blockSizes(run, layer, kind, step) {
   };
 }
 
-const blockView = { step: 0, kind: 0, layer: 0, at: null };
+const blockView = {
+  step: Math.min(linkNumber("part", 0), BLOCK_STEPS.length - 1),
+  kind: linkNumber("mlp", 0) ? 1 : 0,
+  layer: linkNumber("layer", 0),
+  at: linkNumber("step"),
+};
+
+// Go to one part of the block, as far as there is one.
+function goBlock(to) {
+  blockView.step = Math.max(0, Math.min(BLOCK_STEPS.length - 1, to));
+  remember("part", blockView.step);
+  drawBlock();
+  announce(BLOCK_STEPS[blockView.step].says);
+}
 
 function buildBlock(root) {
   const view = blockView;
-  const go = (to) => {
-    view.step = Math.max(0, Math.min(BLOCK_STEPS.length - 1, to));
-    drawBlock();
-  };
-  view.back = el(
-    "button",
-    { type: "button", "aria-label": "step back", onclick: () => go(view.step - 1) },
-    "◀",
-  );
-  view.next = el(
-    "button",
-    { type: "button", "aria-label": "next step", onclick: () => go(view.step + 1) },
-    "Next ▶",
-  );
+  // A button at an end stays a button: one that is disabled would lose the focus of the keyboard.
+  const button = (words, label, by) =>
+    el("button", { type: "button", "aria-label": label, onclick: () => goBlock(view.step + by) }, words);
+  view.back = button("◀", "step back", -1);
+  view.next = button("Next ▶", "next step", 1);
   view.dots = BLOCK_STEPS.map((step, k) =>
     el(
       "button",
-      { type: "button", "data-step": k, "aria-label": `step ${k + 1}, ${step.way}`, onclick: () => go(k) },
+      {
+        type: "button",
+        "data-step": k,
+        "aria-label": `step ${k + 1}, ${step.way}`,
+        onclick: () => goBlock(k),
+      },
       String(k + 1),
     ),
   );
-  view.says = el("p", { class: "stage", role: "status", "aria-live": "polite" });
-  const kinds = [
-    [0, "attention"],
-    [1, "MLP"],
-  ];
-  view.kinds = choice("sublayer", kinds, (event) => {
-    view.kind = Number(event.target.value);
-    drawBlock();
-  });
-  view.layers = range("layer", (event) => {
-    view.layer = Number(event.target.value);
-    drawBlock();
-  });
-  view.steps = range("training step", (event) => {
-    view.at = view.measured[event.target.value];
-    drawBlock();
-  });
-  view.picks = ["left", "right"].map((side) => choice(side, [], drawBlock));
-  view.arms = el("div", { class: "arms" });
+  view.says = el("p", { class: "stage" });
   view.root = root;
+  buildBlockControls(view);
+  view.arms = el("div", { class: "arms" });
+  view.figure = el(
+    "figure",
+    { class: "picture", "aria-label": "the block" },
+    view.arms,
+    pictureTools("block", blockPicture),
+  );
   root.tabIndex = 0;
-  root.addEventListener("keydown", (event) => {
-    if (/^(INPUT|SELECT)$/.test(event.target.tagName)) return;
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (by) {
-      event.preventDefault();
-      go(view.step + by);
-    }
-  });
+  root.addEventListener("keydown", blockKey);
   root.append(
-    el("h2", {}, "The block"),
-    el(
-      "p",
-      { class: "soft" },
-      "Step through it with the buttons or the arrow keys. The numbers are what the probes measured on a ",
-      "fixed batch; a wire is as thick as what it carries, on one scale for all that is shown.",
-    ),
+    el("h2", {}, "Why: one block"),
+    el("p", { class: "soft" }, BLOCK_WORDS, " ", el("span", { class: "wide-only" }, BLOCK_HELP)),
     el(
       "div",
-      { class: "controls" },
+      { class: "controls steps" },
       el(
         "span",
         { class: "buttons", role: "group", "aria-label": "steps" },
@@ -103,6 +90,8 @@ function buildBlock(root) {
         view.next,
       ),
     ),
+    view.says,
+    view.figure,
     el(
       "div",
       { class: "controls" },
@@ -111,9 +100,47 @@ function buildBlock(root) {
       view.kinds.root,
       ...view.picks.map((p) => p.root),
     ),
-    view.says,
-    view.arms,
+    sectionLink("block"),
   );
+}
+
+const BLOCK_WORDS =
+  "x is the stream that a block reads, F what it computes (attention, or an MLP), y what it hands on, and N a norm, " +
+  "which brings the vector of each token to one size. L is the loss, and dL/dx its gradient at x.";
+const BLOCK_HELP =
+  "All numbers were measured on a fixed batch. A wire is as thick as what it carries, on one scale for both arms: " +
+  "forward in proportion, backward by its power of ten.";
+
+function buildBlockControls(view) {
+  const kinds = [
+    [0, "attention"],
+    [1, "MLP"],
+  ];
+  view.kinds = choice("sublayer", kinds, (event) => {
+    view.kind = Number(event.target.value);
+    remember("mlp", view.kind || null);
+    drawBlock();
+  });
+  view.layers = range("layer", (event) => {
+    view.layer = Number(event.target.value);
+    remember("layer", view.layer);
+    drawBlock();
+  });
+  view.steps = range("training step", (event) => {
+    view.at = view.measured[event.target.value];
+    remember("step", view.at);
+    drawBlock();
+  });
+  view.picks = ["left", "right"].map((side) => choice(side, [], drawBlock));
+}
+
+function blockKey(event) {
+  if (/^(INPUT|SELECT|SUMMARY)$/.test(event.target.tagName)) return;
+  const last = BLOCK_STEPS.length - 1;
+  const to = { ArrowRight: blockView.step + 1, ArrowLeft: blockView.step - 1, Home: 0, End: last }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  goBlock(to);
 }
 
 function drawBlock() {
@@ -124,16 +151,18 @@ function drawBlock() {
   const runs = view.picks
     .filter((p) => !p.root.hidden)
     .map((p) => probed.find((run) => run.folder === p.input.value));
+  for (const pick of view.picks) pick.root.classList.toggle("spare", probed.length < 3);
   const step = BLOCK_STEPS[view.step];
   view.says.textContent = runs.length
     ? step.says
     : "None of the runs shown has probes, so there is nothing measured to show here.";
-  view.back.disabled = view.step === 0;
-  view.next.disabled = view.step === BLOCK_STEPS.length - 1;
+  view.back.setAttribute("aria-disabled", view.step === 0);
+  view.next.setAttribute("aria-disabled", view.step === BLOCK_STEPS.length - 1);
   view.dots.forEach((dot, k) => {
     if (k === view.step) dot.setAttribute("aria-current", "step");
     else dot.removeAttribute("aria-current");
   });
+  view.kinds.input.value = view.kind;
   view.measured = probedSteps(runs);
   setRange(view.steps, view.measured, view.at);
   const depth = Math.max(1, ...runs.map((run) => run.layers));
@@ -145,13 +174,16 @@ function drawBlock() {
   const measured = runs.map((run) => blockSizes(run, Math.min(view.layer, run.layers - 1), view.kind, at));
   const keys = step.way === "forward" ? ["x", "raw", "f", "y"] : ["dy", "skip", "branch", "dx"];
   const most = Math.max(...measured.flatMap((sizes) => keys.map((key) => sizes[key] ?? 0)));
-  view.arms.replaceChildren(...runs.map((run, k) => blockArm(run, measured[k], step, most, at)));
+  view.drawn = { runs, at };
+  const open = view.arms.querySelector("details")?.open ?? false;
+  view.arms.replaceChildren(...runs.map((run, k) => blockArm(run, measured[k], step, most, at, open)));
 }
 
-// The two selects: a run with a skip and one without, where there are such; one run needs only one.
+// The two selects: the two arms of the page, or a run with a skip and one without where there are such; one run
+// needs only one.
 function fillPicks(picks, runs) {
-  const options = runs.map((run) => [run.folder, run.label]);
-  const likely = ranked(runs);
+  const options = runs.map((run) => [run.folder, nameOf(run)]);
+  const likely = [...pairRuns().filter((run) => runs.includes(run)), ...ranked(runs)];
   const first = likely.find((run) => run.wiring.attn.skip !== 0) ?? runs[0];
   const second =
     likely.find((run) => run.wiring.attn.skip === 0 && run !== first) ?? runs.find((run) => run !== first);
@@ -172,11 +204,29 @@ function setRange(control, steps, wanted) {
   control.input.setAttribute("aria-valuetext", `step ${step}`);
 }
 
+// Why the sizes of two parts do not add up to the size of their sum; nothing where one of them is missing.
+function sumInWords(one, other, sum) {
+  if ([one, other, sum].includes(null) || one === 0 || other === 0) return "";
+  const cosine = (sum ** 2 - one ** 2 - other ** 2) / (2 * one * other);
+  if (Math.abs(cosine) > 1.02) return ""; // rounded numbers of which one is far larger tell no angle
+  return (
+    `${shown(one)} and ${shown(other)} are lengths of vectors. These two have a cosine of ${cosine.toFixed(2)}, ` +
+    `so their sum has length ${shown(sum)}, not ${shown(one + other)}.`
+  );
+}
+
+// What the step says about the lengths of its two parts.
+function sumOfStep(sizes, step, { skip }) {
+  if (!skip) return "";
+  if (step.sizes.includes("y")) {
+    return sumInWords(sizes.x === null ? null : Math.abs(skip) * sizes.x, sizes.f, sizes.y);
+  }
+  return step.sizes.includes("dx") ? sumInWords(sizes.skip, sizes.branch, sizes.dx) : "";
+}
+
 // One arm: its equation, the drawing and the list of sizes.
-function blockArm(run, sizes, step, most, at) {
-  const kind = ["attn", "mlp"][blockView.kind];
-  const wiring = run.wiring[kind];
-  const layer = Math.min(blockView.layer, run.layers - 1);
+function blockArm(run, sizes, step, most, at, open) {
+  const wiring = run.wiring[["attn", "mlp"][blockView.kind]];
   const rows = Object.entries(BLOCK_SIZES).flatMap(([key, label]) => {
     const on = step.sizes.includes(key) ? "on" : "";
     const why = wiring.skip === null && sizes[key] === null ? "no constant skip" : shown(sizes[key]);
@@ -185,22 +235,51 @@ function blockArm(run, sizes, step, most, at) {
       el("dd", { class: on, "data-key": key, "data-value": sizes[key] ?? "" }, why),
     ];
   });
-  const probe = probeAt(run, "resid_rms", at);
-  const shift = probe && probe.step !== at ? ` (measured at step ${probe.step})` : "";
+  const details = el("details", { open }, el("summary", {}, "all numbers"), el("dl", {}, ...rows));
+  details.addEventListener("toggle", () => {
+    for (const other of blockView.arms.querySelectorAll("details")) other.open = details.open;
+  });
+  const sum = sumOfStep(sizes, step, wiring);
   return el(
     "div",
     { class: "arm", "data-run": run.name },
-    el(
-      "h3",
-      {},
-      `${wiring.skip === 0 ? "Without skips" : "With skips"} (${run.label}): layer ${layer}, `,
-      `${["attention", "MLP"][blockView.kind]}${shift}`,
-    ),
-    el("p", { class: "equation soft" }, wiring.equation.replaceAll("`", "")),
-    el("p", { class: "says" }, step.of(wiring)),
-    blockDrawing(run, sizes, step, most, wiring.skip),
-    el("dl", {}, ...rows),
+    el("h3", {}, capital(nameOf(run))),
+    el("p", { class: "place" }, blockPlace(run, at)),
+    el("p", { class: "equation" }, wiring.equation.replaceAll("`", "")),
+    blockDrawing(run, sizes, step, most, wiring),
+    el("p", { class: "says" }, [step.of(wiring), sum].filter(Boolean).join(" ")),
+    details,
   );
+}
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+// Where and when the sizes of an arm were measured.
+function blockPlace(run, at) {
+  const probe = probeAt(run, "resid_rms", at);
+  const layer = Math.min(blockView.layer, run.layers - 1);
+  return `layer ${layer}, ${["attention", "MLP"][blockView.kind]}, step ${probe?.step ?? at}`;
+}
+
+// The drawings of the arms as one picture.
+function blockPicture() {
+  const { runs, at } = blockView.drawn;
+  const step = BLOCK_STEPS[blockView.step];
+  const title = `One block: ${blockPlace(runs[0], at)}. ${step.says}`;
+  const { root, top } = framed(Math.max(720, 360 * runs.length), 470, title, runs);
+  const drawings = [...blockView.arms.querySelectorAll("svg")];
+  runs.forEach((run, k) => {
+    const x = 20 + 360 * k;
+    const equation = run.wiring[["attn", "mlp"][blockView.kind]].equation;
+    const name = svg("text", { x, y: top + 24, "font-size": 16, fill: css("--ink") }, capital(nameOf(run)));
+    const line = svg("text", { x, y: top + 46, "font-size": 14, fill: css("--soft") }, equation);
+    const copy = styledCopy(drawings[k]);
+    for (const [key, value] of Object.entries({ x, y: top + 60, width: 360, height: 398 })) {
+      copy.setAttribute(key, value);
+    }
+    root.append(name, line, copy);
+  });
+  return root;
 }
 
 page.sections.push({ id: "block", build: buildBlock, draw: drawBlock });

@@ -43,16 +43,21 @@ function buildCurves(root) {
     drawAll();
   });
   Object.assign(view.smooth.input, { max: 99, value: 0 });
-  view.chart = chart("loss", () => tidy({ train: ["loss", "se"], val: ["loss", "se"], batch: ["loss"] }));
-  view.norms = chart("gradient-norm", () => tidy({ batch: ["norm"] }));
+  const title = (what) => () => `${what}. ${originOf(shownRuns())}`;
+  const losses = () => tidy({ train: ["loss", "se"], val: ["loss", "se"], batch: ["loss"] });
+  view.chart = chart("loss", losses, title("Loss while training"));
+  view.norms = chart(
+    "gradient-norm",
+    () => tidy({ batch: ["norm"] }),
+    title("Norm of the gradient while training"),
+  );
   root.append(
-    el("h2", {}, "The curves"),
     el(
       "p",
       { class: "soft" },
       "Loss in nats per token. The dotted lines are three baselines on the same sequences: a model that guesses ",
       "evenly (uniform), one that knows how frequent each token is (unigram), and one that knows which token ",
-      "follows which (bigram). A loss below the uniform line takes knowledge of the frequencies, one below the ",
+      "follows which (bigram). A loss below the uniform baseline takes knowledge of the frequencies, one below the ",
       "unigram baseline knowledge of the present token, one below the bigram baseline that of the tokens before it.",
     ),
     el(
@@ -115,8 +120,8 @@ function runTrace(run, split, axes) {
     x: along(run, curve),
     y: evaluated ? curve.loss : smoothed(curve.loss, curvesView.smooth.input.value / 100),
     error_y: evaluated ? { array: curve.se, thickness: 1, width: 2 } : undefined,
-    name: run.label,
-    legendgroup: run.label,
+    name: nameOf(run),
+    legendgroup: nameOf(run),
     mode: evaluated ? "lines+markers" : "lines",
     marker: { size: 5 },
     line: evaluated ? lineOf(run) : { ...lineOf(run), width: 1 },
@@ -175,7 +180,7 @@ function endOf(run, axes) {
       x: [along(run, curve)[k]],
       y: [curve.loss[k]],
       mode: "markers",
-      name: `${run.label} diverged`,
+      name: `${nameOf(run)} diverged`,
       showlegend: false,
       marker: { symbol: "x", size: 13, color: lineOf(run).color },
       hovertemplate: "%{fullData.name}<extra></extra>",
@@ -228,7 +233,7 @@ function drawCurves() {
   const norms = runs.map((run) => ({
     x: along(run, run.curves.batch),
     y: run.curves.batch.norm,
-    name: run.label,
+    name: nameOf(run),
     mode: "lines",
     line: { ...lineOf(run), width: 1.5 },
   }));
@@ -300,4 +305,4 @@ function panelLayout(layout, split, number, count, stacked, run) {
   }
 }
 
-page.sections.push({ id: "curves", build: buildCurves, draw: drawCurves });
+page.sections.push({ id: "curves", title: "The curves", build: buildCurves, draw: drawCurves });

@@ -214,4 +214,4 @@ function livePlot(arms) {
   return drawing;
 }
 
-page.sections.push({ id: "live-training", build: buildLive, draw: drawLive });
+page.sections.push({ id: "live", build: buildLive, draw: drawLive });

@@ -7,10 +7,9 @@ const mapsView = {};
 function buildMaps(root) {
   mapsView.root = root;
   mapsView.choice = choice("probe", [], drawMaps);
-  mapsView.chart = chart("layer-by-step");
+  mapsView.chart = chart("layer-by-step", csv, mapsTitle);
   mapsView.note = el("p", { class: "soft small" });
   root.append(
-    el("h2", {}, "Layer by step"),
     el(
       "p",
       { class: "soft" },
@@ -23,6 +22,9 @@ function buildMaps(root) {
     mapsView.note,
   );
 }
+
+const mapsTitle = () =>
+  `${capital(probeFacts(mapsView.choice.input.value).label)}, by layer and training step. ${originOf(shownRuns())}`;
 
 function drawMaps() {
   const options = probeOptions(page.data.runs, true);
@@ -73,7 +75,7 @@ function drawMaps() {
       y: 1.01,
       yanchor: "bottom",
       showarrow: false,
-      text: wrapped(run.label),
+      text: wrapped(nameOf(run)),
     });
     return { ...mapTrace(run, name, log, scale, measures), xaxis: `x${tail}`, yaxis: `y${tail}` };
   });
@@ -88,7 +90,7 @@ function drawNumbers(runs, name, log) {
     return {
       x: places.map((k) => run.probes.steps[k]),
       y: places.map((k) => run.probes.values[k][name]),
-      name: run.label,
+      name: nameOf(run),
       mode: "lines+markers",
       line: lineOf(run),
     };
@@ -117,7 +119,7 @@ function mapTrace(run, name, log, scale, measures) {
   const colour = (v) => (v === null ? null : log ? Math.log10(Math.max(v, scale.low)) : v);
   return {
     type: "heatmap",
-    name: run.label,
+    name: nameOf(run),
     x: measured.map((k) => String(run.probes.steps[k])),
     y: first.map((_, place) => place / perLayer(name, parts)),
     z: across(colour),
@@ -149,4 +151,4 @@ function colourAxis(scale, log, rows) {
   };
 }
 
-page.sections.push({ id: "maps", build: buildMaps, draw: drawMaps });
+page.sections.push({ id: "maps", title: "Layer by step", build: buildMaps, draw: drawMaps });

@@ -1,19 +1,32 @@
-// The start of the page: theme, the choice of runs, its sections, and following runs that still train.
+// The start of the page: its sections in their order, theme, choice of runs, and following runs that still train.
 
 const POLL_MS = 2000;
-const TOLD_RUNS = 4; // so few that each diagnosis has room at the top of the page
+const TOLD_RUNS = 4; // so few that each diagnosis has room beside its box
+const FEW_RUNS = 2; // so few that they need no choice before the first section
 const live = "live" in document.body.dataset;
+// It fails, why, how far, what it writes, depth; then what a reader opens. A file of its own may add a section
+// under one of these names: page.sections.push({id, build, draw}), and `title` where it is folded at first.
+const ORDER = ["first", "runs", "block", "reach", "samples", "depth", "dial", "live"];
+ORDER.push("curves", "maps", "autopsies", "record");
+const LABELS = { first: "What the runs show", runs: "The runs", block: "One block", reach: "Every layer" };
+Object.assign(LABELS, { samples: "What it writes", depth: "Depth" });
 
 function drawAll() {
-  document.getElementById("title").textContent = page.data.title;
+  document.getElementById("title").textContent = page.data.claim?.heading ?? page.data.title;
   document.getElementById("about").textContent = page.data.about;
   const warnings = page.data.warnings ?? []; // the page of an autopsy has none
   const list = document.getElementById("warnings");
   list.hidden = !warnings.length;
   list.replaceChildren(...warnings.map((line) => el("li", {}, line)));
-  const names = new Set(page.data.runs?.map((run) => run.folder));
-  page.off = new Set([...page.off].filter((folder) => names.has(folder)));
-  for (const section of page.sections) section.draw();
+  const folders = new Set(page.data.runs?.map((run) => run.folder));
+  page.off = new Set([...page.off].filter((folder) => folders.has(folder)));
+  if (!page.data.runs.some((run) => run.layers === page.depth)) page.depth = null;
+  for (const section of page.sections) drawSection(section);
+}
+
+function drawSection(section) {
+  section.draw();
+  if (section.fold) section.root.hidden = section.inner.hidden;
 }
 
 function setTheme(theme) {
@@ -37,21 +50,29 @@ function startTheme() {
   });
   prefersDark.addEventListener("change", follow);
   setTheme(prefersDark.matches ? "dark" : "light");
+  startPrinting();
+}
+
+// On paper everything is open, light, and as wide as paper.
+function startPrinting() {
   let before;
   addEventListener("beforeprint", () => {
-    before = document.documentElement.dataset.theme;
-    document.documentElement.classList.add("paper"); // as wide as paper, so that charts are drawn for it
+    const folds = page.sections.filter((section) => section.fold && !section.fold.open);
+    before = { theme: document.documentElement.dataset.theme, folds };
+    for (const section of folds) section.fold.open = true;
+    document.documentElement.classList.add("paper"); // so that charts are drawn for it
     setTheme("light");
     drawAll();
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("paper");
-    setTheme(before);
+    for (const section of before.folds) section.fold.open = false;
+    setTheme(before.theme);
     drawAll();
   });
 }
 
-// Which runs are drawn: a box for each, in its colour.
+// Which runs are drawn: a box for each, in its colour, and one depth of several.
 const chooser = {
   id: "runs",
   build(root) {
@@ -68,31 +89,33 @@ const chooser = {
       el("button", { type: "button", onclick: all(true) }, "all"),
       el("button", { type: "button", onclick: all(false) }, "none"),
     );
-    root.append(el("h2", {}, "Runs"), chooser.all, chooser.list);
+    chooser.depth = choice("layers", [], (event) => {
+      page.depth = Number(event.target.value) || null;
+      remember("depth", page.depth);
+      drawAll();
+    });
+    chooser.summary = el("summary", {});
+    const controls = el("div", { class: "controls" }, chooser.all, chooser.depth.root);
+    chooser.details = el("details", {}, chooser.summary, controls, chooser.list);
+    root.append(chooser.details);
   },
   draw() {
     const runs = page.data.runs;
     chooser.root.hidden = !runs.length;
     chooser.all.hidden = runs.length < 5;
+    const depths = [...new Set(runs.map((run) => run.layers))].sort((a, b) => a - b);
+    chooser.depth.root.hidden = depths.length < 2;
+    fill(chooser.depth.input, [["", "all"], ...depths.map((n) => [n, n])], page.depth ?? "");
+    const count = shownRuns().length;
+    chooser.summary.textContent =
+      count === runs.length ? `The runs (${count})` : `The runs (${count} of ${runs.length})`;
     chooser.list.classList.toggle("scroll", runs.length > 16);
     chooser.list.classList.toggle("told", runs.length <= TOLD_RUNS);
     const key = runs.map((run) => run.folder + run.label + lineOf(run).color).join("\n");
     if (chooser.key !== key) {
+      if (chooser.key === undefined) chooser.details.open = runs.length > FEW_RUNS;
       chooser.key = key;
-      chooser.boxes = runs.map((run) =>
-        tick(run.label, true, (event) => {
-          page.off[event.target.checked ? "delete" : "add"](run.folder);
-          drawAll();
-        }),
-      );
-      chooser.list.replaceChildren(
-        ...chooser.boxes.map((box, k) => {
-          box.input.dataset.run = runs[k].name;
-          box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
-          chooser.texts[k] = el("span", { class: "soft" });
-          return el("li", {}, box.root, chooser.texts[k]);
-        }),
-      );
+      chooser.fill(runs);
     }
     chooser.boxes.forEach((box, k) => {
       box.input.checked = !page.off.has(runs[k].folder);
@@ -100,11 +123,28 @@ const chooser = {
         runs.length > TOLD_RUNS ? "" : runs[k].diagnosis || runs[k].early_warning || runs[k].status;
     });
   },
+  fill(runs) {
+    chooser.boxes = runs.map((run) => {
+      const label = nameOf(run).includes(run.label) ? nameOf(run) : `${nameOf(run)} (${run.label})`;
+      return tick(label, true, (event) => {
+        page.off[event.target.checked ? "delete" : "add"](run.folder);
+        drawAll();
+      });
+    });
+    chooser.list.replaceChildren(
+      ...chooser.boxes.map((box, k) => {
+        box.input.dataset.run = runs[k].name;
+        box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
+        chooser.texts[k] = el("span", { class: "soft" });
+        return el("li", {}, box.root, chooser.texts[k]);
+      }),
+    );
+  },
 };
 
 // Ask the local server for newer data, and say what trains and what has ended.
 async function follow(tag) {
-  const line = document.getElementById("live");
+  const line = document.getElementById("following");
   line.hidden = false;
   let next = tag;
   try {
@@ -119,10 +159,11 @@ async function follow(tag) {
     } else if (answer.status !== 304) {
       throw new Error(`status ${answer.status}`);
     }
-    tell(line, liveWords());
+    line.textContent = liveWords();
   } catch {
-    tell(line, "The server has ended; the page shows what it had until then.");
+    line.textContent = "The server has ended; the page shows what it had until then.";
   }
+  announce(line.textContent);
   setTimeout(follow, POLL_MS, next);
 }
 
@@ -130,19 +171,14 @@ function liveWords() {
   const open = page.data.runs.filter((run) => run.status === "unfinished");
   const ended = page.data.runs
     .filter((run) => run.status !== "unfinished")
-    .map((run) => `${run.label} ${run.status}`);
-  const going = open.map((run) => `${run.label} at step ${run.curves.batch.step.at(-1) ?? 0}`);
+    .map((run) => `${nameOf(run)} ${run.status}`);
+  const going = open.map((run) => `${nameOf(run)} at step ${run.curves.batch.step.at(-1) ?? 0}`);
   const waiting = page.data.waiting ?? []; // cells of a grid that have not begun
   const all = !open.length && !waiting.length && page.data.runs.length ? "All runs have ended. " : "";
   const rest = waiting.length
     ? [`${waiting.length} of ${waiting.length + page.data.runs.length} runs have not begun`]
     : [];
   return `${all}${[...ended, ...going, ...rest].join("; ") || "No run has begun yet."}`;
-}
-
-// A change alone is announced.
-function tell(line, text) {
-  if (line.textContent !== text) line.textContent = text;
 }
 
 // Plotly takes most of the page's start, so it comes after the first picture, which needs none of it.
@@ -155,18 +191,38 @@ function addCharts() {
   if (live) follow(null);
 }
 
-function start() {
-  page.sections = page.data.autopsy
-    ? page.sections.filter((s) => s.id === "autopsies")
-    : [chooser, ...page.sections];
-  const main = document.getElementById("sections");
-  for (const section of page.sections) {
-    const root = el("section", { id: section.id, "aria-label": section.id });
-    main.append(root);
-    section.build(root);
+// A section's place on the page. One with a title is folded at first and drawn when it is opened.
+function addSection(main, section) {
+  section.root = el("section", {
+    id: section.id,
+    "aria-label": section.title ?? LABELS[section.id] ?? section.id,
+  });
+  section.inner = section.root;
+  if (section.title) {
+    section.inner = el("div");
+    const open = Boolean(page.data.autopsy) || page.only === section.id;
+    section.fold = el("details", { class: "fold", open }, el("summary", {}, el("h2", {}, section.title)));
+    section.fold.append(section.inner);
+    section.fold.addEventListener("toggle", () => section.fold.open && drawSection(section));
+    section.root.append(section.fold);
   }
+  main.append(section.root);
+  section.build(section.inner);
+}
+
+function start() {
+  page.sections.push(chooser);
+  if (page.data.autopsy) page.sections = page.sections.filter((s) => s.id === "autopsies");
+  page.sections.sort((a, b) => ORDER.indexOf(a.id) - ORDER.indexOf(b.id));
+  if (page.sections.some((section) => section.id === page.only)) {
+    document.documentElement.dataset.only = page.only;
+  }
+  const main = document.getElementById("sections");
+  for (const section of page.sections) addSection(main, section);
+  startOnly();
   startTheme();
   drawAll();
+  startTour();
   requestAnimationFrame(() => setTimeout(addCharts));
   let width = innerWidth;
   let waiting;
@@ -180,6 +236,17 @@ function start() {
   document.getElementById("download").addEventListener("click", () => {
     save(`${name}.json`, JSON.stringify(page.data, null, 1), "application/json");
   });
+}
+
+// A page that shows one section alone, as a link with `show` asks: the others stay away, and a way back is there.
+function startOnly() {
+  const only = document.documentElement.dataset.only;
+  if (!only) return;
+  for (const section of page.sections) section.root.classList.toggle("away", section.id !== only);
+  const whole = new URLSearchParams(link);
+  whole.delete("show");
+  const back = el("a", { href: `${location.href.split(/[?#]/)[0]}?${whole}` }, "The whole page");
+  document.getElementById("sections").append(el("p", { class: "small" }, back));
 }
 
 start();

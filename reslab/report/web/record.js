@@ -1,9 +1,40 @@
-// Autopsies, samples and the record: what became of each run, and where its numbers come from.
+// Depth, autopsies, samples and the record: what sums a study up, and where its numbers come from.
 
+const SAMPLE_RUNS = 6; // whose texts stand side by side
 const OPEN_RECORDS = 8; // of more runs than this each record is folded
+const depthView = {};
 const autopsyView = {};
 const samplesView = {};
 const recordView = {};
+
+// Figures that Python drew, each with its name and caption.
+function ready(figure, name) {
+  const drawn = chart(name, csv, () => `${figure.name}: ${page.data.title}`);
+  const draw = () => {
+    const layout = { ...structuredClone(figure.layout), margin: { t: 56 } };
+    for (const note of layout.annotations ?? []) note.font = { ...note.font, size: 12 };
+    drawn.draw(figure.data, layout);
+  };
+  return {
+    root: el("div", {}, el("h3", {}, figure.name), el("p", { class: "soft" }, figure.caption), drawn.root),
+    draw,
+  };
+}
+
+const slug = (text) => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
+
+// The figures of many runs, under the section that each of them names.
+function drawDepthSection() {
+  const figures = page.data.figures ?? [];
+  depthView.root.hidden = !figures.length;
+  depthView.root.replaceChildren();
+  const titled = (name) => name[0].toUpperCase() + name.slice(1);
+  for (const [section, members] of Map.groupBy(figures, (figure) => figure.section ?? "depth")) {
+    const drawn = members.map((figure) => ready(figure, slug(figure.name)));
+    depthView.root.append(el("h2", {}, titled(section)), ...drawn.map((figure) => figure.root));
+    for (const figure of drawn) figure.draw();
+  }
+}
 
 // The autopsies open one by one: their pictures are drawn when somebody looks.
 function drawAutopsies() {
@@ -15,7 +46,6 @@ function drawAutopsies() {
   autopsyView.root.hidden = !autopsies.length;
   autopsyView.open ??= new Set(page.data.autopsy ? [""] : []);
   autopsyView.root.replaceChildren(
-    el("h2", {}, "Autopsies"),
     el(
       "p",
       { class: "soft" },
@@ -31,12 +61,12 @@ function autopsyOf(run, autopsy) {
   const details = el(
     "details",
     { open: autopsyView.open.has(key) },
-    el("summary", {}, run?.label ?? "This model"),
+    el("summary", {}, run ? nameOf(run) : "This model"),
   );
   const show = () => {
     if (details.childElementCount > 1) return;
     const pictures = autopsy.figures.map((figure) =>
-      ready(figure, `${slug(run?.label ?? "autopsy")}-${slug(figure.name)}`),
+      ready(figure, `${slug(run ? nameOf(run) : "autopsy")}-${slug(figure.name)}`),
     );
     details.append(
       ...pictures.map((one) => one.root),
@@ -46,7 +76,7 @@ function autopsyOf(run, autopsy) {
         { class: "soft" },
         "The likeliest next token at each place, one line per layer, under the text that the model reads.",
       ),
-      el("pre", { class: "table", tabindex: 0 }, autopsy.lens),
+      el("pre", { class: "table", tabindex: 0, role: "region", "aria-label": "logit lens" }, autopsy.lens),
     );
     for (const one of pictures) one.draw();
   };
@@ -58,51 +88,59 @@ function autopsyOf(run, autopsy) {
   return details;
 }
 
+// What each arm writes at the end, in full; how it came to that is folded behind it.
 function drawSamples() {
-  const runs = spread(
-    shownRuns().filter((run) => run.samples.length),
-    6,
-  );
+  const arms = pairRuns();
+  const able = shownRuns().filter((run) => run.samples.length);
+  const first = able.filter((run) => arms.includes(run));
+  const runs = spread([...first, ...able.filter((run) => !arms.includes(run))], SAMPLE_RUNS);
   samplesView.root.hidden = !runs.length;
+  const open = samplesView.root.querySelector("details")?.open ?? false;
+  const last = runs.map((run) => {
+    const sample = run.samples.at(-1);
+    return el(
+      "figure",
+      { class: "arm", "aria-label": `what ${nameOf(run)} writes` },
+      el("h3", {}, capital(nameOf(run))),
+      el("p", { class: "place" }, `after ${sample.step} updates`),
+      el("pre", { class: "text" }, el("span", { class: "prompt" }, sample.prompt), sample.text),
+    );
+  });
+  samplesView.root.replaceChildren(
+    el("h2", {}, "What it writes"),
+    el(
+      "p",
+      { class: "soft" },
+      "Each arm goes on from the same first words (in grey), with the same random draws. Words and indentation come ",
+      "from more than one letter of context; letters in their right numbers do not.",
+    ),
+    el("div", { class: "arms" }, ...last),
+    el("details", { open }, el("summary", {}, "How the texts changed while training"), samplesTable(runs)),
+  );
+}
+
+function samplesTable(runs) {
   const steps = [...new Set(runs.flatMap((run) => run.samples.map((s) => s.step)))].sort((a, b) => a - b);
   const cell = (run, step) => {
     const sample = run.samples.find((s) => s.step === step);
     if (!sample) return el("td", {}, "–");
-    return el(
-      "td",
-      {},
-      el("pre", { class: "text" }, el("span", { class: "prompt" }, sample.prompt), sample.text),
-    );
+    const prompt = el("span", { class: "prompt" }, sample.prompt);
+    return el("td", {}, el("pre", { class: "text" }, prompt, sample.text));
   };
-  samplesView.root.replaceChildren(
-    el("h2", {}, "Samples"),
-    el(
-      "p",
-      { class: "soft" },
-      "How each arm continues the same first words (in grey), with the same random draws, as training goes on.",
-    ),
-    el(
-      "div",
-      { class: "wide-table samples", tabindex: 0 },
-      el(
-        "table",
-        {},
-        el("thead", {}, el("tr", {}, el("th", {}, "step"), ...runs.map((run) => el("th", {}, run.label)))),
-        el(
-          "tbody",
-          {},
-          ...steps.map((step) =>
-            el("tr", {}, el("th", {}, String(step)), ...runs.map((run) => cell(run, step))),
-          ),
-        ),
-      ),
-    ),
+  const head = el("tr", {}, el("th", {}, "step"), ...runs.map((run) => el("th", {}, nameOf(run))));
+  const rows = steps.map((step) =>
+    el("tr", {}, el("th", {}, String(step)), ...runs.map((run) => cell(run, step))),
+  );
+  return el(
+    "div",
+    { class: "wide-table samples", tabindex: 0, role: "region", "aria-label": "texts by training step" },
+    el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)),
   );
 }
 
 function drawRecord() {
   const runs = page.data.runs;
-  recordView.root.replaceChildren(el("h2", {}, "The record"));
+  recordView.root.replaceChildren();
   if (!runs.length) {
     recordView.root.append(el("p", {}, "No run has begun yet."));
     return;
@@ -146,7 +184,7 @@ function table(rows, meanings) {
   );
   return el(
     "div",
-    { class: "wide-table", tabindex: 0 },
+    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table of the runs" },
     el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)),
   );
 }
@@ -179,7 +217,7 @@ function differencesTable() {
     );
   return el(
     "div",
-    { class: "wide-table", tabindex: 0 },
+    { class: "wide-table", tabindex: 0, role: "region", "aria-label": "table of the differences" },
     el(
       "table",
       {},
@@ -189,8 +227,12 @@ function differencesTable() {
   );
 }
 
+const keep = (view) => (root) => {
+  view.root = root;
+};
 page.sections.push(
-  { id: "autopsies", build: keep(autopsyView), draw: drawAutopsies },
+  { id: "depth", build: keep(depthView), draw: drawDepthSection },
+  { id: "autopsies", title: "Autopsies", build: keep(autopsyView), draw: drawAutopsies },
   { id: "samples", build: keep(samplesView), draw: drawSamples },
-  { id: "record", build: keep(recordView), draw: drawRecord },
+  { id: "record", title: "The record", build: keep(recordView), draw: drawRecord },
 );

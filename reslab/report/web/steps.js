@@ -90,7 +90,7 @@ const BLOCK_STEPS = [
     box: true,
     sizes: ["dy", "branch"],
     says: "A part goes through the branch, and comes out as dF/dx makes it.",
-    of: ({ skip }) => (skip === null ? NOT_SPLIT : "Its size is a matter of the weights of the branch."),
+    of: ({ skip }) => (skip === null ? NOT_SPLIT : "How large it is depends on the weights of the branch."),
   },
   {
     way: "backward",
