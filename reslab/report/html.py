@@ -33,10 +33,12 @@ SCRIPTS = [
     "record.js",
     "stops.js",
     "tour.js",
+    "runs.js",
+    "lazy.js",
     "page.js",
 ]  # in this order
 WORKER = ["gpt.js", "train.js", "worker.js"]  # of the workers that train in the browser
-STYLES = ["page.css", "dial.css"]
+STYLES = ["page.css", "dial.css", "runs.css"]
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; worker-src blob:; style-src 'unsafe-inline'; "
     "img-src data: blob:"

@@ -225,7 +225,7 @@ def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
         wait(chrome, "at step 20")
         with log.open("a", encoding="utf-8") as file:
             file.write('{"step": 30, "status": "finished", "diagnosis": "learned a lot"}\n')
-        wait(chrome, "layers finished; 1 of 2 runs have not begun")
+        wait(chrome, "finished; 1 of 2 runs have not begun")
         assert "All runs have ended" not in text(chrome, "#following")
         waiting.clear()
         wait(chrome, "All runs have ended")
