@@ -1,7 +1,7 @@
 # Question: can a trained stack be made deeper without losing anything? Silent blocks (F = 0, y = x) are
 # inserted, the loss at step 0 is that of the shallow model, bit for bit, and training goes on from there.
 #
-#     python train.py config/grow.py --init_from=runs/laptop/pre-L24-s1337 --n_layer=48
+#     python train.py config/grow.py --init_from=runs/laptop/pre-L24-s1337 --n_layer=48 --pos=rope
 #
 # --grow_at=end, middle or between. Wirings without an identity (none, post, ...) are refused.
 

@@ -154,8 +154,8 @@ def _what_differs(pair: tuple[Run, Run]) -> str:
     start = "One setting differs" if len(listed) == 1 else f"{len(listed)} settings differ"
     text = f"{start} between the two: {', '.join(listed)}."
     if {arm(run.config) for run in pair} == set(FIRST_ARMS) and pair[0].config.get("init") == "wiring":
-        text += " It changes the skip, and how large the output projections start: --init=unscaled on both "
-        text += "leaves the skip alone."
+        text += " It changes the skip, and how large the output projections start; with --init=unscaled "
+        text += "on both, the skip is all that differs."
     return text
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from page_driver import move
+from page_driver import move, unfold
 from runs_by_hand import write_run
 
 from reslab.report.facts import load
@@ -25,6 +25,7 @@ def shown(page, chrome, tmp_path):
     ]
     write_page(tmp_path / "curves.html", [load(folder) for folder in folders], "A title")
     open_page(chrome, (tmp_path / "curves.html").as_uri())
+    unfold(chrome)
     return chrome, [load(folder) for folder in folders]
 
 

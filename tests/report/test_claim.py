@@ -88,13 +88,17 @@ def test_letters_are_letters_where_a_token_is_one(make_run):
     assert "letter frequencies alone give 2.97" in said["notes"][0]
     said = claim(pair(lambda name, **k: make_run(f"t{name}", **k)))
     assert (said["unit"], said["frequencies"]) == ("token", "token frequencies alone")
+    words = LETTERS | {"splits": {"train": {"tokens": 9, "chars": 40}}}
+    assert (
+        claim(pair(lambda name, **k: make_run(f"w{name}", **k), facts={"dataset": words}))["unit"] == "token"
+    )
     assert len(said["notes"]) == 1  # its training loss is below the baseline: no word of overfitting
 
 
 def test_the_start_that_comes_with_the_skip_is_named(make_run):
     said = claim(pair(make_run, init="wiring"))["notes"][-1]
     assert said.startswith("One setting differs between the two: residual (pre and none).")
-    assert "--init=unscaled on both leaves the skip alone" in said
+    assert "with --init=unscaled on both, the skip is all that differs." in said
     said = claim(pair(lambda name, **k: make_run(f"u{name}", **k), init="unscaled"))["notes"][-1]
     assert said == "One setting differs between the two: residual (pre and none)."
 
@@ -111,6 +115,8 @@ def test_of_many_runs_the_deepest_that_are_alike_are_the_pair(make_run):
     assert pair_of([lonely, *runs[:3]]) is None and claim([]) is None
     training = [make_run(f"t{arm}", residual=arm, n_layer=50, status="") for arm in ("pre", "none")]
     assert pair_of([*training, *runs])[0].folder.name == "pre80.1"  # those that have ended
+    unlike = [runs[4], runs[8]]  # of two rates, but ended
+    assert [run.folder.name for run in pair_of([*training, *unlike])] == ["pre80.1", "none80.2"]
 
 
 def test_an_arm_has_a_name_that_people_use_and_no_two_have_the_same(make_run):

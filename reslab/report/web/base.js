@@ -127,10 +127,10 @@ const nameOf = (run) => run.short ?? run.label;
 const pairRuns = () =>
   (page.data.claim?.pair ?? []).map((folder) => page.data.runs.find((run) => run.folder === folder));
 
-// One line for a screen reader, and one place that says it. What plays is not read aloud.
+// One line for a screen reader, and one place that says it. What plays says nothing: see stepReach.
 function announce(words) {
   const line = document.getElementById("announced");
-  if (!page.playing && line.textContent !== words) line.textContent = words;
+  if (line.textContent !== words) line.textContent = words;
 }
 
 // Of each wiring the deepest run, then the next of each; the page's first arms before the others.

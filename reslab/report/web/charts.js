@@ -59,10 +59,19 @@ function chart(name, table = csv, title = () => page.data.title) {
 // What plotly drew as a data address, 1200 wide, with a title under it.
 function plotImage(plot, format, title) {
   const layout = structuredClone(plot.layout);
-  const lines = wrapped(title, 120);
-  layout.title = { text: lines, x: 0.01, y: 0.01, xanchor: "left", yanchor: "bottom", font: { size: 15 } };
-  layout.margin.b = (layout.margin.b ?? 46) + 24 + 20 * lines.split("<br>").length;
-  const height = Math.round((1200 * plot.offsetHeight) / plot.offsetWidth);
+  const lines = wrapped(title, 150).split("<br>");
+  const room = 34 + 19 * lines.length;
+  const height = Math.round((1200 * plot.offsetHeight) / plot.offsetWidth) + room;
+  const font = { size: 14 };
+  layout.title = {
+    text: lines.join("<br>"),
+    x: 0.01,
+    y: (room - 24) / height,
+    xanchor: "left",
+    yanchor: "top",
+    font,
+  };
+  layout.margin.b = (layout.margin.b ?? 46) + room;
   return Plotly.toImage(
     { data: plot.data, layout },
     { format, width: 1200, height, scale: format === "png" ? 2 : 1 },

@@ -124,7 +124,7 @@ function firstPicture() {
     run: runs[k],
     values: cell.values ?? [null],
     head: cell.head,
-    note: `layer 0: ${shown(cell.values?.[0] ?? null, 2)}`,
+    note: shown(cell.values?.[0] ?? null, 2),
   }));
   const title = `${page.data.claim.heading} Training step ${at}`;
   return columnsPicture(title, columns, scale, probeFacts(FIRST_PROBE).label);

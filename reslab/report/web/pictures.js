@@ -37,7 +37,7 @@ function styledCopy(drawing) {
 function framed(width, height, title, runs) {
   const font = getComputedStyle(document.body).fontFamily;
   const [above, below] = [
-    wrapped(title, width / 9).split("<br>"),
+    wrapped(title, width / 10).split("<br>"),
     wrapped(originOf(runs), width / 7).split("<br>"),
   ];
   const top = 20 + 24 * above.length;
@@ -85,7 +85,7 @@ const pictureTools = (name, draw) =>
 function columnsPicture(title, columns, scale, label) {
   const [wide, high, left] = [150, 420, 24];
   const runs = columns.map((column) => column.run);
-  const { root, top } = framed(Math.max(560, left + columns.length * wide + 10), high + 110, title, runs);
+  const { root, top } = framed(Math.max(460, left + columns.length * wide + 10), high + 110, title, runs);
   const write = (x, y, words, size = 13) =>
     root.append(svg("text", { x, y, "font-size": size, fill: css("--ink"), "text-anchor": "middle" }, words));
   columns.forEach(({ run, values, head, note }, k) => {

@@ -107,7 +107,6 @@ function goReach(step) {
 function toggleReach() {
   const view = reachView;
   if (view.timer) return stopReach();
-  page.playing = true;
   view.timer = setInterval(() => stepReach(1) || stopReach(), PLAY_MS);
   for (const play of view.plays) {
     play.setAttribute("aria-pressed", "true");
@@ -119,7 +118,6 @@ function toggleReach() {
 function stopReach() {
   clearInterval(reachView.timer);
   reachView.timer = null;
-  page.playing = false;
   for (const play of reachView.plays) {
     play.setAttribute("aria-pressed", "false");
     play.textContent = "▶ Play";

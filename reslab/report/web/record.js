@@ -111,8 +111,8 @@ function drawSamples() {
     el(
       "p",
       { class: "soft" },
-      "Each arm goes on from the same first words (in grey), with the same random draws. Words and indentation come ",
-      "from more than one letter of context; letters in their right numbers do not.",
+      "Each arm goes on from the same first words (in grey), with the same random draws. Words and indentation take ",
+      "more than one letter of context; letters in the right proportions take none.",
     ),
     el("div", { class: "arms" }, ...last),
     el("details", { open }, el("summary", {}, "How the texts changed while training"), samplesTable(runs)),

@@ -46,7 +46,7 @@ const BLOCK_STEPS = [
     wires: ["up", "down"],
     box: true,
     sizes: ["raw", "f", "cos"],
-    says: "The branch computes F. What the wiring then adds may hold a gain or an outer norm as well.",
+    says: "The branch computes F. What is added may have passed a gain or another norm after that.",
     of: ({ skip }) =>
       bySkip(
         skip,
