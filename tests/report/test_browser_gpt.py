@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import tiny_model
 
-from reslab.instruments.probes import look
+from reslab.instruments.probes import measure_batch
 from reslab.report.html import WEB, WORKER
 from reslab.report.pictures import missing
 from reslab.run.settings import OptimConfig
@@ -62,7 +62,7 @@ def test_loss_gradients_and_reach_are_those_of_torch(javascript, residual):
         *arguments(model, x, y),
     )
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-9)
-    assert found["reach"] == pytest.approx(look(model, x, y)["probe/resid_gradient"], rel=1e-6)
+    assert found["reach"] == pytest.approx(measure_batch(model, x, y)["probe/resid_gradient"], rel=1e-6)
     expected = {name: p.grad.flatten().tolist() for name, p in model.named_parameters()}
     assert set(found["gradients"]) == set(expected)
     for name, gradient in expected.items():

@@ -87,6 +87,7 @@ function buildDial(root) {
     ),
     view.legend,
     view.from,
+    sectionLink("dial"),
   );
 }
 
@@ -107,9 +108,9 @@ function drawDial() {
   view.column.replaceChildren(
     gradientColumn(probe.gradient, view.scale, {
       title: `λ = ${view.weight}, ${view.layers} layers`,
-      top: `head: ${shown(last, 2)}`,
-      foot: `layer 0: ${shown(first, 2)}`,
-      label: `gradient at the stream, ${shown(last, 2)} at the head, ${shown(first, 2)} at layer 0`,
+      top: `head: ${shown(last)}`,
+      foot: `layer 0: ${shown(first)}`,
+      label: `gradient at the stream, ${shown(last)} at the head, ${shown(first)} at layer 0`,
     }),
   );
   view.says.textContent = dialSentence(probe);
@@ -130,10 +131,10 @@ function dialSentence(probe) {
       ? "The skips alone pass on all of it."
       : weight === 0
         ? "There is no skip."
-        : `The skips alone pass on λ to the power ${2 * layers}, ${shown(path, 2)}.`;
+        : `The skips alone pass on λ to the power ${2 * layers}, ${shown(path)}.`;
   const share =
     probe.position0_share > 0.99 ? " All of what arrives is on the first token: it knows no text." : "";
-  return `At layer 0 the gradient is ${shown(arrives(probe), 2)} times that at the head. ${clean}${share}`;
+  return `At layer 0 the gradient is ${shown(arrives(probe))} times that at the head. ${clean}${share}`;
 }
 
 // All stacks at this step: a cell each, as bright as the gradient at layer 0; the chosen one is framed.
@@ -161,7 +162,7 @@ function dialMap() {
         fill: `rgb(${viridis(scale.place(probe.gradient[0])).join()})`,
         class: chosen ? "cell chosen" : "cell",
       });
-      cell.append(svg("title", {}, `λ = ${w}, ${depth} layers: ${shown(probe.gradient[0], 2)}`));
+      cell.append(svg("title", {}, `λ = ${w}, ${depth} layers: ${shown(probe.gradient[0])}`));
       cell.addEventListener("click", () => {
         Object.assign(dialView, { weight: w, layers: depth });
         drawDial();

@@ -60,6 +60,7 @@ function buildLive(root) {
       `${LIVE.options.rate} after ${LIVE.options.warmup} updates. Plain JavaScript in two workers, whose losses, `,
       "gradients and weights a test compares with those of PyTorch on the same weights.",
     ),
+    sectionLink("live"),
   );
   document.addEventListener("visibilitychange", () => document.hidden && stopLive());
 }
@@ -161,7 +162,7 @@ function drawLive() {
       gradientColumn(arm.reach ?? [], scale, {
         title: arm.name,
         top: "head",
-        foot: arm.reach ? `layer 0: ${shown(arm.reach[0], 2)}` : "layer 0",
+        foot: arm.reach ? `layer 0: ${shown(arm.reach[0])}` : "layer 0",
         label: `${arm.name}: gradient at the stream`,
       }),
     ),
