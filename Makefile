@@ -8,11 +8,9 @@ WITH := runs/laptop/pre-L24-s1337
 WITHOUT := runs/laptop/none-L24-s1337
 MUTANTS ?=# options of tests/mutants, see python -m tests.mutants --help
 
-.PHONY: demo test test-slow mutants site setup clean
+.PHONY: demo header test test-slow mutants site setup clean
 
-demo: setup
-	@echo "Two models of 24 layers, one with skips and one without, are trained on the source of Python's standard"
-	@echo "library, side by side, then taken apart: three minutes of training and two for the rest on two cores."
+demo: header setup
 	$(RUN) compare.py config/laptop.py --arms pre,none --jobs 2 $(OPTIONS) --page runs/laptop.html
 	@echo "Taking both models apart: what each block is worth, and the paths of the gradient ..."
 	@$(RUN) autopsy.py $(WITH) $(AUTOPSY) > runs/laptop/autopsy-with-skips.txt
@@ -26,6 +24,11 @@ demo: setup
 	@echo "    source .venv/bin/activate"
 	@echo "    python compare.py config/laptop.py --arms pre,none --depths 2,6,24 --jobs 2   # from which depth on?"
 	@echo "    python compare.py config/rescue.py --jobs 2                                   # repaired without a skip"
+
+header:
+	@echo "y = x + F(x). Two models of 24 layers, one with skips and one without, are trained side by side on the"
+	@echo "source of Python's standard library, then taken apart: about three minutes of training on two cores and"
+	@echo "two for the rest, after the first installation."
 
 test: setup
 	$(RUN) -m ruff check .

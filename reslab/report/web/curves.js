@@ -90,26 +90,6 @@ function smoothed(values, weight) {
   });
 }
 
-// The numbers behind a chart as `--curves` of compare.py names them: of each run that is shown, as they were
-// measured, not smoothed and without bands. Kinds: loss, loss_se, grad_norm.
-function tidy(wanted) {
-  const kinds = { loss: "loss", se: "loss_se", norm: "grad_norm" };
-  const lines = ["run,group,seed,split,kind,step,value"];
-  for (const run of shownRuns()) {
-    const head = [run.name, run.group_label, run.config.seed].map(quote);
-    for (const [split, parts] of Object.entries(wanted)) {
-      const curve = run.curves[split];
-      for (const [k, step] of curve.step.entries()) {
-        for (const part of parts) {
-          const value = curve[part]?.[k] ?? null;
-          if (value !== null) lines.push([...head, split, kinds[part], step, value].join());
-        }
-      }
-    }
-  }
-  return `${lines.join("\n")}\n`;
-}
-
 const along = (run, curve) => curve.step.map((_, k) => AXES[curvesView.axis.input.value][1](run, curve, k));
 
 // The traces of one run's evaluations (or batches) in one panel.

@@ -21,14 +21,13 @@ function buildFirst(root) {
   const figure = el(
     "figure",
     { class: "picture", "aria-label": "the gradient at every layer of both arms" },
-    el("figcaption", {}, "The gradient at every layer, "),
+    el("figcaption", {}, "The gradient at every layer, from the loss at the top down to layer 0"),
     el("div", { class: "controls" }, playButton(), view.when),
     view.columns,
     view.scale,
     view.says,
     pictureTools("first", firstPicture),
   );
-  figure.querySelector("figcaption").append("from the loss at the top down to layer 0");
   root.append(
     el("div", { class: "first" }, view.losses, figure, el("div", { class: "told" }, view.notes, view.tour)),
   );
@@ -44,18 +43,21 @@ function drawFirst() {
   if (view.root.hidden) return;
   drawLosses(claim);
   view.notes.replaceChildren(
-    el(
-      "p",
-      {},
-      `Loss on text that neither has seen, in nats per ${claim.unit}. Lower is better; a model that knows only how `,
-      `often each ${claim.unit === "character" ? "letter" : "token"} occurs has `,
-      claim.baseline === null ? "a baseline that is not known here." : `${claim.baseline.toFixed(2)}.`,
-    ),
+    el("p", {}, lossInWords(claim)),
     ...claim.notes.map((note) => el("p", {}, note)),
   );
   const measured = runs.every((run) => run.probes.values.some((row) => Array.isArray(row[FIRST_PROBE])));
   view.columns.parentElement.hidden = !measured;
   if (measured) drawFirstColumns(runs);
+}
+
+function lossInWords({ unit, baseline }) {
+  const letter = unit === "character" ? "letter" : "token";
+  const known =
+    baseline === null
+      ? "."
+      : `; a model that knows only how often each ${letter} occurs has ${baseline.toFixed(2)}.`;
+  return `Loss on text that neither has seen, in nats per ${unit}. Lower is better${known}`;
 }
 
 // Three numbers: what each arm ends on, and what the frequencies alone give.

@@ -25,14 +25,18 @@ const slug = (text) => text.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-");
 
 // The figures of many runs, under the section that each of them names.
 function drawDepthSection() {
+  // They are of all runs, so what is switched off does not change them.
+  const drawn = [document.documentElement.dataset.theme, document.body.clientWidth, typeof Plotly].join();
+  if (depthView.data === page.data && depthView.drawn === drawn) return;
+  Object.assign(depthView, { data: page.data, drawn });
   const figures = page.data.figures ?? [];
   depthView.root.hidden = !figures.length;
   depthView.root.replaceChildren();
   const titled = (name) => name[0].toUpperCase() + name.slice(1);
   for (const [section, members] of Map.groupBy(figures, (figure) => figure.section ?? "depth")) {
-    const drawn = members.map((figure) => ready(figure, slug(figure.name)));
-    depthView.root.append(el("h2", {}, titled(section)), ...drawn.map((figure) => figure.root));
-    for (const figure of drawn) figure.draw();
+    const charts = members.map((figure) => ready(figure, slug(figure.name)));
+    depthView.root.append(el("h2", {}, titled(section)), ...charts.map((figure) => figure.root));
+    for (const figure of charts) figure.draw();
   }
 }
 

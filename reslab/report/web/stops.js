@@ -18,10 +18,13 @@ const NOT_MEASURED = "These runs did not measure it.";
 function blockAnswer({ run, plain, first }) {
   const [ours, theirs] = [run, plain].map((one) => blockSizes(one, 0, 0, first));
   if ([ours.x, ours.f, theirs.raw].includes(null)) return NOT_MEASURED;
+  const kept =
+    run.wiring.attn.skip === 1
+      ? `: the block keeps what it was given and changes it by ${percent(ours.f / ours.x)}`
+      : "";
   return (
     `With skips the stream x has size ${shown(ours.x)} (rms over its entries) and attention adds ${shown(ours.f)} to ` +
-    `it: the block keeps what it was given and changes it by ${percent(ours.f / ours.x)}. Without skips y is F alone, ` +
-    `of size ${shown(theirs.raw)}, and x is gone.`
+    `it${kept}. Without skips y is F alone, of size ${shown(theirs.raw)}, and x is gone.`
   );
 }
 
@@ -38,14 +41,17 @@ function derivativeAnswer({ run, plain, last, middle }) {
 function productAnswer({ run, plain }) {
   const [ours, theirs] = [run.autopsy, plain.autopsy];
   if (!ours?.paths || !theirs?.paths) {
-    return `It takes an autopsy of both models to tell: python autopsy.py ${run.folder}; python autopsy.py ${plain.folder}`;
+    return (
+      "It takes a skip of constant weight, and an autopsy of both models, to tell: " +
+      `python autopsy.py ${run.folder}; python autopsy.py ${plain.folder}`
+    );
   }
   const all = ours.paths.length - 1;
   const largest = ours.paths.indexOf(Math.max(...ours.paths));
   return (
     `With skips a part of size ${shown(ours.paths[0])} has passed no branch, and the largest part, ` +
     `${shown(ours.paths[largest])}, has passed ${largest} of ${all}; the path through all ${all} carries ` +
-    `${shown(ours.paths[all])}. Together they are ${shown(ours.total)}. Without skips that last path is the only one ` +
+    `${shown(ours.paths[all])}. The sum of all parts, as vectors, is ${shown(ours.total)}. Without skips that last path is the only one ` +
     `there is, and it carries ${shown(theirs.paths.at(-1))}.`
   );
 }
@@ -73,12 +79,13 @@ function idleAnswer({ run }) {
   if (!costs) return `It takes an autopsy of the model to tell: python autopsy.py ${run.folder}`;
   const rises = costs.map(([rise]) => rise).sort((a, b) => a - b);
   const most = costs.findIndex(([rise]) => rise === rises.at(-1));
+  const deeper =
+    run.wiring.attn.skip === 1 ? "So a deeper stack can compute whatever a shallower one can. " : "";
   const calm = costs.filter(([rise]) => rise < 0.01).length;
   return (
     `Of ${costs.length} blocks, ${calm} cost less than 0.01 nats each; the median is ${shown(rises[rises.length >> 1], 2)} ` +
-    `and the largest ${shown(rises.at(-1), 2)}, for block ${most}. A block with F = 0 hands on x, so one that is not ` +
-    "needed can be idle, and a deeper stack can compute whatever a shallower one can. Without skips a block with F = 0 " +
-    "hands on nothing."
+    `and the largest ${shown(rises.at(-1), 2)}, for block ${most}. ${withoutBranch(run.wiring.attn)} ${deeper}Without ` +
+    "skips a block with F = 0 hands on nothing."
   );
 }
 
