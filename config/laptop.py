@@ -7,7 +7,9 @@
 # start of the output projections, which `pre` divides by sqrt(2L); with --init=unscaled, in the skip alone.
 #
 # The recipe is the same for both: rotary positions, Muon for the matrices of the blocks, a rate that falls to
-# zero. experiments/laptop says what each part is worth, and what AdamW does with the blocks of GPT-2.
+# zero. Expected (experiments/laptop, which says what each part is worth): with skips, 0.82 nats below the
+# bigram baseline and text that looks like Python; without skips, on the unigram baseline, on the training
+# data as well, and letters in no order.
 # Vary it: --n_layer=12, --muon_lr=1e-2, --residual=post, --attn_residual=none (a skip around the MLP only).
 
 dataset = "stdlib"

@@ -126,12 +126,12 @@ def test_a_link_restores_what_was_seen(page, tmp_path, pair):
     assert text(driver, "#block [data-run=pre] .place").startswith("layer 3, attention, step 20")
 
 
-def test_two_lengths_and_the_length_of_their_sum_are_explained(page, pair):
+def test_two_sizes_and_the_size_of_their_sum_are_explained(page, pair):
     driver = page(*pair, query="?part=7&layer=1&step=10")
     ours, theirs, whole = (1.1, 0.55, 1.1)  # skip, branch and dx of the fake run
     cosine = (whole**2 - ours**2 - theirs**2) / (2 * ours * theirs)
     said = text(driver, "#block [data-run=pre] .says")
-    assert f"a cosine of {cosine:.2f}, so their sum has length 1.1, not 1.65" in said
+    assert f"a cosine of {cosine:.2f}, so their sum has size 1.1, not 1.65" in said
     assert "cosine" not in text(driver, "#block [data-run=none] .says")
 
 

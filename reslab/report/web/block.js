@@ -210,8 +210,8 @@ function sumInWords(one, other, sum) {
   const cosine = (sum ** 2 - one ** 2 - other ** 2) / (2 * one * other);
   if (Math.abs(cosine) > 1.02) return ""; // rounded numbers of which one is far larger tell no angle
   return (
-    `${shown(one)} and ${shown(other)} are lengths of vectors. These two have a cosine of ${cosine.toFixed(2)}, ` +
-    `so their sum has length ${shown(sum)}, not ${shown(one + other)}.`
+    `${shown(one)} and ${shown(other)} are sizes of vectors. These two have a cosine of ${cosine.toFixed(2)}, ` +
+    `so their sum has size ${shown(sum)}, not ${shown(one + other)}.`
   );
 }
 

@@ -48,10 +48,14 @@ function productAnswer({ run, plain }) {
   }
   const all = ours.paths.length - 1;
   const largest = ours.paths.indexOf(Math.max(...ours.paths));
+  const sum =
+    ours.paths[largest] > ours.total
+      ? `The parts point different ways and cancel in part: their sum is ${shown(ours.total)}.`
+      : `Their sum is ${shown(ours.total)}.`;
   return (
     `With skips a part of size ${shown(ours.paths[0])} has passed no branch, and the largest part, ` +
     `${shown(ours.paths[largest])}, has passed ${largest} of ${all}; the path through all ${all} carries ` +
-    `${shown(ours.paths[all])}. The sum of all parts, as vectors, is ${shown(ours.total)}. Without skips that last path is the only one ` +
+    `${shown(ours.paths[all])}. ${sum} Without skips that last path is the only one ` +
     `there is, and it carries ${shown(theirs.paths.at(-1))}.`
   );
 }
