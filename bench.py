@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from reslab.run import config as configure
-from reslab.run.log import write_atomically
+from reslab.run.files import output_fault, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     names = choose(config.only, CASES, gpu)
     bench = Bench(peer_folder(config.peer), config.quick, gpu)
     path = config.out or Path(f"experiments/speed/bench-{machine_name()}.json")
+    if reason := output_fault(path):
+        raise configure.UsageError(f"--out={path}: {reason}")
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
     for number, name in enumerate(names, 1):
         print(f"[{number}/{len(names)}] {name}: {CASES[name].__doc__}", flush=True)

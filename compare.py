@@ -10,11 +10,12 @@ from reslab.report.selection import choose, find_runs, load_runs, sort_runs
 from reslab.report.summary import (
     COLUMNS,
     GROUP_COLUMNS,
-    differences,
+    fitted_differences,
     fitted_table,
     group_rows,
+    legend,
     row,
-    table,
+    wrapped,
 )
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
@@ -35,6 +36,7 @@ HELP = """
     python compare.py runs/deep other.csv tb_folder/ trainer_state.json nanogpt.log --map loss/val=val/loss
     python compare.py runs/deep runs/deep-none --serve          follow them while they train
 
+Below each table stands what its columns mean; docs/compare.md tells more, and how to get at the numbers.
 A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
 first trains the grid of arms x depths x learning rates x seeds x --vary: each run has its own directory
 under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a `study`
@@ -53,7 +55,9 @@ def join_repeated(argv: list[str]) -> list[str]:
         if not word.startswith("--") or key not in REPEATED:
             rest.append(word)
         else:
-            values[key].append(value if equals else argv.pop(0) if argv else "")
+            if not equals and (not argv or argv[0].startswith("--")):
+                raise UsageError(f"--{key}: needs a value")
+            values[key].append(value if equals else argv.pop(0))
     return rest + [f"--{key}={';'.join(texts)}" for key, texts in values.items() if texts]
 
 
@@ -135,14 +139,14 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     from reslab.training import grid
 
     cells = grid.plan(config, files, for_training)
-    for line in grid.without_effect(config, files, for_training):
+    for line in grid.without_effect(cells):
         print(f"note: {line}", file=sys.stderr, flush=True)
     if config.list:
         print("\n".join(grid.listing(cells)))
         return 0
     if config.cell:
         return grid.train_cells(config, [grid.cell_number(cells, config.cell)])
-    folders = [folder for folder, _ in cells]
+    folders = [cell.folder for cell in cells]
     with served(config, folders) as server:
         if code := grid.train_cells(config, cells):
             return code
@@ -164,7 +168,9 @@ def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
     runs, left_out = load_runs(folders, config.map, config.same_data)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr, flush=True)
-    runs = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    runs, notes = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
     return sort_runs(runs, config.sort) if config.sort else runs
 
 
@@ -175,14 +181,14 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
 
     by_seed, cautions = group_rows(runs), warnings(runs)
     rows = by_seed if config.mean else [row(run) for run in runs]
-    print("\n" + fitted_table(rows))
+    print(f"\n{fitted_table(rows)}\n\n{legend(rows)}")
     if len(by_seed) < len(runs) and not config.mean:
-        print("\nMeans over seeds of the runs that finished:\n" + fitted_table(by_seed))
+        print(f"\nMeans over seeds of the runs that finished:\n{fitted_table(by_seed)}\n\n{legend(by_seed)}")
     if 1 < len(runs) <= 4:
-        print("\n" + (table(differences(runs)) if differences(runs) else "No setting differs."))
-    if not config.mean:
-        print(f"\nval ±: {COLUMNS['val'].partition('± ')[2]}.")
-    print("".join(f"warning: {caution}\n" for caution in cautions), end="", flush=True)
+        print(f"\n{fitted_differences(runs)}")
+    if cautions:
+        lines = [line for caution in cautions for line in wrapped(f"warning: {caution}")]
+        print("\n" + "\n".join(lines), flush=True)
     write_page(config.page, runs, title_of([run.folder for run in runs]))
     print(f"\npage: {config.page.resolve()}", flush=True)
     if config.png:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from reslab.run import config as configure
-from reslab.run.files import parse_json, write_atomically
+from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import ExportConfig
 
 HELP = """
@@ -43,6 +43,8 @@ def main(argv: list[str]) -> int:
     from reslab.training.load import load
 
     folder = Path(place).resolve()  # a link stays
+    if reason := output_fault(folder, folder=True):
+        raise configure.UsageError(f"{place}: {reason}")
     if folder.exists():
         check_replaceable(folder, config.overwrite)
     model, tokenizer, state = load(Path(run), weights=config.weights)

@@ -18,3 +18,5 @@ learning_rate = 3e-3
 eval_interval = 10
 eval_sequences = 16
 log_interval = 1
+
+end_note = "everything works: data, training, evaluation, probes, samples and checkpoints. Next: make demo"

@@ -29,6 +29,7 @@ def test_a_side_is_its_median_and_half_the_distance_of_its_quartiles():
     spread = summary([9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0])
     assert spread["median_s"] == 4.0 and spread["spread"] == round((9 - 2) / 2 / 4, 3)
     assert spread["turns_s"] == [9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0]
+    assert summary([1 / 3])["turns_s"] == [0.333333]  # to the microsecond
 
 
 def test_a_line_through_depths():

@@ -16,6 +16,7 @@ import compare
 import train
 from reslab.residual import WIRINGS
 from reslab.training.grid import plan
+from reslab.training.optimizer import SCHEDULES
 
 TINY = ["--n_layer=2", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--eval_sequences=8"]
 TINY += ["--warmup_iters=2", "--eval_interval=4", "--log_interval=1", "--device=cpu"]
@@ -32,7 +33,7 @@ def text_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(text_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run_python(
+    done = run_python(
         "train.py",
         "config/smoke.py",
         *TINY,
@@ -40,6 +41,7 @@ def trained(text_folder, tmp_path_factory):
         f"--out_dir={folder}",
         "--max_iters=8",
     )
+    assert done.stdout.splitlines()[-1].startswith("everything works: ")
     return folder
 
 
@@ -162,25 +164,28 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
             ],
         ),
         (
-            ["train.py", "--residual=skip", "--dropout=2", "--schedule=step", "--batch_size=0"],
+            ["train.py", "--residual=skip", "--dropout=1", "--schedule=step", "--batch_size=0"],
             [
-                "--residual=skip: allowed are pre, none",
-                "--dropout=2: must be at least 0 and below 1",
-                "--schedule=step: allowed are cosine",
+                f"--residual=skip: allowed are {', '.join(WIRINGS)}",
+                "--dropout=1: must be at least 0 and below 1",
+                f"--schedule=step: allowed are {', '.join(SCHEDULES)}",
                 "--batch_size=0: must be at least 1",
             ],
         ),
         (["train.py", "runs"], ["runs: neither a config file (*.py) nor --key=value"]),
         (["train.py", "--dataset=shakspeare"], ["dataset=shakspeare: no such folder; known names are "]),
         (["train.py", "--device=cuda:7"], ["device=cuda:7: not available with torch"]),
-        (["sample.py", "nowhere"], ["nowhere: no checkpoint here"]),
+        (["sample.py", "nowhere"], ["nowhere: no such file or folder"]),
         (["sample.py"], ["0 of 1 given; give RUN [--key=value"]),
         (
             ["sample.py", "x", "--top_p=0", "--temperature=-1"],
             ["--top_p=0: must be above 0", "--temperature=-1: must be finite"],
         ),
-        (["compare.py", "nowhere"], ["nowhere: not a run directory (no config.json)"]),
-        (["compare.py", "config/smoke.py", "--arms=pre,nine"], ["--residual=nine: allowed are pre, none"]),
+        (["compare.py", "nowhere"], ["nowhere: no such file or folder"]),
+        (
+            ["compare.py", "config/smoke.py", "--arms=pre,nine"],
+            [f"--residual=nine: allowed are {', '.join(WIRINGS)}"],
+        ),
         (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
     ],
 )
@@ -214,9 +219,9 @@ STUDIES = ("study_gpu", "rescue", "depth_mup", "degradation", "wirings")
 @pytest.mark.parametrize("name", ["study", *(pytest.param(n, marks=pytest.mark.slow) for n in STUDIES)])
 def test_every_cell_of_a_study_can_be_trained(name):
     args, places, settings = compare.read_arguments([str(ROOT / "config" / f"{name}.py")])
-    cells = dict(plan(args, places, settings))
+    cells = plan(args, places, settings)
     assert len(cells) >= 30
-    assert any(folder.name == "sgd-none-optimizersgd-lr0.1" for folder in cells) == (name == "study")
+    assert any(cell.folder.name == "sgd-none-optimizersgd-lr0.1" for cell in cells) == (name == "study")
 
 
 def test_the_help_names_every_wiring_and_setting():

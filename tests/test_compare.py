@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,9 +26,9 @@ def planned(*argv: str) -> dict[Path, dict[str, str]]:
     """Run directory -> the settings on its command line, later words winning."""
     args, places, settings = compare.read_arguments([SMOKE, *argv])
     cells = grid.plan(args, places, settings)
-    assert all(line[0] == SMOKE for _, line in cells)
+    assert all(cell.argv[0] == SMOKE for cell in cells)
     return {
-        folder: dict(word.removeprefix("--").split("=", 1) for word in line[1:]) for folder, line in cells
+        cell.folder: dict(word.removeprefix("--").split("=", 1) for word in cell.argv[1:]) for cell in cells
     }
 
 
@@ -67,7 +68,7 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
 
     def folders(*argv):
         args, places, settings = compare.read_arguments([str(config), f"--out_dir={tmp_path}", *argv])
-        return [folder.name for folder, _ in grid.plan(args, places, settings)]
+        return [cell.folder.name for cell in grid.plan(args, places, settings)]
 
     assert folders() == ["a-pre-dropout0.5", "a-none-dropout0.5", "b-max_iters700", "b-max_iters900"]
     assert folders("--arms=rezero") == ["rezero-L2-s1337"]
@@ -76,19 +77,13 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
 def finished(tmp_path, **changes) -> Path:
     """The run directory of a grid's only cell, as if it was trained, with some settings changed since."""
     args, places, settings = compare.read_arguments([SMOKE, f"--out_dir={tmp_path}"])
-    ((folder, line),) = grid.plan(args, places, settings)
-    config = configure.flat(configure.parse(compare_config(), line)[0])
+    (cell,) = grid.plan(args, places, settings)
+    folder, config = cell.folder, configure.flat(cell.config)
     write_run(tmp_path, folder.name)
     kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kept["config"] = config | changes
     (folder / "config.json").write_text(json.dumps(kept), encoding="utf-8")
     return folder
-
-
-def compare_config():
-    from reslab.run.settings import TrainConfig
-
-    return TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -166,14 +161,15 @@ def test_a_cell_that_breaks_ends_the_grid_with_its_code_and_a_divergence_does_no
 def test_ctrl_c_ends_the_grid_after_the_cell_that_runs(cells, monkeypatch):
     trained, before = [], signal.getsignal(signal.SIGINT)
 
-    def interrupted(folder, *rest):
+    def interrupted(folder, argv, jobs, children):
         trained.append(folder.name)
         signal.raise_signal(signal.SIGINT)
+        while not children.stopping:  # the handler runs in the main thread
+            time.sleep(0.001)
         return 0
 
-    # in a pool of threads the signal's handler runs in this one, soon
     monkeypatch.setattr(grid, "train_cell", interrupted)
-    assert grid.train_grid(cells, 1) == 130 and len(trained) < 3
+    assert grid.train_grid(cells, 1) == 130 and trained == ["stopped"]
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -245,7 +241,7 @@ def test_settings_without_a_config_and_missing_runs_are_refused(tmp_path):
     for argv in (["--arms=pre"], ["--lrs=1"], ["--depths=3"], ["--ray=local"], ["--dropout=0"]):
         with pytest.raises(ValueError, match="need a config file to train"):
             compare.main([run, *argv])
-    with pytest.raises(ValueError, match="not a run directory"):
+    with pytest.raises(ValueError, match="no such file or folder"):
         compare.main([run, str(tmp_path / "none")])
 
 

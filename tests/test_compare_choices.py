@@ -2,12 +2,15 @@
 
 import pytest
 from runs_by_hand import write_run
+from sixty_runs import write_sixty
 from test_compare import SMOKE, planned
 
 import compare
-from reslab.report.summary import fitted_table, row
+from reslab.report.selection import load_runs
+from reslab.report.summary import fitted_differences, fitted_table, group_rows, row
 from reslab.run.log import read_run
 from reslab.training import grid
+from reslab.training.optimizer import OPTIMIZERS
 
 
 def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
@@ -26,18 +29,48 @@ def test_runs_are_searched_for_chosen_sorted_and_averaged(tmp_path, capsys):
     assert compare.main([str(tmp_path), "--where=n_layer=8.0", "--mean=seed", page]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split(",")[0] for line in lines[2:5]) == ["none", "post", "pre"]
+    (tmp_path / "empty").mkdir()
+    for place, message in {
+        "empty": "none is below it",
+        "pre41x": "no such file or folder; did you mean pre41",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            compare.main([str(tmp_path / place), page])
+    capsys.readouterr()
+    assert compare.main([str(tmp_path / "empty"), str(tmp_path / "pre41"), page]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("left out: ") == 1 and "empty" in told.err and "pre41" in told.out
+
+
+def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
+    for arm in ("pre", "none"):
+        for n in (4, 8):
+            write_run(tmp_path, f"{arm}{n}", residual=arm, n_layer=n)
+    page = f"--page={tmp_path / 'p.html'}"
     for argv, message in {
         ("--where=n_leyer=8",): "no such setting; did you mean n_layer",
         ("--where=n_layer",): "must be SETTING=VALUE",
         ("--where=n_layer>x",): "must be a number",
-        ("--where=n_layer=5",): "none of 12 runs",
+        ("--where=n_layer=x",): "--where=n_layer=x: must be a whole number",
+        ("--where=n_layer=5",): "no run has n_layer 5; there are 4, 8",
+        ("--where=n_layer=4", "--where=n_layer=8"): "none of 4 runs",
+        ("--where=residual=pre,non",): "--where=residual=non: allowed are .*; did you mean none",
+        ("--where=residual!=non",): "--where=residual=non: allowed are .*; did you mean none",
+        ("--where=arm=non",): "did you mean none",
+        ("--where=status=done",): "allowed are finished, diverged, unfinished, foreign",
+        ("--where=probes=yes",): "must be True or False",
+        ("--where",): "^--where: needs a value",
+        ("--where", "--sort=val"): "^--where: needs a value",
         ("--sort=speed",): "--sort=speed: allowed are val",
+        ("--sort=n_layr",): "did you mean n_layer",
     }.items():
         with pytest.raises(ValueError, match=message):
             compare.main([str(tmp_path), *argv, page])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="none is below it"):
-        compare.main([str(tmp_path / "empty"), page])
+    capsys.readouterr()
+    assert compare.main([str(tmp_path), "--where=residual=pre,rezero", page]) == 0
+    said = capsys.readouterr()
+    note = "note: --where=residual=pre,rezero: no run has residual rezero; there are none, pre\n"
+    assert said.err == note and "pre8" in said.out and "none8" not in said.out
 
 
 @pytest.mark.parametrize("count", [40, 400])
@@ -47,9 +80,23 @@ def test_a_table_of_many_runs_fits_the_terminal(tmp_path, count):
     runs = [read_run(write_run(place, f"run-{k}", (2.0 + k / 1000,), seed=k)) for k in range(count)]
     text = fitted_table([row(run) for run in runs], width=80)
     lines = text.splitlines()
-    assert max(map(len, lines[: count + 1])) <= 80 and len(lines) < count + 12
+    assert max(map(len, lines[: count + 1])) <= 80 and len(lines) < count + 15
     assert "all runs: arm pre" in text and "all runs: layers 4" in text and text.count(str(place)) == 1
     assert all(f"{2.0 + k / 1000:.3f} ± 0.020" in lines[k + 1] for k in range(count))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_tables_of_runs_of_all_kinds_fit_and_hold_every_loss(tmp_path, width):
+    (tmp_path / "a-folder").mkdir()
+    written = write_sixty(tmp_path / "a-folder")
+    runs, _ = load_runs([one.place for one in written])
+    texts = [fitted_table(rows, width) for rows in ([row(run) for run in runs], group_rows(runs))]
+    for text in [*texts, fitted_differences(runs[:4], width), fitted_differences(runs[38:42], width)]:
+        assert all(len(line) <= width or " " not in line.strip() for line in text.splitlines())  # a path
+    for one in written:
+        assert one.val is None or f"{one.val:.3f}" in texts[0]
+    for cells in group_rows(runs):
+        assert cells["val"] in texts[1] and cells["group"] in " ".join(texts[1].split())
 
 
 def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
@@ -66,7 +113,7 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
         "--vary=beta3=1": "no such setting; did you mean beta[12]",
         "--vary=beta2": "must be SETTING=VALUE",
         "--vary=beta2=x": "beta2=x: must be a number",
-        "--vary=optimizer=lion": "allowed are adamw, sgd, muon",
+        "--vary=optimizer=lion": f"allowed are {', '.join(OPTIMIZERS)}",
     }.items():
         with pytest.raises(ValueError, match=message):
             planned(word, f"--out_dir={tmp_path}")
@@ -92,10 +139,13 @@ def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, argv, note):
 
 def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(tmp_path, monkeypatch, capsys):
     argv = [SMOKE, "--arms=pre,none", "--seeds=2", f"--out_dir={tmp_path}"]
+    parsed, real = [], grid.parse
+    monkeypatch.setattr(grid, "parse", lambda *rest, **options: parsed.append(rest) or real(*rest, **options))
     assert compare.main([*argv, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[:4]] == ["1", "2", "3", "4"]
     assert lines[-1] == "4 cells; time left: unknown until one has finished"
+    assert len(parsed) == 4  # each cell's command line once
     trained = []
     monkeypatch.setattr(grid, "train_cell", lambda folder, *rest: trained.append(folder.name) or 0)
     assert compare.main([*argv, "--cell=3"]) == 0

@@ -9,7 +9,7 @@ from conftest import ROOT, tiny_model
 from torch import nn
 
 from reslab import check
-from reslab.residual import WIRINGS, Residual
+from reslab.residual import WIRINGS, PreNorm, Residual
 from reslab.training.state import wiring as described
 
 
@@ -69,6 +69,13 @@ class ForgetsSkip(Half):
 
 
 class ForgetsAll(Residual):
+    def forward(self, x, branch):
+        return 0.5 * x + branch(self.norm(x))
+
+
+class SaysAnothersEquation(PreNorm):
+    skip = 0.5
+
     def forward(self, x, branch):
         return 0.5 * x + branch(self.norm(x))
 
@@ -203,6 +210,7 @@ WRONG = {
         'equation is missing: write equation = "y = ..."',
         "skip is 1.0, measured 0.5: write skip = 0.5",
     ],
+    SaysAnothersEquation: ['equation is missing: write equation = "y = ..."'],
     SaysSkip: ["skip is 1.0, measured None: write skip = None"],
     SaysNone: ["skip is None, measured 1.0: write skip = 1.0"],
     SaysSingle: ["single_tensor is True, measured False: write single_tensor = False"],
@@ -253,7 +261,7 @@ def test_the_checks_are_a_program(capsys, monkeypatch):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == printed[1] == "pre: all checks passed"
     assert "mine: skip is 1.0, measured 0.5: write skip = 0.5" in printed
-    with pytest.raises(ValueError, match="nope: no wiring of this name; allowed are pre, none"):
+    with pytest.raises(ValueError, match=f"nope: no wiring of this name; allowed are {', '.join(WIRINGS)}"):
         check.main(["nope"])
 
 

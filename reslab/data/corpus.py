@@ -24,7 +24,7 @@ from reslab.data.pool import cores, map_in_order
 from reslab.data.textfiles import PIECE
 from reslab.data.tokenfile import check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
-from reslab.run.files import flush
+from reslab.run.files import flush, parse_json
 from reslab.run.lock import exclusive_lock
 
 PART = 1 << 19  # characters encoded in one go
@@ -79,7 +79,7 @@ def write_dataset(
     """
     with exclusive_lock(out_dir, "preparing data here", wait=True):
         if if_missing and (out_dir / "meta.json").exists():
-            return json.loads((out_dir / "meta.json").read_text(encoding="utf-8"))
+            return parse_json((out_dir / "meta.json").read_bytes(), str(out_dir / "meta.json"))
         check_unread(out_dir)
         for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
             path.unlink()

@@ -1,6 +1,5 @@
 """A finished dataset: batches and evaluation sequences as pure functions of (seed, split, step)."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from reslab.data.baselines import Baselines
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
+from reslab.run.fields import expand
 from reslab.run.files import parse_json
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -125,7 +125,7 @@ def open_dataset(name: str, block_size: int, seed: int) -> TokenDataset:
 def find_folder(name: str) -> Path:
     """Where a dataset is, by its name under data/ or its path. Raises ValueError when there is none."""
     is_path = "/" in name or "\\" in name or name.startswith("~")
-    folder = Path(os.path.expanduser(name)) if is_path else DATA / name  # noqa: PTH111 - ~nobody is no error
+    folder = Path(expand(name)) if is_path else DATA / name
     if not name or not folder.is_dir():
         known = sorted(path.parent.name for path in DATA.glob("*/prepare.py"))
         here = Path(name) / "meta.json" if name and not is_path else None

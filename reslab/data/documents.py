@@ -23,7 +23,7 @@ from reslab.data.shards import ShardWriter, TokenStream, grown_from, open_split
 from reslab.data.source import Rows, Source
 from reslab.data.tokenfile import check_unread
 from reslab.data.tokenizer import TOKENIZERS, allowed_specs, kind_of, make_tokenizer, tokenizer_folder
-from reslab.run.files import sha256, write_atomically
+from reslab.run.files import parse_json, sha256, write_atomically
 from reslab.run.lock import exclusive_lock
 
 BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
@@ -259,11 +259,11 @@ def _write(documents, writers, val_share: float, progress: dict) -> bool:
 
 def _read_json(path: Path, *keys: str) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for key in keys:
-            content[key]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); start again with --overwrite") from None
+        content = parse_json(path.read_bytes(), str(path))
+        if missing := [key for key in keys if key not in content]:
+            raise ValueError(f"{path}: damaged (no {missing[0]})")
+    except ValueError as error:
+        raise ValueError(f"{error}; start again with --overwrite") from None
     return content
 
 

@@ -1,7 +1,6 @@
 """The command lines of data/*/prepare.py: options, a summary, or one line and exit code 2."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -10,18 +9,28 @@ from reslab.data.documents import Plan, prepare
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.fields import expand
+from reslab.run.files import output_fault
 
 
 def home_path(name: str) -> Path:
     """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+    return Path(expand(name))
+
+
+def output_folder(name: str) -> Path:
+    """A folder that can be written. Raises ArgumentTypeError where it can't."""
+    path = home_path(name)
+    if reason := output_fault(path, folder=True) if name else "needs a value":
+        raise argparse.ArgumentTypeError(f"{name}: {reason}")
+    return path
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     """The options that all prepare scripts share."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--out", type=home_path, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
+        "--out", type=output_folder, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     parser.add_argument("--if_missing", action="store_true", help="leave a finished dataset as it is")

@@ -5,7 +5,6 @@ was trained can be sampled on a machine that has neither the data nor a network.
 """
 
 import base64
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
+from reslab.run.fields import expand
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -190,7 +190,7 @@ def tokenizer_from_json(saved: dict):
 
 def tokenizer_folder(spec: str) -> Path:
     """Where the tokenizer.json is that `--tokenizer FOLDER` names; ~ is the home directory."""
-    return Path(os.path.expanduser(spec))  # noqa: PTH111 - Path.expanduser raises for a user who is unknown
+    return Path(expand(spec))
 
 
 def _is_bpe(spec: str) -> bool:

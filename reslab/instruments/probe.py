@@ -33,6 +33,8 @@ class Probe:
     """What a person reads on an axis."""
     scale: str = "log"
     """log or linear."""
+    ends: tuple[float, float] | None = None
+    """What the two ends of a colour bar stand for; None is 1e-10 to 1e3 for log, and 0 to 1 for linear."""
     sites: tuple[str, ...] = BLOCK
     """What the values belong to, in each layer in turn: see BLOCK, STREAM, AROUND, BRANCHES, ADDED."""
     value: Callable[..., float] | None = None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import torch
 
-from reslab.instruments.probe import ADDED, AROUND, BLOCK, BRANCHES, MODEL, STREAM, Probe, Sums
+from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, STREAM, Probe, Sums
 from reslab.instruments.snapshot import Snapshot, readable, snapshot
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
@@ -217,9 +217,9 @@ def early_warning(row: dict) -> str | None:
 
 
 def describe() -> dict[str, dict]:
-    """Name -> label, scale and sites of everything that is measured, for config.json and the page."""
+    """Name -> label, scale, ends and sites of everything that is measured, for config.json and the page."""
     return {
-        name: {"label": probe.label, "scale": probe.scale, "sites": list(probe.sites)}
+        name: {"label": probe.label, "scale": probe.scale, "ends": probe.ends, "sites": list(probe.sites)}
         for name, probe in (PROBES | OTHERS).items()
     }
 
@@ -252,20 +252,22 @@ def _cosine(product: float, a: float, b: float) -> float:
 PROBES = {
     "resid_gradient": Probe(resid_gradient, "gradient at the stream, ‖dL/dh‖", sites=AROUND, value=math.sqrt),
     "position0_share": Probe(
-        position0_share, "share of the gradient on the first token", "linear", STREAM, _share
+        position0_share, "share of the gradient on the first token", "linear", sites=STREAM, value=_share
     ),
     "qk_gradient": kind_gradients("qk", "Q and K"),
     "v_gradient": kind_gradients("v", "V"),
     "o_gradient": kind_gradients("o", "O"),
     "w1_gradient": kind_gradients("w1", "W1"),
     "w2_gradient": kind_gradients("w2", "W2"),
-    "token_diversity": Probe(token_diversity, "token diversity", sites=STREAM, value=_norm_ratio),
+    "token_diversity": Probe(
+        token_diversity, "token diversity", ends=(1e-6, 1), sites=STREAM, value=_norm_ratio
+    ),
     "resid_rms": Probe(resid_rms, "stream, rms", sites=AROUND, value=_rms),
     "branch_ratio": Probe(branch_ratio, "branch over stream, ‖F‖ / ‖x‖", sites=BRANCHES, value=_norm_ratio),
-    "branch_cosine": Probe(branch_cosine, "cosine of branch and stream", "linear", BRANCHES),
+    "branch_cosine": Probe(branch_cosine, "cosine of branch and stream", "linear", (-1, 1), BRANCHES),
     "added_rms": Probe(added_rms, "what a sublayer adds, rms of y − skip x", sites=ADDED, value=_rms),
     "added_cosine": Probe(
-        added_cosine, "cosine of the stream and what is added to it", "linear", ADDED, _cosine
+        added_cosine, "cosine of the stream and what is added to it", "linear", (-1, 1), ADDED, _cosine
     ),
     "skip_gradient": Probe(skip_gradient, "gradient through the skip", sites=ADDED, value=math.sqrt),
     "branch_gradient": Probe(branch_gradient, "gradient through the branch", sites=ADDED, value=math.sqrt),
@@ -274,12 +276,12 @@ PROBES = {
     ),
 }
 OTHERS = {
-    "update_ratio": Probe(None, "update over weight, ‖ΔW‖ / ‖W‖", sites=BLOCK),
+    "update_ratio": Probe(None, "update over weight, ‖ΔW‖ / ‖W‖", ends=(1e-6, 1)),
     "layers_that_learn": Probe(
         None,
         f"layers that a signal reaches: token diversity ≥ {DIVERSITY_FLOOR:g}, Q/K gradient rms ≥ "
         f"{GRADIENT_FLOOR:g}",
         "linear",
-        MODEL,
+        sites=MODEL,
     ),
 }

@@ -4,20 +4,20 @@ What a directory does not tell is `unknown`, never an error; what makes the loss
 comparable is said by warnings().
 """
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 from reslab.run.derived import with_derived
 from reslab.run.fields import flat
+from reslab.run.files import parse_json
 from reslab.run.log import Run, read_run, row_fault
 from reslab.run.settings import TrainConfig
 
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
 # Settings that readers ask for; None where a run's record does not tell them, but the wiring is UNKNOWN.
-ASKED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+REQUIRED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
 NO_WIRING = {"equation": UNKNOWN, "skip": None, "has_identity": None}
 PROBED_LATER = "probes.jsonl"  # what `python -m reslab.training.reprobe` adds to a run
 # A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
@@ -45,7 +45,7 @@ def load(folder: Path) -> Run:
         config, facts = run.config | {}, dict(run.facts)
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'}: not the record of a run ({error})") from None
-    for key, kind in {"residual": str, **dict.fromkeys(ASKED, int | float)}.items():
+    for key, kind in {"residual": str, **dict.fromkeys(REQUIRED, int | float)}.items():
         if not isinstance(config.get(key), kind | None):
             word = "text" if kind is str else "a number"
             raise ValueError(
@@ -61,14 +61,15 @@ def _with_later_probes(folder: Path, rows: list[dict], descriptions: dict) -> li
     path = folder / PROBED_LATER
     if not path.exists():
         return rows
+    lines = path.read_bytes().splitlines() or [b""]
     try:
-        head, *later = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        descriptions |= {name: facts for name, facts in head["probes"].items() if name not in descriptions}
-        faults = [fault for row in later if (fault := row_fault(row))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        faults = [f"{type(error).__name__}: {error}"]
-    if faults:
-        raise ValueError(f"{path}: damaged ({faults[0]}); delete it, or measure again")
+        head, *later = [parse_json(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+        faults = [] if isinstance(head.get("probes"), dict) else ["no probes in its first line"]
+        if faults := faults + [fault for row in later if (fault := row_fault(row))]:
+            raise ValueError(f"{path}: damaged ({faults[0]})")
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, or measure again") from None
+    descriptions |= {name: facts for name, facts in head["probes"].items() if name not in descriptions}
     return sorted([*map(with_derived, later), *rows], key=lambda row: row["step"])
 
 
@@ -76,7 +77,7 @@ def complete_config(config: dict) -> dict:
     """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
     is None where the record does not tell it.
     """
-    required = {key: config.get(key) for key in ASKED} | {"residual": config.get("residual") or UNKNOWN}
+    required = {key: config.get(key) for key in REQUIRED} | {"residual": config.get("residual") or UNKNOWN}
     empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
     return empty | {"gradient_accumulation_steps": 1} | config | required
 
@@ -143,7 +144,16 @@ def known(value):
 def data_hash(run: Run) -> str:
     """What tells a run's data from others: the hash of its source, or its name where that is not known."""
     known = run.facts["dataset"]["source_sha256"]
-    return known if known != UNKNOWN else f"{run.config.get('dataset', UNKNOWN)} (hash unknown)"
+    if known != UNKNOWN:
+        return known
+    return f"{run.config['dataset']} (hash unknown)" if run.config.get("dataset") else UNKNOWN
+
+
+def data_name(run: Run) -> str:
+    """A run's data for people: their source and the start of their hash, or what is known instead."""
+    if run.facts["dataset"]["source_sha256"] == UNKNOWN:
+        return data_hash(run)
+    return f"{run.facts['dataset']['source']} ({data_hash(run)[:12]})"
 
 
 def identity(run: Run) -> dict[str, str]:
@@ -151,7 +161,7 @@ def identity(run: Run) -> dict[str, str]:
     facts, dataset = run.facts, run.facts["dataset"]
     vocabulary = f"{dataset['vocab_size']} tokens" if dataset["vocab_size"] else UNKNOWN
     return {
-        "data": f"{dataset['source']} ({data_hash(run)[:12]})",
+        "data": data_name(run),
         "tokenizer": str(dataset.get("tokenizer") or vocabulary),
         "eval_sequences": str(run.config.get("eval_sequences", UNKNOWN)),
         "block_size": str(known(run.config["block_size"])),
@@ -165,18 +175,37 @@ def warnings(runs: list[Run]) -> list[str]:
     """Why the numbers of some runs should not be compared as they stand, a line for each reason."""
     reasons = []
     foreign = [run for run in runs if "foreign" in run.facts]
-    identities = [identity(run) for run in runs if run not in foreign]
+    ours = [run for run in runs if "foreign" not in run.facts]
+    identities = [identity(run) for run in ours]
     for key, meaning in CAUTIONS.items():
         counts: dict[str, int] = {}
         for one in identities:
-            counts[one[key]] = counts.get(one[key], 0) + 1
+            if one[key] != UNKNOWN:
+                counts[one[key]] = counts.get(one[key], 0) + 1
         if len(counts) > 1:
             listed = [f"{value} ({count} run{'s' * (count > 1)})" for value, count in counts.items()]
-            more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-            reasons.append(f"{key} differs: {', '.join(listed[:4])}{more}: {meaning}")
+            reasons.append(f"{key} differs: {_few(listed)}: {meaning}")
+    reasons += _not_told(ours, identities)
     if strangers := [run.folder.name for run in foreign if run.facts["dataset"]["source"] == UNKNOWN]:
         reasons.append(
             f"foreign: {', '.join(strangers)}: data, tokenizer and code are unknown, so the losses may be of "
             "other texts; --same_data says that the data are the same"
         )
     return reasons
+
+
+def _not_told(runs: list[Run], identities: list[dict[str, str]]) -> list[str]:
+    """A line for the runs that lack the same of CAUTIONS, where the others or the data make that matter."""
+    asked = [key for key in CAUTIONS if key == "data" or any(one[key] != UNKNOWN for one in identities)]
+    lacking: dict[tuple, list[str]] = {}
+    for run, one in zip(runs, identities, strict=True):
+        if len(runs) > 1 and (keys := tuple(key for key in asked if one[key] == UNKNOWN)):
+            lacking.setdefault(keys, []).append(run.folder.name)
+    return [
+        f"unknown of {_few(names)}: {', '.join(keys)}: the losses may not be comparable"
+        for keys, names in lacking.items()
+    ]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from reslab.report.groups import arm, folder_names, group_names
-from reslab.report.records import curve_rows, flat_record
+from reslab.report.records import curve_rows, flat_record, record
 from reslab.report.selection import find_runs, load_runs
 
 
@@ -35,7 +35,7 @@ def frame(*places: str | Path, curves: bool = False, names: str = "", same_data:
     rows = []
     for run, name, group in zip(runs, folder_names(runs), group_names(runs), strict=True):
         head = {"run": name, "path": str(run.folder), "group": group, "arm": arm(run.config)}
-        numbers = flat_record(run)
+        numbers = flat_record(record(run))
         settings = {key: value for key, value in run.config.items() if key not in numbers}
         rows.append(head | settings | numbers)
     return pandas.DataFrame(rows)

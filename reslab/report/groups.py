@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reslab.report.facts import data_hash, known
+from reslab.report.facts import UNKNOWN, data_hash, known
 from reslab.run.fields import from_flat, with_part, with_role
 from reslab.run.log import Run
 from reslab.run.settings import GPTConfig, TrainConfig
@@ -89,7 +89,9 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
         unusual = [k for k in varied if usual[k] is None or dict(key).get(k) != usual[k]]
         names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {known(config.get(k))}" for k in unusual)
     if len(set(names.values())) < len(names):  # the settings are the same, and so the data differ
-        names = {key: f"{name}, data {dict(key)['data'][:8]}" for key, name in names.items()}
+        data = {key: dict(key)["data"] for key in names}
+        texts = {key: text if UNKNOWN in text else text[:8] for key, text in data.items()}
+        names = {key: f"{name}, data {texts[key]}" for key, name in names.items()}
     if len(set(names.values())) < len(names):  # one does not tell what another tells
         names = {key: f"{name} ({by_key[key][0].folder})" for key, name in names.items()}
     return [names[settings_key(run, leave_out)] for run in runs]

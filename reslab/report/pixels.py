@@ -37,13 +37,8 @@ class Scale:
         return np.clip((values - low) / (high - low), 0, 1)
 
 
-LOG = Scale(1e-10, 1e3, log=True)  # of probes that are sizes, and of those that SCALES does not name
-SCALES = {
-    "probe/position0_share": Scale(0, 1),
-    "probe/token_diversity": Scale(1e-6, 1, log=True),
-    "probe/branch_cosine": Scale(-1, 1),
-    "probe/update_ratio": Scale(1e-6, 1, log=True),
-}
+LOG = Scale(1e-10, 1e3, log=True)  # of probes that are sizes
+LINEAR = Scale(0, 1)  # of probes that are shares
 
 
 def curve(value) -> list[float | None]:
@@ -53,9 +48,11 @@ def curve(value) -> list[float | None]:
     return flat if all(v is None or isinstance(v, int | float) for v in flat) else []
 
 
-def scale_of(key: str) -> Scale:
-    """The scale of a probe's pictures."""
-    return SCALES.get(key, LOG)
+def scale_of(description: dict) -> Scale:
+    """The scale of a probe's pictures, from what config.json tells of the probe, which may be nothing."""
+    log = description.get("scale", "log") == "log"
+    ends = description.get("ends")
+    return Scale(*ends, log) if ends else LOG if log else LINEAR
 
 
 def picture(columns: list[list[float | None]], scale: Scale) -> np.ndarray:

@@ -119,12 +119,8 @@ def _ends(row: dict, name: str) -> list:
     return [values[0], values[-1]]
 
 
-def flat_record(run: Run) -> dict:
-    """record() of a run, its data and baselines under keys of their own: data_source, baseline_bigram_val."""
-    return _flattened(record(run))
-
-
-def _flattened(one: dict) -> dict:
+def flat_record(one: dict) -> dict:
+    """A record() whose data and baselines have keys of their own: data_source, baseline_bigram_val."""
     data, baselines = one["data"], one["baselines_nats"]
     flat = {key: value for key, value in one.items() if key not in ("data", "baselines_nats")}
     flat |= {f"data_{key}": value for key, value in data.items()}
@@ -136,7 +132,7 @@ def _flattened(one: dict) -> dict:
 
 def runs_csv(runs: list[Run]) -> str:
     """The records as CSV, a row for each run; an empty cell is a number that the run does not have."""
-    flat = [_flattened(one) for one in run_records(runs)]
+    flat = [flat_record(one) for one in run_records(runs)]
     columns = list(dict.fromkeys(key for one in flat for key in one))
     return _csv([columns, *([one.get(column) for column in columns] for one in flat)])
 

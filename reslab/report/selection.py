@@ -1,15 +1,17 @@
 """Which runs are compared: searched for below folders, chosen by conditions, and sorted."""
 
-import difflib
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from reslab.report import foreign
 from reslab.report.facts import load
 from reslab.report.groups import arm
 from reslab.run.configfile import UsageError
-from reslab.run.fields import short
+from reslab.run.fields import did_you_mean, settings, short
+from reslab.run.files import no_such_place
 from reslab.run.log import Run
+from reslab.run.settings import TrainConfig
 
 CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|=|<|>)\s*(.*?)\s*")
 NOT_RUNS = {
@@ -17,6 +19,7 @@ NOT_RUNS = {
     "tensorboard",
     "wandb",
 }  # inside a run; may hold another's config.json
+STATUS = ("finished", "diverged", "unfinished", "foreign")
 SORT_KEYS = {
     "val": lambda run: run.last("val/loss"),
     "train": lambda run: run.last("train/loss"),
@@ -29,8 +32,10 @@ SORT_KEYS = {
 def find_runs(places: list[str]) -> list[Path]:
     """The run directories and foreign curves at some places or anywhere below them, each once.
 
+    A folder without any is itself among them: load_runs() tells that it is none.
+
     Raises:
-        UsageError: a place does not exist, or no run is there.
+        UsageError: a place does not exist.
     """
     folders: list[Path] = []
     for place in map(Path, places):
@@ -40,22 +45,22 @@ def find_runs(places: list[str]) -> list[Path]:
         if place.is_file() or (place.is_dir() and foreign.kind_of(place)):
             folders.append(place)
             continue
-        if not place.is_dir():
-            raise UsageError(f"{place}: not a run directory (no config.json)")
+        if reason := no_such_place(place):
+            raise UsageError(reason)
         below = [path.parent for path in sorted(place.rglob("config.json"))]
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
         below = below or sorted({path.parent for path in place.rglob("*tfevents*")})
-        if not below:
-            raise UsageError(f"{place}: not a run directory (no config.json), and none is below it")
-        folders += below
+        folders += below or [place]
     return list(dict.fromkeys(folders))
 
 
 def load_any(place: Path, names: dict[str, str]) -> Run:
     """A run directory, or a foreign curve. Raises ValueError where it can't be read."""
-    if (place / "config.json").is_file() or not (place.is_file() or foreign.kind_of(place)):
-        return load(place)
-    return foreign.read_foreign(place, names)
+    if not (place / "config.json").exists():
+        if place.is_dir() and not foreign.kind_of(place):
+            raise ValueError(f"{place}: not a run directory (no config.json), and none is below it")
+        return foreign.read_foreign(place, names)
+    return load(place)
 
 
 def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> tuple[list[Run], list[str]]:
@@ -77,52 +82,105 @@ def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> 
     if not runs:
         raise UsageError("\n".join(left_out) or "no runs")
     if (missing := foreign.unused(mapped, runs)) and not left_out:
-        raise UsageError(f"--map={short(missing[0])}=...: no foreign file has this name")
+        near = did_you_mean(missing[0], {name for run in runs for name in run.facts.get("names", ())})
+        raise UsageError(f"--map={short(missing[0])}=...: no foreign file has this name{near}")
     if same_data:
         runs = foreign.on_our_data(runs)
     return runs, left_out
 
 
-def choose(runs: list[Run], conditions: list[str]) -> list[Run]:
-    """The runs for which every condition holds, such as residual=pre,none or n_layer>=8.
+class Condition(NamedTuple):
+    """One condition of --where, such as residual=pre,none or n_layer>=8."""
+
+    key: str
+    operator: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"--where={self.key}{self.operator}{short(self.text)}"
+
+    @property
+    def values(self) -> list[str]:
+        return [one.strip() for one in self.text.split(",")]
+
+    def holds(self, run: Run) -> bool:
+        value = _value(run, self.key)
+        if self.operator in ("=", "!="):
+            return any(_same(value, one) for one in self.values) is (self.operator == "=")
+        number, bound = _as_number(value), _as_number(self.text)
+        if number is None:
+            return False
+        return {
+            ">=": number >= bound,
+            "<=": number <= bound,
+            ">": number > bound,
+            "<": number < bound,
+        }[self.operator]
+
+
+def choose(runs: list[Run], conditions: list[str]) -> tuple[list[Run], list[str]]:
+    """The runs for which every condition holds, and a line for each value that none of the runs has.
 
     Raises:
-        UsageError: a condition can't be read, names an unknown setting, or no run is left.
+        UsageError: a condition can't be read, speaks of an unknown setting or of a value that the setting
+            can't have, or no run is left.
     """
-    keys = {key for run in runs for key in run.config} | {"arm", "status"}
-    parsed = []
-    for condition in conditions:
-        match = CONDITION.fullmatch(condition)
-        if not match:
-            raise UsageError(f"--where={short(condition)}: must be SETTING=VALUE,... or !=, <, <=, >, >=")
-        if match[1] not in keys:
-            near = difflib.get_close_matches(match[1], keys, 1)
-            raise UsageError(
-                f"--where={short(condition)}: no such setting"
-                + (f"; did you mean {near[0]}?" if near else "")
+    parsed = [_condition(text, runs) for text in conditions]
+    notes = []
+    for condition in parsed:
+        has = [_value(run, condition.key) for run in runs]
+        known = ", ".join(dict.fromkeys(map(str, has)))
+        missing = [one for one in condition.values if not any(_same(value, one) for value in has)]
+        if missing and condition.operator in ("=", "!="):
+            notes.append(
+                f"{condition}: no run has {condition.key} {', '.join(missing)}; there are {short(known)}"
             )
-        parsed.append(match.groups())
-    chosen = [run for run in runs if all(_holds(run, *parts) for parts in parsed)]
+    chosen = [run for run in runs if all(condition.holds(run) for condition in parsed)]
     if not chosen:
-        raise UsageError(f"--where={short(' '.join(conditions))}: none of {len(runs)} runs")
-    return chosen
+        raise UsageError(
+            "\n".join(notes) or f"--where={short(' '.join(conditions))}: none of {len(runs)} runs"
+        )
+    return chosen, notes
 
 
-def _holds(run: Run, key: str, operator: str, text: str) -> bool:
-    value = {"arm": arm(run.config), "status": run.status}.get(key, run.config.get(key))
-    if operator in ("=", "!="):
-        return any(_same(value, one.strip()) for one in text.split(",")) is (operator == "=")
-    number, bound = _as_number(value), _as_number(text)
-    if bound is None:
-        raise UsageError(f"--where={key}{operator}{short(text)}: must be a number")
-    if number is None:
-        return False
-    return {
-        ">=": number >= bound,
-        "<=": number <= bound,
-        ">": number > bound,
-        "<": number < bound,
-    }[operator]
+def _condition(text: str, runs: list[Run]) -> Condition:
+    """A condition that some run may meet; see choose()."""
+    match = CONDITION.fullmatch(text)
+    if not match:
+        raise UsageError(f"--where={short(text)}: must be SETTING=VALUE,... or !=, <, <=, >, >=")
+    condition, keys = (
+        Condition(*match.groups()),
+        {key for run in runs for key in run.config} | {"arm", "status"},
+    )
+    if condition.key not in keys:
+        raise UsageError(f"{condition}: no such setting{did_you_mean(condition.key, keys)}")
+    if condition.operator not in ("=", "!="):
+        if _as_number(condition.text) is None:
+            raise UsageError(f"{condition}: must be a number")
+        return condition
+    for one in condition.values:
+        had = any(_same(_value(run, condition.key), one) for run in runs)
+        if not had and (fault := _value_fault(condition.key, one)):
+            raise UsageError(f"--where={condition.key}={short(one)}: {fault}")
+    return condition
+
+
+def _value_fault(key: str, text: str) -> str | None:
+    """Why a run that train.py makes never has a value, as a message ends; None where it may."""
+    if key == "status":
+        return None if text in STATUS else f"allowed are {', '.join(STATUS)}{did_you_mean(text, STATUS)}"
+    setting = settings(TrainConfig).get("residual" if key == "arm" else key)
+    if setting is None or (key == "arm" and not text.isidentifier()):  # one's own; attn:pre mlp:none
+        return None
+    if setting.choices:
+        return setting.fault(text)
+    if setting.kind is bool:
+        return None if text in ("True", "False") else setting.must_be
+    return setting.must_be if setting.kind in (int, float) and _as_number(text) is None else None
+
+
+def _value(run: Run, key: str):
+    return {"arm": arm(run.config), "status": run.status}.get(key, run.config.get(key))
 
 
 def _same(value, text: str) -> bool:
@@ -144,9 +202,10 @@ def sort_runs(runs: list[Run], key: str) -> list[Run]:
         UsageError: there is no such key.
     """
     name, down = key.removeprefix("-"), key.startswith("-")
-    if name not in SORT_KEYS and not any(name in run.config for run in runs):
-        allowed = f"{', '.join(SORT_KEYS)}, or a setting"
-        raise UsageError(f"--sort={short(key)}: allowed are {allowed}; - before it turns it round")
+    names = {*SORT_KEYS, *(name for run in runs for name in run.config)}
+    if name not in names:
+        allowed = f"{', '.join(SORT_KEYS)}, or a setting; - before it turns it round"
+        raise UsageError(f"--sort={short(key)}: allowed are {allowed}{did_you_mean(name, names)}")
     value = SORT_KEYS.get(name, lambda run: run.config.get(name))
     numbers = all(_as_number(value(run)) is not None for run in runs if value(run) is not None)
     known = [run for run in runs if value(run) is not None]

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from reslab.report.diagnosis import crossing
@@ -34,8 +35,8 @@ COLUMNS = {
     "train": "loss on the training sequences, nats/token",
     "val": "loss on the validation sequences, nats/token, ± its standard error over sequences (not seeds)",
     "bits/byte": "validation loss in bits per byte of text, whatever the tokenizer",
-    "-unigram": "val minus the unigram baseline of the run's own data, nats",
-    "-bigram": "val minus the bigram baseline of the run's own data, nats",
+    "-unigram": "val minus the unigram baseline, which knows token frequencies alone, on the same sequences",
+    "-bigram": "val minus the bigram baseline, which knows the one token before, on the same sequences",
     "<unigram at": "first evaluated step below the unigram baseline by more than two standard errors",
     "<bigram at": "first evaluated step below the bigram baseline by more than two standard errors",
     "tok/s": "training tokens per second",
@@ -45,16 +46,18 @@ GROUP_COLUMNS = {
     "group": "all settings but the seed",
     "n": "seeds that finished, of those begun",
     "val": "mean over seeds of the final validation loss, nats/token",
-    "sd": "standard deviation over seeds",
+    "sd": "standard deviation over those seeds; one seed has none",
     "train": "mean over seeds of the final training loss, nats/token",
     "-pre": "val minus that of the same settings with skips, paired by seed",
-    "95 % interval": "of that difference; from one seed, two standard errors over sequences",
-    "difference": "lower, higher, or none where the interval holds 0",
+    "95 % interval": "of that difference, by Student's t over seeds; from one seed, two standard errors over "
+    "sequences",
+    "difference": "lower, higher, or none where the interval holds 0; else why there is no difference",
 }
+EXPLAINED = ("val", "-unigram", "-bigram", "<unigram at", "-pre", "95 % interval")  # under a table
 TEXT_COLUMNS = {"run", "arm", "status", "setting", "group", "difference"}
 FOLD_FIRST = (
     *("params", "tok/s", "<unigram at", "<bigram at", "steps"),
-    *("bits/byte", "train", "-unigram", "-bigram"),
+    *("bits/byte", "train", "-unigram", "-bigram", "layers", "arm", "95 % interval", "sd"),
 )
 FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
 lines = baselines_of
@@ -82,7 +85,9 @@ def row(run: Run) -> dict[str, str]:
             continue
         cells[f"-{name}"] = "" if val is None else f"{val - baseline:+.3f}"
         step = crossing(run.rows, baseline)
-        cells[f"<{name} at"] = "never" if step is None else str(step)
+        # A run that goes on may still cross it, and one without an evaluation has not been asked.
+        without = "" if val is None else "not yet" if run.status == "unfinished" else "never"
+        cells[f"<{name} at"] = without if step is None else str(step)
     return {column: cells[column] for column in COLUMNS}
 
 
@@ -107,24 +112,35 @@ def group_rows(runs: list[Run]) -> list[dict[str, str]]:
         losses = losses_by_seed(members)
         val, train = mean_of(losses.values()), mean_of(losses_by_seed(members, "train/loss").values())
         begun = len({run.config["seed"] for run in members})
-        reference = reference_of(members, by_key)
-        difference = paired_difference(members, reference) if reference else None
-        interval = difference.interval if difference else None
         rows.append(
             {
                 "group": names[members[0].folder],
                 "n": str(len(losses)) if len(losses) == begun else f"{len(losses)} of {begun}",
                 "val": _number(val.mean if val else None),
-                "sd": _number(val.sd if val else None),
+                "sd": "n = 1" if val and val.n == 1 else _number(val.sd if val else None),
                 "train": _number(train.mean if train else None),
-                "-pre": "" if difference is None else f"{difference.mean:+.3f}",
-                "95 % interval": ""
-                if interval is None
-                else f"{difference.mean - interval:+.3f} to {difference.mean + interval:+.3f}",
-                "difference": "" if difference is None else difference.reading,
+                **_against_pre(members, by_key),
             }
         )
     return rows
+
+
+def _against_pre(members: list[Run], by_key: dict[tuple, list[Run]]) -> dict[str, str]:
+    """The cells of a group's difference from the same settings with skips, or why there is none."""
+    cells = {"-pre": "", "95 % interval": "", "difference": ""}
+    if arm(members[0].config) == "pre":
+        compared = any(reference_of(others, by_key) is members for others in by_key.values())
+        return cells | ({"difference": "the reference"} if compared else {})
+    reference = reference_of(members, by_key)
+    if reference is None:
+        return cells | {"difference": "no pre run with these settings"}
+    difference = paired_difference(members, reference)
+    if difference is None:
+        return cells | {"difference": "no common seed"}
+    cells |= {"-pre": f"{difference.mean:+.3f}", "difference": difference.reading}
+    if (half := difference.interval) is not None:
+        cells["95 % interval"] = f"{difference.mean - half:+.3f} to {difference.mean + half:+.3f}"
+    return cells
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -139,32 +155,72 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
-    """A table whose common cells are said once, and whose columns fit a width.
+    """A table whose common cells are said once, and whose columns fit a width; where its names alone are too
+    long, they stand above their numbers.
 
     Args:
         width: of the terminal; None asks it, and a file or a pipe has no limit.
     """
-    if width is None:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+    width = width or terminal_width()
     rows, notes = [dict(cells) for cells in rows], []
+    kind = "run" if "run" in rows[0] else "group"
+    if empty := [column for column in rows[0] if not any(cells[column] for cells in rows)]:
+        notes.append(f"no {kind} has: {', '.join(empty)}")
+        rows = [{c: v for c, v in cells.items() if c not in empty} for cells in rows]
     if len(rows) > 1:
         if "run" in rows[0] and (parent := _common_parent([cells["run"] for cells in rows])):
             notes.append(f"all runs: in {parent}")
             for cells in rows:
                 cells["run"] = os.path.relpath(cells["run"], parent)
         same = [c for c in rows[0] if len({cells[c] for cells in rows}) == 1 and rows[0][c]]
-        notes += [f"all runs: {column} {rows[0][column]}" for column in same]
+        notes += [f"all {kind}s: {column} {rows[0][column]}" for column in same]
         rows = [{c: v for c, v in cells.items() if c not in same} for cells in rows]
-    folded = []
+    # The names of groups are long sentences: their numbers are worth more than one line for both.
+    folded, above = [], kind == "group" and not _fits(rows, width)
     for column in FOLD_FIRST:
-        if max(map(len, table(rows).splitlines())) <= width:
+        if _fits([_first(cells)[1] for cells in rows] if above else rows, width):
             break
         if column in rows[0]:
             folded.append(column)
             rows = [{c: v for c, v in cells.items() if c != column} for cells in rows]
     if folded:
         notes.append(f"not shown for want of width: {', '.join(folded)}; --csv FILE has them")
-    return "\n".join([table(rows), *notes])
+    notes = [line for note in notes for line in wrapped(note, width)]
+    above = above or not _fits(rows, width)
+    return "\n".join([_names_above(rows, width) if above else table(rows), *notes])
+
+
+def terminal_width() -> int:
+    """Characters of a line; a file or a pipe has no limit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+
+
+def _fits(rows: list[dict[str, str]], width: int) -> bool:
+    return max(map(len, table(rows).splitlines())) <= width
+
+
+def wrapped(text: str, width: int | None = None) -> list[str]:
+    """A sentence as lines that fit; paths stay whole."""
+    width = width or terminal_width()
+    options = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width, **options)
+
+
+def _names_above(rows: list[dict[str, str]], width: int) -> str:
+    """A table in which the first cell of each row has a line of its own, or several."""
+    names, numbers = zip(*map(_first, rows), strict=True)
+    head, *lines = table(list(numbers)).splitlines()
+    names = [wrapped(name, width) for name in names]
+    return "\n".join(
+        [f"  {head}", *("\n".join([*name, f"  {line}"]) for name, line in zip(names, lines, strict=True))]
+    )
+
+
+def legend(rows: list[dict[str, str]]) -> str:
+    """What the columns of a table mean that its reader can't guess, a line each, of those with a number."""
+    texts = GROUP_COLUMNS if "group" in rows[0] else COLUMNS
+    known = [c for c in EXPLAINED if any(cells.get(c, "") not in ("", UNKNOWN) for cells in rows)]
+    return "\n".join(line for column in known for line in wrapped(f"{column}: {texts[column]}"))
 
 
 def _common_parent(paths: list[str]) -> str:
@@ -184,6 +240,26 @@ def differences(runs: list[Run]) -> list[dict[str, str]]:
         if len(set(values) - silent) > 1:
             rows.append({"setting": key} | dict(zip(columns, values, strict=True)))
     return rows
+
+
+def fitted_differences(runs: list[Run], width: int | None = None) -> str:
+    """differences() as a table, or as sentences where the table is too wide."""
+    rows, width = differences(runs), width or terminal_width()
+    if not rows:
+        return "No setting differs."
+    if _fits(rows, width):
+        return table(rows)
+    told = [
+        f"{setting}: {', '.join(f'{v} ({k})' for k, v in rest.items())}"
+        for setting, rest in map(_first, rows)
+    ]
+    return "\n".join(line for text in told for line in wrapped(text, width))
+
+
+def _first(cells: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The first cell of a row, and the others."""
+    (_, name), *others = cells.items()
+    return name, dict(others)
 
 
 def _number(value: float | None) -> str:

@@ -38,6 +38,8 @@ class Identity:
     """The first step that will be written."""
     baselines: dict = field(default_factory=dict)
     """Of the validation split: name -> nats per token."""
+    probes: dict = field(default_factory=dict)
+    """What config.json tells of each probe: name -> label, scale, ends."""
 
     @property
     def name(self) -> str:
@@ -145,7 +147,7 @@ class TrackedLog:
 
     def __init__(self, log: RunLog, names: list[str], run: Identity, rows: list[dict]):
         self.log, self.folder, self.columns, self.trackers = log, run.folder, {}, {}
-        self.baselines = run.baselines
+        self.baselines, self.probes = run.baselines, run.probes
         for name in names:
             self._try(name, lambda name=name: self.trackers.update({name: TRACKERS[name].open(run)}))
         for row in rows:
@@ -173,7 +175,7 @@ class TrackedLog:
             numbers |= {k: v for k, v in ends.items() if v is not None and math.isfinite(v)}
         pictures = {}
         for key in lists:
-            scale = scale_of(key)
+            scale = scale_of(self.probes.get(key.removeprefix("probe/"), {}))
             pictures[f"{key}/{scale.name}"] = picture(self.columns[key], scale)
         texts = {key: value for key, value in row.items() if isinstance(value, str)}
         for name, tracker in list(to.items()):
@@ -228,8 +230,7 @@ def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -
     Args:
         keep_bytes: see RunLog; 0 begins a new run in every tracker.
         log: names of TRACKERS, with commas.
-        config: every setting, flat.
-        step: the first step that will be written.
+        config, step: see Identity.
     """
     runlog = RunLog(folder, keep_bytes)
     if not tracker_names(log):
@@ -238,7 +239,7 @@ def open_log(folder: Path, keep_bytes: int, log: str, config: dict, step: int) -
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     run = load(folder)
     known = {name: value for name, value in baselines_of(run, "val").items() if value is not None}
-    identity = Identity(folder, _run_id(folder, keep_bytes > 0), config, step, known)
+    identity = Identity(folder, _run_id(folder, keep_bytes > 0), config, step, known, run.facts["probes"])
     return TrackedLog(runlog, tracker_names(log), identity, run.rows if keep_bytes else [])
 
 
@@ -279,10 +280,10 @@ def _warn(line: str) -> None:
 
 @dataclass(frozen=True)
 class Tracker:
-    """One place where metrics go, by the name that --log and its Python package have.
+    """One place where metrics go; its name is that of --log and of its package.
 
     Args:
-        open: from an Identity to an object with write(step, numbers, pictures, words) and close().
+        open: from an Identity to an object with write(step, numbers, pictures, texts) and close().
         takes_page: whether that object has page(path) too, which keeps an HTML file beside the run.
         forgets: whether it drops what was written from the first step on, so that it must be sent again.
     """

@@ -33,7 +33,7 @@ def on_ending_signals(handler):
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
 
 
-class Asked(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
     """A signal asks this program to end.
 
     Args:
@@ -45,9 +45,9 @@ class Asked(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def raise_asked(number, frame):
-    """A handler for on_ending_signals(): the main thread gets Asked."""
-    raise Asked(number)
+def raise_interrupted(number, frame):
+    """A handler for on_ending_signals(): the main thread gets Interrupted."""
+    raise Interrupted(number)
 
 
 def follow_parent() -> None:
@@ -69,7 +69,7 @@ class Children:
 
     def __init__(self):
         self.running, self.signal_number, self.stopping = set(), 0, False
-        self._handlers = on_ending_signals(self._ask)
+        self._handlers = on_ending_signals(self._on_signal)
 
     def __enter__(self):
         self._handlers.__enter__()
@@ -78,7 +78,7 @@ class Children:
     def __exit__(self, *error):
         self._handlers.__exit__(*error)
 
-    def _ask(self, number, frame):
+    def _on_signal(self, number, frame):
         self.signal_number = self.signal_number or number
         self.stop()
 

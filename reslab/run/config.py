@@ -6,7 +6,6 @@ win. Every fault of a command line is told at once, one line each, and nothing i
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import os
 import re
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import INT_LIMIT, Config, Setting, expand, flat, settings, short
+from reslab.run.fields import INT_LIMIT, Config, Setting, did_you_mean, expand, flat, settings, short
 
 
 class MachineError(Exception):
@@ -55,10 +54,12 @@ class Given(NamedTuple):
     text: str
     file: str = ""
     """The config file that it is from; empty on the command line."""
+    has_value: bool = True
+    """Whether a value stood there: `--csv` at the end of a command line has none, `--prompt=` has."""
 
     def __str__(self) -> str:
         where = f"{self.file}: " if self.file else "--"
-        return f"{where}{short(self.key)}={short(self.text)}"
+        return f"{where}{short(self.key)}={short(self.text)}" if self.has_value else f"--{short(self.key)}"
 
 
 class Parsed(NamedTuple):
@@ -134,8 +135,10 @@ def _split(argv: list[str], known: dict[str, Setting]) -> tuple[list[Given], lis
         if not equals and is_flag and argv[:1] not in (["True"], ["False"]):
             value = "True"
         elif not equals:
-            value = argv.pop(0) if argv and not argv[0].startswith("--") else ""
-        given.append(Given(key, expand(value) if key in known and known[key].is_path else value))
+            equals = argv and not argv[0].startswith("--")
+            value = argv.pop(0) if equals else ""
+        text = expand(value) if key in known and known[key].is_path else value
+        given.append(Given(key, text, has_value=bool(equals or value)))
     return given, places
 
 
@@ -153,15 +156,17 @@ def _read_file(file: str, known: dict[str, Setting], leave_out: tuple[str, ...])
 def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
     """What is wrong with one setting, if anything."""
     if given.key not in known:
-        near = difflib.get_close_matches(given.key[:80], known, 1)
-        return f"{given}: no such setting" + (f"; did you mean --{near[0]}?" if near else "; see --help")
+        near = did_you_mean(f"--{given.key}", (f"--{key}" for key in known))
+        return f"{given}: no such setting" + (near or "; see --help")
     setting = known[given.key]
+    if given.text == "" and (setting.kind is Path or not given.has_value):
+        return f"{given}: needs a value"
     holder = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
     try:
         value = getattr(_convert(holder, {setting.name: given.text}), setting.name)
     except SystemExit:
         if not (setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]{16,})", given.text)):
-            return f"{given}: {setting.must_be}"
+            return f"{given}: {setting.must_be}{did_you_mean(given.text, setting.choices)}"
         value = -INT_LIMIT if given.text.startswith("-") else INT_LIMIT  # more digits than Python converts
     fault = setting.fault(value)
     return f"{given}: {fault}" if fault else None

@@ -1,13 +1,12 @@
 """Config files: Python files of plain assignments, which may import what is beside them."""
 
 import contextlib
-import difflib
 import runpy
 import sys
 import types
 from pathlib import Path
 
-from reslab.run.fields import short
+from reslab.run.fields import did_you_mean, short
 
 CONFIG_BYTES = 1 << 20  # of the largest config file; beyond that it is something else
 
@@ -23,8 +22,8 @@ def read_config_file(path: str) -> dict:
         UsageError: there is no such file, it is far too large, or running it fails.
     """
     if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).name, [p.name for p in Path(path).parent.glob("*.py")], 1)
-        raise UsageError(f"{path}: no such config file" + (f"; did you mean {near[0]}?" if near else ""))
+        near = did_you_mean(Path(path).name, (p.name for p in Path(path).parent.glob("*.py")))
+        raise UsageError(f"{path}: no such config file{near}")
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")
     try:

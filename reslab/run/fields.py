@@ -15,9 +15,10 @@ figure may vary over is derived from it with `with_role`, so no other list of se
 
 import ast
 import dataclasses
+import difflib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,13 @@ class IsPath:
     """Marks text that may be a path, so that a leading ~ is expanded."""
 
 
+@dataclass(frozen=True)
+class Output:
+    """Marks a path that a program writes: a file, or a folder of files."""
+
+    folder: bool = False
+
+
 Place = Annotated[T, Role("place")]
 Machine = Annotated[T, Role("machine")]
 Measuring = Annotated[T, Role("measuring")]
@@ -67,6 +75,8 @@ Weights = Annotated[T, Role("experiment", "weights")]
 Wiring = Annotated[T, Role("experiment", "wiring")]
 
 PathText = Annotated[str, IsPath()]
+OutputFile = Annotated[Path, Output()]
+OutputFolder = Annotated[Path, Output(folder=True)]
 Count = Annotated[int, Check(lambda n: n >= 1, "at least 1")]
 Whole = Annotated[int, Check(lambda n: n >= 0, "at least 0")]
 Seed = Annotated[int, Check(lambda n: 0 <= n < INT_LIMIT, "at least 0 and below 2**63")]
@@ -87,6 +97,7 @@ class Setting:
     role: Role
     checks: tuple[Check, ...]
     is_path: bool
+    output: Output | None = None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -104,7 +115,7 @@ class Setting:
         if value is None:
             return None
         if self.choices and value not in self.choices:
-            return self.must_be
+            return self.must_be + did_you_mean(str(value), self.choices)
         broken = next((check for check in self.checks if not check.holds(value)), None)
         if broken:
             return f"must be {broken.bounds}"
@@ -134,7 +145,8 @@ def settings(cls: type) -> dict[str, Setting]:
             marks += inner
         checks = tuple(mark for mark in marks if isinstance(mark, Check))
         is_path = kind is Path or any(isinstance(mark, IsPath) for mark in marks)
-        by_name[field.name] = Setting(field.name, field.type, kind, role, checks, is_path)
+        output = next((mark for mark in marks if isinstance(mark, Output)), None)
+        by_name[field.name] = Setting(field.name, field.type, kind, role, checks, is_path, output)
     return by_name
 
 
@@ -202,9 +214,15 @@ def from_flat(cls: type[Config], values: dict) -> Config:
     return cls(**arguments)
 
 
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The end of a message about a name that nothing has: the nearest one that there is, if any is near."""
+    near = difflib.get_close_matches(word[:80], [name for name in names if name], 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def expand(path: str) -> str:
-    """A path as the user's shell would have it: ~ is the home folder."""
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  (keeps runs/x/ as it is)
+    """A path as the user's shell would have it: ~ is the home folder; ~nobody and runs/x/ stay."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
 def short(value) -> str:

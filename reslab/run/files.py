@@ -1,11 +1,15 @@
-"""Files that must be right on the disk: their hashes, writing them whole or not at all, JSON that is ours."""
+"""Files that must be right on the disk: their hashes, where they can be written, writing them whole or not
+at all, JSON that is ours."""
 
 import hashlib
 import json
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
+
+from reslab.run.fields import did_you_mean
 
 
 def sha256(path: Path) -> str:
@@ -46,6 +50,42 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush(path.parent)
+
+
+def no_such_place(path: Path) -> str | None:
+    """That there is nothing at a place which a program reads, as a message; None where there is."""
+    if path.exists():
+        return None
+    names = (other.name for other in path.parent.iterdir()) if path.parent.is_dir() else ()
+    return f"{path}: no such file or folder{did_you_mean(path.name, names)}"
+
+
+def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> str | None:
+    """Why a file, or a folder of files, can't be written at a place; None where it can.
+
+    A file needs a folder that is there: a typo shall not make one. A folder is made, with those above it.
+
+    Args:
+        folder: whether it is a folder, which may be there already.
+        made: a folder that the program makes, so that files may lie in it and in those above it.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and path.is_dir() != folder:
+        return f"is a {'folder' if path.is_dir() else 'file'}, must be a {'folder' if folder else 'file'}"
+    if path.exists() and not folder and _through(path):
+        return None
+    place = path if folder else path.parent
+    if folder or (made and made.absolute().is_relative_to(place.absolute())):
+        place = next(above for above in (place.absolute(), *place.absolute().parents) if above.exists())
+    if not place.is_dir():
+        return (
+            f"{place} is a file" if place.exists() else f"no folder {place}; make it, or give another place"
+        )
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        return f"nothing can be written in {place} ({error.strerror})"
+    return None
 
 
 def _through(path: Path) -> str:

@@ -8,8 +8,8 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
     sample/prompt, sample/text      what the model makes of the first words of the validation split
-    early_warning                           the one line of a stack that will not train
-    status, diagnosis                 the last row: finished or diverged, and what it means
+    early_warning                   the one line of a stack that will not train
+    status, diagnosis               the last row: finished or diverged, and what it means
     first_bad, sequence_starts      of a divergence: the first bad layer, and where the batch begins in train
     changed                         settings that a restart changed: {key: [before, now]}
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from reslab.run.config import MachineError
 from reslab.run.derived import with_derived
 from reslab.run.fields import INT_LIMIT
-from reslab.run.files import parse_json, write_atomically
+from reslab.run.files import no_such_place, output_fault, parse_json, write_atomically
 
 
 class RunLog:
@@ -134,8 +134,9 @@ def read_run(folder: Path) -> Run:
     path = folder / "config.json"
     try:
         facts = parse_json(path.read_bytes(), f"{path}")
-    except FileNotFoundError:
-        raise ValueError(f"{folder}: not a run directory (no config.json)") from None
+    except (FileNotFoundError, NotADirectoryError):
+        reason = no_such_place(folder) or f"{folder}: not a run directory (no config.json)"
+        raise ValueError(reason) from None
     config = facts.pop("config", None)
     if not isinstance(config, dict):
         raise ValueError(f"{path}: not the record of a run (no settings under config)")
@@ -224,6 +225,8 @@ def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, fre
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}):
         if resume:
             raise ValueError(f"out_dir={folder}: there is no run to resume; leave --resume out to start one")
+        if reason := output_fault(folder, folder=True):
+            raise ValueError(f"out_dir={folder}: {reason}")
         return
     if not is_run(folder):
         raise ValueError(f"out_dir={folder}: exists and is not a run directory; choose another --out_dir")

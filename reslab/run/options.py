@@ -12,18 +12,37 @@ from reslab.run.fields import (
     Experiment,
     Machine,
     Measuring,
+    OutputFile,
+    OutputFolder,
     PathText,
     Place,
     Seed,
     Whole,
     keys_of,
+    settings,
+    short,
     value_faults,
 )
+from reslab.run.files import output_fault
 from reslab.run.settings import DeviceName, TrainConfig
 
 Few = Annotated[int, Check(lambda n: 1 <= n <= 10_000, "at least 1 and at most 10000")]
 WeightsName = Literal["best", "last"]
 PartOfOne = Annotated[float, Check(lambda x: 0 <= x <= 1, "at least 0 and at most 1")]
+
+
+def output_faults(config, made: Path | None = None) -> list[str]:
+    """Why what a config asks to be written can't be, one line per fault: before anything is read or trained.
+
+    Args:
+        made: a folder that the program makes.
+    """
+    faults = []
+    for name, setting in settings(type(config)).items():
+        path = getattr(config, name) if setting.output else None
+        if path and (reason := output_fault(path, setting.output.folder, made)):
+            faults.append(f"--{name}={short(path)}: {reason}")
+    return faults
 
 
 @dataclass(frozen=True)
@@ -84,8 +103,12 @@ class AutopsyConfig(Options):
     """Random sets of blocks for each number of removed blocks."""
     dataset: Place[PathText] = ""
     """Where the run's data are now, if they were moved."""
-    json: Place[Path | None] = None
+    json: Place[OutputFile | None] = None
     """Also write what is printed, with its origin, to this JSON file."""
+
+    def faults(self) -> list[str]:
+        """What can't be done, one line per fault."""
+        return value_faults(self) + output_faults(self)
 
 
 @dataclass(frozen=True)
@@ -128,15 +151,15 @@ class CompareConfig:
     """With --ray: cores."""
     gpus_per_run: Machine[PartOfOne | None] = None
     """With --ray: a GPU or a part of one, 0 to 1; None is 1 where there are any."""
-    page: Place[Path] = Path("compare.html")
+    page: Place[OutputFile] = Path("compare.html")
     """The page to write."""
-    json: Place[Path | None] = None
+    json: Place[OutputFile | None] = None
     """Also write the table with its origin, as JSON."""
-    csv: Place[Path | None] = None
+    csv: Place[OutputFile | None] = None
     """Also write every number of every run, with its origin, as CSV."""
-    tex: Place[Path | None] = None
+    tex: Place[OutputFile | None] = None
     """Also write the table as a LaTeX tabular (booktabs)."""
-    curves: Place[Path | None] = None
+    curves: Place[OutputFile | None] = None
     """Also write all losses as tidy CSV: run, group, seed, split, kind, step, value."""
     map: Place[str] = ""
     """What a foreign curve calls our keys, e.g. loss/val=val/loss; may be given again for another name."""
@@ -148,7 +171,7 @@ class CompareConfig:
     """Order of the runs: val, train, run, arm, status or a setting; -val has the largest first."""
     mean: Place[Literal["", "seed"]] = ""
     """seed: the table has a row for each group of runs that differ in the seed alone."""
-    png: Place[Path | None] = None
+    png: Place[OutputFolder | None] = None
     """Also write the page's pictures into this folder, as PNG."""
     serve: Place[bool] = False
     """Show the page while the runs train, on this machine alone."""
@@ -158,7 +181,8 @@ class CompareConfig:
 
     def faults(self) -> "list[str]":
         """What can't be done, one line per fault."""
-        return value_faults(self) + self.train.faults()
+        written = [] if self.list or self.cell else output_faults(self, Path(self.train.out_dir))
+        return value_faults(self) + self.train.faults() + written
 
 
 @dataclass(frozen=True)
@@ -175,13 +199,13 @@ class BenchConfig(Options):
     """Print the cases and stop."""
     quick: Measuring[bool] = False
     """Fewer turns and smaller cases."""
-    out: Place[Path | None] = None
+    out: Place[OutputFile | None] = None
     """Where the result goes; experiments/speed/bench-MACHINE.json when left out."""
 
     def faults(self) -> "list[str]":
         """What can't be measured, one line per fault."""
         cases, name, path = keys_of("benchmarks/cases.py", "CASES"), *self.peer.partition("=")[::2]
-        faults = value_faults(self)
+        faults = value_faults(self) + output_faults(self)
         faults += [
             f"--only={case}: no such case; there are {', '.join(cases)}"
             for case in filter(None, self.only.split(","))

@@ -50,7 +50,10 @@ class Recorder:
     ):
         self.folder = Path(folder)
         if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
-            raise ValueError(f"{self.folder}: exists already; choose another folder, or delete it")
+            raise ValueError(
+                f"{self.folder}: is in use and left as it is; give this run a folder of its own, or delete "
+                "what an earlier run has left there"
+            )
         if not isinstance(config or {}, Mapping) or not all(isinstance(key, str) for key in config or {}):
             raise ValueError(f"config={short(config)}: must be a dict from names to values")
         own = getattr(model, "config", None)

@@ -228,6 +228,8 @@ class TrainConfig:
     keep: Place[Keep] = ""
     """every:500 keeps a checkpoint of each 500th update, in checkpoint/step-N; empty only the last and the
     best."""
+    end_note: Place[str] = ""
+    """A last line to print when all updates are made."""
     log: Place[str] = ""
     """Trackers that get the metrics too: tensorboard, wandb, trackio, with commas."""
     seed: Experiment[Seed] = 1337

@@ -15,7 +15,7 @@ import socket
 import sys
 from pathlib import Path
 
-from reslab.run.children import Asked, on_ending_signals, raise_asked
+from reslab.run.children import Interrupted, on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.log import read_run
 
@@ -60,7 +60,7 @@ def train_on_ray(
                 print(f"{label}: kept", flush=True)
                 continue
             running[task.remote(str(script), str(Path.cwd()), str(folder), argv, cpus)] = label
-        with on_ending_signals(raise_asked):
+        with on_ending_signals(raise_interrupted):
             return _await(running)
     finally:
         ray.shutdown()
@@ -124,7 +124,7 @@ def _await(running: dict) -> int:
             ray.cancel(ref)
         if running:
             ray.wait(list(running), num_returns=len(running), timeout=60)  # they save
-        return stop.code if isinstance(stop, Asked) else 130
+        return stop.code if isinstance(stop, Interrupted) else 130
     return ended
 
 

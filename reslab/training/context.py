@@ -36,10 +36,6 @@ class RunContext:
         """The checkpoint that a resumed run starts from."""
         return self.folder / "checkpoint" / "last"
 
-    @property
-    def device(self) -> str:
-        return self.strategy.device
-
     def resume_command(self) -> str:
         """What to type to go on with this run."""
         return resume_command(sys.argv, self.config.overwrite, self.strategy.dist.command())

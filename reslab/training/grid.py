@@ -1,18 +1,18 @@
 """Grids of runs: which cells there are, and training those that are missing."""
 
-import difflib
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from reslab.data.dataset import same_data
 from reslab.run.children import Children
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import ROOT, flat, settings, short, with_role
+from reslab.run.fields import ROOT, did_you_mean, flat, settings, short, with_role
 from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
@@ -23,6 +23,19 @@ from reslab.system import cluster
 SAME_RUN = with_role(TrainConfig, "place", "machine")
 # How run directories name settings.
 SHORT = {"residual": "", "n_layer": "L", "learning_rate": "lr", "seed": "s"}
+
+
+class Cell(NamedTuple):
+    """One run of a grid."""
+
+    folder: Path
+    argv: list[str]
+    """Its command line for train.py."""
+    config: TrainConfig
+    grid: str
+    """The name of its grid in a study; empty for the command line's."""
+    values: dict[str, str]
+    """Its value of each setting of the grid, as text."""
 
 
 def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -54,9 +67,7 @@ def read_vary(text: str) -> dict[str, list[str]]:
         if not equals or not values:
             raise UsageError(f"--vary={short(part)}: must be SETTING=VALUE,...")
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"--vary={short(part)}: no such setting{hint}")
+            raise UsageError(f"--vary={short(part)}: no such setting{did_you_mean(key, known)}")
         varied[key] = values.split(",")
     return varied
 
@@ -70,8 +81,8 @@ def normalised(key: str, value) -> str:
         return text  # the command line tells what is wrong with it
 
 
-def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[tuple[Path, list[str]]]:
-    """The cells of all grids: run directory and command line of each, all of them checked.
+def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]:
+    """The cells of all grids, all of them checked.
 
     Args:
         files: config files.
@@ -82,22 +93,23 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[tuple
     """
     cells = {}
     for name, grid in read_grids(config, files).items():
-        for values in product(*grid.values()):
-            cell = dict(zip(grid, values, strict=True))
-            order = sorted(cell, key="residual".__ne__)
-            parts = [SHORT.get(key, key) + cell[key].replace("/", "_") for key in order]
+        for combination in product(*grid.values()):
+            values = dict(zip(grid, combination, strict=True))
+            order = sorted(values, key="residual".__ne__)
+            parts = [SHORT.get(key, key) + values[key].replace("/", "_") for key in order]
             folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
-            own = [f"--{key}={value}" for key, value in cell.items()]
-            line = [*files, *args, *own, f"--out_dir={folder}"]
-            cells[folder] = line, parse(TrainConfig, line, leave_out=("study",)).config
+            own = [f"--{key}={value}" for key, value in values.items()]
+            line = [*files, *args, *own, f"--out_dir={folder}", "--end_note="]  # that of one run alone
+            parsed = parse(TrainConfig, line, leave_out=("study",)).config
+            cells[folder] = Cell(folder, line, parsed, name, values)
     from model import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
 
-    for folder, (_, wanted) in cells.items():
-        check_wirings(wanted.model)
-        if (folder / "config.json").exists():
-            _check_same(folder, flat(resolve_init_from(wanted)))
-    return [(folder, line) for folder, (line, _) in cells.items()]
+    for cell in cells.values():
+        check_wirings(cell.config.model)
+        if (cell.folder / "config.json").exists():
+            _check_same(cell.folder, flat(resolve_init_from(cell.config)))
+    return list(cells.values())
 
 
 # Setting -> when its values change nothing, and what is said about it then; read on a cell's whole config.
@@ -123,26 +135,27 @@ WITHOUT_EFFECT = {
 }
 
 
-def without_effect(config: CompareConfig, files: list[str], args: list[str]) -> list[str]:
+def without_effect(cells: list[Cell]) -> list[str]:
     """A line for each varied setting that changes nothing in some cells of its grid."""
+    by_grid: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_grid.setdefault(cell.grid, []).append(cell)
     lines = []
-    for name, grid in read_grids(config, files).items():
-        varied = [key for key, values in grid.items() if len(values) > 1 and key in WITHOUT_EFFECT]
-        for key in varied:
-            others = {k: values for k, values in grid.items() if k != key}
-            cells = [dict(zip(others, values, strict=True)) for values in product(*others.values())]
+    for name, members in by_grid.items():
+        varied = [key for key in members[0].values if len({cell.values[key] for cell in members}) > 1]
+        for key in filter(WITHOUT_EFFECT.get, varied):
             holds, sentence = WITHOUT_EFFECT[key]
-            idle = 0
-            for cell in cells:
-                line = [*files, *args, *(f"--{k}={v}" for k, v in cell.items())]
-                idle += holds(flat(parse(TrainConfig, line, leave_out=("study",)).config))
+            others = {tuple(v for k, v in cell.values.items() if k != key): cell for cell in members}
+            idle = sum(holds(flat(cell.config)) for cell in others.values())
             if idle:
-                where = "" if idle == len(cells) else f" in {idle} of {len(cells)} combinations of the others"
+                where = (
+                    "" if idle == len(others) else f" in {idle} of {len(others)} combinations of the others"
+                )
                 lines.append(f"{name + ': ' if name else ''}{key}{where} {sentence}")
     return lines
 
 
-def cell_number(cells: list[tuple[Path, list[str]]], number: int) -> tuple[Path, list[str]]:
+def cell_number(cells: list[Cell], number: int) -> Cell:
     """One cell by its number of --list, from 1.
 
     Raises:
@@ -153,26 +166,25 @@ def cell_number(cells: list[tuple[Path, list[str]]], number: int) -> tuple[Path,
     return cells[number - 1]
 
 
-def listing(cells: list[tuple[Path, list[str]]]) -> list[str]:
+def listing(cells: list[Cell]) -> list[str]:
     """A line for each cell: its number, directory, state, and how long it will train; the sum stands last.
 
     The time is that of the finished cells, in proportion to updates, tokens and the weights of the blocks.
     """
     states, rates, works = [], [], []
-    for folder, line in cells:
-        config = flat(parse(TrainConfig, line, leave_out=("study",)).config)
-        works.append(_work(config))
-        run = read_run(folder) if (folder / "config.json").exists() else None
+    for cell in cells:
+        works.append(_work(flat(cell.config)))
+        run = read_run(cell.folder) if (cell.folder / "config.json").exists() else None
         states.append(run.status if run else "not begun")
         if run and run.status == "finished" and run.last("elapsed_s"):
             rates.append(run.last("elapsed_s") / works[-1])
     rate = sum(rates) / len(rates) if rates else None
     lines, total = [], 0.0
-    for number, ((folder, _), state, work) in enumerate(zip(cells, states, works, strict=True), 1):
+    for number, (cell, state, work) in enumerate(zip(cells, states, works, strict=True), 1):
         open_ = state in ("not begun", "unfinished")
         total += work * rate if rate and open_ else 0
         estimate = (f", about {work * rate:,.0f} s" if rate else "") if open_ else ""
-        lines.append(f"{number}  {folder}  {state}{estimate}")
+        lines.append(f"{number}  {cell.folder}  {state}{estimate}")
     known = (
         f"about {total:,.0f} s on this machine, one after the other"
         if rate
@@ -268,13 +280,13 @@ def count_done(cells: list[tuple[Path, list[str]]]) -> str:
     return f"{len(begun) - unfinished} of {len(cells)} runs are done, {unfinished} saved on their way"
 
 
-def train_cells(config: CompareConfig, cells: list[tuple[Path, list[str]]]) -> int:
+def train_cells(config: CompareConfig, cells: list[Cell]) -> int:
     """Train the missing cells, on Ray where that is asked for and there; see train_grid."""
-    reason = config.ray and cluster.missing()
+    reason, pairs = config.ray and cluster.missing(), [(cell.folder, cell.argv) for cell in cells]
     if reason:
         print(f"--ray={config.ray}: {reason}; training on this machine alone", flush=True)
-    if reason or not config.ray or not cells:
-        return train_grid(cells, config.jobs)
+    if reason or not config.ray or not pairs:
+        return train_grid(pairs, config.jobs)
     return cluster.train_on_ray(
-        cells, ROOT / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run
+        pairs, ROOT / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run
     )

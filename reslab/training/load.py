@@ -8,6 +8,7 @@ from model import GPT
 from reslab.data.tokenizer import tokenizer_from_json
 from reslab.run import capacity, checkpoint
 from reslab.run.fields import from_flat
+from reslab.run.files import no_such_place
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
 
@@ -29,7 +30,8 @@ def load(folder: Path, run_device: str = "cpu", weights: str = "best"):
     places = (folder, *(folder / "checkpoint" / name for name in names))
     checkpoint_dir = checkpoint.find(*places, needs=checkpoint.SAMPLED)
     if checkpoint_dir is None:
-        raise ValueError(f"{folder}: no checkpoint here; give a run directory such as runs/deep")
+        reason = no_such_place(folder)
+        raise ValueError(reason or f"{folder}: no checkpoint here; give a run directory such as runs/deep")
     state = checkpoint.load_state(checkpoint_dir)
     with checkpoint.reading(checkpoint_dir):
         checkpoint.number(state, "step")

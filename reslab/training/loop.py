@@ -40,6 +40,8 @@ def run(context: RunContext, step=train_step) -> int:
     context.log.close()
     if context.strategy.is_main:
         outcome.print_summary(code, context.folder, state.step, context.resume_command())
+        if code == 0 and context.config.end_note:
+            print(context.config.end_note, flush=True)
     return code
 
 
@@ -71,7 +73,7 @@ def train_loop(state: TrainState, context: RunContext, step) -> int:
         if state.step >= config.optim.max_iters:
             return outcome.log_finished(state, context)
         number, probed = state.step, state.probed_step == state.step
-        matrices = measure.matrices_before(state, context)
+        matrices = measure.matrices_before(state, context) if probed else None
         started = time.perf_counter()
         try:
             metrics = step(state, next_batch(context.dataset, config, number, strategy), config, strategy)

@@ -47,9 +47,7 @@ def sample_if_due(state: TrainState, context: RunContext, ends: bool) -> dict:
 
 
 def matrices_before(state: TrainState, context: RunContext) -> list[torch.Tensor] | None:
-    """The blocks' matrices, to be compared after the update that follows a probe; None after no probe."""
-    if state.probed_step != state.step:
-        return None
+    """The blocks' matrices, for update_ratio() after the update; None on a rank that has no full model."""
     with context.strategy.full_model(state.model) as model:
         return probes.block_matrices(model) if model else None
 

@@ -9,6 +9,9 @@ from tqdm import tqdm
 from reslab.run.children import on_ending_signals
 from reslab.training.throughput import Throughput
 
+# What a narrow terminal cuts off is the end: the bar itself, then the rate.
+BAR_FORMAT = "{n_fmt}/{total_fmt}{desc}, {remaining} left{postfix} |{bar}|"
+
 
 class Progress:
     """A tqdm bar on a terminal, one line per evaluation in a pipe or a file.
@@ -21,8 +24,14 @@ class Progress:
     def __init__(self, total: int, done: int, enabled: bool = True):
         self.total, self.enabled = total, enabled
         self.terminal = enabled and bool(sys.stderr and sys.stderr.isatty())  # a closed stderr is None
-        self.bar = tqdm(total=total, initial=done, unit="step", disable=not self.terminal, dynamic_ncols=True)
-        self.postfix = {}
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            unit="step",
+            disable=not self.terminal,
+            dynamic_ncols=True,
+            bar_format=BAR_FORMAT,
+        )
 
     def __enter__(self):
         return self
@@ -32,14 +41,14 @@ class Progress:
 
     def updated(self, batch_loss: float, throughput: Throughput) -> None:
         """Show that an update is done."""
+        if self.terminal:  # before the bar is drawn: the loss that it shows is that of the update it counts
+            self.bar.set_description_str(f", batch loss {batch_loss:.3f}", refresh=False)
+            rates = [f"{text} {name}" for name, text in throughput.texts().items()]
+            self.bar.set_postfix_str(", ".join(rates), refresh=False)
         self.bar.update()
-        if self.terminal:
-            self.postfix |= {"loss": f"{batch_loss:.3f}"} | throughput.texts()
-            self.bar.set_postfix(self.postfix, refresh=False)
 
     def evaluated(self, step: int, row: dict, throughput: Throughput) -> None:
         """Show an evaluation, and how long the rest of the run takes."""
-        self.postfix["val"] = f"{row['val/loss']:.3f}"
         line = (
             f"step {step:>6}/{self.total}   train {row['train/loss']:.4f}   "
             f"val {row['val/loss']:.4f} ± {row['val/loss_se']:.4f}"
@@ -70,11 +79,11 @@ class Stop:
 
     def __enter__(self):
         self.signal_number = 0
-        self._handlers = on_ending_signals(self._ask)
+        self._handlers = on_ending_signals(self._on_signal)
         self._handlers.__enter__()
         return self
 
-    def _ask(self, number, frame):
+    def _on_signal(self, number, frame):
         if self.signal_number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = self.signal_number or number

@@ -17,7 +17,7 @@ from reslab.run.files import write_atomically
 from reslab.run.log import as_line, git_commit, read_run
 from reslab.run.settings import DeviceName
 
-ASKED = ("dataset", "block_size", "seed", "probe_sequences")  # settings of the run that are needed
+REQUIRED = ("dataset", "block_size", "seed", "probe_sequences")  # settings of the run that are needed
 HELP = """
     python train.py config/laptop.py --keep=every:100
     python -m reslab.training.reprobe runs/laptop
@@ -76,9 +76,10 @@ def reprobe(folder: Path, config: ReprobeConfig) -> list[dict]:
 
     settings, rows = read_run(folder).config, []
     places = checkpoints(folder)
-    if lacking := [key for key in ASKED if key not in settings and not (key == "dataset" and config.dataset)]:
+    known = settings.keys() | ({"dataset"} if config.dataset else set())
+    if missing := [key for key in REQUIRED if key not in known]:
         raise ValueError(
-            f"{folder / 'config.json'}: no value for {', '.join(lacking)}; was it made by train.py?"
+            f"{folder / 'config.json'}: no value for {', '.join(missing)}; was it made by train.py?"
         )
     run_device = device.pick_device(config.device)
     device.prepare_torch(run_device)

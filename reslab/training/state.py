@@ -53,7 +53,7 @@ def wiring(residual) -> dict:
 
 def describe(state: TrainState, context: RunContext) -> dict:
     """What config.json holds beside the settings."""
-    config, dataset, run_device = context.config, context.dataset, context.device
+    config, dataset, run_device = context.config, context.dataset, context.strategy.device
     on_gpu = run_device.startswith("cuda")
     return {
         "torch": torch.__version__,

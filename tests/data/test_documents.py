@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT
 
 from reslab.data import documents, shards
+from reslab.data.baselines import split_baselines
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.data.documents import Plan, prepare, split_of
@@ -96,9 +97,8 @@ def test_the_validation_split_does_not_depend_on_how_much_is_read(inputs, tmp_pa
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz"])
 def test_more_goes_on_where_less_stopped(inputs, tmp_path, monkeypatch, kind):
     prepare(tmp_path / "at-once", source(inputs, kind), PLAN, quiet=True)
-    first = prepare(
-        tmp_path / "parts", source(inputs, kind), Plan("byte", 5000, 0.1, max_tokens=60_000), quiet=True
-    )
+    plan = Plan("byte", 5000, 0.1, max_tokens=60_000)
+    first = prepare(tmp_path / "parts", source(inputs, kind), plan, quiet=True)
     encoded = []
     real = documents._encode
     monkeypatch.setattr(
@@ -175,6 +175,8 @@ def test_batches_of_shards_are_those_of_one_file(inputs, tmp_path):
                 assert a.equal(b)
         assert (many.eval_starts(split, 50) == one.eval_starts(split, 50)).all()
     assert many.baselines(20) == one.baselines(20)
+    ids = [np.fromfile(tmp_path / "one" / f"{split}.bin", meta["dtype"]) for split in ("train", "val")]
+    assert meta["baselines_nats"] == split_baselines(*ids, meta["vocab_size"])
 
 
 def test_shards_are_opened_without_being_read(inputs, tmp_path, monkeypatch):
@@ -231,12 +233,10 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
         (tmp_path / "empty",): "empty: holds no file that ends in",
         (inputs,): "files of 2 kinds; give one kind: json (",
         (tmp_path / "broken.parquet",): "broken.parquet: can't be read (",
-        (
-            tmp_path / "bad.jsonl",
-            "--max_bad=0",
-        ): "bad.jsonl, line 2: its text is None, which is no text; bad rows",
+        (tmp_path / "bad.jsonl", "--max_bad=0"): "bad.jsonl, line 2: its text is None, which is no text",
         (inputs / "parquet", "--text_column=body"): "no column body; there are id, text: choose with --text",
         (inputs / "parquet", "--val_share=2"): "val_share=2.0: must be between 0 and 1",
+        (inputs / "parquet", "--max_tokens=0"): "max_tokens=0: must be at least 1",
         (inputs / "parquet", "--tokenizer=char"): "tokenizer=char: allowed are byte, gpt2, and",
         (inputs / "parquet", "--tokenizer=byte", "--val_share=1e-9"): "documents leave a split empty",
     }
@@ -292,3 +292,9 @@ def test_another_dataset_in_the_folder_is_left_alone(inputs, tmp_path):
     prepare(tmp_path, source(inputs), PLAN, overwrite=True, quiet=True)
     with pytest.raises(ValueError, match=r"another val_share \(val_share=0\.1, now 0\.2\)"):
         prepare(tmp_path, source(inputs), Plan("byte", 5000, 0.2), quiet=True)
+    for text in ("", "[]", "{}", "[" * 100_000):
+        (tmp_path / "progress.json").write_text(text, encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=r"progress.json: damaged \([^\n]*\); start again with --overwrite$"
+        ):
+            prepare(tmp_path, source(inputs), PLAN, quiet=True)

@@ -75,7 +75,7 @@ def test_only_every_kth_stream_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("blocks", "size"), [(1, 1), (16, 1), (35, 1), (64, 2), (144, 3), (400, 5), (1024, 8)]
+    ("blocks", "size"), [(1, 1), (16, 1), (35, 1), (64, 2), (65, 2), (144, 3), (400, 5), (1022, 8), (1024, 8)]
 )
 def test_segments_balance_what_is_kept_with_what_is_computed_again(blocks, size):
     """Of all k, L / k streams and k blocks of HEAVY streams are near the fewest; each block runs once."""

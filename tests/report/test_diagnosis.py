@@ -57,6 +57,18 @@ def test_a_run_whose_loss_still_falls_is_not_stuck(before, falls):
     assert STUCK not in diagnosis(evaluations((2.95, 3.0)), BASELINES)  # one evaluation knows no slope
 
 
+def test_a_training_loss_that_falls_alone_is_told():
+    text = diagnosis(evaluations((3.1, 3.0), (2.9, 3.0)), BASELINES)
+    assert "the training loss still fell by 0.200 in the last 20 updates" in text and STUCK not in text
+
+
+def test_a_fall_is_that_between_the_last_two_evaluations():
+    """A run that came down from far above and has stopped is stuck."""
+    assert STUCK in diagnosis(evaluations((5.0, 5.2), (2.95, 3.01), (2.95, 3.0)), BASELINES)
+    text = diagnosis(evaluations((2.95, 3.0), (3.4, 3.4), (2.95, 3.0)), BASELINES)
+    assert "validation loss still fell by 0.400 in the last 20 updates" in text
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, None])
 def test_a_loss_that_is_no_number_is_a_divergence(loss):
     assert "this stack diverged" in diagnosis(evaluations((2.0, loss)), BASELINES)

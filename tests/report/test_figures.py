@@ -1,11 +1,13 @@
 """Every figure as data: x, y, bars, names, lines and their order, from runs whose numbers are known."""
 
+from itertools import pairwise
+
 import pytest
 from runs_by_hand import LINES, write_run
 
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.figures import FIGURES
-from reslab.report.groups import styles
+from reslab.report.groups import shades, styles
 from reslab.run.log import read_run
 
 DEPTH, LEARN, RATES = "Loss over depth", "Layers that a signal reaches", "Learning rates"
@@ -103,6 +105,16 @@ def test_the_curve_over_the_learning_rate_is_whole_one_line_per_wiring_and_depth
     assert len({trace.line.color for trace in figure.data}) == 3  # depths are shades of their arm's colour
     shades = [int(traces[name].line.color[1:], 16) for name in ("pre, 3 layers", "pre, 12 layers")]
     assert shades[0] > shades[1]  # deeper is darker
+
+
+def test_shades_run_from_light_to_dark_through_the_colour():
+    colour = 0x1F77B4
+    assert shades("#1F77B4", 1) == ["#1F77B4"]
+    for count in (2, 3, 12):
+        ramp = [bytes.fromhex(shade[1:]) for shade in shades("#1F77B4", count)]
+        assert all(all(a > b for a, b in zip(light, dark, strict=True)) for light, dark in pairwise(ramp))
+        own = colour.to_bytes(3, "big")
+        assert all(a > b > c for a, b, c in zip(ramp[0], own, ramp[-1], strict=True))
 
 
 def test_a_wiring_looks_the_same_on_every_page(make_run):

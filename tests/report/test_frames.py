@@ -49,7 +49,7 @@ def test_what_can_not_be_read_is_left_out_or_one_line(folder, capsys, monkeypatc
     (folder / "a" / "config.json").write_text("{", encoding="utf-8")
     assert list(reslab.frame(folder)["run"]) == ["b", "c"]
     assert capsys.readouterr().err.startswith("left out: ")
-    with pytest.raises(ValueError, match="not a run directory"):
+    with pytest.raises(ValueError, match="no such file or folder"):
         reslab.frame(folder / "nowhere")
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="needs pandas; run: python -m pip install pandas") as error:

@@ -1,23 +1,21 @@
-"""Thirty runs with known numbers: every number of the table, the JSON and the CSVs is what was written.
+"""Thirty runs with known numbers: whose numbers a file holds, means over seeds, and what is warned of.
 
 They differ in arm, depth, seed, data, torch, commit and how they ended, so that a number of another run,
 split or baseline is another number.
 """
 
-import csv
-import io
 import json
 import math
 import shutil
 
 import pytest
-from runs_by_hand import LINES, train_loss, write_run
+from runs_by_hand import LINES, write_run
 
 import compare
 from reslab.report.facts import load, warnings
-from reslab.report.groups import T_QUANTILES, mean_of, paired_difference
-from reslab.report.records import curves_csv, results, runs_csv
-from reslab.report.summary import group_rows, row
+from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
+from reslab.report.records import results
+from reslab.report.summary import group_rows
 
 OTHER_LINES = {"uniform": 4.5, "unigram": {"train": 3.4, "val": 3.6}, "bigram": {"train": 2.7, "val": 2.9}}
 OTHER = {
@@ -65,20 +63,6 @@ def baselines_of(run) -> dict:
     return OTHER_LINES if run.facts["torch"] == "3" and run.folder.name in ("other0", "other1") else LINES
 
 
-def test_the_table_is_what_was_written_each_run_against_its_own_baselines(runs):
-    for run in runs:
-        cells, losses = row(run), [r["val/loss"] for r in run.rows if "val/loss" in r]
-        assert cells["run"] == str(run.folder) and cells["arm"] == run.config["residual"]
-        assert cells["val"] == f"{losses[-1]:.3f} ± {0.02 + (len(losses) - 1) / 1000:.3f}"
-        assert cells["train"] == f"{train_loss(losses[-1]):.3f}"
-        for name in ("unigram", "bigram"):
-            baseline = baselines_of(run)[name]["val"]
-            assert cells[f"-{name}"] == f"{losses[-1] - baseline:+.3f}"
-            below = [10 * k for k, loss in enumerate(losses) if loss < baseline - 2 * (0.02 + k / 1000)]
-            assert cells[f"<{name} at"] == str(below[0] if below else "never")
-        assert cells["status"] == run.status
-
-
 def test_the_json_gives_every_run_its_own_origin(runs):
     kept = json.loads(results(runs, "compare.py"))
     assert kept["dataset"] is None and kept["baselines_nats"] is None  # no one value is true for all
@@ -96,33 +80,6 @@ def test_the_json_gives_every_run_its_own_origin(runs):
         assert one["val_step"] == last["step"] and one["seed"] == run.config["seed"]
 
 
-def test_the_csv_says_the_same_as_the_json(runs):
-    kept = json.loads(results(runs, "compare.py"))["runs"]
-    rows = list(csv.DictReader(io.StringIO(runs_csv(runs))))
-    assert len(rows) == 30
-    for one, cells in zip(kept, rows, strict=True):
-        for key, value in one.items():
-            if key not in ("data", "baselines_nats"):
-                assert cells[key] == ("" if value is None else str(value)), key
-        assert cells["data_source"] == one["data"]["source"]
-        assert float(cells["baseline_bigram_val"]) == one["baselines_nats"]["bigram"]["val"]
-
-
-def test_the_curves_are_every_loss_once(runs):
-    rows = list(csv.DictReader(io.StringIO(curves_csv(runs))))
-    assert list(rows[0]) == ["run", "group", "seed", "split", "kind", "step", "value"]
-    written = [
-        (run.config["seed"], *key.split("/"), r["step"], value)
-        for run in runs
-        for r in run.rows
-        for key, value in r.items()
-        if key.startswith(("train/", "val/", "batch/"))
-    ]
-    keys = ("seed", "split", "kind", "step", "value")
-    assert [tuple(cells[key] for key in keys) for cells in rows] == [tuple(map(str, one)) for one in written]
-    assert len({(cells["run"], cells["split"], cells["kind"], cells["step"]) for cells in rows}) == len(rows)
-
-
 def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):
     rows = {cells["group"]: cells for cells in group_rows(runs[:24])}
     assert len(rows) == 8
@@ -133,7 +90,7 @@ def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):
             sd = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
             assert (cells["val"], cells["sd"], cells["n"]) == (f"{mean:.3f}", f"{sd:.3f}", "3")
             assert cells["-pre"] == ("+0.500" if arm == "none" else "")
-            assert cells["difference"] == ("higher" if arm == "none" else "")
+            assert cells["difference"] == ("higher" if arm == "none" else "the reference")
 
 
 def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
@@ -149,6 +106,8 @@ def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
     sd = mean_of([0.1, 0.5, -0.2]).sd
     assert difference.interval == pytest.approx(T_QUANTILES[1] * sd / math.sqrt(3))
     assert difference.reading == "none"  # the interval holds 0
+    readings = {mean: Difference(mean, 0.5, 3).reading for mean in (-0.6, -0.5, 0.0, 0.5, 0.6)}
+    assert list(readings.values()) == ["lower", "none", "none", "none", "higher"]
     single = paired_difference(none[:1], pre[:1])
     assert single.interval == pytest.approx(2 * math.hypot(0.02, 0.02)) and single.reading == "higher"
     other = [load(write_run(tmp_path, "elsewhere", (3.0,), seed=0, facts=OTHER, eval_sequences=9))]
@@ -215,3 +174,34 @@ def test_a_damaged_run_is_one_line_alone_and_left_out_among_others(tmp_path, cap
     told = capsys.readouterr()
     assert told.err.startswith("left out: ") and str(bad / file) in told.err and "good" in told.out
     shutil.rmtree(good)
+
+
+def test_a_group_without_a_number_says_why(tmp_path, capsys):
+    options = {"eval_sequences": 9}
+    for arm, seed in (("pre", 1), ("pre", 2), ("none", 1), ("post", 3)):
+        write_run(tmp_path, f"{arm}{seed}", (3.0 + seed / 7,), residual=arm, seed=seed, **options)
+    write_run(tmp_path, "other", (2.5,), residual="none", dropout=0.5, **options)
+    runs = [load(tmp_path / name) for name in ("pre1", "pre2", "none1", "post3", "other")]
+    cells = [{key: one[key] for key in ("n", "sd", "-pre", "difference")} for one in group_rows(runs)]
+    sd = f"{1 / 7 / math.sqrt(2):.3f}"
+    assert cells == [
+        {"n": "2", "sd": sd, "-pre": "", "difference": "the reference"},
+        {"n": "1", "sd": "n = 1", "-pre": "+0.000", "difference": "none"},
+        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no common seed"},
+        {"n": "1", "sd": "n = 1", "-pre": "", "difference": "no pre run with these settings"},
+    ]
+    page = f"--page={tmp_path / 'p.html'}"
+    assert compare.main([str(tmp_path / "none1"), str(tmp_path / "post3"), "--mean=seed", page]) == 0
+    assert "no group has: -pre, 95 % interval" in capsys.readouterr().out
+
+
+def test_a_run_that_tells_less_than_others_is_named_once(tmp_path):
+    whole = load(write_run(tmp_path, "whole", eval_sequences=9))
+    poor = [load(write_run(tmp_path, name, without=("dataset", "torch"))) for name in ("a", "b")]
+    (line,) = warnings([whole, *poor])
+    assert line.startswith("unknown of a, b: data, tokenizer, eval_sequences, torch: ")
+    assert warnings(poor) == ["unknown of a, b: data: the losses may not be comparable"]
+    assert warnings(poor[:1]) == []
+    named = [load(write_run(tmp_path, name, without=("dataset",), dataset=name)) for name in ("x", "y")]
+    (line, *_) = warnings(named)
+    assert line.startswith("data differs: x (hash unknown) (1 run), y (hash unknown) (1 run): ")

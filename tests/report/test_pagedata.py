@@ -106,7 +106,7 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
     shown = {figure["name"]: figure for figure in data["figures"]}
     assert list(shown) == [name for name, figure in drawn.items() if figure]
     for name, figure in shown.items():
-        assert figure["caption"] == " ".join(FIGURES[name].__doc__.split())
+        assert figure["caption"] == FIGURES[name].caption
         traces = json.loads(drawn[name].to_json())["data"]
         assert figure["data"] == traces
     assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
@@ -210,8 +210,8 @@ def test_a_long_run_is_thinned_to_its_extremes(make_run):
 
 def test_a_page_stays_below_its_size_and_says_what_it_left_out(make_run):
     rows = [probe_row(50, step, 1.0) for step in range(60)]
-    data = page_data([make_run(rows=rows, n_layer=50)], "title", size=100_000)
-    assert len(to_json(data)) <= 100_000
+    data = page_data([make_run(rows=rows, n_layer=50)], "title" + 40_000 * "é", size=100_000)
+    assert len(to_json(data).encode()) <= 100_000
     steps = data["runs"][0]["probes"]["steps"]
     assert steps[0] == 0 and steps[-1] == 59 and len(steps) < 60
     assert f"probes: {len(steps)} of 60 measured steps drawn" in data["runs"][0]["notes"]

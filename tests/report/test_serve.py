@@ -199,4 +199,4 @@ def test_a_grid_of_which_nothing_has_begun_is_a_page(tmp_path):
 
 def test_a_wrong_run_is_told_before_anything_is_served(tmp_path):
     done = run_python("compare.py", tmp_path / "none", "--serve", code=2)
-    assert "not a run directory" in done.stderr and not done.stdout
+    assert "no such file or folder" in done.stderr and not done.stdout

@@ -8,11 +8,10 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from runs_by_hand import LINES, train_loss, write_run
+from runs_by_hand import SKIPS, probe_row, train_loss
+from sixty_runs import SEEDS, Written, below, error, final, rate, write_sixty
 
 import reslab
 from reslab.report.groups import T_QUANTILES
@@ -21,99 +20,10 @@ from reslab.report.records import curves_csv, results, runs_csv
 from reslab.report.selection import load_runs
 from reslab.report.summary import group_rows, row
 
-OTHER_LINES = {"uniform": 4.5, "unigram": {"train": 3.4, "val": 3.6}, "bigram": {"train": 2.7, "val": 2.9}}
-OTHER = {
-    "dataset": {"source": "other text", "source_sha256": "9", "vocab_size": 90},
-    "baselines_nats": OTHER_LINES,
-}
-NO_LINES = {"uniform": None, "unigram": {"train": None, "val": None}, "bigram": {"train": None, "val": None}}
-SILENT = {"lines": NO_LINES, "torch": "unknown", "commit": "unknown", "source": "unknown"}
-SEEDS = (1, 2, 3, 4, 5)
-
-
-@dataclass
-class Written:
-    """What was written for one run."""
-
-    place: Path
-    losses: tuple
-    status: str = "finished"
-    lines: dict = field(default_factory=lambda: LINES)
-    arm: str = "pre"
-    layers: int | None = 4
-    seed: int | None = 1
-    torch: str = "2"
-    commit: str = "abc"
-    source: str = "a text"
-    foreign: str | None = None
-
-
-def final(arm: str, layers: int, seed: int) -> float:
-    return 2.0 + 0.5 * (arm == "none") + 0.01 * layers + 0.001 * seed**2 + 0.0001 * seed * (arm == "none")
-
-
-def write(
-    root: Path, name, losses, status="finished", told=None, seed=1, arm="pre", layers=4, **options
-) -> Written:
-    """Write one run; `told` is what is expected of it beside its losses, arm, depth and seed."""
-    place = write_run(root, name, losses, status, seed=seed, residual=arm, n_layer=layers, **options)
-    told = {"status": status or "unfinished", "arm": arm, "layers": layers, "seed": seed} | (told or {})
-    return Written(place, losses, **told)
-
-
-def write_grid(root: Path):
-    """40 runs of two arms, four depths and five seeds."""
-    for arm in ("pre", "none"):
-        for n in (2, 4, 8, 16):
-            for s in SEEDS:
-                yield write(root, f"{arm}-{n}-{s}", (3.9, 3.3, final(arm, n, s)), seed=s, arm=arm, layers=n)
-
-
-def write_others(root: Path):
-    """16 runs: other data, torch and commits; diverged, cut short, without an evaluation, without facts."""
-    of_other = {"lines": OTHER_LINES, "source": "other text"}
-    for k, arm in enumerate(("pre", "none", "pre", "none")):
-        yield write(root, f"data{k}", (4.1, 3.0 + k / 7), told=of_other, arm=arm, seed=k // 2, facts=OTHER)
-    for k in range(3):
-        changed = {"seed": k, "dropout": 0.1}
-        yield write(
-            root, f"torch{k}", (4.0, 2.71 + k / 9), told={"torch": "3"}, facts={"torch": "3"}, **changed
-        )
-        changed = {"seed": k, "dropout": 0.2, "facts": {"git_commit": "d"}}
-        yield write(root, f"code{k}", (4.0, 2.61 + k / 9), told={"commit": "d"}, **changed)
-    yield write(root, "diverged", (3.8, 3.7), "diverged", learning_rate=0.5)
-    cut = write(root, "cut", (3.9, 3.65), "", learning_rate=0.25)
-    with (cut.place / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"step": 20, "val/loss": 1.')
-    yield cut
-    yield write(root, "empty", (), "", learning_rate=0.125)
-    lacking = ("baselines_nats", "torch", "git_commit", "dataset")
-    for k in range(3):
-        yield write(root, f"silent{k}", (3.9, 2.41 + k / 11), told=SILENT, seed=k, beta2=0.5, without=lacking)
-
-
-def write_foreign(root: Path):
-    """Two curves of a CSV and two of nanoGPT."""
-    formats = {
-        "CSV": (".csv", "step,train_loss,val_loss\n", "{0},{1!r},{2!r}\n"),
-        "nanoGPT": (".log", "", "step {0}: train loss {1!r}, val loss {2!r}\n"),
-    }
-    for kind, (ending, head, line) in formats.items():
-        for k in range(2):
-            losses = (4.2, 2.3 + k / 13 + (kind == "CSV") / 17)
-            place = root / f"other{k}{ending}"
-            text = head + "".join(line.format(10 * n, train_loss(x), x) for n, x in enumerate(losses))
-            place.write_text(text, encoding="utf-8")
-            told = SILENT | {"status": "foreign", "layers": None, "seed": None}
-            yield Written(place, losses, arm=f"foreign {kind}", foreign=kind, **told)
-
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> list[Written]:
-    root = tmp_path_factory.mktemp("sixty")
-    written = [*write_grid(root), *write_others(root), *write_foreign(root)]
-    assert len(written) == 60 and len({one.losses[-1] for one in written if one.losses}) == 59
-    return written
+    return write_sixty(tmp_path_factory.mktemp("sixty"))
 
 
 @pytest.fixture(scope="module")
@@ -123,25 +33,15 @@ def runs(written):
     return runs
 
 
-def error(one: Written, number: int) -> float:
-    """The standard error that write_run() gives the evaluation of a number; a foreign curve has none."""
-    return 0.0 if one.foreign else 0.02 + number / 1000
-
-
-def below(one: Written, name: str) -> int | None:
-    """The first evaluated step that is below a baseline by more than two standard errors."""
-    line = one.lines[name]["val"]
-    steps = [10 * k for k, x in enumerate(one.losses) if line is not None and x < line - 2 * error(one, k)]
-    return steps[0] if steps else None
-
-
 def test_every_cell_of_the_table(written, runs):
     for one, run in zip(written, runs, strict=True):
         cells = row(run)
-        val, count = (one.losses or (None,))[-1], len(one.losses)
+        val, count = one.val, len(one.losses)
         assert cells["run"] == str(one.place) and cells["arm"] == one.arm
         assert cells["layers"] == str(one.layers or "unknown")
-        assert cells["status"] == one.status
+        assert cells["status"] == one.status and cells["bits/byte"] == ""
+        assert cells["params"] == ("unknown" if one.foreign else "1,000")
+        assert cells["tok/s"] == ("" if one.foreign or val is None else f"{rate(count - 1):.0f}")
         assert cells["steps"] == str(max(0, 10 * count - 10))
         assert cells["train"] == ("" if val is None else f"{train_loss(val):.3f}")
         se = "" if one.foreign else f" ± {error(one, count - 1):.3f}"
@@ -152,72 +52,166 @@ def test_every_cell_of_the_table(written, runs):
                 assert cells[f"-{name}"] == cells[f"<{name} at"] == "unknown"
                 continue
             assert cells[f"-{name}"] == ("" if val is None else f"{val - line:+.3f}")
-            assert cells[f"<{name} at"] == str("never" if below(one, name) is None else below(one, name))
+            never = "" if val is None else "not yet" if one.status == "unfinished" else "never"
+            assert cells[f"<{name} at"] == str(never if below(one, line) is None else below(one, line))
+
+
+def expected_record(one: Written) -> dict:
+    """Every number, and what tells whose they are, of the record of one run."""
+    val, count = one.val, len(one.losses)
+    known, ours = val is not None, val is not None and not one.foreign
+    expected = {
+        "path": str(one.place),
+        "arm": one.arm,
+        "seed": one.seed,
+        "status": one.status,
+        "foreign": one.foreign,
+        "step": max(0, 10 * count - 10),
+        "val_step": 10 * count - 10 if known else None,
+        "train/loss": train_loss(val) if known else None,
+        "train/loss_se": 0.03 + (count - 1) / 100 if ours else None,
+        "val/loss": val,
+        "val/loss_se": error(one, count - 1) if ours else None,
+        "val/bits_per_byte": None,
+        "tokens_per_s": rate(count - 1) if ours else None,
+        "layers_that_learn": one.layers - (count - 1) if ours and count > 1 else None,
+        "parameters": None if one.foreign else 1000,
+        "torch": one.torch,
+        "commit": one.commit,
+    }
+    for name, line in {k: v if k == "uniform" else v["val"] for k, v in one.lines.items()}.items():
+        expected[f"val_minus_{name}"] = val - line if known and line is not None else None
+        expected[f"step_below_{name}"] = below(one, line)
+    return expected
 
 
 def test_every_number_of_json_csv_and_frame(written, runs):
-    kept = json.loads(results(runs, "compare.py"))["runs"]
+    records = json.loads(results(runs, "compare.py"))["runs"]
     table = list(csv.DictReader(io.StringIO(runs_csv(runs))))
-    for one, record, cells in zip(written, kept, table, strict=True):
-        val, count = (one.losses or (None,))[-1], len(one.losses)
-        known = val is not None
-        expected = {
-            "path": str(one.place),
-            "arm": one.arm,
-            "seed": one.seed,
-            "status": one.status,
-            "foreign": one.foreign,
-            "val/loss": val,
-            "val/loss_se": error(one, count - 1) if known and not one.foreign else None,
-            "train/loss": train_loss(val) if known else None,
-            "val_step": 10 * count - 10 if known else None,
-            "torch": one.torch,
-            "commit": one.commit,
-        }
-        for name in ("unigram", "bigram"):
-            line = one.lines[name]["val"]
-            expected[f"val_minus_{name}"] = val - line if known and line is not None else None
-            expected[f"step_below_{name}"] = below(one, name)
+    for one, record, cells in zip(written, records, table, strict=True):
+        expected = expected_record(one)
         assert {key: record[key] for key in expected} == expected
         assert {key: cells[key] for key in expected} == {
             key: "" if value is None else str(value) for key, value in expected.items()
         }
+        others = {k: v for k, v in record.items() if isinstance(v, int | float) and k not in expected}
+        assert others == {key: one.settings[key] for key in others}  # a number is tested, or a setting
+        assert {key: float(cells[key]) for key in others} == others
         assert record["baselines_nats"] == one.lines and record["data"]["source"] == one.source
-        assert cells["data_source"] == one.source
-        assert cells["baseline_unigram_train"] == str(one.lines["unigram"]["train"] or "")
+        sha256 = {"a text": "0", "other text": "9"}.get(one.source, "unknown")
+        assert (cells["data_source"], cells["data_source_sha256"]) == (one.source, sha256)
+        lines = {"uniform": one.lines["uniform"]}
+        lines |= {
+            f"{name}_{s}": one.lines[name][s] for name in ("unigram", "bigram") for s in ("train", "val")
+        }
+        assert {key: cells[f"baseline_{key}"] for key in lines} == {k: str(v or "") for k, v in lines.items()}
     pytest.importorskip("pandas")
     frame = reslab.frame(*[one.place for one in written])
     for one, (_, cells) in zip(written, frame.iterrows(), strict=True):
-        assert cells["path"] == str(one.place)
-        assert cells["val/loss"] == one.losses[-1] if one.losses else math.isnan(cells["val/loss"])
+        for key, value in expected_record(one).items():
+            assert cells[key] == value if value is not None else cells[key] is None or math.isnan(cells[key])
 
 
-def test_every_point_of_the_page_and_of_the_curves(written, runs):
-    entries = page_data(runs, "title")["runs"]
-    rows = [tuple(cells.values()) for cells in csv.DictReader(io.StringIO(curves_csv(runs)))]
-    drawn = {(r[0], r[3], r[4], int(r[5])): float(r[6]) for r in rows}
-    names = [one["run"] for one in json.loads(results(runs, ""))["runs"]]
-    assert len({entry["label"] for entry in entries}) == 60 and len(drawn) == len(rows)
-    for one, entry, name in zip(written, entries, names, strict=True):
-        steps = [10 * k for k in range(len(one.losses))]
+def expected_curves(one: Written) -> dict[str, dict]:
+    """What the page draws of one run over its steps; a foreign curve has losses alone."""
+    numbers, ours = range(len(one.losses)), not one.foreign
+    steps = [10 * k for k in numbers]
+    seconds = [15.0 * k if ours else None for k in numbers]
+    curves = {
+        "val": {"loss": list(one.losses), "se": [error(one, k) if ours else None for k in numbers]},
+        "train": {
+            "loss": [train_loss(x) for x in one.losses],
+            "se": [0.03 + k / 100 if ours else None for k in numbers],
+        },
+    }
+    curves = {split: {"step": steps, "seconds": seconds} | curve for split, curve in curves.items()}
+    batch = {"step": steps, "seconds": [15.0 * k + 0.25 for k in numbers]}
+    batch |= {"loss": [x + 0.5 for x in one.losses], "norm": [1.0 + k for k in numbers]}
+    nothing = {"step": [], "seconds": [], "loss": [], "norm": []}
+    return curves | {"batch": batch if ours else nothing}
+
+
+def test_every_point_of_the_page(written, runs):
+    data = page_data(runs, "title")
+    assert data["table"] == [row(run) for run in runs]
+    assert len({entry["label"] for entry in data["runs"]}) == 60
+    for one, entry in zip(written, data["runs"], strict=True):
         assert entry["folder"] == str(one.place) and (entry["foreign"] or None) == one.foreign
-        assert entry["curves"]["val"]["step"] == entry["curves"]["train"]["step"] == steps
-        assert entry["curves"]["val"]["loss"] == pytest.approx(list(one.losses), rel=1e-5)
-        assert entry["curves"]["train"]["loss"] == pytest.approx(
-            [train_loss(x) for x in one.losses], rel=1e-5
-        )
+        for split, curve in expected_curves(one).items():
+            for name, values in curve.items():
+                close = [value if value is None else pytest.approx(value, rel=1e-5) for value in values]
+                assert entry["curves"][split][name] == close, (split, name)
         for split in ("train", "val"):
             lines = {"uniform": one.lines["uniform"]} | {
                 k: one.lines[k][split] for k in ("unigram", "bigram")
             }
             assert entry["baselines"][split] == {key: x for key, x in lines.items() if x is not None}
-        for step, loss in zip(steps, one.losses, strict=True):
-            assert drawn[name, "val", "loss", step] == loss
-            assert drawn[name, "train", "loss", step] == train_loss(loss)
+        probed = [] if one.foreign else range(len(one.losses))
+        assert entry["probes"]["steps"] == [10 * k for k in probed]
+        for k, values in zip(probed, entry["probes"]["values"], strict=True):
+            told = probe_row(one.layers, 10 * k, SKIPS[one.arm])
+            told = {key.removeprefix("probe/"): value for key, value in told.items() if key != "step"}
+            if k == 0:
+                del told["layers_that_learn"]
+            assert values == {key: pytest.approx(value, rel=1e-3) for key, value in told.items()}
+        assert {key: entry["config"][key] for key in one.settings} == one.settings
+        if not one.foreign:
+            assert entry["wiring"]["attn"]["skip"] == entry["wiring"]["mlp"]["skip"] == SKIPS[one.arm]
+            assert [sample["step"] for sample in entry["samples"]] == entry["curves"]["val"]["step"]
+        sizes = (one.foreign and (0, None, None)) or (one.layers, 48, 7000)
+        assert (entry["layers"], entry["tokens_per_step"], entry["flops_per_token"]) == sizes
+
+
+def test_runs_of_one_group_are_those_that_differ_in_the_seed_alone(written, runs):
+    groups: dict[int, list[Written]] = {}
+    for one, entry in zip(written, page_data(runs, "title")["runs"], strict=True):
+        groups.setdefault(entry["group"], []).append(one)
+    for members in groups.values():
+        told = [(m.settings | {"seed": 0, "out_dir": ""}, m.source, m.foreign and m.place) for m in members]
+        assert told == told[:1] * len(members)
+    assert sorted(map(len, groups.values())) == [1] * 7 + [2] * 2 + [3] * 3 + [5] * 8
+
+
+def test_every_point_of_the_figures(runs):
+    figures = {figure["name"]: figure["data"] for figure in page_data(runs[:40], "grid")["figures"]}
+    depths, drawn = [2, 4, 8, 16], figures["Loss over depth"]
+    for arm in ("pre", "none"):
+        line, dots = (trace for trace in drawn if trace["name"] == arm)
+        losses = [[final(arm, n, s) for s in SEEDS] for n in depths]
+        means = [sum(seeds) / 5 for seeds in losses]
+        assert line["x"] == depths and line["y"] == pytest.approx(means)
+        up = [max(seeds) - mean for seeds, mean in zip(losses, means, strict=True)]
+        down = [mean - min(seeds) for seeds, mean in zip(losses, means, strict=True)]
+        assert line["error_y"]["array"] == pytest.approx(up)
+        assert line["error_y"]["arrayminus"] == pytest.approx(down)
+        assert list(zip(dots["x"], dots["y"], strict=True)) == [
+            (n, final(arm, n, s)) for n in depths for s in SEEDS
+        ]
+        (ends,) = (trace for trace in figures["Layers that a signal reaches"] if trace["name"] == "all")
+        assert ends["x"] == ends["y"] == depths
+        (reached,) = (trace for trace in figures["Layers that a signal reaches"] if trace["name"] == arm)
+        assert list(zip(reached["x"], reached["y"], strict=True)) == [
+            (n, n - 2) for n in depths for _ in SEEDS
+        ]
+
+
+def test_every_point_of_the_curves(written, runs):
+    rows = [tuple(cells.values()) for cells in csv.DictReader(io.StringIO(curves_csv(runs)))]
+    drawn = {(r[0], r[3], r[4], int(r[5])): float(r[6]) for r in rows}
+    assert len(drawn) == len(rows)
+    expected, kinds = {}, {"loss": "loss", "se": "loss_se", "norm": "grad_norm"}
+    for one, record in zip(written, json.loads(results(runs, ""))["runs"], strict=True):
+        for split, curve in expected_curves(one).items():
+            for name, kind in kinds.items():
+                points = zip(curve["step"], curve.get(name, []), strict=False)
+                expected |= {(record["run"], split, kind, step): v for step, v in points if v is not None}
+    assert drawn == expected
 
 
 def test_means_are_over_seeds_and_differences_are_paired(runs):
     cells = {one["group"]: one for one in group_rows(runs)}
+    records = {one["group"]: one for one in json.loads(results(runs, ""))["groups"]}
+    assert records.keys() == cells.keys()
     for arm in ("pre", "none"):
         for n in (2, 4, 8, 16):
             name = next(g for g in cells if g.startswith(f"{arm}, {n} layers") and cells[g]["n"] == "5")
@@ -225,6 +219,10 @@ def test_means_are_over_seeds_and_differences_are_paired(runs):
             mean = sum(losses) / 5
             sd = math.sqrt(sum((x - mean) ** 2 for x in losses) / 4)
             assert (cells[name]["val"], cells[name]["sd"]) == (f"{mean:.3f}", f"{sd:.3f}")
+            assert records[name]["val/loss"] == {"mean": pytest.approx(mean), "sd": pytest.approx(sd), "n": 5}
+            train = {"mean": pytest.approx(train_loss(mean)), "sd": pytest.approx(0.9 * sd), "n": 5}
+            assert records[name]["train/loss"] == train
+            assert cells[name]["train"] == f"{sum(train_loss(x) for x in losses) / 5:.3f}"
             if arm == "none":
                 apart = [0.5 + 0.0001 * s for s in SEEDS]
                 middle = sum(apart) / 5

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, power_cut_at
 
+from reslab.instruments import probes
 from reslab.report import trackers
 from reslab.report.pixels import LOG, MISSING, RAMP, picture, scale_of
 from reslab.run.configfile import UsageError
@@ -77,7 +78,9 @@ def test_a_tracker_gets_every_row_and_the_page(recorder, train_config, tmp_path)
         for key, value in row.items():
             if isinstance(value, list):
                 assert (numbers[f"{key}/first"], numbers[f"{key}/last"]) == (value[0], value[-1])
-                image = pictures[f"{key}/{scale_of(key).name}"]
+                image = pictures[
+                    f"{key}/{scale_of(probes.describe().get(key.removeprefix('probe/'), {})).name}"
+                ]
                 assert image.dtype == np.uint8 and image.shape[2] == 3
             elif key != "step":
                 assert (texts if isinstance(value, str) else numbers)[key] == value
@@ -112,7 +115,7 @@ def test_a_resumed_run_is_the_same_run(recorder, train_config, tmp_path, monkeyp
     assert one.run.run_id == again.run.run_id != other.run.run_id
     assert (one.run.step, again.run.step, other.run.step) == (0, 5, 0)  # what failed was saved first
     # the pictures of the resumed run show the probes from before as well
-    tag = f"probe/stream_rms/{scale_of('probe/stream_rms').name}"
+    tag = f"probe/stream_rms/{LOG.name}"
     last = [call for call in again.calls if tag in (call[2] if len(call) == 4 else ())][-1]
     probed = [row["probe/stream_rms"] for row in rows(tmp_path / "run") if "probe/stream_rms" in row]
     assert (last[2][tag] == picture(probed, LOG)).all()
@@ -130,10 +133,15 @@ def test_a_picture_shows_layers_by_steps():
 
 
 def test_pictures_of_one_probe_have_one_scale_whatever_the_values():
-    low, high = (picture([[value]], scale_of("probe/gradient_norm"))[0, 0] for value in (1e-8, 1e-2))
+    low, high = (picture([[value]], scale_of({}))[0, 0] for value in (1e-8, 1e-2))
     assert (low != high).any()  # each would be the same colour on a range of its own
-    assert scale_of("probe/branch_cosine").name == "linear -1 to 1"
-    assert scale_of("probe/gradient_norm").name == "log 1e-10 to 1000"
+    names = {name: scale_of(about).name for name, about in probes.describe().items()}
+    assert names["resid_gradient"] == "log 1e-10 to 1000" == scale_of({}).name
+    assert names["added_cosine"] == names["branch_cosine"] == "linear -1 to 1"
+    assert names["position0_share"] == names["attention_entropy"] == "linear 0 to 1"
+    assert names["token_diversity"] == names["update_ratio"] == "log 1e-06 to 1"
+    for name, about in probes.describe().items():  # a bar and an axis that differ would mislead
+        assert names[name].startswith(about["scale"])
 
 
 def test_no_page_is_written_for_a_tracker_that_takes_none(recorder, train_config, tmp_path, monkeypatch):
@@ -150,7 +158,7 @@ def test_what_is_not_installed_is_told_before_anything_starts(tmp_path, monkeypa
         main(argv)
     lines = str(error.value).splitlines()
     assert lines[0].startswith("log=wandb: not installed; run: ") and lines[0].endswith("pip install wandb")
-    assert lines[1] == "log=excel: allowed are tensorboard, wandb, trackio, several with commas"
+    assert lines[1] == f"log=excel: allowed are {', '.join(trackers.TRACKERS)}, several with commas"
     assert not (tmp_path / "run").exists()
 
 
@@ -174,7 +182,7 @@ def test_tensorboard_holds_the_rows_once_even_after_a_crash(train_config, tmp_pa
     for key in ("batch/loss", "val/loss", "probe/layers_that_learn"):
         expected = [(row["step"], pytest.approx(row[key])) for row in written if key in row]
         assert [(event.step, event.value) for event in events.Scalars(key)] == expected
-    images = events.Images(f"probe/gradient_norm/{scale_of('probe/gradient_norm').name}")
+    images = events.Images(f"probe/gradient_norm/{LOG.name}")
     assert images[-1].step == 6 and images[-1].encoded_image_string.startswith(b"\x89PNG")
     assert {"config/text_summary", "diagnosis/text_summary"} <= set(events.Tags()["tensors"])
     baselines = read_run(tmp_path / "run").facts["baselines_nats"]

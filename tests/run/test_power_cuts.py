@@ -10,6 +10,7 @@ from test_checkpoint import saved
 
 from reslab.data.shards import ShardWriter
 from reslab.run import checkpoint
+from reslab.run.files import write_atomically
 from reslab.run.log import RunLog
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows can't flush folders")
@@ -87,3 +88,18 @@ def test_a_shard_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):
     writer.finish()
     assert disk.flushed_after_renames(tmp_path)
     assert named == ["train-00000.bin", "train-00001.bin", "train-00002.bin"]
+
+
+def test_a_text_file_is_on_the_disk_before_and_after_it_gets_its_name(tmp_path, disk):
+    real, named = disk.rename, []
+
+    def watched(source, target):
+        assert disk.holds(source)
+        named.append(target)
+        real(source, target)
+
+    disk.rename = watched
+    for text in ("new", "longer than that"):
+        write_atomically(tmp_path / "result.json", text)
+        assert disk.flushed_after_renames(tmp_path)
+    assert named == [tmp_path / "result.json"] * 2 and named[0].read_text(encoding="utf-8") == text

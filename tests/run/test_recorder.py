@@ -12,13 +12,14 @@ from runs_by_hand import config_of, facts_of, rows_of, write_run
 
 import compare
 import reslab
-from reslab.report.facts import ASKED, load
+from reslab.report.facts import REQUIRED, load
 from reslab.report.html import html
 from reslab.report.pagedata import page_data
 from reslab.report.summary import row
 
 FACTS = list(facts_of("x", config_of()))
-SETTINGS = ["residual", *ASKED, "eval_sequences", "gradient_accumulation_steps", "residual_scale", "dataset"]
+SETTINGS = ["residual", *REQUIRED, "dataset"]
+SETTINGS += ["eval_sequences", "gradient_accumulation_steps", "residual_scale"]
 
 
 def test_importing_reslab_imports_nothing_heavy():
@@ -76,7 +77,7 @@ def test_the_end_of_a_loop_is_told(tmp_path):
 def test_what_can_not_be_recorded_is_one_line(tmp_path):
     used = write_run(tmp_path, "used")
     for call, message in [
-        (lambda log: reslab.Recorder(used), "exists already"),
+        (lambda log: reslab.Recorder(used), "is in use.*a folder of its own"),
         (lambda log: reslab.Recorder(tmp_path / "x", config=[1]), "must be a dict"),
         (lambda log: reslab.Recorder(tmp_path / "x")(0, loss=1.0), "in a with block"),
         (lambda log: log(1.5, loss=1.0), "must be a whole number"),

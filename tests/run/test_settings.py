@@ -80,7 +80,7 @@ def test_help_faults_and_settings_are_told_without_torch(door):
     assert usage.startswith(f"usage: {door}.py") and DOORS[door][0].POSITIONALS.usage in usage
     assert f"python {door}.py" in shown and "Exit codes: 0 done; " in shown
     typo = run_python("-c", WITHOUT_TORCH, script, *argv, "--print_confg", code=2).stderr
-    assert typo == "error: --print_confg=: no such setting; did you mean --print_config?\n"
+    assert typo == "error: --print_confg: no such setting; did you mean --print_config?\n"
     listed = run_python("-c", WITHOUT_TORCH, script, *argv, "--print_config").stdout
     assert len(listed.splitlines()) == len(settings(DOORS[door][0]))
 

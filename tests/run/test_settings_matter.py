@@ -70,6 +70,7 @@ ELSEWHERE = {
     "overwrite": "test_train.py",
     "print_config": "test_cli.py",
     "keep": "test_reprobe.py",
+    "end_note": "test_cli.py",
     "log": "test_trackers.py",
     "device": "only the CPU is on every machine; test_device.py",
     "compile": "changes no number; test_step.py",

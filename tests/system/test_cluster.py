@@ -35,7 +35,7 @@ def test_without_ray_the_grid_is_trained_here(dataset_folder, tmp_path, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     args, cells = grid(dataset_folder, tmp_path, "--ray=local")
     assert grids.train_cells(args, cells) == 0
-    assert trained == [folder for folder, _ in cells]
+    assert trained == [cell.folder for cell in cells]
     assert "--ray=local: ray is not installed (run: " in capsys.readouterr().out
 
 
@@ -74,7 +74,7 @@ def test_a_lost_node_loses_nothing(dataset_folder, tmp_path, monkeypatch, capsys
 
     def kill_when_two_runs_are_on_their_way():
         def under_way():
-            files = [folder / "metrics.jsonl" for folder, _ in cells]
+            files = [cell.folder / "metrics.jsonl" for cell in cells]
             return sum(file.exists() and file.read_bytes().count(b"val/loss") >= 2 for file in files)
 
         while under_way() < 2:
@@ -91,8 +91,8 @@ def test_a_lost_node_loses_nothing(dataset_folder, tmp_path, monkeypatch, capsys
     output = capsys.readouterr().out
     assert output.count(": resumed on ") == 1 and output.count(": trained on ") == 2, output
 
-    assert grids.train_grid(alone, jobs=1) == 0
-    for (there, _), (here, _) in zip(cells, alone, strict=True):
+    assert grids.train_grid([(cell.folder, cell.argv) for cell in alone], jobs=1) == 0
+    for there, here in ((one.folder, other.folder) for one, other in zip(cells, alone, strict=True)):
         assert rows(there) == rows(here)
         states = [json.loads((f / "checkpoint/last/state.json").read_text("utf-8")) for f in (there, here)]
         assert states[0]["step"] == states[1]["step"] == 400

@@ -75,12 +75,16 @@ def test_gradients_of_weights_are_held_once():
 
 @pytest.mark.parametrize("wiring", ["pre", "none", "post", "x0", "hyper", "dense", "attention_residual"])
 def test_sequences_seen_one_at_a_time_give_the_numbers_of_the_batch(wiring):
+    """A probe that gives numbers, and not sums, is a mean over the sequences instead."""
     model = tiny_model(residual=wiring)
     at_once, parts = probes.measure(snapshot(model, IDS, TARGETS)), probes.measure_batch(model, IDS, TARGETS)
     assert set(at_once) == set(parts)
-    assert at_once.pop("probe/layers_that_learn") == parts.pop("probe/layers_that_learn")
-    for name, values in at_once.items():
-        for a, b in zip(parts[name], values, strict=True):
+    assert at_once["probe/layers_that_learn"] == parts["probe/layers_that_learn"]
+    alone = [probes.measure(snapshot(model, IDS[k : k + 1], TARGETS[k : k + 1])) for k in range(8)]
+    for name, probe in probes.PROBES.items():
+        columns = zip(*(row[f"probe/{name}"] for row in alone), strict=True)
+        expected = at_once[f"probe/{name}"] if probe.value else [sum(column) / 8 for column in columns]
+        for a, b in zip(parts[f"probe/{name}"], expected, strict=True):
             assert (a is b is None) or a == pytest.approx(b, rel=1e-9), name
     assert all(parameter.grad is None and not parameter._backward_hooks for parameter in model.parameters())
 

@@ -10,6 +10,7 @@ from reslab.run.launch import ReportedByRank0, rank0_output
 from reslab.system import distributed
 from reslab.system.distributed import DistContext
 from reslab.system.parallel import DDP, FSDP, Single, make_strategy
+from reslab.training import start
 from reslab.training.loop import train
 
 LAUNCHED = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
@@ -62,6 +63,28 @@ def test_ranks_take_equal_parts_of_an_update(batch_size, accumulation, world, ex
         return
     size, rounds = distributed.split_batch(batch_size, accumulation, world)
     assert (size, rounds) == expected and size * rounds * world == batch_size * accumulation
+
+
+def test_a_run_whose_batch_cannot_be_divided_is_refused_before_it_starts(train_config):
+    config = train_config(batch_size=3, gradient_accumulation_steps=1)
+    with pytest.raises(ValueError, match="batch_size=3: 2 ranks can't take equal parts"):
+        start.check(config, DistContext(world_size=2))
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [([None, None], None), (["x", None], "x"), ([None, "y"], "rank 1: y"), (["x", "y"], "x")],
+)
+def test_the_first_fault_of_any_rank_is_raised_on_all_and_printed_by_rank_0(monkeypatch, faults, told):
+    monkeypatch.setattr(DistContext, "_gather", lambda self, value: faults)
+    for rank, kind in enumerate((ValueError, ReportedByRank0)):
+        ranks = DistContext(rank, len(faults))
+        if told is None:
+            assert ranks.raise_together(lambda: 7) == 7
+            continue
+        with pytest.raises(ValueError) as raised:
+            ranks.raise_together(lambda: 7)
+        assert type(raised.value) is kind and str(raised.value) == told
 
 
 def test_torchrun_says_who_this_is(environment):

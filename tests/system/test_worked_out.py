@@ -37,14 +37,15 @@ def test_state_is_sixteen_bytes_a_parameter_or_a_part_of_it():
         assert state_bytes(SHAPE, ranks, True) == 16 * P / ranks + 4 * (2 * ROOT + 3 * BLOCK)
 
 
-def test_recomputed_activations_are_a_stream_per_segment_and_one_segment():
-    deep = replace(SHAPE, n_layer=50)
-    size = segment_size(50)
-    assert 1 < size < 25
+@pytest.mark.parametrize(("depth", "segments"), [(50, 25), (51, 26)])  # the last one is shorter
+def test_recomputed_activations_are_a_stream_per_segment_and_one_segment(depth, segments):
+    deep = replace(SHAPE, n_layer=depth)
+    size = segment_size(depth)
+    assert size == 2
     for half in (False, True):
         each = block_activations(deep, half)
-        assert activation_bytes(deep, half, False) == 50 * each
-        assert activation_bytes(deep, half, True) == -(-50 // size) * 4 * 64 * 96 + size * each
+        assert activation_bytes(deep, half, False) == depth * each
+        assert activation_bytes(deep, half, True) == segments * 4 * 64 * 96 + size * each
 
 
 def test_large_logits_are_held_a_chunk_at_a_time():

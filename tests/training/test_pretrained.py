@@ -264,8 +264,8 @@ def test_compare_knows_the_cells_of_an_imported_model(train_config, byte_dataset
     )
     args, places, settings = read_arguments([str(config), "--arms=pre,none"])
     cells = plan(args, places, settings)
-    for _, argv in cells:
-        assert door(argv) == 0
+    for cell in cells:
+        assert door(cell.argv) == 0
     assert plan(args, places, settings) == cells  # finished cells are the same runs, not others
-    losses = [read_run(folder).last("val/loss") for folder, _ in cells]
+    losses = [read_run(folder).last("val/loss") for folder, *_ in cells]
     assert losses[0] != losses[1]

@@ -64,9 +64,26 @@ def test_on_a_terminal_the_bar_counts_from_where_the_run_goes_on(monkeypatch):
         assert progress.bar.n == 401
         progress.bar.update(299)
     last = re.split(r"[\r\n]", shown.getvalue().rstrip())[-1]
-    for part in ("401/700", "val=2.750", "loss=3.500", "tok/s=1,250", "MFU=62.5%"):
+    for part in ("401/700", "batch loss 3.500", "1,250 tok/s", "62.5% MFU"):
         assert part in shown.getvalue(), part
     assert "700/700" in last
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_bar_fits_and_its_loss_is_that_of_the_update_it_counts(monkeypatch, width):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    throughput = Throughput(50)
+    throughput.add(seconds=0.04)
+    with Progress(700, 0) as progress:
+        progress.bar.dynamic_ncols, progress.bar.ncols, progress.bar.mininterval = None, width, 0
+        for step in range(1, 700):
+            progress.updated(float(step), throughput)
+    drawn = [line for line in shown.getvalue().split("\r") if "batch loss" in line]
+    assert len(drawn) > 600
+    for line in drawn:
+        count, loss = re.search(r"(\d+)/700, batch loss (\d+)\.\d{3}, \d+:\d\d left", line).groups()
+        assert count == loss and len(line.rstrip("\n")) <= width
 
 
 def ticking(monkeypatch, start: float, step: float) -> None:

@@ -46,6 +46,7 @@ def test_the_diagnosis_reads_the_metrics_by_the_baselines_of_the_same_sequences(
     train(config)
     run, dataset = read_run(Path(config.out_dir)), TokenDataset(Path(config.dataset), 16, config.seed)
     assert run.rows[-1]["diagnosis"] == f"12 {dataset.baselines(5)}"
+    assert run.facts["baselines_nats"] == dataset.baselines(5)
     assert run.facts["dtype"] == "float32" and run.config["dtype"] == "auto"
 
 

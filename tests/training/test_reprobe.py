@@ -88,7 +88,7 @@ def test_starting_again_forgets_them(kept, train_config):
 def test_what_can_not_be_measured_is_one_line(kept, tmp_path, train_config):
     _, folder = kept
     for place, message in [
-        (tmp_path / "nowhere", "not a run directory"),
+        (tmp_path / "nowhere", "no such file or folder"),
         (folder / "checkpoint", "not a run"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -101,9 +101,18 @@ def test_what_can_not_be_measured_is_one_line(kept, tmp_path, train_config):
     config_file.write_text(content, encoding="utf-8")
     for text in ("every", "every:0", "every:-3", "all:3", "every:x"):
         assert any("keep" in fault and "every:N" in fault for fault in train_config(keep=text).faults())
-    (folder / "probes.jsonl").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"probes.jsonl: damaged .*; delete it, or measure again"):
-        load(folder)
+    for text in (
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"probes": 1}',
+        '{"probes": {}}\n{"step": "x"}',
+        '{"probes": {}}\n[1]',
+    ):
+        (folder / "probes.jsonl").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"^\S*probes.jsonl.*: damaged .*; delete it, or measure again$"):
+            load(folder)
     checkpoint.remove(folder / "checkpoint")
     with pytest.raises(ValueError, match="no checkpoint here"):
         reprobe.main([str(folder)])

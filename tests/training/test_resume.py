@@ -71,6 +71,22 @@ def test_every_field_of_the_state_comes_back(train_config, dataset_folder, tmp_p
     assert metrics[0] == metrics[1]
 
 
+def test_an_evaluation_that_is_saved_is_not_made_again(train_config):
+    def fails_once(state, *rest):
+        if state.step == 8 and not failed:
+            failed.append(state.step)
+            raise RuntimeError("out of luck")
+        return train_step(state, *rest)
+
+    config, failed = train_config(eval_interval=4, probe_interval=4), []
+    with pytest.raises(RuntimeError, match="out of luck"):
+        train(config, fails_once)
+    assert train(replace(config, resume=True), fails_once) == 0 and failed == [8]
+    for key in ("val/loss", "probe/resid_rms"):
+        steps = [row["step"] for row in rows(config) if key in row]
+        assert {0, 4, 8, 12} <= set(steps) and steps == sorted(set(steps)), key
+
+
 def test_a_best_loss_that_is_none_yet_comes_back_too(train_config, dataset_folder, tmp_path):
     config = train_config(out_dir=str(tmp_path))
     dataset = TokenDataset(dataset_folder, 16, config.seed)

@@ -159,6 +159,8 @@ def test_a_prompt_file_is_read_or_refused(run, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"p\.txt: not UTF-8 text"):
         sample.main(argv)
     with pytest.raises(ValueError, match="no checkpoint here; give a run directory"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="none: no such file or folder"):
         load(tmp_path / "none")
 
 

@@ -200,6 +200,7 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     assert all(torch.equal(p.nan_to_num(), before[n].nan_to_num()) for n, p in model.named_parameters())
     last = rows(config)[-1]
     assert last["step"] == 5 and last["status"] == "diverged"
+    assert last["batch/loss"] is None  # the row says so, and JSON has no NaN
     starts = TokenDataset(Path(config.dataset), 16, config.seed).starts("train", 5, 8).tolist()
     if what == "weights":
         assert last["first_bad"] == "block 1, forward" and last["sequence_starts"] == starts[:4]
@@ -209,11 +210,12 @@ def test_what_is_not_finite_at_a_step_leaves_the_weights_alone(train_config, mon
     assert checkpoint.find(saved) == saved and checkpoint.load_state(saved)["step"] == 4
 
 
-def test_an_evaluation_that_is_not_finite_ends_the_run_and_saves_nothing(train_config, monkeypatch):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_evaluation_that_is_not_finite_ends_the_run_and_saves_nothing(train_config, monkeypatch, split):
     config, real = train_config(max_iters=10), loop.evaluate
 
     def poisoned(state, *rest):
-        return real(state, *rest) | ({"val/loss": math.nan} if state.step == 10 else {})
+        return real(state, *rest) | ({f"{split}/loss": math.nan} if state.step == 10 else {})
 
     monkeypatch.setattr(loop, "evaluate", poisoned)
     assert train(config) == 3
