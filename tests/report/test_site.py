@@ -88,6 +88,15 @@ def test_a_kept_log_is_the_run_in_short(tmp_path):
         keep(unfinished, tmp_path / "experiment")
 
 
+def test_the_logs_that_are_kept_end_as_the_results_say():
+    for folder in ROOT.glob("experiments/*/log"):
+        records = json.loads((folder.parent / "result.json").read_text(encoding="utf-8"))["runs"]
+        losses = {record["run"]: record["val/loss"] for record in records}
+        for run in kept_runs(folder.parent):
+            assert run.last("val/loss") == losses[str(run.folder)], run.folder
+            assert run.last("probe/resid_gradient"), run.folder
+
+
 def test_paths_lose_their_folders_and_nothing_else_changes():
     same = ["a/b.py", "https://a.org/b/c", "3/4", 1.5, None, {"k": ["runs/x"]}, "y = x + F(x) / sqrt(2 L)"]
     assert portable(same) == same
@@ -104,7 +113,7 @@ def test_of_many_values_the_first_the_last_and_more_early_ones_stay():
 
 def test_what_is_wrong_is_one_line(tmp_path):
     done = run_python("-m", "reslab.report.site", "--keep", tmp_path, tmp_path / "none", code=2)
-    assert "none: not a run directory (no config.json)" in done.stderr
+    assert "none: no such file or folder" in done.stderr
     assert "give --out FOLDER" in run_python("-m", "reslab.report.site", code=2).stderr
 
 
