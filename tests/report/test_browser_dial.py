@@ -88,6 +88,7 @@ def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
     button, again = "#live .controls button", "#live .controls button:nth-of-type(2)"
     click = "document.querySelector(arguments[0]).click()"
     assert driver.execute_script("return liveView.arms.length") == 0  # nothing is trained unasked
+    assert driver.execute_script("return liveView.ids.length") > 50_000  # the scripts of the page
     driver.execute_script(click, button)
     until(driver, "liveView.arms[1]?.points.length >= 1")
     driver.execute_script(click, button)

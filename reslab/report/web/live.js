@@ -16,7 +16,7 @@ const liveView = { running: false, step: 0, arms: [] };
 
 // What the stacks learn: the source of this page's own scripts, one character a token.
 function liveText() {
-  const text = document.querySelector("script:not([type])").textContent;
+  const text = document.getElementById("scripts").textContent;
   const characters = [...new Set(text)].sort();
   const places = new Map(characters.map((character, k) => [character, k]));
   return { ids: Uint16Array.from(text, (character) => places.get(character)), V: characters.length };
