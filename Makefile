@@ -54,8 +54,8 @@ setup: .venv/installed
 # gigabytes of CUDA libraries; where that index is out of reach, pip says so and
 # takes the same pin from PyPI.
 .venv/installed: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Python 3.11 or newer is needed, found `$(PYTHON) --version`; run make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	  echo "Python 3.11, 3.12, 3.13 or 3.14 is needed, found `$(PYTHON) --version`; run for example: make PYTHON=python3.13"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing; on Debian or Ubuntu run: sudo apt-get install python3-venv"; exit 2; }
 	$(PYTHON) -m venv .venv

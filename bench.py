@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from reslab.run import config as configure
-from reslab.run.files import output_fault, write_atomically
+from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
@@ -14,7 +14,8 @@ HELP = """
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does
 meets both. Printed are medians over the turns, and the ratio of each pair of turns. The result goes to
-experiments/speed/bench-<machine>.json; cases that were not run keep what the file said.
+runs/bench-<machine>.json; cases that were not run keep what the file said. The figures of the documentation
+are in experiments/speed/, which only --out replaces.
 
 Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
@@ -34,18 +35,26 @@ def main(argv: list[str]) -> int:
         return 0
     names = choose(config.only, CASES, gpu)
     bench = Bench(peer_folder(config.peer), config.quick, gpu)
-    path = config.out or Path(f"experiments/speed/bench-{machine_name()}.json")
-    if reason := output_fault(path):
+    path = config.out or Path(f"runs/bench-{machine_name()}.json")
+    if config.out and (reason := output_fault(path)):
         raise configure.UsageError(f"--out={path}: {reason}")
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
+    result = earlier_result(path)
     for number, name in enumerate(names, 1):
         print(f"[{number}/{len(names)}] {name}: {CASES[name].__doc__}", flush=True)
         case = CASES[name](bench)
         print(bench.table(case), flush=True)
-        before["cases"][name] = {"facts": facts(argv)} | case
-        write_atomically(path, json.dumps(before, indent=1) + "\n")
+        result["cases"][name] = {"facts": facts(argv)} | case
+        write_atomically(path, json.dumps(result, indent=1) + "\n")
     print(f"written to {path}")
     return 0
+
+
+def earlier_result(path: Path) -> dict:
+    """What a result file holds already. Raises ValueError for a file that is something else."""
+    result = parse_json(path.read_bytes(), str(path)) if path.is_file() else {"cases": {}}
+    if not isinstance(result.get("cases"), dict):
+        raise ValueError(f"{path}: not a result of bench.py; choose another --out")
+    return result
 
 
 def choose(only: str, cases: dict, gpu: bool) -> list[str]:

@@ -9,7 +9,6 @@ of each is written to experiments/gpu/result.json as soon as it is there, its ou
 second call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ import torch
 
 from reslab.residual import WIRINGS
 from reslab.run import config as configure
+from reslab.run.arguments import ArgumentParser
 from reslab.run.log import git_commit, read_run, write_atomically
 from reslab.system.device import DTYPES
 
@@ -213,9 +213,7 @@ def result(step: Step):
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--nanogpt", metavar="PATH", help="a checkout to measure beside ours")
     parser.add_argument("--only", metavar="NAME,...", default="", help="steps whose names begin so")
     parser.add_argument("--list", action="store_true", help="print the steps and stop")

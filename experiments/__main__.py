@@ -6,12 +6,13 @@ python -m experiments --check    change nothing; exit code 1 when a page and the
 <!-- config NAME --> is filled with config/NAME.py, and <!-- question NAME --> with its first sentence.
 """
 
-import argparse
 import importlib
 import json
 import re
 from functools import cache
 from pathlib import Path
+
+from reslab.run.arguments import ArgumentParser
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -64,9 +65,7 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     check, stale = parser.parse_args().check, []
     for page in pages():

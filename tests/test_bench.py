@@ -28,6 +28,28 @@ def test_a_fault_is_one_line_and_nothing_is_measured(word, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("text", ["[1]", "{", '{"cases": [1]}', '{"data": 1}'])
+def test_a_file_that_is_no_result_is_refused(tmp_path, text):
+    path = tmp_path / "b.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"b\.json: "):
+        bench.main(["--only=data", f"--out={path}"])
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_the_figures_of_the_documentation_are_replaced_only_where_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def case(bench):
+        """One that is made up."""
+        return {"answer": 42}
+
+    monkeypatch.setitem(CASES, "data", case)
+    assert bench.main(["--only=data"]) == 0
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert path.parent == tmp_path / "runs"
+
+
 @pytest.mark.slow
 def test_a_case_measures_both_sides():
     peer = NANOGPT if (NANOGPT / "model.py").is_file() else None

@@ -154,13 +154,16 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "lines"),
     [
-        (["train.py", "config/smok.py"], ["config/smok.py: no such config file; did you mean smoke.py?"]),
+        (
+            ["train.py", "config/smok.py"],
+            ["config/smok.py: no such config file; did you mean config/smoke"],
+        ),
         (
             ["train.py", "--n_layr=3", "--n_head=x", "--compile"],
             [
                 "--n_layr=3: no such setting; did you mean --n_layer?",
                 "--n_head=x: must be a whole number",
-                "--compile=: allowed are auto, True, False",
+                "--compile: needs a value",
             ],
         ),
         (
@@ -176,7 +179,12 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         (["train.py", "--dataset=shakspeare"], ["dataset=shakspeare: no such folder; known names are "]),
         (["train.py", "--device=cuda:7"], ["device=cuda:7: not available with torch"]),
         (["sample.py", "nowhere"], ["nowhere: no such file or folder"]),
-        (["sample.py"], ["0 of 1 given; give RUN [--key=value"]),
+        (["sample.py"], ["no RUN given; run for example: python sample.py runs/out"]),
+        (["export.py"], ["no RUN DIR given; run for example: python export.py runs/out exported"]),
+        (
+            ["train.py", "config/smoke.py", "--max_iters=3"],
+            ["warmup_iters=5: must be at most max_iters=3 (config/smoke.py: warmup_iters=5)"],
+        ),
         (
             ["sample.py", "x", "--top_p=0", "--temperature=-1"],
             ["--top_p=0: must be above 0", "--temperature=-1: must be finite"],

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from torture import commands, damage, restarts
+from torture import commands, damage, ends, outputs, restarts, shapes
 
 pytestmark = pytest.mark.slow
 needs_fork = pytest.mark.skipif(
@@ -23,6 +23,28 @@ def test_killed_runs_equal_the_run_left_alone(dataset_folder, tmp_path):
 @needs_fork
 def test_signals_save_within_one_update(dataset_folder, tmp_path):
     assert restarts.signals(dataset_folder, tmp_path, 3)["updates begun after the signal, at most"] <= 1
+
+
+@needs_fork
+def test_no_way_of_ending_loses_an_update(dataset_folder, tmp_path):
+    assert set(ends.lost_updates(dataset_folder, tmp_path, 1)["updates lost, at most"].values()) == {0}
+
+
+@needs_fork
+def test_a_parent_ends_with_its_children(dataset_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(ends, "PARENT_ENDS", ["SIGHUP"])
+    counts = ends.ended_parents(dataset_folder, tmp_path, 1)
+    assert counts["children left"] == 0 and counts["their updates lost, at most"] == {"SIGHUP": 0}
+
+
+def test_outputs_change_nothing_that_is_not_ours(dataset_folder, tmp_path):
+    assert outputs.all_targets(dataset_folder, tmp_path)["files"] == 42
+
+
+def test_documents_and_texts_of_many_shapes(tmp_path):
+    assert shapes.documents(tmp_path / "documents")["shapes"] >= 40
+    (tmp_path / "texts").mkdir()
+    assert shapes.texts(tmp_path / "texts")["shapes"] >= 30
 
 
 @needs_fork

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.data.prepare_cli import run_documents
+from reslab.data.prepare_cli import run_documents, run_script
+
+HERE = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
-    run_documents(__doc__, Path(__file__).resolve().parent, "HuggingFaceFW/fineweb-edu", "sample-10BT")
+    run_script(lambda: run_documents(__doc__, HERE, "HuggingFaceFW/fineweb-edu", "sample-10BT"))

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.data.prepare_cli import run_documents
+from reslab.data.prepare_cli import run_documents, run_script
+
+HERE = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
-    run_documents(__doc__, Path(__file__).resolve().parent, "Skylion007/openwebtext", None)
+    run_script(lambda: run_documents(__doc__, HERE, "Skylion007/openwebtext", None))

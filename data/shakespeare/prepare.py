@@ -11,7 +11,7 @@ from pathlib import Path
 def main() -> None:
     here = Path(__file__).resolve().parent
     sibling = runpy.run_path(str(here.parent / "shakespeare_char" / "prepare.py"))
-    sibling["main"](here, "gpt2", __doc__)
+    sibling["run_script"](lambda: sibling["main"](here, "gpt2", __doc__))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.download import download
-from reslab.data.prepare_cli import arguments, home_path, run_prepare
+from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
 from reslab.data.textfiles import read_files
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -33,4 +33,4 @@ def main(here: Path, tokenizer: str, doc: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(__file__).resolve().parent, "char", __doc__)
+    run_script(lambda: main(Path(__file__).resolve().parent, "char", __doc__))

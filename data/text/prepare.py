@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reslab.data.prepare_cli import arguments, home_path, run_prepare
+from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
 from reslab.data.textfiles import FoundFiles, find_files, read_files
 from reslab.data.tokenizer import allowed_specs
 
@@ -41,15 +41,11 @@ def main() -> None:
     read = f"what to read in folders (default: {' '.join(SUFFIXES)})"
     add("--suffix", action="append", metavar=".X", help=read)
     args = parser.parse_args()
-    try:
-        inputs = search(args.paths, args.suffix or SUFFIXES)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    inputs = search(args.paths, args.suffix or SUFFIXES)
     if not args.quiet:
         print(inputs, flush=True)
     run_prepare(args, lambda: read_files(inputs.files), args.tokenizer, ", ".join(map(str, args.paths)))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

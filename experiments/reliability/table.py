@@ -19,6 +19,28 @@ FAULTS = {
         "between updates",
         "children save and end; whatever left the state whole is saved, then told",
     ),
+    "updates lost": (
+        "each signal, a closed terminal, data that change, stdout on a full disk or without a reader, at "
+        "random instants",
+        "no update that was made is lost; what can't be printed ends no run",
+    ),
+    "ended parents": (
+        "compare.py --jobs=2 gets a signal or is killed at random instants of its trainings",
+        "both save and end, it waits for them, and the same command finishes the grid",
+    ),
+    "outputs": (
+        "every option that writes, at a file, a link, a device, a folder, ~ or nothing; folders of "
+        "transformers, nanoGPT and others",
+        "links and devices stay and get the text; what no program of ours made is not changed",
+    ),
+    "documents": (
+        "files of documents in every format, packing, encoding and with rows of other shapes",
+        "every document is read, or one line names what can't be; a mended file goes on",
+    ),
+    "texts": (
+        "marks, ends of lines, blanks, control characters, other encodings, with char, byte and bpe",
+        "the splits decode to the text, or one line names the place that is not UTF-8",
+    ),
     "other JSON": (
         "JSON of another shape, or fields of another type or size, in any file of a run",
         "one line from train.py --resume, compare.py, sample.py and autopsy.py, exit code 2, no file changed",

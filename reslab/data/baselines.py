@@ -14,6 +14,7 @@ DENSE_LIMIT = 4096  # largest vocabulary whose V x V table of pairs is kept whol
 FIT_TOKENS = 100_000_000  # first training tokens that are counted
 SPARSE_TOKENS = 10_000_000  # the same for pairs of a larger vocabulary
 CHUNK = 1 << 19  # tokens looked at in one go, so memory does not grow with the corpus
+COUNTED = 1 << 15  # tokens whose pairs are counted in one go: they stay in a core's cache
 
 
 class Baselines:
@@ -28,18 +29,16 @@ class Baselines:
 
     def __init__(self, train: np.ndarray, vocab_size: int):
         train = train[:FIT_TOKENS]
-        counts = np.zeros(vocab_size)
-        for chunk in _Pieces(train, overlap=0):
-            counts += np.bincount(chunk, minlength=vocab_size)
         self.vocab_size = vocab_size
-        self.unigram = (counts + 1) / (counts.sum() + vocab_size)
         self.pairs = (_DensePairs if vocab_size <= DENSE_LIMIT else _SparsePairs)(train, vocab_size)
+        counts = self.pairs.tokens(train)
+        self.unigram = (counts + 1) / (counts.sum() + vocab_size)
 
     def read(self, splits: dict[str, Iterable[np.ndarray]]) -> dict:
         """Cross-entropies in nats per token, over all tokens of some pieces that have one before them.
 
         Args:
-            splits: split -> pieces of token ids (n,), int64.
+            splits: split -> pieces of token ids (n,).
 
         Returns:
             {"uniform": x, "unigram": {split: x}, "bigram": {split: x}}
@@ -88,6 +87,10 @@ class _DensePairs:
             self.counts[keys] += counts
         self.firsts = self.counts.reshape(vocab_size, vocab_size).sum(axis=1)
 
+    def tokens(self, train) -> np.ndarray:
+        """How often each token occurs: as the first of a pair, or last of all."""
+        return self.firsts + np.bincount(train[-1:], minlength=self.vocab_size)
+
     def counted(self):
         """All pairs a V + b that were seen, and how often."""
         keys = np.flatnonzero(self.counts)
@@ -109,6 +112,11 @@ class _SparsePairs:
         self.keys, self.counts = _count_pairs(ids, vocab_size)
         self.firsts = np.bincount(ids[:-1], minlength=vocab_size)
 
+    def tokens(self, train) -> np.ndarray:
+        """How often each token occurs."""
+        pieces = (np.bincount(piece, minlength=self.vocab_size) for piece in _Pieces(train, overlap=0))
+        return sum(pieces, start=np.zeros(self.vocab_size, dtype=np.int64))
+
     def counted(self):
         """All pairs a V + b that were seen, and how often."""
         return self.keys, self.counts
@@ -122,21 +130,29 @@ class _SparsePairs:
 
 def _count_pairs(ids, vocab_size) -> tuple[np.ndarray, np.ndarray]:
     """The different pairs a V + b of neighbours, ascending, and how often each occurs."""
-    pairs = ids[:-1] * vocab_size + ids[1:]
-    if vocab_size * vocab_size > 4 * len(pairs):  # sorting them costs less than counting what is not there
-        return np.unique(pairs, return_counts=True)
-    counts = np.bincount(pairs, minlength=vocab_size * vocab_size)
+    bins = vocab_size * vocab_size
+    if bins > 4 * (len(ids) - 1):  # sorting them costs less than counting what is not there
+        return np.unique(_pairs(ids, vocab_size), return_counts=True)
+    counts, size = np.zeros(bins, dtype=np.int64), max(COUNTED, bins)
+    for start in range(0, len(ids) - 1, size):
+        counts += np.bincount(_pairs(ids[start : start + size + 1], vocab_size), minlength=bins)
     keys = np.flatnonzero(counts)
     return keys, counts[keys]
 
 
+def _pairs(ids, vocab_size) -> np.ndarray:
+    """The pairs a V + b of neighbours, in their order."""
+    ids = np.asarray(ids).astype(np.int64)
+    return ids[:-1] * vocab_size + ids[1:]
+
+
 class _Pieces:
-    """A long array as int64 pieces, each starting with the last `overlap` ids of the one before, as often
-    as one asks for them."""
+    """A long array in pieces, each starting with the last `overlap` ids of the one before, as often as one
+    asks for them."""
 
     def __init__(self, ids, overlap=1):
         self.ids, self.overlap = ids, overlap
 
     def __iter__(self):
         for start in range(0, max(len(self.ids) - self.overlap, 0), CHUNK):
-            yield np.asarray(self.ids[start : start + CHUNK + self.overlap]).astype(np.int64)
+            yield self.ids[start : start + CHUNK + self.overlap]

@@ -2,11 +2,10 @@
 
 Every data/<name>/prepare.py ends here. The text is read in pieces and twice (once to know it, once
 to write it), so memory stays flat for inputs larger than memory. Pieces are encoded on all cores, since
-the tokenizers let go of Python's lock, and written in their order. Files get their final names last,
-meta.json after the bins: a folder with a meta.json is a finished dataset.
+the tokenizers and the sums let go of Python's lock, and written in their order. Files get their final
+names last, meta.json after the bins: a folder with a meta.json is a finished dataset.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -20,14 +19,17 @@ import numpy as np
 from tqdm import tqdm
 
 from reslab.data.baselines import split_baselines
-from reslab.data.pool import cores, map_in_order
+from reslab.data.pool import Hasher, cores, map_in_order
 from reslab.data.textfiles import PIECE
-from reslab.data.tokenfile import check_unread
+from reslab.data.tokenfile import check_ours, check_unread
 from reslab.data.tokenizer import kind_of, make_tokenizer
+from reslab.run.children import unbroken
 from reslab.run.files import flush, parse_json
 from reslab.run.lock import exclusive_lock
 
+SPLITS = ("train", "val")
 PART = 1 << 19  # characters encoded in one go
+CACHED = 1 << 17  # the same where a text may be cut anywhere: what is made of it stays in a core's cache
 TRAIN_SHARE = 0.9  # of the characters; the last tenth of the text is the validation split
 WORD_START = re.compile(r"[ \n](?=\S)")
 UINT16_VOCAB = 65_535  # ids of larger vocabularies are written as uint32
@@ -42,14 +44,15 @@ def split_safely(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
     """
     rest = ""
     for piece in pieces:
-        rest += piece
-        while len(rest) > size:
-            place = WORD_START.search(rest, size)
-            if not place and len(rest) < 16 * size:
+        rest, start = rest + piece if rest else piece, 0
+        while (left := len(rest) - start) > size:
+            place = WORD_START.search(rest, start + size)
+            if not place and left < 16 * size:
                 break
-            cut = place.start() if place else size
-            yield rest[:cut]
-            rest = rest[cut:]
+            cut = place.start() if place else start + size
+            yield rest[start:cut]
+            start = cut
+        rest = rest[start:]
     if rest:
         yield rest
 
@@ -78,17 +81,28 @@ def write_dataset(
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
     with exclusive_lock(out_dir, "preparing data here", wait=True):
+        check_ours(out_dir, "meta.json", *(f"{split}.bin" for split in SPLITS), "progress.json")
+        if (out_dir / "progress.json").exists():
+            raise ValueError(f"{out_dir}: holds shards of documents; choose another --out")
         if if_missing and (out_dir / "meta.json").exists():
             return parse_json((out_dir / "meta.json").read_bytes(), str(out_dir / "meta.json"))
         check_unread(out_dir)
-        for path in out_dir.glob("*.[0-9]*.tmp"):  # of a prepare that was killed
-            path.unlink()
+        _clear_broken(out_dir)
         return _write_dataset(out_dir, read, tokenizer, source, quiet, jobs or cores())
+
+
+def _clear_broken(out_dir: Path) -> None:
+    """Delete what a preparation left that was killed."""
+    if not (out_dir / "meta.json").exists():  # while it gave the bins their names: they are of two datasets
+        for split in SPLITS:
+            (out_dir / f"{split}.bin").resolve().unlink(missing_ok=True)
+    for path in out_dir.glob("*.[0-9]*.tmp"):
+        path.unlink()
 
 
 def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, jobs: int) -> dict:
     named = isinstance(tokenizer, str)
-    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet)
+    text = _survey(read(), named and kind_of(tokenizer).needs == "characters", quiet, jobs)
     if text.length < 20:
         raise ValueError(
             f"{source}: {text.length} characters; a dataset needs at least 20 to hold two splits"
@@ -100,8 +114,7 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
         encoder = make_tokenizer(tokenizer, pieces, text.characters)
     dtype = np.uint16 if encoder.vocab_size <= UINT16_VOCAB else np.uint32
 
-    mark = f".{os.getpid()}.tmp"
-    temporary = {split: out_dir / f"{split}.bin{mark}" for split in ("train", "val")}
+    temporary = {split: _temporary(out_dir / f"{split}.bin") for split in SPLITS}
     try:
         counts = _write_bins(temporary, read, text, encoder, dtype, quiet, jobs, source)
         ids = {split: np.memmap(path, dtype=dtype, mode="r") for split, path in temporary.items()}
@@ -115,11 +128,22 @@ def _write_dataset(out_dir: Path, read, tokenizer, source: str, quiet: bool, job
             "baselines_nats": split_baselines(ids["train"], ids["val"], encoder.vocab_size),
             "tokenizer": encoder.to_json(),
         }
-        _publish(out_dir, temporary, meta, mark)
+        with unbroken():
+            _publish(out_dir, temporary, meta)
     finally:
-        for path in out_dir.glob(f"*{mark}"):
-            path.unlink()
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
     return meta
+
+
+def _temporary(path: Path) -> Path:
+    """Where a file is written before it gets its name: beside it, or beside what a link leads to."""
+    path = path.resolve() if path.is_symlink() else path
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def _give_name(temporary: Path) -> None:
+    temporary.replace(temporary.with_name(temporary.name.removesuffix(f".{os.getpid()}.tmp")))
 
 
 @dataclass(frozen=True)
@@ -137,33 +161,46 @@ class Survey:
         return int(self.length * TRAIN_SHARE)
 
 
-def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True) -> Survey:
-    digest, length, occurs = hashlib.sha256(), 0, np.zeros(sys.maxunicode + 1, dtype=bool)
-    with tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None) as bar:
+def _survey(pieces: Iterable[str], collect: bool, quiet: bool = True, jobs: int = 1) -> Survey:
+    length, occurs = 0, np.zeros(sys.maxunicode + 1, dtype=bool)
+    bar = tqdm(desc="reading", unit="char", unit_scale=True, disable=quiet or None)
+    with Hasher(jobs) as digest, bar:
         for piece in pieces:
-            digest.update(piece.encode("utf-8", "surrogatepass"))
-            if collect:
-                occurs[np.flatnonzero(np.bincount(code_points(piece)))] = True
+            for part in _parts(piece):
+                digest.update(part.encode("utf-8", "surrogatepass"))
+                if collect:
+                    _mark(code_points(part), occurs)
             length += len(piece)
             bar.update(len(piece))
     return Survey(digest.hexdigest(), length, "".join(map(chr, np.flatnonzero(occurs))))
 
 
-def _hashing(pieces: Iterable[str], digest) -> Iterator[str]:
+def _parts(piece: str) -> Iterator[str]:
+    for start in range(0, len(piece), CACHED):
+        yield piece[start : start + CACHED]
+
+
+def _mark(points: np.ndarray, occurs: np.ndarray) -> None:
+    """Set occurs[points]: most are known, and looking one up costs less than setting it."""
+    known = occurs.take(points, mode="clip")
+    if not known.all():
+        occurs[points[~known]] = True
+
+
+def _hashing(pieces: Iterable[str], digest: Hasher) -> Iterator[str]:
     for piece in pieces:
-        digest.update(piece.encode("utf-8", "surrogatepass"))
+        for part in _parts(piece):
+            digest.update(part.encode("utf-8", "surrogatepass"))
         yield piece
 
 
 def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, source: str) -> dict:
     """Second reading: encode the first 90% of the characters to train, the others to val."""
-    again = hashlib.sha256()
     changed = ValueError(f"{source}: the text changed while it was read; run prepare again")
     counts = {}
+    bar = tqdm(total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None)
     try:
-        with tqdm(
-            total=text.length, desc="encoding", unit="char", unit_scale=True, disable=quiet or None
-        ) as bar:
+        with Hasher(jobs) as again, bar:
             for split, part in _split(_hashing(read(), again), text.train_length):
                 counts[split] = _write_bin(temporary[split], part, encoder, dtype, jobs, bar)
     except (ValueError, RuntimeError) as error:
@@ -178,9 +215,10 @@ def _write_bins(temporary, read, text: Survey, encoder, dtype, quiet, jobs, sour
 def _write_bin(path: Path, pieces: Iterable[str], encoder, dtype, jobs: int, bar) -> dict:
     """Encode one split to a file; returns its entry for meta.json."""
     count = {"tokens": 0, "chars": 0, "bytes": 0}
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for ids, length, size in encode_all(split_safely(pieces, PART), encoder, dtype, jobs):
+    anywhere = itertools.chain.from_iterable(map(_parts, pieces))
+    parts = anywhere if encoder.cut_anywhere else split_safely(pieces, PART)
+    with path.open("wb") as file, Hasher(jobs) as digest:
+        for ids, length, size in encode_all(parts, encoder, dtype, jobs):
             file.write(ids)
             digest.update(ids)
             for key, more in zip(count, (len(ids), length, size), strict=True):
@@ -195,7 +233,8 @@ def encode_all(pieces: Iterable[str], encoder, dtype, jobs: int) -> Iterator[tup
     """The pieces' ids, characters and bytes, in their order; `jobs` pieces are encoded at the same time."""
 
     def encode(piece):
-        return encoder.encode(piece).astype(dtype), len(piece), len(piece.encode())
+        size = len(piece) if piece.isascii() else len(piece.encode())
+        return encoder.encode(piece).astype(dtype), len(piece), size
 
     return map_in_order(encode, pieces, jobs)
 
@@ -225,13 +264,18 @@ def _split(pieces: Iterable[str], train_chars: int) -> Iterator[tuple[str, Itera
     yield "val", val()
 
 
-def _publish(out_dir, temporary, meta, mark) -> None:
+def _publish(out_dir: Path, temporary: dict[str, Path], meta: dict) -> None:
     """Give the files their names, meta.json last; until then the folder has no meta.json."""
     check_unread(out_dir)  # a run may have begun since
-    meta_tmp = out_dir / f"meta.json{mark}"
-    meta_tmp.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
-    flush(meta_tmp)
-    (out_dir / "meta.json").unlink(missing_ok=True)
-    for split, path in temporary.items():
-        path.replace(out_dir / f"{split}.bin")
-    meta_tmp.replace(out_dir / "meta.json")
+    meta_path = out_dir / "meta.json"
+    meta_tmp = _temporary(meta_path)
+    try:
+        meta_tmp.write_text(json.dumps(meta, ensure_ascii=False, indent=1), encoding="utf-8")
+        flush(meta_tmp)
+        meta_path.resolve().unlink(missing_ok=True)
+        for path in temporary.values():
+            _give_name(path)
+        _give_name(meta_tmp)
+    finally:
+        if meta_path.exists() or not any((out_dir / f"{split}.bin").exists() for split in SPLITS):
+            meta_tmp.unlink(missing_ok=True)  # else the bins are of two datasets, and it tells whose they are

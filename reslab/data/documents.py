@@ -21,14 +21,17 @@ from reslab.data.pool import cores, map_in_order
 from reslab.data.rows import ReadError
 from reslab.data.shards import ShardWriter, TokenStream, grown_from, open_split
 from reslab.data.source import Rows, Source
-from reslab.data.tokenfile import check_unread
+from reslab.data.tokenfile import check_ours, check_unread
 from reslab.data.tokenizer import TOKENIZERS, allowed_specs, kind_of, make_tokenizer, tokenizer_folder
+from reslab.run.children import unbroken
 from reslab.run.files import parse_json, sha256, write_atomically
 from reslab.run.lock import exclusive_lock
 
 BATCH_DOCUMENTS, BATCH_CHARS = 256, 1 << 21  # a batch ends with the document that reaches one of them
 BASELINE_TOKENS = 10_000_000  # first tokens of each split that the baselines are fitted and read on
 SAVE_EVERY_S = 10.0
+# What preparations of documents and of a text write, beside meta.json and progress.json.
+WRITTEN = [f"{split}{name}.bin*" for split in ("train", "val") for name in ("", "-" + "[0-9]" * 5)]
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def prepare(out_dir: Path, source: Source, plan: Plan, overwrite: bool = False, 
 
 
 def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
+    check_ours(out_dir, "meta.json", "progress.json", *WRITTEN)
     for path in out_dir.glob("*.json.[0-9]*.tmp"):  # of a prepare that was killed
         path.unlink()
     progress = _read_progress(out_dir, source.identity() | plan.identity(), overwrite)
@@ -113,7 +117,7 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
     dtype = "uint16" if vocab_size <= 2**16 else "uint32"
     if not progress["splits"]:
         check_unread(out_dir)
-        for old in (meta_path, *out_dir.glob("*.bin")):
+        for old in (meta_path, *(path for pattern in WRITTEN for path in out_dir.glob(pattern))):
             old.unlink(missing_ok=True)
     splits = progress["splits"] or {"train": None, "val": None}
     writers = {s: ShardWriter(out_dir, s, dtype, plan.shard_tokens, saved) for s, saved in splits.items()}
@@ -172,7 +176,7 @@ def _read_progress(out_dir: Path, identity: dict, overwrite: bool) -> dict:
             )
         if not other:
             return progress
-    elif not overwrite and ((out_dir / "meta.json").exists() or any(out_dir.glob("*.bin"))):
+    elif not overwrite and (out_dir / "meta.json").exists():
         raise ValueError(f"{out_dir}: holds another dataset; choose another --out, or --overwrite")
     fresh = {"stream": None, "splits": None, "documents": 0, "tokens": 0, "bad": 0, "digest": ""}
     return {"made_from": identity, "ended": False} | fresh
@@ -191,9 +195,10 @@ def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> 
     _save(out_dir, writers, progress)
     try:
         for documents, state in map_in_order(encode, _batches(rows), jobs):
-            full, before = _write(documents, writers, plan.val_share, progress), progress["tokens"]
-            progress["stream"], progress["bad"] = state, state["skipped"]
-            progress["tokens"] = sum(w.tokens for w in writers.values())
+            with unbroken():
+                full, before = _write(documents, writers, plan.val_share, progress), progress["tokens"]
+                progress["stream"], progress["bad"] = state, state["skipped"]
+                progress["tokens"] = sum(w.tokens for w in writers.values())
             bar.update(progress["tokens"] - before)
             if full or time.monotonic() - saved_at > SAVE_EVERY_S:
                 _save(out_dir, writers, progress)
@@ -203,7 +208,7 @@ def _encode_all(out_dir, plan, rows: Rows, encode, writers, progress, quiet) -> 
                 break
         else:
             progress["ended"], progress["bad"] = True, rows.bad
-    except ReadError:
+    except (ReadError, KeyboardInterrupt):
         _save(out_dir, writers, progress)
         raise
     finally:

@@ -14,10 +14,16 @@ def download(url: str, path: Path, sha256: str, tries: int = 3, timeout_s: float
     """Fetch url to path, unless the right file is there already.
 
     Raises:
-        ValueError: after all tries there was no answer, or it was not the file with that hash.
+        ValueError: another file is there, or after all tries there was no answer, or it was not the file with
+            that hash.
     """
-    if path.exists() and file_sha256(path) == sha256:
-        return
+    if path.exists():
+        if (there := file_sha256(path)) == sha256:
+            return
+        raise ValueError(
+            f"{path}: not the file of {url} (its sha256 is {there}, expected {sha256}); give it with "
+            f"--input {path}, or move it away to download that one"
+        )
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         for attempt in range(tries):

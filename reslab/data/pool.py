@@ -1,5 +1,6 @@
-"""Threads that work on a stream of items and give the results in the order of the items."""
+"""Threads that work on a stream of items: results in the order of the items, and hashes on another core."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -41,3 +42,38 @@ def map_in_order(function: Callable, items: Iterable, jobs: int) -> Iterator:
         pool.shutdown(cancel_futures=True)
     if not isinstance(end, StopIteration):
         raise end
+
+
+class Hasher:
+    """The SHA-256 of a stream of bytes, in a thread of its own where there are several jobs. As a context: at
+    its end all bytes are hashed.
+
+    Args:
+        jobs: 1 hashes in the thread that gives the bytes.
+    """
+
+    AHEAD = 8  # pieces that wait for their turn, so memory does not grow with the stream
+
+    def __init__(self, jobs: int):
+        self._digest, self._pending = hashlib.sha256(), deque()
+        self._pool = ThreadPoolExecutor(1) if jobs > 1 else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self._pool:
+            self._pool.shutdown()
+
+    def update(self, data) -> None:
+        """Hash some more bytes, which must not change afterwards."""
+        if not self._pool:
+            self._digest.update(data)
+            return
+        self._pending.append(self._pool.submit(self._digest.update, data))
+        if len(self._pending) > self.AHEAD:
+            self._pending.popleft().result()
+
+    def hexdigest(self) -> str:
+        """Of all bytes, once the context has ended."""
+        return self._digest.hexdigest()

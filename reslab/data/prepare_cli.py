@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from reslab.data.corpus import write_dataset
@@ -9,8 +10,12 @@ from reslab.data.documents import Plan, prepare
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
-from reslab.run.fields import expand
+from reslab.run.arguments import ArgumentParser
+from reslab.run.children import on_ending_signals, raise_interrupted
+from reslab.run.config import run_door
+from reslab.run.fields import expand, short
 from reslab.run.files import output_fault
+from reslab.run.streams import lossy
 
 
 def home_path(name: str) -> Path:
@@ -28,7 +33,7 @@ def output_folder(name: str) -> Path:
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     """The options that all prepare scripts share."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(doc)
     parser.add_argument(
         "--out", type=output_folder, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
@@ -37,16 +42,31 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     return parser
 
 
-def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
-    """write_dataset for a command line: prints a summary, or one line and exit code 2."""
+def run_script(main) -> None:
+    """Call a prepare.py's main(); its faults end it as those of the doors do, and a failed print does not."""
+
+    def door(argv):
+        with lossy():
+            main()
+
+    run_door(door)
+
+
+@contextmanager
+def _stopped(line: str):
+    """Inside, every signal that asks for the end is one that stops with this line."""
     try:
+        with on_ending_signals(raise_interrupted):
+            yield
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {line}", file=sys.stderr)
+        raise SystemExit(getattr(stop, "code", 130)) from None
+
+
+def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str) -> None:
+    """write_dataset for a command line, with a summary."""
+    with _stopped(f"{args.out} holds what it held before, or the new dataset whole"):
         meta = write_dataset(args.out, read, tokenizer, source, args.quiet, args.if_missing)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"stopped; nothing was written to {args.out}", file=sys.stderr)
-        raise SystemExit(130) from None
     if not args.quiet:
         print(describe(args.out, meta))
 
@@ -63,6 +83,14 @@ def describe(out_dir: Path, meta: dict) -> str:
     )
 
 
+def whole(text: str) -> int:
+    """A whole number, which may be written as 1e9."""
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{short(text)} is not a whole number") from None
+
+
 def _parser(doc: str, here: Path, subset: str | None):
     parser = arguments(doc, here)
     add, plan = parser.add_argument, Plan()
@@ -70,8 +98,8 @@ def _parser(doc: str, here: Path, subset: str | None):
     add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
     add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
     add("--tokenizer", default=plan.tokenizer, help=f"{allowed_specs(True)} (default: %(default)s)")
-    add("--max_tokens", type=float, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
-    add("--shard_tokens", type=float, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
+    add("--max_tokens", type=whole, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
+    add("--shard_tokens", type=whole, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
     share = "of the documents (default: %(default)s)"
     add("--val_share", type=float, default=plan.val_share, metavar="X", help=share)
     skipped = "rows without a text that are skipped (default: %(default)s)"
@@ -82,22 +110,17 @@ def _parser(doc: str, here: Path, subset: str | None):
 
 
 def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
-    """A prepare.py of documents as a command line: prints a summary, or one line and exit code 2."""
+    """A prepare.py of documents as a command line, with a summary."""
     args = _parser(doc, here, subset).parse_args()
-    try:
-        limit = None if args.max_tokens is None else int(args.max_tokens)
-        plan = Plan(args.tokenizer, int(args.shard_tokens), args.val_share, limit, args.jobs, args.max_bad)
+    with _stopped("the same command goes on from there"):
+        plan = Plan(
+            args.tokenizer, args.shard_tokens, args.val_share, args.max_tokens, args.jobs, args.max_bad
+        )
         inputs = find_inputs(args.input or [])
         source = Source(repo, args.subset, tuple(inputs.files), args.text_column)
         if not args.quiet:
             print(inputs if inputs.files else f"reading {source} from the Hugging Face Hub", flush=True)
         meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
-    except (ValueError, OSError, OverflowError) as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last finished shard or later", file=sys.stderr)
-        raise SystemExit(130) from None
     if not args.quiet:
         print(describe(args.out, meta))
         if meta["bad_rows"]:

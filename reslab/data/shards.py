@@ -132,7 +132,7 @@ class ShardWriter:
         if self._path(len(self.shards)).exists():
             self._path(len(self.shards)).replace(self._part())
         known = {shard["file"] for shard in self.shards} | {self._part().name}
-        for path in self.folder.glob(f"{self.split}-*.bin*"):
+        for path in self.folder.glob(f"{self.split}-{'[0-9]' * 5}.bin*"):
             if path.name not in known:
                 path.unlink()
         self.file = self._part().open("ab")

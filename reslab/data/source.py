@@ -41,10 +41,12 @@ class Source:
             "repo": "local files" if self.files else self.repo,
         }
 
-    def has_more(self, state: dict) -> bool:
+    def has_more(self, state: dict | None) -> bool:
         """Whether there is more to read than when a source that was read to its end had this state."""
-        if not self.files or not state:
+        if not self.files:
             return False
+        if not state:  # they held no document, and may be others by now
+            return True
         last = self.files[-1]
         return len(self.files) != len(state["done"]) + 1 or [last.name, last.stat().st_size] != state["file"]
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reslab.run.fields import one_line
+
 PIECE = 1 << 22  # bytes read in one go
 MACHINERY = {"node_modules", "__pycache__", "site-packages", "dist-packages"}
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -130,7 +132,7 @@ def find_files(paths: Iterable[Path], takes) -> FoundFiles:
             files.setdefault(path.resolve(), path)
         else:  # a pipe can be read once, and the text is read more often
             fault = "not a regular file; save it to one first" if path.exists() else "no such file or folder"
-            raise ValueError(f"{path}: {fault}")
+            raise ValueError(f"{one_line(path)}: {fault}")
     result.files = list(files.values())
     return result
 

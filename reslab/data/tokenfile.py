@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reslab.run.files import parse_json
 from reslab.run.files import sha256 as file_sha256
 
 try:
@@ -79,9 +80,35 @@ class TokenFile:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
+def check_ours(folder: Path, *patterns: str) -> None:
+    """See that files which a preparation replaces or deletes are of a preparation of ours.
+
+    Args:
+        patterns: of their names.
+
+    Raises:
+        ValueError: some are there, and nothing that only our programs write is beside them.
+    """
+    there = sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
+    if there and not any(map(_is_ours, [*folder.glob("meta.json*"), folder / "progress.json"])):
+        raise ValueError(
+            f"{folder}: holds {there[0]}, which no prepare.py of this project has written; nothing was "
+            "changed: choose another --out, or move that away"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a dataset's meta.json, finished or about to be, or the progress of one."""
+    try:
+        content = parse_json(path.read_bytes(), str(path))
+    except (OSError, ValueError):
+        return False
+    return (content.get("format") in (1, 2) and "splits" in content) or "made_from" in content
+
+
 def check_unread(folder: Path) -> None:
     """Raises ValueError when a process on this machine reads token files of the folder."""
-    for path in sorted(folder.glob("*.bin")) if fcntl else ():
+    for path in sorted(filter(Path.is_file, folder.glob("*.bin"))) if fcntl else ():
         handle = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ was trained can be sampled on a machine that has neither the data nor a network.
 """
 
 import base64
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from typing import Literal
 import numpy as np
 
 from reslab.data.tokenizer_json import HFTokenizer, load_tokenizer
-from reslab.run.fields import expand
+from reslab.run.fields import expand, short
 
 # How GPT-2 cuts text into words before merging bytes (Radford et al. 2019).
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 # The pattern tries again from every blank of a run, and its engine gives up at about a million of them.
 LONGEST_RUN = 100_000
+LARGEST_BPE = 1_000_000  # tokens
+
 LONG_RUN = re.compile(rf"\s{{{LONGEST_RUN}}}")
 
 
@@ -35,6 +38,8 @@ def cut_blanks(text: str) -> Iterator[str]:
 
 class CharTokenizer:
     """One id per character of the text it was made for, in code-point order."""
+
+    cut_anywhere = True  # parts of a text encode as they do in the whole
 
     def __init__(self, chars: str):
         self.chars = "".join(sorted(set(chars)))
@@ -67,7 +72,7 @@ class CharTokenizer:
 class ByteTokenizer:
     """The 256 bytes of UTF-8: no text is unknown to it."""
 
-    vocab_size = 256
+    vocab_size, cut_anywhere = 256, True
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
@@ -87,6 +92,8 @@ class BPETokenizer:
         pattern: the regular expression that cuts text into words.
         ranks: bytes of each token -> its id.
     """
+
+    cut_anywhere = False
 
     def __init__(self, name: str, pattern: str, ranks: dict[bytes, int]):
         import tiktoken
@@ -167,7 +174,7 @@ def kind_of(spec: str) -> "TokenizerKind":
     """The entry of TOKENIZERS that takes what `--tokenizer` says. Raises ValueError where none does."""
     kind = next((kind for kind in TOKENIZERS.values() if kind.takes(spec)), None)
     if kind is None:
-        raise ValueError(f"tokenizer={spec}: allowed are {allowed_specs()}")
+        raise ValueError(f"tokenizer={short(spec)}: allowed are {allowed_specs()}")
     return kind
 
 
@@ -195,11 +202,13 @@ def tokenizer_folder(spec: str) -> Path:
 
 def _is_bpe(spec: str) -> bool:
     kind, _, size = spec.partition(":")
-    return kind == "bpe" and size.isdecimal() and int(size) >= 256
+    return kind == "bpe" and size.isdecimal() and len(size) < 8 and 256 <= int(size) <= LARGEST_BPE
 
 
 def _is_folder(spec: str) -> bool:
-    return bool(spec) and ("/" in spec or "\\" in spec or tokenizer_folder(spec).is_dir())
+    if not spec or "/" in spec or "\\" in spec:
+        return bool(spec)
+    return os.path.isdir(tokenizer_folder(spec))  # noqa: PTH112 - takes a name that is too long
 
 
 def _gpt2(*_) -> GPT2Tokenizer:
@@ -245,7 +254,7 @@ TOKENIZERS = {
     "byte": TokenizerKind("byte", "byte".__eq__, lambda *_: ByteTokenizer(), lambda saved: ByteTokenizer()),
     "gpt2": TokenizerKind("gpt2", "gpt2".__eq__, _gpt2, _load_bpe),  # saved as any other BPE
     "bpe": TokenizerKind(
-        spec="bpe:N with N at least 256",
+        spec=f"bpe:N with N from 256 to {LARGEST_BPE}",
         takes=_is_bpe,
         make=lambda spec, texts, chars: train_bpe(texts, int(spec.removeprefix("bpe:"))),
         load=_load_bpe,

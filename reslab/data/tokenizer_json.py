@@ -29,6 +29,8 @@ class HFTokenizer:
         ValueError: the library is not installed, or the text is no tokenizer.
     """
 
+    cut_anywhere = False
+
     def __init__(self, name: str, text: str, end_of_text: str | None = None):
         try:
             from tokenizers import Tokenizer

@@ -45,9 +45,30 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
+class _Unbroken:
+    """What unbroken() tells the handler: whether it is on, and the signal that came meanwhile."""
+
+    on, number = False, 0
+
+
 def raise_interrupted(number, frame):
-    """A handler for on_ending_signals(): the main thread gets Interrupted."""
-    raise Interrupted(number)
+    """A handler for on_ending_signals(): the main thread gets Interrupted, inside unbroken() at its end."""
+    if _Unbroken.on:
+        _Unbroken.number = number
+    else:
+        raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def unbroken():
+    """What is done inside is done whole before a signal that came meanwhile raises Interrupted."""
+    _Unbroken.on, _Unbroken.number = True, 0
+    try:
+        yield
+    finally:
+        _Unbroken.on = False
+    if _Unbroken.number:
+        raise Interrupted(_Unbroken.number)
 
 
 def follow_parent() -> None:

@@ -6,6 +6,7 @@ win. Every fault of a command line is told at once, one line each, and nothing i
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import re
@@ -16,7 +17,17 @@ from typing import NamedTuple
 
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import INT_LIMIT, Config, Setting, did_you_mean, expand, flat, settings, short
+from reslab.run.fields import (
+    INT_LIMIT,
+    Config,
+    Setting,
+    did_you_mean,
+    expand,
+    flat,
+    one_line,
+    settings,
+    short,
+)
 
 
 class MachineError(Exception):
@@ -31,16 +42,20 @@ class Positionals:
         usage: how the help names them.
         configs: whether a word that ends in .py is a config file.
         count: how many other words there are; None for any number.
+        example: of these words, for whoever gives none.
     """
 
     usage: str
     configs: bool = False
     count: int | None = 0
+    example: str = ""
 
     def faults(self, args: list[str]) -> list[str]:
         """What is wrong with the words that are no config files."""
         if self.count is None or len(args) == self.count:
             return []
+        if self.example and not args:
+            return [f"no {self.usage} given; run for example: python {sys.argv[0]} {self.example}"]
         if self.count:
             return [f"{len(args)} of {self.count} given; give {self.usage} [--key=value ...]"]
         what = "neither a config file (*.py) nor --key=value" if self.configs else "not a --key=value"
@@ -118,8 +133,19 @@ def _build(cls: type[Config], known: dict[str, Setting], given: list[Given]) -> 
     config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
     # A fault of a setting that could not be read would be about its default, which was not given.
     unread = {key for key, fault in by_setting.items() if fault}
-    combined = [line for line in config.faults() if not unread & set(re.findall(r"\w+", line))]
+    combined = [
+        line + _from_files(line, final)
+        for line in config.faults()
+        if not unread & set(re.findall(r"\w+", line))
+    ]
     return config, [*filter(None, by_setting.values()), *combined]
+
+
+def _from_files(fault: str, final: dict[str, Given]) -> str:
+    """Which of the settings that a fault names are from config files, and from which."""
+    named = dict.fromkeys(re.findall(r"(\w+)=", fault))
+    given = [str(final[key]) for key in named if key in final and final[key].file]
+    return f" ({', '.join(given)})" if given else ""
 
 
 def _split(argv: list[str], known: dict[str, Setting]) -> tuple[list[Given], list[str]]:
@@ -216,6 +242,12 @@ def collect(*checks) -> list:
     return answers
 
 
+def told(error: OSError) -> str:
+    """What the system refused, as a message begins: the file, then the reason, without its number."""
+    names = [one_line(name)[:1000] for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
+
+
 def run_door(main) -> None:
     """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2."""
     children.follow_parent()
@@ -232,8 +264,8 @@ def run_door(main) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        print(f"error: {told(error)}", file=sys.stderr)
+        code = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         code = getattr(stop, "code", 130)

@@ -22,7 +22,7 @@ def read_config_file(path: str) -> dict:
         UsageError: there is no such file, it is far too large, or running it fails.
     """
     if not Path(path).is_file():
-        near = did_you_mean(Path(path).name, (p.name for p in Path(path).parent.glob("*.py")))
+        near = did_you_mean(path, map(str, Path(path).parent.glob("*.py")))
         raise UsageError(f"{path}: no such config file{near}")
     if (size := Path(path).stat().st_size) > CONFIG_BYTES:
         raise UsageError(f"{path}: {size:,} bytes; a config file has at most {CONFIG_BYTES:,}")

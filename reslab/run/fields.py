@@ -231,5 +231,10 @@ def short(value) -> str:
         text = str(value)
     except ValueError:  # a whole number of thousands of digits
         text = hex(value)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:81])
+    text = one_line(text[:81])
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def one_line(text) -> str:
+    """What a terminal shows in one line: a path may hold newlines, too."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

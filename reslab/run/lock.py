@@ -18,8 +18,10 @@ def exclusive_lock(folder: Path, activity: str, wait: bool = False):
         wait: until it is free, instead of raising.
 
     Raises:
-        ValueError: another process, which still runs, holds it.
+        ValueError: another process, which still runs, holds it; or the folder has another file of that name.
     """
+    if not _is_lock(folder / "lock"):
+        raise ValueError(f"{folder}: its file lock is not ours; choose another folder, or move the file away")
     created = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
@@ -43,6 +45,18 @@ def exclusive_lock(folder: Path, activity: str, wait: bool = False):
         with contextlib.suppress(OSError):  # not empty
             for place in created:
                 place.rmdir()
+
+
+def _is_lock(path: Path) -> bool:
+    """Whether a file is the lock of a process, living or dead, or none at all."""
+    try:
+        return path.read_bytes()[:4] in (b"", b"pid ")
+    except (FileNotFoundError, NotADirectoryError):  # who makes the folder tells
+        return True
+    except PermissionError:  # Windows, while it is held
+        return True
+    except OSError:
+        return False
 
 
 def _holder(path: Path) -> str:

@@ -49,7 +49,7 @@ def output_faults(config, made: Path | None = None) -> list[str]:
 class Options:
     """What all of them take."""
 
-    POSITIONALS: ClassVar = Positionals("RUN", count=1)
+    POSITIONALS: ClassVar = Positionals("RUN", count=1, example="runs/out")
 
     print_config: Place[bool] = False
     """Print every setting and stop."""
@@ -115,7 +115,7 @@ class AutopsyConfig(Options):
 class ExportConfig(Options):
     """Write RUN, a run directory or a checkpoint, to DIR as a model of transformers."""
 
-    POSITIONALS: ClassVar = Positionals("RUN DIR", count=2)
+    POSITIONALS: ClassVar = Positionals("RUN DIR", count=2, example="runs/out exported")
 
     weights: Experiment[WeightsName] = "best"
     """best: those of the lowest validation loss, or last: those that the run ended with."""
@@ -200,7 +200,7 @@ class BenchConfig(Options):
     quick: Measuring[bool] = False
     """Fewer turns and smaller cases."""
     out: Place[OutputFile | None] = None
-    """Where the result goes; experiments/speed/bench-MACHINE.json when left out."""
+    """Where the result goes; runs/bench-MACHINE.json when left out."""
 
     def faults(self) -> "list[str]":
         """What can't be measured, one line per fault."""

@@ -6,7 +6,11 @@ import sys
 
 
 def replace_what_cannot_be_shown() -> None:
-    """From now on a character that stdout or stderr has no code for is a question mark, and no error."""
+    """From now on a character that stdout or stderr has no code for is a question mark, and no error; what is
+    printed to a closed one goes nowhere."""
+    for name in NAMES:
+        if getattr(sys, name) is None:  # else the next file that is opened would stand in its place
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -8,12 +8,12 @@ in the vocabulary. What is counted here is measured in tests/system/test_memory.
 it (kernels, fragments, NCCL's buffers) is not.
 """
 
-import argparse
 import math
 from dataclasses import dataclass
 
 from reslab.nn.loss import CHUNK, LARGE
 from reslab.nn.recompute import segment_size
+from reslab.run.arguments import ArgumentParser
 
 WORD = 4  # bytes: weights, gradients and AdamW's two averages are float32
 GB = 1e9
@@ -127,9 +127,7 @@ def table(shapes: dict[str, Shape], ranks: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ArgumentParser(__doc__)
     sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "block_size", "batch_size")
     for key in sizes:
         parser.add_argument(f"--{key}", type=int, metavar="N")

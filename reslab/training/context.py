@@ -8,7 +8,7 @@ from reslab.data.dataset import TokenDataset
 from reslab.run.log import NoLog, RunLog
 from reslab.run.settings import TrainConfig
 from reslab.system.parallel import SINGLE, Single
-from reslab.training.progress import Progress, Stop, resume_command
+from reslab.training.progress import Progress, Stop, Stopped, resume_command
 from reslab.training.throughput import Throughput
 
 
@@ -35,6 +35,16 @@ class RunContext:
     def last(self) -> Path:
         """The checkpoint that a resumed run starts from."""
         return self.folder / "checkpoint" / "last"
+
+    def check_stop(self) -> None:
+        """Raise Stopped when a signal asks the run to end; all ranks come here together."""
+        if number := self.strategy.dist.all_reduce_max(self.stop.signal_number):
+            raise Stopped(number)
+
+    def check_stop_alone(self) -> None:
+        """The same where rank 0 works and the others wait for it: only a run of one process stops there."""
+        if not self.strategy.dist.initialized:
+            self.check_stop()
 
     def resume_command(self) -> str:
         """What to type to go on with this run."""

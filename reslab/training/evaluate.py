@@ -1,6 +1,7 @@
 """How good a model is: its loss on fixed sequences of both splits, the same for every arm and depth."""
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -13,9 +14,17 @@ from reslab.training.state import TrainState
 
 @torch.no_grad()
 def evaluate(
-    state: TrainState, config: TrainConfig, dataset: TokenDataset, strategy: Single = SINGLE
+    state: TrainState,
+    config: TrainConfig,
+    dataset: TokenDataset,
+    strategy: Single = SINGLE,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Loss on the fixed sequences of both splits, in nats per token, and its standard error over them."""
+    """Loss on the fixed sequences of both splits, in nats per token, and its standard error over them.
+
+    Args:
+        before_batch: is called by all ranks before each batch; what it raises ends the evaluation.
+    """
     run_device = next(state.model.parameters()).device
     dtype = device.pick_dtype(config.dtype, str(run_device), config.model.n_embd)
     state.model.eval()
@@ -24,6 +33,7 @@ def evaluate(
         starts = torch.from_numpy(dataset.eval_starts(split, config.eval_sequences))
         losses = torch.zeros(len(starts), dtype=torch.float64)
         for indices in strategy.dist.shard_indices(len(starts)).split(config.batch_size):
+            before_batch()
             x, y = dataset.sequences(split, starts[indices.clamp(max=len(starts) - 1)].numpy())
             with device.autocast(str(run_device), dtype):
                 each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)

@@ -11,6 +11,7 @@ from reslab.system.profiling import traced
 from reslab.training import measure, outcome
 from reslab.training.context import RunContext
 from reslab.training.evaluate import evaluate
+from reslab.training.progress import Stopped
 from reslab.training.start import open_run, start_training
 from reslab.training.state import TrainState, keeps_checkpoint, save
 from reslab.training.step import Diverged, next_batch, train_step
@@ -68,8 +69,9 @@ def train_loop(state: TrainState, context: RunContext, step) -> int:
     config, strategy = context.config, context.strategy
     clock = time.perf_counter() - state.seconds
     while True:
-        if not evaluate_and_save(state, context, clock):
-            return outcome.log_divergence(state, context, {})
+        code = evaluate_and_save(state, context, clock)
+        if code is not None:
+            return code
         if state.step >= config.optim.max_iters:
             return outcome.log_finished(state, context)
         number, probed = state.step, state.probed_step == state.step
@@ -87,42 +89,56 @@ def train_loop(state: TrainState, context: RunContext, step) -> int:
             metrics |= measure.update_ratio(state, context, matrices)
         if probed or number % config.log_interval == 0:
             context.log.write({"step": number} | metrics | context.throughput.row() | _clock(state))
-        if signal := strategy.dist.all_reduce_max(context.stop.signal_number):
-            save(state, context, best=False)
-            return 128 + signal
+        try:
+            context.check_stop()
+        except Stopped as stop:
+            return save_and_stop(state, context, stop)
 
 
-def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> bool:
+def save_and_stop(state: TrainState, context: RunContext, stop: Stopped) -> int:
+    """Save what a signal asks to end; returns the exit code."""
+    save(state, context, best=False)
+    return 128 + stop.number
+
+
+def evaluate_and_save(state: TrainState, context: RunContext, clock: float) -> int | None:
     """Evaluate, probe and save, each where the step asks for it and it is not done yet.
+
+    A signal that asks for the end is heard between two batches; --resume does the rest.
 
     Args:
         clock: when the run would have begun, had it never stopped.
 
     Returns:
-        whether the losses are finite; if not, nothing is saved over what was good.
+        the exit code of a run that ends here, or None. Losses that are not finite are not saved.
     """
     config = context.config
     ends = state.step >= config.optim.max_iters
     evaluates = state.evaluated_step != state.step and (ends or state.step % config.eval_interval == 0)
     if evaluates:
-        row = evaluate(state, config, context.dataset, context.strategy)
-        finite = math.isfinite(row["train/loss"] + row["val/loss"])
-        if finite:
-            row |= measure.sample_if_due(state, context, ends)
+        try:
+            row = evaluate(state, config, context.dataset, context.strategy, context.check_stop)
+            finite = math.isfinite(row["train/loss"] + row["val/loss"])
+            if finite:
+                row |= measure.sample_if_due(state, context, ends)
+        except Stopped as stop:
+            return save_and_stop(state, context, stop)
         state.evaluated_step, state.seconds = state.step, time.perf_counter() - clock
         context.log.write({"step": state.step} | row | _clock(state))
         if not finite:
             context.progress.evaluated(state.step, row, context.throughput)
-            return False
-    measure.probe_if_due(state, context, ends)
+            return outcome.log_divergence(state, context, {})
+    probed = measure.probe_if_due(state, context, ends)
     best = evaluates and row["val/loss"] < state.best_val_loss
     if evaluates:
         state.best_val_loss = min(row["val/loss"], state.best_val_loss)
-    if evaluates or keeps_checkpoint(config, state.step):
+    saves = evaluates or keeps_checkpoint(config, state.step) or not probed
+    if saves:
         save(state, context, best)
     if evaluates:
         context.progress.evaluated(state.step, row, context.throughput)
-    return True
+    signal = context.strategy.dist.all_reduce_max(context.stop.signal_number) if saves else 0
+    return 128 + signal if signal and not (ends and probed) else None
 
 
 def _clock(state: TrainState) -> dict:

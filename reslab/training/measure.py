@@ -6,15 +6,25 @@ from reslab.instruments import probes
 from reslab.run import capacity
 from reslab.training import samples
 from reslab.training.context import RunContext
+from reslab.training.progress import Stopped
 from reslab.training.state import TrainState
 
 
-def probe_if_due(state: TrainState, context: RunContext, ends: bool) -> None:
-    """Probe the model where this step is one for that and has not been probed yet."""
-    config = context.config
+def probe_if_due(state: TrainState, context: RunContext, ends: bool) -> bool:
+    """Probe the model where this step is one for that and has not been probed yet.
+
+    Returns:
+        False when a signal that asks for the end has broken the probe off: --resume makes it.
+    """
+    config, before = context.config, state.probed_step
     due = probes.due(state.step, config.eval_interval, ends)
     if config.probes and due and state.probed_step != state.step:
-        probe(state, context)
+        try:
+            probe(state, context)
+        except Stopped:
+            state.probed_step = before
+            return False
+    return True
 
 
 def probe(state: TrainState, context: RunContext) -> None:
@@ -26,8 +36,13 @@ def probe(state: TrainState, context: RunContext) -> None:
             return
         run_device = next(model.parameters()).device
         x, y = dataset.sequences("train", dataset.eval_starts("train", context.config.probe_sequences))
-        with capacity.remedy(probes.TOO_LARGE):
-            row = probes.measure_batch(model, x.to(run_device), y.to(run_device))
+        # Each sequence is embedded once: that is between two of them.
+        hook = model.wte.register_forward_pre_hook(lambda *_: context.check_stop_alone())
+        try:
+            with capacity.remedy(probes.TOO_LARGE):
+                row = probes.measure_batch(model, x.to(run_device), y.to(run_device))
+        finally:
+            hook.remove()
     log.write({"step": state.step} | row)
     if not state.warned and 0 < state.step <= 50 and (line := probes.early_warning(row)):
         context.progress.say(f"step {state.step}: {line}")
@@ -43,7 +58,8 @@ def sample_if_due(state: TrainState, context: RunContext, ends: bool) -> dict:
     with context.strategy.full_model(state.model) as model:
         if model is None:
             return {}
-        return samples.write(model, context.dataset, config.sample_tokens, config.seed)
+        stop = context.check_stop_alone
+        return samples.write(model, context.dataset, config.sample_tokens, config.seed, stop)
 
 
 def matrices_before(state: TrainState, context: RunContext) -> list[torch.Tensor] | None:

@@ -68,6 +68,18 @@ class Progress:
             print(line, flush=True)
 
 
+class Stopped(Exception):
+    """A signal asks the run to end, in the middle of what can be done again.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 class Stop:
     """SIGINT (Ctrl-C), SIGTERM, SIGUSR1 (schedulers), SIGHUP (a terminal that is gone) and every other
     signal that would end the process ask the loop to save and end.

@@ -1,5 +1,6 @@
 """Text in, a dataset out: nothing lost, nothing half-written, memory flat."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -110,7 +111,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
 
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(textfiles, "PIECE", 1 << 15)
-    monkeypatch.setattr(corpus, "PART", 1 << 15)
+    monkeypatch.setattr(corpus, "CACHED", 1 << 15)
     monkeypatch.setattr(baselines, "CHUNK", 1 << 15)
     peaks = []
     for copies in (20, 200):
@@ -198,6 +199,7 @@ def test_baselines_are_those_of_a_count_by_hand(monkeypatch):
 
 def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PART", 1000)
+    monkeypatch.setattr(corpus, "CACHED", 1000)
     text = "".join(f"line {i}: naïve — {i * i} 日本\n" for i in range(2000))
     for tokenizer in ("char", "byte", "bpe:300"):
         metas = []
@@ -212,3 +214,31 @@ def test_characters_are_those_of_the_text():
     text = "naïve — 日本 \U0001f600 \ud800"
     assert corpus._survey([text, "a"], True).characters == "".join(sorted(set(text)))
     assert corpus._survey([], True).characters == ""
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_hashes_and_baselines_do_not_depend_on_the_size_of_the_pieces(tmp_path, monkeypatch, jobs):
+    text, metas = TEXT + "naïve — 日本 \U0001f600\n" * 40, []
+    for size in (50, 1 << 17):
+        monkeypatch.setattr(corpus, "CACHED", size)
+        monkeypatch.setattr(baselines, "COUNTED", size)
+        pieces = [text[start : start + 7 * size] for start in range(0, len(text), 7 * size)]
+        folder = tmp_path / str(size)
+        metas.append(write_dataset(folder, lambda p=pieces: p, "char", "x", quiet=True, jobs=jobs))
+    assert metas[0] == metas[1]
+    assert metas[0]["source_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    for split, counts in metas[0]["splits"].items():
+        assert counts["sha256"] == hashlib.sha256((folder / f"{split}.bin").read_bytes()).hexdigest()
+
+
+def test_tokens_are_counted_with_the_last_one():
+    train = np.array([0, 1, 0, 1, 2, 0, 1], np.uint16)
+    for kind in (baselines._DensePairs, baselines._SparsePairs):
+        assert kind(train, 4).tokens(train).tolist() == [3, 3, 1, 0]
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_a_text_without_a_place_to_cut_is_cut_at_16_sizes(size):
+    lengths = [len(part) for part in split_safely("a" * 500, size)]
+    assert sum(lengths) == 500 and set(lengths[:-1]) == {size} and 15 * size <= lengths[-1] < 16 * size
+    assert list(split_safely(["ab cd" * 3], 4)) == ["ab cdab", " cdab", " cd"]

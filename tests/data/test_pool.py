@@ -1,10 +1,12 @@
 """The pool of threads: the order of the items, a bounded number under way, and errors where they belong."""
 
+import hashlib
 import threading
+from unittest.mock import Mock
 
 import pytest
 
-from reslab.data.pool import map_in_order
+from reslab.data.pool import Hasher, map_in_order
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -61,3 +63,28 @@ def iter_into(iterator, results: list) -> None:
     """Append item by item, so that what came before an error is kept."""
     for item in iterator:
         results.append(item)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stream_is_hashed_in_its_order(jobs):
+    pieces = [bytes([n % 256]) * (n * 501) for n in range(60)]
+    with Hasher(jobs) as digest:
+        for piece in pieces:
+            digest.update(piece)
+    assert digest.hexdigest() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def test_pieces_that_wait_to_be_hashed_are_few(monkeypatch):
+    waiting = threading.Semaphore(0)
+    with Hasher(2) as digest:
+        monkeypatch.setattr(digest, "_digest", Mock(update=lambda data: waiting.acquire()))
+        for _ in range(Hasher.AHEAD):
+            digest.update(b"x")
+        later = threading.Thread(target=digest.update, args=(b"x",))
+        later.start()
+        later.join(0.05)
+        assert later.is_alive()  # until the first is done
+        for _ in range(Hasher.AHEAD + 1):
+            waiting.release()
+        later.join(10)
+        assert not later.is_alive()

@@ -1,5 +1,6 @@
 """Every program ends in the same way: its exit code says what went wrong, and a line says it in words."""
 
+import errno
 import os
 import runpy
 import sys
@@ -17,7 +18,10 @@ ENDS = {  # what a program's main does -> exit code, stderr
     "disk full": (configure.MachineError("runs/a: can't be written"), 1, "error: runs/a: can't be written\n"),
     "two faults": (configure.UsageError("a=1: no\nb=2: no"), 2, "error: a=1: no\nerror: b=2: no\n"),
     "wrong": (ValueError("not a run"), 2, "error: not a run\n"),
-    "no file": (FileNotFoundError(2, "No such file", "x"), 2, "error: [Errno 2] No such file: 'x'\n"),
+    "no file": (FileNotFoundError(2, "No such file", "x"), 2, "error: x: No such file\n"),
+    "no name": (OSError(5, "Input/output error"), 2, "error: [Errno 5] Input/output error\n"),
+    "rename": (OSError(18, "Other disk", "a", None, "b"), 2, "error: a -> b: Other disk\n"),
+    "full": (OSError(errno.ENOSPC, "No space", "x"), 1, "error: x: No space\n"),
     "Ctrl-C": (KeyboardInterrupt(), 130, "stopped\n"),
 }
 

@@ -11,7 +11,7 @@ from conftest import ROOT, run_python
 from test_settings import DOORS, read, told
 
 from reslab.data.prepare_cli import arguments
-from reslab.run.fields import flat, settings
+from reslab.run.fields import flat, settings, short
 from reslab.run.files import output_fault
 
 OUTPUTS = [  # option, whether it is a folder
@@ -54,19 +54,22 @@ def test_an_output_that_can_not_be_written_is_one_line_at_once(door, key, folder
         ([f"--{key}="], f"--{key}=: needs a value"),
         (
             [f"--{key}={wrong}"],
-            f"--{key}={wrong}: is a {wrong.name}, must be a {'folder' if folder else 'file'}",
+            f"--{key}={short(wrong)}: is a {wrong.name}, must be a {'folder' if folder else 'file'}",
         ),
-        ([f"--{key}={tmp_path}/file/x"], f"--{key}={tmp_path}/file/x: {tmp_path / 'file'} is a file"),
-        ([f"--{key}={closed}/x"], f"--{key}={closed}/x: nothing can be written in {closed}"),
+        (
+            [f"--{key}={tmp_path}/file/x"],
+            f"--{key}={short(tmp_path / 'file' / 'x')}: {tmp_path / 'file'} is a file",
+        ),
+        ([f"--{key}={closed}/x"], f"--{key}={short(closed / 'x')}: nothing can be written in {closed}"),
     ]:
         (line,) = told(door, *argv)
-        assert line.startswith(message)
+        assert line.startswith(message), line
     below = tmp_path / "not" / "there" / "x"
     if folder:
         assert flat(read(door, f"--{key}={below}").config)[key] == str(below)
     else:
         (line,) = told(door, f"--{key}={below}")
-        assert line.startswith(f"--{key}={below}: no folder {below.parent}")
+        assert line.startswith(f"--{key}={short(below)}: no folder {below.parent}")
     for good in (tmp_path / "new", tmp_path / right, *([] if folder else [os.devnull])):
         assert flat(read(door, f"--{key}={good}").config)[key] == str(good)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]  # nothing was made

@@ -26,7 +26,7 @@ import torch
 from reslab.run.files import write_atomically
 from reslab.run.log import git_commit
 
-from . import commands, damage, restarts
+from . import commands, damage, ends, outputs, restarts, shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,8 +50,8 @@ def tests(*names: str):
     return row
 
 
-def at_least(share: float, count: int) -> int:
-    return max(3, round(share * count))
+def at_least(share: float, count: int, least: int = 3) -> int:
+    return max(least, round(share * count))
 
 
 def preparations(dataset: Path, folder: Path, share: float) -> dict:
@@ -70,6 +70,11 @@ ROWS = {
         "training/test_door.py::goes_wrong_between",
         "training/test_door.py::breaks_off",
     ),
+    "updates lost": lambda data, at, share: ends.lost_updates(data, at, at_least(share, 20, 1)),
+    "ended parents": lambda data, at, share: ends.ended_parents(data, at, at_least(share, 20, 1)),
+    "outputs": lambda data, at, share: outputs.all_targets(data, at),
+    "documents": lambda data, at, share: shapes.documents(at),
+    "texts": lambda data, at, share: shapes.texts(at),
     "other JSON": tests("test_other_json.py::shape", "test_other_json.py::fields"),
     "disk full": lambda data, at, share: restarts.full_disks(data, at, at_least(share, 40)),
     "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),

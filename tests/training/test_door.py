@@ -13,6 +13,9 @@ import torch
 from conftest import rows
 
 import train as door
+from model import GPT
+from reslab.instruments import probes
+from reslab.nn import generate
 from reslab.run import checkpoint
 from reslab.run import config as configure
 from reslab.run.config import MachineError
@@ -77,6 +80,41 @@ def test_a_stop_ends_with_128_and_the_signal(ends, train_config, name):
 
 def saved_step(train_config) -> int:
     return checkpoint.load_state(Path(train_config().out_dir) / "checkpoint" / "last")["step"]
+
+
+# What happens between two updates, and what is done there again and again.
+MEASURING = {
+    "evaluation": (GPT, "token_losses", [1, 6, 8]),
+    "sample": (generate, "sample_next_token", [1, 9]),
+    "probe": (probes, "snapshot", [1, 12]),
+    "save": (checkpoint, "save", [2]),
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "call"), [(where, call) for where, (*_, calls) in MEASURING.items() for call in calls]
+)
+def test_a_stop_is_heard_while_a_run_is_measured(ends, train_config, tmp_path, monkeypatch, where, call):
+    config = {"max_iters": 4, "eval_interval": 2, "sample_tokens": 8, "dropout": 0.1}
+    assert ends(**config, out_dir=str(tmp_path / "whole")) == (0, "")
+    holder, name, _ = MEASURING[where]
+    calls, real = [], getattr(holder, name)
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == call:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*args, **options)
+
+    monkeypatch.setattr(holder, name, interrupted)
+    assert ends(**config) == (143, "") and len(calls) == call
+    monkeypatch.setattr(holder, name, real)
+    assert ends(**config, resume=True) == (0, "")
+    whole, resumed = (train_config(out_dir=str(tmp_path / folder)) for folder in ("whole", "run"))
+    assert rows(resumed) == rows(whole)
+    for kind in ("last", "best"):
+        file = f"checkpoint/{kind}/model.safetensors"
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "run" / file).read_bytes()
 
 
 def test_a_hang_up_that_is_ignored_as_under_nohup_stops_nothing(ends):

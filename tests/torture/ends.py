@@ -1,0 +1,222 @@
+"""Ways in which a run ends that is not done: what is lost, and what becomes of the children of a parent."""
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+from reslab.run import checkpoint
+from reslab.run.lock import exclusive_lock
+from reslab.run.log import read_run
+
+from .restarts import FULL, SHAPE, SIGNALS, TrainProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = "--max_iters=100000 --eval_interval=25 --sample_tokens=20"
+PARENT_ENDS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGKILL"]
+
+
+def lost_updates(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
+    """Each way `count` times at a random instant of a run; of each, the most updates that were lost."""
+    draw = random.Random(seed)
+    ways = {signal.Signals(number).name: _by_signal(number) for number in SIGNALS}
+    ways |= {"terminal closed": _by_terminal, "data overwritten": _by_data}
+    ways |= {"stdout on a full disk": _by_full_disk, "reader of stdout gone": _by_pipe}
+    most = {}
+    for name, way in ways.items():
+        for number in range(count):
+            lost = way(dataset, folder / f"{name} {number}", draw.random() * 0.5)
+            most[name] = max(lost, most.get(name, 0))
+            shutil.rmtree(folder / f"{name} {number}")
+    return {"instants of each": count, "updates lost, at most": most}
+
+
+def _start(dataset: Path, folder: Path, output: Path | None = None, before=lambda process: None):
+    folder.mkdir()
+    argv = [*FULL.split(), *LONG.split(), f"--dataset={dataset}", f"--out_dir={folder}/run"]
+    return TrainProcess(argv, output or folder / "messages", before)
+
+
+def _begun(process: TrainProcess, wait: float) -> int:
+    """The update that was begun last, a while after the first one."""
+    while process.number(0) < 1:
+        time.sleep(0.005)
+    time.sleep(wait)
+    return process.number(0)
+
+
+def _lost(folder: Path, begun: int) -> int:
+    """Updates that were done before the one that was begun, and are not saved."""
+    return max(0, begun - _saved(folder / "run"))
+
+
+def _by_signal(number: int):
+    def way(dataset: Path, folder: Path, wait: float) -> int:
+        process = _start(dataset, folder)
+        begun = _begun(process, wait)
+        os.kill(process.pid, number)
+        assert process.wait() == 128 + number, process.messages()
+        assert "saved; go on with: python train.py" in process.messages()
+        return _lost(folder, begun)
+
+    return way
+
+
+def _by_terminal(dataset: Path, folder: Path, wait: float) -> int:
+    """The window is closed: the terminal hangs up, and nothing can be printed any more."""
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+
+    def own_terminal(process):
+        os.close(master)
+        os.setsid()
+        fcntl.ioctl(os.open(name, os.O_RDWR), termios.TIOCSCTTY, 0)
+
+    process = _start(dataset, folder, Path(name), own_terminal)
+    os.close(slave)
+    threading.Thread(target=_drain, args=(master,), daemon=True).start()
+    begun = _begun(process, wait)
+    os.close(master)
+    assert process.wait() == 128 + signal.SIGHUP
+    return _lost(folder, begun)
+
+
+def _drain(file: int) -> None:
+    try:
+        while os.read(file, 4096):
+            pass
+    except OSError:
+        pass
+
+
+def _by_data(dataset: Path, folder: Path, wait: float) -> int:
+    """The training split gets other bytes under the run."""
+    copy = folder.with_name("data")
+    shutil.copytree(dataset, copy, dirs_exist_ok=True)
+    process = _start(copy, folder)
+    begun = _begun(process, wait)
+    (copy / "train.bin").write_bytes((copy / "train.bin").read_bytes()[::-1])
+    assert process.wait() == 2, process.messages()
+    assert "changed while a run reads it" in process.messages()
+    return _lost(folder, begun)
+
+
+def _by_full_disk(dataset: Path, folder: Path, wait: float) -> int:
+    """From an instant on, what stdout and stderr go to takes nothing more; then the run is asked to end."""
+
+    def fill(process):
+        def later():
+            _begun(process, wait)
+            full = os.open("/dev/full", os.O_WRONLY)
+            for stream in (sys.stdout.fileno(), 1, 2):
+                os.dup2(full, stream)
+
+        threading.Thread(target=later, daemon=True).start()
+
+    process = _start(dataset, folder, None, fill)
+    begun = _goes_on(process, wait)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    return _lost(folder, begun)
+
+
+def _by_pipe(dataset: Path, folder: Path, wait: float) -> int:
+    """The reader of stdout and stderr goes; later the run is asked to end."""
+    reader, writer = os.pipe()
+
+    def only_writer(process):
+        os.close(reader)
+
+    process = _start(dataset, folder, Path(f"/dev/fd/{writer}"), only_writer)
+    os.close(writer)
+    _begun(process, wait)
+    os.close(reader)
+    begun = _goes_on(process, 0)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    return _lost(folder, begun)
+
+
+def _goes_on(process: TrainProcess, wait: float) -> int:
+    """The update begun last, after two further evaluations, which print."""
+    goal = _begun(process, wait) + 60
+    while process.number(0) < goal:
+        assert os.waitpid(process.pid, os.WNOHANG) == (0, 0), "a failed print ended the run"
+        time.sleep(0.01)
+    return process.number(0)
+
+
+def ended_parents(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
+    """compare.py with two trainings at a time, ended `count` times in each way at random instants. Once for
+    each way the same command then finishes the grid."""
+    draw, most = random.Random(seed), {}
+    command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
+    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=500", "--log_interval=1", "--sample_tokens=0"]
+    command += ["--out_dir=grid"]
+    for name in PARENT_ENDS:
+        for number in range(count):
+            place = folder / f"{name} {number}"
+            place.mkdir()
+            (place / "made.py").write_text("max_iters = 4000\n", encoding="utf-8")
+            command = [
+                sys.executable,
+                str(ROOT / "compare.py"),
+                "made.py",
+                *SHAPE.split(),
+                "--log_interval=1",
+            ]
+            command += [f"--dataset={dataset}", "--jobs=2", "--arms=pre,none", "--eval_interval=500"]
+            command += ["--sample_tokens=0", "--out_dir=grid"]
+            lost = _end_parent(command, place, getattr(signal, name), draw.random() * 1.5)
+            most[name] = max(lost, most.get(name, 0))
+            if not number:
+                done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+                assert done.returncode == 0 and done.stdout.count(": resuming") == 2, (
+                    done.stdout + done.stderr
+                )
+            shutil.rmtree(place)
+    return {"instants of each": count, "children left": 0, "their updates lost, at most": most}
+
+
+def _end_parent(command: list[str], place: Path, number: int, wait: float) -> int:
+    """End a parent when both of its children have made updates; the most updates that one of them lost."""
+    parent = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    runs = [place / "grid" / f"{arm}-L2-s1337" for arm in ("pre", "none")]
+    while not all(_updates(run) for run in runs):
+        assert parent.poll() is None, parent.communicate()[0]
+        time.sleep(0.02)
+    time.sleep(wait)
+    parent.send_signal(number)
+    told = parent.communicate(timeout=60)[0]
+    assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number), told
+    end = time.monotonic() + 20
+    for run in runs:
+        while _is_locked(run):  # after SIGKILL the kernel asks the children to end, and nobody waits for them
+            assert number == signal.SIGKILL and time.monotonic() < end, f"{run}: its training lives"
+            time.sleep(0.05)
+    return max(_updates(run) - _saved(run) for run in runs)
+
+
+def _is_locked(run: Path) -> bool:
+    try:
+        with exclusive_lock(run, "looking"):
+            return False
+    except ValueError:
+        return True
+
+
+def _updates(run: Path) -> int:
+    """Updates that are logged."""
+    rows = read_run(run).rows if (run / "metrics.jsonl").exists() else []
+    return 1 + max((row["step"] for row in rows if "batch/loss" in row), default=-1)
+
+
+def _saved(run: Path) -> int:
+    return checkpoint.load_state(checkpoint.find(run / "checkpoint" / "last"))["step"]
