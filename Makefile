@@ -8,7 +8,7 @@ WITH := runs/laptop/pre-L24-s1337
 WITHOUT := runs/laptop/none-L24-s1337
 MUTANTS ?=# options of tests/mutants, see python -m tests.mutants --help
 
-.PHONY: demo header test test-slow mutants setup clean
+.PHONY: demo header test test-slow mutants site setup clean
 
 demo: header setup
 	$(RUN) compare.py config/laptop.py --arms pre,none --jobs 2 $(OPTIONS) --page runs/laptop.html
@@ -41,6 +41,11 @@ test-slow: setup
 # All of them take hours; make mutants MUTANTS="--sample 30 --jobs 2" tries some. Known results are not run again.
 mutants: setup
 	$(RUN) -m tests.mutants $(MUTANTS)
+
+# The hosted pages, from what the repository keeps. With npm they take plotly's smaller bundle.
+site: setup
+	if command -v npm >/dev/null; then npm ci --no-audit --no-fund; fi
+	$(RUN) -m reslab.report.site --out site
 
 setup: .venv/installed
 

@@ -94,7 +94,7 @@ def served(config: CompareConfig, folders: list[Path]):
         return
 
     def begun() -> list[Path]:
-        return [f for f in folders if f.is_file() or (f / "config.json").exists() or foreign.kind_of(f)]
+        return [f for f in folders if (f / "config.json").exists() or (f.exists() and foreign.kind_of(f))]
 
     def changed() -> list:
         files = [f for place in begun() for f in ([place] if place.is_file() else live_files(place))]
@@ -106,8 +106,11 @@ def served(config: CompareConfig, folders: list[Path]):
     from reslab.report.pagedata import page_data
     from reslab.report.serve import PageServer
 
-    title = title_of(folders)
-    server = PageServer(config.port, lambda: page_data(read(), title), changed)
+    def data() -> dict:
+        there = set(begun())
+        return page_data(read(), title_of(folders)) | {"waiting": [f.name for f in folders if f not in there]}
+
+    server = PageServer(config.port, data, changed)
     print(f"live: {server.url} (Ctrl-C ends it)", flush=True)
     try:
         yield server

@@ -63,7 +63,8 @@ def groups(runs: list[Run], leave_out: Iterable[str] = ()) -> dict[tuple, list[R
 
 
 def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
-    """For each run the name of its group: the wiring and the depth, then what else tells the groups apart.
+    """For each run the name of its group: the wiring and the depth, then what else tells the groups apart. A
+    value that most of the groups have is left out.
 
     Args:
         leave_out: settings whose values are no part of a name.
@@ -84,8 +85,9 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
         told = [k for k in keys if len({one.get(k, "None") for one in settings} - {"None"}) > 1]
         enough = len({tuple(one.get(k) for k in told) for one in settings}) == len(settings)
         varied = told if enough else [k for k in keys if len({one.get(k) for one in settings}) > 1]
-        config = by_key[key][0].config
-        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {known(config.get(k))}" for k in varied)
+        config, usual = by_key[key][0].config, {k: _usual(settings, k) for k in varied}
+        unusual = [k for k in varied if usual[k] is None or dict(key).get(k) != usual[k]]
+        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {known(config.get(k))}" for k in unusual)
     if len(set(names.values())) < len(names):  # the settings are the same, and so the data differ
         data = {key: dict(key)["data"] for key in names}
         texts = {key: text if UNKNOWN in text else text[:8] for key, text in data.items()}
@@ -93,6 +95,14 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
     if len(set(names.values())) < len(names):  # one does not tell what another tells
         names = {key: f"{name} ({by_key[key][0].folder})" for key, name in names.items()}
     return [names[settings_key(run, leave_out)] for run in runs]
+
+
+def _usual(settings: list[dict], key: str) -> str | None:
+    """The value that more than half of some groups have for a setting; None where no value is so common. It
+    needs no place in a name, and names stay different: a name without the setting means this value."""
+    values = [one.get(key) for one in settings]
+    most = max(values, key=values.count)
+    return most if 2 * values.count(most) > len(values) else None
 
 
 def labels(runs: list[Run]) -> list[str]:

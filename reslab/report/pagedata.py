@@ -18,6 +18,7 @@ from reslab.run.derived import DERIVED
 from reslab.run.files import parse_json
 from reslab.run.log import Run
 
+DIAL = Path(__file__).resolve().parents[2] / "experiments" / "dial" / "result.json"
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
 CURVE_POINTS = 2000  # of one curve
 PAGE_POINTS = 40_000  # of all curves together
@@ -43,11 +44,17 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
             "columns": COLUMNS,
             "table": [row(run) for run in runs],
             "differences": differences(runs) if len(runs) > 1 else [],
+            "dial": dial_data(),
         }
         _name_groups(data["runs"], runs)
         if share < 1e-3 or len(to_json(data).encode()) <= size:
             return data
         share /= 2
+
+
+def dial_data() -> dict | None:
+    """The reach over skip weights and depths, as it was measured; None where the experiment is not here."""
+    return parse_json(DIAL.read_bytes(), f"{DIAL}") if DIAL.is_file() else None
 
 
 def autopsy_data(report: dict, title: str) -> dict:

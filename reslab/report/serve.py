@@ -1,11 +1,14 @@
 """A page that follows runs while they train, from a small server on this machine alone.
 
 It answers two addresses, the page and its data, and nothing else: no file is looked up by a name that a
-request brings. It listens on 127.0.0.1, and a request that calls it by another name is refused, so that no
-foreign site can read from it through a visitor's browser (DNS rebinding).
+request brings. It listens on 127.0.0.1, and a request that calls it by a name of another machine is refused,
+so that no foreign site can read from it through a visitor's browser (DNS rebinding). The port in that name is
+free: a tunnel (ssh -L 9000:localhost:8000) has a port of its own at its other end.
 """
 
 import hashlib
+import re
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -22,6 +25,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
 }
+
+# What a browser may call this machine itself, as the Host of its requests, with any port.
+LOOPBACK = re.compile(
+    r"(localhost|([\w-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\]|\[::ffff:127(\.\d{1,3}){3}\])\.?(:\d{1,5})?",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class PageServer:
@@ -40,10 +49,10 @@ class PageServer:
         self.read, self.changed = read, changed
         self._lock, self._version, self._data, self._text = threading.Lock(), object(), {}, b""
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+            self._server = _Server(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
             raise ValueError(f"--port={port}: can't listen there ({error}); choose another") from None
-        self._server.daemon_threads, self._server.pages = True, self
+        self._server.pages = self
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -68,6 +77,18 @@ class PageServer:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    """Threads that end with the program; server.pages is the PageServer."""
+
+    daemon_threads = True
+    pages: PageServer
+
+    def handle_error(self, request, client_address):
+        """A client that leaves in the middle of an answer is no fault; anything else is told."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers a request with the page, its data or an error; server.pages is the PageServer."""
 
@@ -76,9 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self):
-        port = self.server.server_port
-        if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-            return self.answer(HTTPStatus.FORBIDDEN, b"this server answers to 127.0.0.1 alone\n")
+        if not LOOPBACK.fullmatch(self.headers.get("Host") or ""):
+            return self.answer(HTTPStatus.FORBIDDEN, b"this server answers to localhost alone\n")
         if self.path not in ("/", "/data.json"):
             return self.answer(HTTPStatus.NOT_FOUND, b"there is / and /data.json\n")
         try:

@@ -213,15 +213,24 @@ def test_an_autopsy_page_opens(chrome, tmp_path):
 def test_a_live_page_follows_its_run_and_tells_its_end(chrome, tmp_path):
     folder = write_run(tmp_path, "run", status="")
     log = folder / "metrics.jsonl"
-    server = PageServer(0, lambda: page_data([read_run(folder)], "live"), lambda: log.stat().st_size)
+    waiting = ["another"]
+    server = PageServer(
+        0,
+        lambda: page_data([read_run(folder)], "live") | {"waiting": [*waiting]},
+        lambda: (log.stat().st_size, len(waiting)),
+    )
     try:
         resize(chrome, 1280)
         open_page(chrome, server.url)
         wait(chrome, "at step 20")
         with log.open("a", encoding="utf-8") as file:
             file.write('{"step": 30, "status": "finished", "diagnosis": "learned a lot"}\n')
+        wait(chrome, "finished; 1 of 2 runs have not begun")
+        assert "All runs have ended" not in text(chrome, "#following")
+        waiting.clear()
         wait(chrome, "All runs have ended")
         assert "learned a lot" in text(chrome, "#record")
+        assert chrome.get_log("browser") == []
     finally:
         server.close()
         chrome.get("about:blank")

@@ -6,16 +6,20 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import ROOT, run_python
 from runs_by_hand import write_run
 
+from compare import served
 from reslab.report.pagedata import page_data
 from reslab.report.serve import PageServer
 from reslab.run.log import read_run
+from reslab.run.options import CompareConfig
 
 
 @pytest.fixture
@@ -76,12 +80,42 @@ def test_it_listens_on_one_address(server):
         socket.create_connection(("127.0.0.2", port), timeout=10)
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1", "127.0.0.1:1", "", "0.0.0.0"]
-)
+FOREIGN = ["evil.example", "evil.example:80", "", "0.0.0.0", "127.0.0.1.evil.example", "localhost.evil"]
+FOREIGN += ["127.0.0.1:80:80", "127.0.0.1@evil.example", "128.0.0.1", "[::2]", "evillocalhost", "localhost:"]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
 def test_a_foreign_name_is_refused(server, host):
     status, _, body = ask(server, "/", Host=host)
     assert status == 403 and b"a text" not in body
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1:9000", "127.8.9.1", "[::1]:80", "a.localhost"]
+)
+def test_every_name_of_this_machine_is_served_at_the_port_of_a_tunnel_too(server, host):
+    assert ask(server, Host=host)[0] == 200
+
+
+def test_a_client_that_leaves_makes_no_traceback(server, capfd):
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+    before = set(threading.enumerate())
+    server.changed = lambda: None
+    server._text, server._version = b"x" * 50_000_000, None  # more than a socket holds
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"GET /data.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.recv(100)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave with a reset
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert capfd.readouterr().err == ""
+
+
+def test_other_errors_of_the_server_are_told(server, capfd):
+    server.changed = lambda: 1 / 0
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(server)
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 PATHS = ["/config.json", "/metrics.jsonl", "/../config.json", "/%2e%2e/etc/passwd", "//etc/passwd", "/run"]
@@ -144,6 +178,23 @@ def test_compare_serves_until_it_is_stopped(tmp_path):
     finally:
         process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0 and (tmp_path / "p.html").is_file()
+
+
+def test_cells_that_have_not_begun_are_known(tmp_path):
+    first, second = write_run(tmp_path, "first"), tmp_path / "second"
+    with served(CompareConfig(serve=True, port=0), [first, second]) as pages:
+        data = json.loads(ask(pages)[2])
+        assert [run["name"] for run in data["runs"]] == ["first"] and data["waiting"] == ["second"]
+        write_run(tmp_path, "second", residual="none", rows=[])
+        data = json.loads(ask(pages)[2])
+        assert [run["name"] for run in data["runs"]] == ["first", "second"] and data["waiting"] == []
+
+
+def test_a_grid_of_which_nothing_has_begun_is_a_page(tmp_path):
+    with served(CompareConfig(serve=True, port=0), [tmp_path / "first", tmp_path / "second"]) as pages:
+        assert ask(pages, "/")[0] == 200
+        data = json.loads(ask(pages)[2])
+        assert data["runs"] == [] and data["waiting"] == ["first", "second"]
 
 
 def test_a_wrong_run_is_told_before_anything_is_served(tmp_path):

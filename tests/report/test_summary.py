@@ -9,7 +9,7 @@ import json
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
-from reslab.report.groups import arm, labels
+from reslab.report.groups import arm, group_names, labels
 from reslab.report.records import results
 from reslab.report.summary import COLUMNS, differences, lines, row, table
 from reslab.run.log import read_run
@@ -87,6 +87,20 @@ def test_arms_are_named_by_what_differs(make_run):
     runs = [make_run("f"), make_run("g", learning_rate=0.01), make_run("h", residual="none")]
     assert labels(runs) == ["pre, 4 layers, lr 0.001", "pre, 4 layers, lr 0.01", "none, 4 layers"]
     assert labels([make_run("i"), make_run("j")]) == ["pre, 4 layers (i)", "pre, 4 layers (j)"]
+
+
+def test_a_name_tells_what_is_unusual(make_run):
+    """What most groups of a wiring and a depth have is in no name; each name is of one run."""
+    changes = [{}, {"learning_rate": 0.01}, {"beta2": 0.9}, {"beta2": 0.9, "seed": 2}, {"optimizer": "sgd"}]
+    runs = [make_run(f"r{k}", **{"beta2": 0.99, "optimizer": "adamw"} | c) for k, c in enumerate(changes)]
+    assert group_names(runs) == [
+        "pre, 4 layers",
+        "pre, 4 layers, lr 0.01",
+        "pre, 4 layers, beta2 0.9",
+        "pre, 4 layers, beta2 0.9",
+        "pre, 4 layers, optimizer sgd",
+    ]
+    assert len(set(labels(runs))) == len(runs)
 
 
 def test_only_what_differs_is_listed_settings_and_machines_alike(make_run):

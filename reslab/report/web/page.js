@@ -1,8 +1,6 @@
 // The start of the page: its sections in their order, theme, choice of runs, and following runs that still train.
 
 const POLL_MS = 2000;
-const TOLD_RUNS = 4; // so few that each diagnosis has room beside its box
-const FEW_RUNS = 2; // so few that they need no choice before the first section
 const live = "live" in document.body.dataset;
 // It fails, why, how far, what it writes, depth; then what a reader opens. A file of its own may add a section
 // under one of these names: page.sections.push({id, build, draw}), and `title` where it is folded at first.
@@ -22,7 +20,7 @@ function drawAll() {
   const folders = new Set(page.data.runs?.map((run) => run.folder));
   page.off = new Set([...page.off].filter((folder) => folders.has(folder)));
   if (!page.data.runs.some((run) => run.layers === page.depth)) page.depth = null;
-  for (const section of page.sections) drawSection(section);
+  drawSections();
 }
 
 function drawSection(section) {
@@ -64,6 +62,7 @@ function startPrinting() {
     document.documentElement.classList.add("paper"); // so that charts are drawn for it
     setTheme("light");
     drawAll();
+    drawStale();
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("paper");
@@ -72,76 +71,6 @@ function startPrinting() {
     drawAll();
   });
 }
-
-// Which runs are drawn: a box for each, in its colour, and one depth of several.
-const chooser = {
-  id: "runs",
-  build(root) {
-    chooser.root = root;
-    chooser.list = el("ul", { class: "runs" });
-    chooser.texts = [];
-    const all = (on) => () => {
-      page.off = new Set(on ? [] : page.data.runs.map((run) => run.folder));
-      drawAll();
-    };
-    chooser.all = el(
-      "span",
-      { class: "buttons small" },
-      el("button", { type: "button", onclick: all(true) }, "all"),
-      el("button", { type: "button", onclick: all(false) }, "none"),
-    );
-    chooser.depth = choice("layers", [], (event) => {
-      page.depth = Number(event.target.value) || null;
-      remember("depth", page.depth);
-      drawAll();
-    });
-    chooser.summary = el("summary", {});
-    const controls = el("div", { class: "controls" }, chooser.all, chooser.depth.root);
-    chooser.details = el("details", {}, chooser.summary, controls, chooser.list);
-    root.append(chooser.details);
-  },
-  draw() {
-    const runs = page.data.runs;
-    chooser.root.hidden = !runs.length;
-    chooser.all.hidden = runs.length < 5;
-    const depths = [...new Set(runs.map((run) => run.layers))].sort((a, b) => a - b);
-    chooser.depth.root.hidden = depths.length < 2;
-    fill(chooser.depth.input, [["", "all"], ...depths.map((n) => [n, n])], page.depth ?? "");
-    const count = shownRuns().length;
-    chooser.summary.textContent =
-      count === runs.length ? `The runs (${count})` : `The runs (${count} of ${runs.length})`;
-    chooser.list.classList.toggle("scroll", runs.length > 16);
-    chooser.list.classList.toggle("told", runs.length <= TOLD_RUNS);
-    const key = runs.map((run) => run.folder + run.label + lineOf(run).color).join("\n");
-    if (chooser.key !== key) {
-      if (chooser.key === undefined) chooser.details.open = runs.length > FEW_RUNS;
-      chooser.key = key;
-      chooser.fill(runs);
-    }
-    chooser.boxes.forEach((box, k) => {
-      box.input.checked = !page.off.has(runs[k].folder);
-      chooser.texts[k].textContent =
-        runs.length > TOLD_RUNS ? "" : runs[k].diagnosis || runs[k].early_warning || runs[k].status;
-    });
-  },
-  fill(runs) {
-    chooser.boxes = runs.map((run) => {
-      const label = nameOf(run).includes(run.label) ? nameOf(run) : `${nameOf(run)} (${run.label})`;
-      return tick(label, true, (event) => {
-        page.off[event.target.checked ? "delete" : "add"](run.folder);
-        drawAll();
-      });
-    });
-    chooser.list.replaceChildren(
-      ...chooser.boxes.map((box, k) => {
-        box.input.dataset.run = runs[k].name;
-        box.input.after(el("span", { class: "swatch", style: `--colour: ${lineOf(runs[k]).color}` }));
-        chooser.texts[k] = el("span", { class: "soft" });
-        return el("li", {}, box.root, chooser.texts[k]);
-      }),
-    );
-  },
-};
 
 // Ask the local server for newer data, and say what trains and what has ended.
 async function follow(tag) {
@@ -174,8 +103,12 @@ function liveWords() {
     .filter((run) => run.status !== "unfinished")
     .map((run) => `${nameOf(run)} ${run.status}`);
   const going = open.map((run) => `${nameOf(run)} at step ${run.curves.batch.step.at(-1) ?? 0}`);
-  const all = !open.length && page.data.runs.length ? "All runs have ended. " : "";
-  return `${all}${[...ended, ...going].join("; ") || "No run has begun yet."}`;
+  const waiting = page.data.waiting ?? []; // cells of a grid that have not begun
+  const all = !open.length && !waiting.length && page.data.runs.length ? "All runs have ended. " : "";
+  const rest = waiting.length
+    ? [`${waiting.length} of ${waiting.length + page.data.runs.length} runs have not begun`]
+    : [];
+  return `${all}${[...ended, ...going, ...rest].join("; ") || "No run has begun yet."}`;
 }
 
 // Plotly takes most of the page's start, so it comes after the first picture, which needs none of it.

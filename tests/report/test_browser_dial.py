@@ -1,0 +1,112 @@
+"""The dial shows what was measured and nothing between; the live section trains in a real browser."""
+
+import json
+
+import pytest
+from page_driver import move, text
+from runs_by_hand import write_run
+from selenium.webdriver.support.ui import WebDriverWait
+
+from reslab.report import pagedata
+from reslab.report.pictures import missing
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=missing() or "")]
+
+WEIGHTS, DEPTHS, STEPS = (0.0, 0.5, 1.0), (2, 4, 8), (0, 10)
+
+
+def gradient(weight: float, depth: int, step: int) -> list[float]:
+    """Numbers that tell the stacks and the steps apart; the head's is 1."""
+    return [10 ** -(depth * (1.1 - weight) + step / 10 - k) for k in range(depth)] + [1.0]
+
+
+@pytest.fixture
+def dial(page, tmp_path, monkeypatch):
+    runs = [
+        {
+            "run": f"scaled-{weight:g}-L{depth}",
+            "residual_scale": weight,
+            "n_layer": depth,
+            "places": list(range(depth + 1)),
+            "probed": [
+                {"step": step, "gradient": gradient(weight, depth, step), "position0_share": 0.5 + weight / 2}
+                for step in STEPS
+            ],
+        }
+        for weight in WEIGHTS
+        for depth in DEPTHS
+    ]
+    path = tmp_path / "dial.json"
+    path.write_text(json.dumps({"date": "a day", "machine": "a machine", "runs": runs}), encoding="utf-8")
+    monkeypatch.setattr(pagedata, "DIAL", path)
+    return page(write_run(tmp_path), width=390)
+
+
+def slider(number: int) -> str:
+    return f"#dial .controls label:nth-of-type({number}) input"
+
+
+def test_the_dial_snaps_to_what_was_measured(dial):
+    assert dial.execute_script("return document.documentElement.scrollWidth") == 390
+    stops = [dial.execute_script(f"return document.querySelector('{slider(k)}').max") for k in (1, 2, 3)]
+    assert stops == ["2", "2", "1"]  # a stop for each value, none between
+    for place, value in ((1, 1), (2, 2), (3, 0)):
+        move(dial, slider(place), value)
+    assert "run scaled-0.5-L8" in text(dial, "#dial") and "at step 0" in text(dial, "#dial")
+    assert "layer 0: 1.6×10⁻⁵" in text(dial, "#dial .column")  # 10 ** -(8 * 0.6)
+    assert "λ to the power 16, 1.5×10⁻⁵" in text(dial, "#dial .stage")
+    pixels = """const c = document.querySelector("#dial .column canvas"); return [c.width, c.height]"""
+    assert dial.execute_script(pixels) == [1, 9]
+    move(dial, slider(3), 1)
+    assert "layer 0: 1.6×10⁻⁶" in text(dial, "#dial .column")
+    move(dial, slider(1), 2)
+    assert "on the first token" in text(dial, "#dial .stage")
+
+
+def test_a_cell_of_the_map_is_a_stack(dial):
+    cells = "return document.querySelectorAll('#dial .cell').length"
+    assert dial.execute_script(cells) == len(WEIGHTS) * len(DEPTHS)
+    click = "dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    dial.execute_script(f"document.querySelectorAll('#dial .cell')[1].{click}")
+    assert "run scaled-0-L4" in text(dial, "#dial")
+    chosen = "return [...document.querySelectorAll('#dial .cell')].map((c) => c.classList.contains('chosen'))"
+    assert dial.execute_script(chosen) == [k == 1 for k in range(9)]
+
+
+def test_without_the_experiment_there_is_no_dial(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(pagedata, "DIAL", tmp_path / "none.json")
+    driver = page(write_run(tmp_path))
+    assert driver.execute_script("return document.getElementById('dial').hidden")
+
+
+def until(driver, script: str) -> None:
+    WebDriverWait(driver, 120, poll_frequency=0.1).until(lambda d: d.execute_script(f"return {script}"))
+
+
+def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
+    driver = page(write_run(tmp_path))
+    button, again = "#live .controls button", "#live .controls button:nth-of-type(2)"
+    click = "document.querySelector(arguments[0]).click()"
+    assert driver.execute_script("return liveView.arms.length") == 0  # nothing is trained unasked
+    assert driver.execute_script("return liveView.ids.length") > 50_000  # the scripts of the page
+    driver.execute_script(click, button)
+    until(driver, "liveView.arms[1]?.points.length >= 1")
+    driver.execute_script(click, button)
+    until(driver, "document.querySelector('#live [role=status]').textContent !== ''")
+    step, points, reach = driver.execute_script(
+        "return [liveView.step, liveView.arms.map((arm) => arm.points[0]), liveView.arms.map((a) => a.reach)]"
+    )
+    assert f"Stopped after {step} updates" in text(driver, "#live [role=status]")
+    uniform = driver.execute_script("return Math.log(liveView.V)")
+    assert all(3 < point < uniform for point in points)  # both learn the frequencies first
+    assert [len(values) for values in reach] == [17, 17] and reach[0][0] > 1e3 * reach[1][0] > 0
+    driver.execute_script("return new Promise((done) => setTimeout(done, 300))")
+    assert driver.execute_script("return liveView.step") == step  # it stands still
+    driver.execute_script(click, again)
+    assert driver.execute_script("return liveView.arms.length") == 0
+    driver.execute_script(click, button)
+    until(driver, "liveView.arms[1]?.points.length >= 1")
+    assert (
+        driver.execute_script("return liveView.arms.map((arm) => arm.points[0])") == points
+    )  # the same again
+    driver.execute_script(click, again)

@@ -1,0 +1,138 @@
+"""The static site: made from what is kept, whole without a network, without paths of a machine."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT, run_python
+from runs_by_hand import write_run
+
+from reslab.report import site
+from reslab.report.kept import PROBE_NUMBERS, keep, kept_runs, portable, spread
+from reslab.report.notebook import markdown_html, notebook_html
+from reslab.report.pictures import missing, open_page
+
+PROJECT = "https://example.org/project"
+HOME = re.compile(r"(/home/|/root/|/tmp/|/Users/|[A-Z]:\\\\)\w+")  # folders of a machine
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    site.build(folder, PROJECT)
+    return folder
+
+
+def test_the_first_page_leads_to_all_others_and_to_the_project(built):
+    text = (built / "index.html").read_text(encoding="utf-8")
+    links = set(re.findall(r'href="([^"]+)"', text)) - {"data:,"}
+    assert links == {path.name for path in built.iterdir()} - {"index.html"} | {PROJECT}
+    assert {"24-layers.html", "48-layers.html", "1000-layers.html", "study.html", "lesson.html"} <= links
+    loss = json.loads((ROOT / "experiments" / "laptop" / "result.json").read_text("utf-8"))["runs"]
+    assert len(loss) == 2 and "24 layers with skips learn. The same 24 layers without them do not." in text
+
+
+def test_every_page_links_to_the_project_and_holds_no_path_of_a_machine(built):
+    for path in built.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert f'href="{PROJECT}"' in text, path.name
+        assert str(ROOT) not in text and str(built) not in text, path.name
+        data = re.search(r'id="data">(.*?)</script>', text, re.S)
+        assert not HOME.search(data[1] if data else text), path.name
+
+
+def test_links_of_the_lesson_go_to_the_project():
+    assert site._link("residuals.md#steps", PROJECT) == f"{PROJECT}/blob/main/docs/residuals.md"
+    assert site._link("../model.py", PROJECT) == f"{PROJECT}/blob/main/model.py"
+    assert site._link("https://arxiv.org", PROJECT) == "https://arxiv.org"
+    assert site._link("../../elsewhere", PROJECT) == "index.html"
+
+
+def test_a_notebook_shows_its_text_its_output_and_its_pictures_and_runs_nothing(tmp_path):
+    picture = {"data": {"image/png": "aGk=\n", "text/plain": ["<Figure>"]}, "output_type": "display_data"}
+    printed = {"output_type": "stream", "text": ["1 < 2\n"]}
+    evil = "# Title <b>\n\n<script>alert(1)</script>\n\n[a](x.md)\n\n<details>\n\n| a |\n|---|\n| 1 |\n"
+    cells = [{"cell_type": "markdown", "source": [evil]}]
+    cells.append({"cell_type": "code", "source": ["print('<i>')"], "outputs": [printed, picture]})
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    text = notebook_html(path, lambda address: f"to-{address}")
+    assert "<script>" not in text and "<b>" not in text and "<i>" not in text
+    assert '<a href="to-x.md">' in text and "<td>1</td>" in text and "<details>" in text
+    assert "<pre>1 &lt; 2\n</pre>" in text and 'src="data:image/png;base64,aGk="' in text
+    assert "href" not in markdown_html("[a](javascript:alert)", str)
+    folded = markdown_html("<details><summary>Answer</summary>\n\n*Yes*\n\n</details>", str)
+    assert folded == "<details><summary>Answer</summary>\n<p><em>Yes</em></p>\n</details>\n"
+
+
+def test_a_kept_log_is_the_run_in_short(tmp_path):
+    rows = [{"step": k, "batch/loss": 4 - k / 1000, "batch/grad_norm": 1.0} for k in range(1000)]
+    for step in (0, 1, 3, 10, 30, 100):
+        rows.append({"step": step, "probe/resid_gradient": [0.123456] * 20_001})
+    rows.append({"step": 999, "val/loss": 2.123456, "status": "finished", "diagnosis": "d"})
+    rows.sort(key=lambda row: row["step"])
+    run = write_run(
+        tmp_path, "run", rows=rows, facts={"command": "/home/me/lab/train.py a --out_dir=/tmp/x/y"}
+    )
+    target = keep(run, tmp_path / "experiment")
+    assert target == tmp_path / "experiment" / "log" / "run"
+    (short,) = kept_runs(tmp_path / "experiment")
+    assert short.facts["command"] == "train.py a --out_dir=y" and str(short.folder) == "run"
+    steps, losses = short.series("batch/loss")
+    assert (steps[0], steps[-1], losses[-1]) == (0, 999, 4 - 0.999) and 100 < len(steps) <= 150
+    probed, values = short.series("probe/resid_gradient")
+    assert probed[0] == 0 and probed[-1] == 100 and len(probed) * 20_001 <= PROBE_NUMBERS + 20_001
+    assert values[0][0] == 0.123 and short.last("val/loss") == 2.123456 and short.status == "finished"
+    unfinished = write_run(tmp_path, "open", status="")
+    with pytest.raises(ValueError, match="open: has not ended"):
+        keep(unfinished, tmp_path / "experiment")
+
+
+def test_the_logs_that_are_kept_end_as_the_results_say():
+    for folder in ROOT.glob("experiments/*/log"):
+        records = json.loads((folder.parent / "result.json").read_text(encoding="utf-8"))["runs"]
+        losses = {record["run"]: record["val/loss"] for record in records}
+        for run in kept_runs(folder.parent):
+            assert run.last("val/loss") == losses[str(run.folder)], run.folder
+            assert run.last("probe/resid_gradient"), run.folder
+
+
+def test_paths_lose_their_folders_and_nothing_else_changes():
+    same = ["a/b.py", "https://a.org/b/c", "3/4", 1.5, None, {"k": ["runs/x"]}, "y = x + F(x) / sqrt(2 L)"]
+    assert portable(same) == same
+    assert portable("/a/b/train.py --x=/c/d e/f") == "train.py --x=d e/f"
+    assert portable({"out": r"C:\Users\me\runs"}) == {"out": "runs"}
+
+
+def test_of_many_values_the_first_the_last_and_more_early_ones_stay():
+    chosen = spread(list(range(1000)), 20)
+    assert chosen[0] == 0 and chosen[-1] == 999 and len(chosen) == 20
+    assert sum(value < 500 for value in chosen) > 10
+    assert spread([1, 2], 2) == [1, 2]
+
+
+def test_what_is_wrong_is_one_line(tmp_path):
+    done = run_python("-m", "reslab.report.site", "--keep", tmp_path, tmp_path / "none", code=2)
+    assert "none: no such file or folder" in done.stderr
+    assert "give --out FOLDER" in run_python("-m", "reslab.report.site", code=2).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing() is not None, reason=missing() or "")
+def test_the_site_opens_in_a_browser_that_has_no_network(built, chrome):
+    chrome.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+    for path in sorted(built.iterdir()):
+        if "data" in path.name or path.suffix != ".html":
+            continue
+        if 'id="data"' in path.read_text(encoding="utf-8"):
+            open_page(chrome, path.as_uri())
+            assert chrome.execute_script("return document.querySelector('h1').textContent")
+        else:
+            chrome.get(path.as_uri())
+        loaded = chrome.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+        assert not [name for name in loaded if not name.startswith(("data:", "blob:"))]
+        assert chrome.execute_script("return document.documentElement.scrollWidth <= innerWidth"), path.name
+        assert chrome.get_log("browser") == [], path.name
