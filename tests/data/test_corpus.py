@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reslab.data import baselines, corpus, textfiles
 from reslab.data.baselines import split_baselines
 from reslab.data.corpus import split_safely, write_dataset
+from reslab.data.survey import survey
 from reslab.data.textfiles import read_files
 from reslab.data.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from_json, train_bpe
 
@@ -111,7 +112,7 @@ def test_a_killed_prepare_leaves_nothing_that_looks_finished(tmp_path):
 
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(textfiles, "PIECE", 1 << 15)
-    monkeypatch.setattr(corpus, "CACHED", 1 << 15)
+    monkeypatch.setattr("reslab.data.survey.CACHED", 1 << 15)
     monkeypatch.setattr(baselines, "CHUNK", 1 << 15)
     peaks = []
     for copies in (20, 200):
@@ -199,7 +200,7 @@ def test_baselines_are_those_of_a_count_by_hand(monkeypatch):
 
 def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PART", 1000)
-    monkeypatch.setattr(corpus, "CACHED", 1000)
+    monkeypatch.setattr("reslab.data.survey.CACHED", 1000)
     text = "".join(f"line {i}: naïve — {i * i} 日本\n" for i in range(2000))
     for tokenizer in ("char", "byte", "bpe:300"):
         metas = []
@@ -212,15 +213,15 @@ def test_pieces_encoded_at_the_same_time_give_the_same_files(tmp_path, monkeypat
 
 def test_characters_are_those_of_the_text():
     text = "naïve — 日本 \U0001f600 \ud800"
-    assert corpus._survey([text, "a"], True).characters == "".join(sorted(set(text)))
-    assert corpus._survey([], True).characters == ""
+    assert survey([text, "a"], True).characters == "".join(sorted(set(text)))
+    assert survey([], True).characters == ""
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_hashes_and_baselines_do_not_depend_on_the_size_of_the_pieces(tmp_path, monkeypatch, jobs):
     text, metas = TEXT + "naïve — 日本 \U0001f600\n" * 40, []
     for size in (50, 1 << 17):
-        monkeypatch.setattr(corpus, "CACHED", size)
+        monkeypatch.setattr("reslab.data.survey.CACHED", size)
         monkeypatch.setattr(baselines, "COUNTED", size)
         pieces = [text[start : start + 7 * size] for start in range(0, len(text), 7 * size)]
         folder = tmp_path / str(size)

@@ -12,6 +12,7 @@ from conftest import ROOT, run_python
 import reslab
 from reslab.data import standard
 from reslab.data.dataset import TokenDataset
+from reslab.data.survey import count_words
 from reslab.training.outcome import per_text
 
 WIKI = {
@@ -94,7 +95,7 @@ def test_carriage_returns_stay(monkeypatch, tmp_path, small):
         ({"a": "1", "b": "2"}, "holds 2 files, must be one"),
     ],
 )
-def test_another_file_is_refused_in_one_line(monkeypatch, tmp_path, small, capsys, content, fault):
+def test_another_file_is_refused_in_one_line(monkeypatch, tmp_path, small, content, fault):
     path = tmp_path / "file"
     if isinstance(content, dict):
         with zipfile.ZipFile(path, "w") as archive:
@@ -102,10 +103,9 @@ def test_another_file_is_refused_in_one_line(monkeypatch, tmp_path, small, capsy
                 archive.writestr(name, text)
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(ValueError, match=fault) as error:
         prepare(monkeypatch, tmp_path / "out", "--input", path)
-    lines = capsys.readouterr().err.splitlines()
-    assert end.value.code == 2 and len(lines) == 1 and fault in lines[0]
+    assert "\n" not in str(error.value)
 
 
 def write_wikitext(folder, form: str):
@@ -132,6 +132,14 @@ def test_wikitext_is_read_in_its_own_splits(tmp_path, form, split):
         assert text_of(dataset, ours).decode() == text
         expected = sum(len(row.split()) + 1 for row in WIKI[theirs])
         assert dataset.meta["splits"][ours]["words"] == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_words_are_counted_however_the_text_is_cut(size):
+    text, count = " the cat  sat\n\non it\n \nat last", {"words": 0}
+    pieces = [text[k : k + size] for k in range(0, len(text), size)] + [""]
+    assert "".join(count_words(pieces, count)) == text
+    assert count["words"] == 7 + 4
 
 
 def test_a_split_that_is_not_there_is_named(tmp_path):
