@@ -60,6 +60,8 @@ def _by_its_bytes(path: Path) -> str | None:
     """What a file is that torch did not write; None where torch may have written it."""
     with path.open("rb") as file:
         start = file.read(4096)
+    if not start:
+        return "an empty file"
     for beginning, what in BEGINNINGS.items():
         if start.startswith(beginning):
             return what

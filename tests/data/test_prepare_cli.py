@@ -154,7 +154,7 @@ FAULTS = {
     "no number": (["data/openwebtext/prepare.py", "--max_tokens=inf"], "--max_tokens: inf is not a whole"),
     "no file": (["data/shakespeare_char/prepare.py", "--input=nope"], "nope: No such file or directory"),
     "a folder": (["data/shakespeare/prepare.py", "--input=tests"], "tests: Is a directory"),
-    "a file as --out": (["data/stdlib/prepare.py", "--out=README.md"], "README.md: File exists"),
+    "a file as --out": (["data/stdlib/prepare.py", "--out=README.md"], "--out: README.md: is a file"),
     "lines in it": (["data/stdlib/prepare.py", "--a\nb\x1b"], "unrecognized arguments: --a\\nb\\x1b"),
     "budget": (["-m", "reslab.system.memory", "--n_layer=x"], "--n_layer: invalid int value: 'x'"),
     "budget of none": (["-m", "reslab.system.memory", "--ranks=0"], "all numbers must be at least 1"),

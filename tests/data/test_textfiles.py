@@ -169,7 +169,7 @@ def test_a_long_run_of_blanks_is_text_like_any_other(tmp_path, name):
 
 def test_a_text_that_can_not_be_encoded_is_not_said_to_have_changed(tmp_path):
     class Refusing:
-        vocab_size = 9
+        vocab_size, cut_anywhere = 9, False
 
         def encode(self, text):
             raise ValueError("no such word")

@@ -210,8 +210,9 @@ def test_a_long_run_is_thinned_to_its_extremes(make_run):
 
 def test_a_page_stays_below_its_size_and_says_what_it_left_out(make_run):
     rows = [probe_row(50, step, 1.0) for step in range(60)]
-    data = page_data([make_run(rows=rows, n_layer=50)], "title" + 40_000 * "é", size=100_000)
-    assert len(to_json(data).encode()) <= 100_000
+    size = len(to_json(page_data([make_run("empty", rows=[])], "")).encode()) + 160_000
+    data = page_data([make_run(rows=rows, n_layer=50)], "title" + 60_000 * "é", size=size)
+    assert len(to_json(data).encode()) <= size
     steps = data["runs"][0]["probes"]["steps"]
     assert steps[0] == 0 and steps[-1] == 59 and len(steps) < 60
     assert f"probes: {len(steps)} of 60 measured steps drawn" in data["runs"][0]["notes"]
@@ -219,7 +220,8 @@ def test_a_page_stays_below_its_size_and_says_what_it_left_out(make_run):
 
 def test_early_probes_are_kept_as_finely_as_late_ones_on_a_logarithmic_scale(make_run):
     rows = [{"step": step, "probe/x": [0.123] * 100} for step in range(400)]
-    steps = page_data([make_run(rows=rows)], "title", size=12_000)["runs"][0]["probes"]["steps"]
+    size = len(to_json(page_data([make_run("empty", rows=[])], ""))) + 9_000
+    steps = page_data([make_run(rows=rows)], "title", size=size)["runs"][0]["probes"]["steps"]
     assert 5 < len(steps) < 100 and steps[:2] == [0, 1]
     assert sum(step < 20 for step in steps) >= sum(step > 20 for step in steps) - 1
 

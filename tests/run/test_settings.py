@@ -25,7 +25,7 @@ from reslab.run.fields import Experiment, Role, flat, from_flat, keys_of, settin
 from reslab.run.log import read_run
 from reslab.run.options import AutopsyConfig, BenchConfig, CompareConfig, ExportConfig, SampleConfig
 from reslab.run.settings import GPTConfig, OptimConfig, TrainConfig
-from reslab.training import formats
+from reslab.training.families import FAMILIES
 from reslab.training.growth import PLACES
 from reslab.training.loop import train
 from reslab.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -137,7 +137,10 @@ def test_the_empty_wiring_is_that_of_all_sublayers():
 
 
 def test_weights_of_others_dictate_every_setting_that_they_must_fit():
-    assert with_part(GPTConfig, "weights") == set(formats.gpt2_settings(1, 1, 1, 1, 1))
+    """A family says each of them, but those that have no meaning for it; GPT-2 has a dropout of its own."""
+    told = [{*family.ours, *family.settings} for family in FAMILIES.values()]
+    assert set.union(*told) == with_part(GPTConfig, "weights") | {"dropout"}
+    assert all(with_part(GPTConfig, "weights") - one <= {"rope_theta"} for one in told)
     assert settings(GPTConfig)["dropout"].role == Role("experiment")
 
 
