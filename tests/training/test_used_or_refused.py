@@ -204,7 +204,7 @@ FILES = {
     "a text": ("To be, or not to be: naïve 🙂\n" * 999, "a text file, and no weights; to train on its text"),
     "a pointer": (POINTER, "a pointer of Git LFS in place of the file; run: git lfs pull"),
     "a pickle": (pickle.dumps(Evil()), "loads without running code"),
-    "nothing": (b"", "a text file, and no weights"),
+    "nothing": (b"", "an empty file"),
 }
 
 
