@@ -8,7 +8,7 @@ from sixty_runs import write_sixty
 from test_compare import SMOKE, planned
 
 import compare
-from reslab.report.selection import load_runs
+from reslab.report.selection import load_runs, sort_runs
 from reslab.report.summary import fitted_differences, fitted_table, group_rows, row
 from reslab.run.log import read_run
 from reslab.training import grid
@@ -73,6 +73,15 @@ def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
     said = capsys.readouterr()
     note = "note: --where=residual=pre,rezero: no run has residual rezero; there are none, pre\n"
     assert said.err == note and "pre8" in said.out and "none8" not in said.out
+
+
+@pytest.mark.parametrize(("key", "order"), [("val", "bcad"), ("-val", "acbd"), ("n_layer", "dabc")])
+def test_runs_without_a_value_come_last(tmp_path, key, order):
+    """And depths are sorted as numbers; equal ones stay as they are."""
+    for name, losses, depth in (("a", (3.0,), 10), ("b", (1.0,), 10), ("c", (2.0,), 12), ("d", (), 9)):
+        write_run(tmp_path, name, losses, n_layer=depth)
+    runs, _ = load_runs([tmp_path / name for name in "abcd"])
+    assert "".join(run.folder.name for run in sort_runs(runs, key)) == order
 
 
 @pytest.mark.parametrize("count", [40, 400])

@@ -43,11 +43,8 @@ MODELS = {
     "gpt2": ({}, "gpt2"),
     "gpt2 without biases, head apart": ({"bias": False, "tie_weights": False}, "gpt2"),
     "gpt2 with squared ReLU": ({"mlp": "relu2"}, "gpt2"),
-    "llama": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False}, "llama"),
-    "llama with biases": (
-        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_kv_head": 1, "tie_weights": False},
-        "llama",
-    ),
+    "llama": (MODERN | {"bias": False}, "llama"),
+    "llama with biases": (MODERN | {"n_kv_head": 1, "tie_weights": False}, "llama"),
     "qwen3": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False, "qk_norm": True}, "qwen3"),
     "llama with shared keys and a padded vocabulary": (
         {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_head": 4, "n_kv_head": 2, "vocab_size": 300},
@@ -277,6 +274,10 @@ def test_what_was_written_wrong_is_found(tmp_path, monkeypatch, train_config):
         with pytest.raises(ValueError, match="nothing was kept"):
             export.main([str(tmp_path / "run"), str(tmp_path / "out")])
         assert {path.name for path in tmp_path.iterdir()} == {"a", "run"}
+    ours.ln_f.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="differ by nan; nothing was kept"):
+        hub.write(tmp_path / "n", ours, ByteTokenizer())
+    ours.ln_f.weight.data.fill_(1.0)
     other = BPETokenizer("x", BPE.pattern, {bytes([byte ^ 1]): byte for byte in range(256)})
     made = hub.make_tokenizer(other, ours)
     monkeypatch.setattr(hub, "make_tokenizer", lambda *_: made)
@@ -290,8 +291,6 @@ def test_a_folder_that_is_in_the_way_stays_as_it_is(train_config, tmp_path):
     for place in (tmp_path / "run", tmp_path / "file"):
         before = sorted(tmp_path.rglob("*"))
         for more in ([], ["--overwrite"]):
-            with pytest.raises(
-                ValueError, match=r"exists, and nothing is replaced unasked|is a file"
-            ):
+            with pytest.raises(ValueError, match=r"exists, and nothing is replaced unasked|is a file"):
                 export.main([str(tmp_path / "run"), str(place), *more])
         assert sorted(tmp_path.rglob("*")) == before

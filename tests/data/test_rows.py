@@ -118,6 +118,13 @@ def test_rows_of_many_shapes(tmp_path, name):
         assert not isinstance(row, Bad) or row.place.startswith(str(tmp_path / name))
 
 
+def test_a_row_of_a_long_parquet_file_is_named_by_its_number(tmp_path):
+    file = tmp_path / "long.parquet"
+    file.write_bytes(table({"text": [*["a"] * 1500, None, *["b"] * 1000]}))
+    (bad,) = [row for row in rows_of(file, "text") if isinstance(row, Bad)]
+    assert bad.place == f"{file}, row 1501"
+
+
 DAMAGED = {
     "cut.jsonl.gz": (gzip.compress(lines(A, B) * 99)[:-20], "can't be read (EOFError"),
     "broken.parquet": (b"PAR1 not really", "can't be read ("),

@@ -156,6 +156,13 @@ def test_a_probe_that_raises_is_null_with_one_warning_and_the_run_goes_on(train_
     assert len(rows) == 6 and all(row["probe/broken"] is None for row in rows)
 
 
+def test_a_probe_that_fails_on_a_part_of_the_batch_is_null(monkeypatch):
+    given = iter([1.0, None, 1.0, 1.0])
+    monkeypatch.setattr(probes, "PROBES", PROBES | {"broken": Probe(lambda part: 0.0 + next(given), "")})
+    assert probes.measure_batch(tiny_model(), IDS, TARGETS)["probe/broken"] is None
+    assert list(given) == [1.0, 1.0]  # it was not called again
+
+
 def test_a_row_without_diversity_or_gradients_gives_no_warning_and_no_count(monkeypatch):
     broken = {name: Probe(lambda part: 1 / 0, "") for name in ("token_diversity", "resid_gradient")}
     monkeypatch.setattr(probes, "PROBES", PROBES | broken)

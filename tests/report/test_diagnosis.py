@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from reslab.report.diagnosis import crossing, diagnosis, side
+from reslab.report.diagnosis import crossing, diagnosis, last_fall, side
 
 BASELINES = {"uniform": 4.0, "unigram": {"train": 2.9, "val": 3.0}, "bigram": {"train": 2.3, "val": 2.5}}
 WORSE, NOT_YET = "worse than guessing evenly", "above the unigram baseline; the token frequencies are not"
@@ -60,6 +60,11 @@ def test_a_run_whose_loss_still_falls_is_not_stuck(before, falls):
 def test_a_training_loss_that_falls_alone_is_told():
     text = diagnosis(evaluations((3.1, 3.0), (2.9, 3.0)), BASELINES)
     assert "the training loss still fell by 0.200 in the last 20 updates" in text and STUCK not in text
+
+
+def test_a_loss_that_rises_does_not_fall():
+    assert last_fall(evaluations((2.0, 3.0), (2.0, 3.5)), "val") is None
+    assert last_fall(evaluations((2.0, 3.5), (2.0, 3.0)), "val") == (0.5, 20)
 
 
 def test_a_fall_is_that_between_the_last_two_evaluations():

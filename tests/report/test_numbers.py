@@ -14,7 +14,7 @@ from runs_by_hand import LINES, write_run
 import compare
 from reslab.report.facts import load, warnings
 from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
-from reslab.report.records import results
+from reslab.report.records import record, results
 from reslab.report.summary import group_rows
 
 OTHER_LINES = {"uniform": 4.5, "unigram": {"train": 3.4, "val": 3.6}, "bigram": {"train": 2.7, "val": 2.9}}
@@ -78,6 +78,12 @@ def test_the_json_gives_every_run_its_own_origin(runs):
         }
         assert one["val_minus_bigram"] == last["val/loss"] - baselines_of(run)["bigram"]["val"]
         assert one["val_step"] == last["step"] and one["seed"] == run.config["seed"]
+
+
+def test_a_loss_has_the_step_at_which_it_was_evaluated(tmp_path):
+    rows = [{"step": 0, "train/loss": 4.0, "val/loss": 4.1}, {"step": 10, "train/loss": 3.0, "val/loss": 3.1}]
+    run = load(write_run(tmp_path, rows=[*rows, {"step": 17, "batch/loss": 2.0}], status="unfinished"))
+    assert (record(run)["step"], record(run)["val_step"], record(run)["val/loss"]) == (17, 10, 3.1)
 
 
 def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):

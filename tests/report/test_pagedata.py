@@ -206,6 +206,7 @@ def test_a_long_run_is_thinned_to_its_extremes(make_run):
     assert batch["norm"][batch["step"].index(54_321)] == 40.0
     assert f"batch/loss: {len(batch['step'])} of 100000 rows drawn" in data["runs"][0]["notes"][-1]
     assert thin([[1.0, None, 3.0]], 3) == [0, 1, 2]
+    assert thin([[None, 5.0, None, 7.0, 2.0, 3.0, None, None], [None] * 8], 4) == [0, 3, 4, 7]
 
 
 def test_a_page_stays_below_its_size_and_says_what_it_left_out(make_run):

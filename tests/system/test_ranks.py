@@ -9,6 +9,7 @@ import torch
 from reslab.run.launch import ReportedByRank0, rank0_output
 from reslab.system import distributed
 from reslab.system.distributed import DistContext
+from reslab.system.fsdp import apply_fsdp
 from reslab.system.parallel import DDP, FSDP, Single, make_strategy
 from reslab.training import start
 from reslab.training.loop import train
@@ -85,6 +86,13 @@ def test_the_first_fault_of_any_rank_is_raised_on_all_and_printed_by_rank_0(monk
         with pytest.raises(ValueError) as raised:
             ranks.raise_together(lambda: 7)
         assert type(raised.value) is kind and str(raised.value) == told
+
+
+def test_a_model_with_scalars_is_not_sharded():
+    model = torch.nn.Module()
+    model.gain = torch.nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ValueError, match="shard=fsdp: gain of this wiring is a scalar"):
+        apply_fsdp(model, "cpu")
 
 
 def test_torchrun_says_who_this_is(environment):
