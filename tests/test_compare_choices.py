@@ -61,6 +61,7 @@ def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
         ("--where=arm=non",): "did you mean none",
         ("--where=status=done",): "allowed are finished, diverged, unfinished, foreign",
         ("--where=probes=yes",): "must be True or False",
+        ("--where=bias=1",): "must be True or False",  # it is no number
         ("--where",): "^--where: needs a value",
         ("--where", "--sort=val"): "^--where: needs a value",
         ("--sort=speed",): "--sort=speed: allowed are val",
@@ -78,8 +79,9 @@ def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(("key", "order"), [("val", "bcad"), ("-val", "acbd"), ("n_layer", "dabc")])
 def test_runs_without_a_value_come_last(tmp_path, key, order):
     """And depths are sorted as numbers; equal ones stay as they are."""
-    for name, losses, depth in (("a", (3.0,), 10), ("b", (1.0,), 10), ("c", (2.0,), 12), ("d", (), 9)):
-        write_run(tmp_path, name, losses, n_layer=depth)
+    for name, loss, depth in (("a", 3.0, 10), ("b", 1.0, 10), ("c", 2.0, 12)):
+        write_run(tmp_path, name, (loss,), n_layer=depth)
+    write_run(tmp_path, "d", rows=[{"step": 0, "batch/loss": 4.0}], n_layer=9)  # not evaluated yet
     runs, _ = load_runs([tmp_path / name for name in "abcd"])
     assert "".join(run.folder.name for run in sort_runs(runs, key)) == order
 
