@@ -61,7 +61,7 @@ def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
         ("--where=arm=non",): "did you mean none",
         ("--where=status=done",): "allowed are finished, diverged, unfinished, foreign",
         ("--where=probes=yes",): "must be True or False",
-        ("--where=bias=1",): "must be True or False",  # it is no number
+        ("--where=probes=1",): "must be True or False",  # it is no number
         ("--where",): "^--where: needs a value",
         ("--where", "--sort=val"): "^--where: needs a value",
         ("--sort=speed",): "--sort=speed: allowed are val",

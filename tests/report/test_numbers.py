@@ -9,13 +9,13 @@ import math
 import shutil
 
 import pytest
-from runs_by_hand import LINES, write_run
+from runs_by_hand import LINES, train_loss, write_run
 
 import compare
 from reslab.report.facts import load, warnings
 from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
 from reslab.report.records import record, results
-from reslab.report.summary import group_rows
+from reslab.report.summary import group_rows, row
 
 OTHER_LINES = {"uniform": 4.5, "unigram": {"train": 3.4, "val": 3.6}, "bigram": {"train": 2.7, "val": 2.9}}
 OTHER = {
@@ -78,6 +78,11 @@ def test_the_json_gives_every_run_its_own_origin(runs):
         }
         assert one["val_minus_bigram"] == last["val/loss"] - baselines_of(run)["bigram"]["val"]
         assert one["val_step"] == last["step"] and one["seed"] == run.config["seed"]
+
+
+def test_a_table_gives_the_last_losses_and_not_the_best(tmp_path):
+    cells = row(load(write_run(tmp_path, losses=(4.0, 2.0, 3.0))))
+    assert cells["val"].startswith("3.000 ") and cells["train"].startswith(f"{train_loss(3.0):.3f}")
 
 
 def test_a_loss_has_the_step_at_which_it_was_evaluated(tmp_path):
