@@ -53,7 +53,7 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
 
     Returns:
         "block", "attn", "mlp": one {"delta", "se"} per layer, the last two None where it is not known what
-        they are; "random": for k = 1 .. L blocks removed at random, over draws; "skips": without all skips,
+        they are; "se" is None for a single sequence; "random": for k = 1 .. L blocks removed at random, over draws; "skips": without all skips,
         None where they are not x times a constant; "loss": of the whole model.
 
     Raises:
@@ -177,7 +177,9 @@ def path_lengths(model, inputs, targets) -> dict:
     """
     anatomy = _able(model, parts.PATHS)
     with anatomy.recording() as record, torch.enable_grad():
-        loss, last = anatomy.loss(inputs, targets), max(record.running)
+        loss = anatomy.loss(inputs, targets)
+        anatomy.verify(record)
+        last = max(record.running)
         ends = [record.running[last], record.running[0]]
         gradient, true = torch.autograd.grad(loss, ends, retain_graph=True)
         split = [gradient]
@@ -208,4 +210,6 @@ def _spectrum(J) -> dict:
 
 
 def _mean_se(values: torch.Tensor) -> dict:
+    if len(values) < 2:
+        return {"delta": values.mean().item(), "se": None}
     return {"delta": values.mean().item(), "se": (values.std() / len(values) ** 0.5).item()}

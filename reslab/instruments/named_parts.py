@@ -1,7 +1,7 @@
 """The anatomy of any module, by the names of its parts and forward hooks on them.
 
 The model runs as it is: embeddings, positions, masks and the head are its own. That y is x plus what is
-added is not believed but compared, at every forward pass that is recorded.
+added is not believed but compared, at the first forward pass and at every one that is recorded.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from reslab.instruments.hooks import (
     with_first,
     with_stream,
 )
+from reslab.instruments.named_checks import as_stream, fault_of_norm, fault_of_sum, ids_of
 from reslab.instruments.names import Names, Sublayer, find_blocks, find_sublayers, kind_of
 from reslab.instruments.parts import Anatomy, Join, Record
 from reslab.nn.loss import cross_entropy
@@ -45,6 +46,7 @@ class NamedAnatomy(Anatomy):
 
     def __init__(self, model: nn.Module, names: Names, forward: Callable | None = None):
         self.names, self.forward = names, forward or model
+        self.verified = self.recorded = self.comparing = False
         blocks = find_blocks(model, names)
         self.sublayers = [sublayer for block in blocks for sublayer in find_sublayers(block, names)]
         joins = None if self.sublayers else []
@@ -57,7 +59,9 @@ class NamedAnatomy(Anatomy):
 
     def cannot(self, what):
         if what in (parts.SUBLAYERS, parts.PATHS) and not self.sublayers:
-            return "its attention and MLP are not named"
+            return (
+                "its attention and MLP are not named; give attn, mlp, attn_norm and mlp_norm, see generic()"
+            )
         if what == parts.PATHS and not self.names.norm_first:
             return "a norm stands on its skip, so paths don't split"
         return None
@@ -66,6 +70,7 @@ class NamedAnatomy(Anatomy):
         return first(output)
 
     def logits(self, inputs):
+        self._compare(inputs)
         output = self.forward(inputs)
         logits = getattr(output, "logits", None)
         logits = first(output) if logits is None else logits
@@ -75,6 +80,31 @@ class NamedAnatomy(Anatomy):
                 "logits for each of them; give forward=, a function of ids that returns logits (B, T, V)"
             )
         return logits
+
+    @torch.no_grad()
+    def _compare(self, inputs):
+        """Before the first number: a pass as a snapshot's, with nothing cut, tells whether the names are right."""
+        if self.verified or self.recorded:  # a pass that is recorded is compared when it ends
+            return
+        self.comparing = True
+        try:
+            with self.recording():
+                self.logits(inputs)
+        finally:
+            self.comparing = False
+
+    @contextmanager
+    def recording(self):
+        self.recorded = True
+        try:
+            with super().recording() as record:
+                yield record
+        finally:
+            self.recorded = False
+
+    def _cut(self, module: nn.Module, change: Callable):
+        """hooks.after() that changes nothing in the pass of _compare()."""
+        return after(module, lambda x, y: None if self.comparing else change(x, y))
 
     def loss(self, inputs, targets):
         return cross_entropy(self.logits(inputs), targets)
@@ -88,6 +118,7 @@ class NamedAnatomy(Anatomy):
         def instead(x, output):  # the last block gives the stream, whatever it has read
             return with_first(output, torch.stack([next(waiting) for _ in first(output)]))
 
+        self._compare(inputs[:1])
         handle, losses, tokens = after(self.blocks[-1], instead), [], []
         try:
             for logits, y in self._some_logits(inputs, targets):
@@ -117,6 +148,7 @@ class NamedAnatomy(Anatomy):
 
             calls.append((call, stream_of(args, kwargs)))
 
+        self._compare(inputs)
         handles = [block.register_forward_pre_hook(keep, with_kwargs=True) for block in self.blocks]
         try:
             self.logits(inputs)
@@ -140,13 +172,13 @@ class NamedAnatomy(Anatomy):
     @contextmanager
     def without(self, blocks=(), sublayers=()):
         streams = {}
-        handles = [after(self.blocks[layer], lambda x, y: with_first(y, x)) for layer in blocks]
+        handles = [self._cut(self.blocks[layer], lambda x, y: with_first(y, x)) for layer in blocks]
         for k in sublayers:
             if self.names.norm_first:
                 last = self.sublayers[k].last
-                handles.append(after(last, lambda x, y: with_first(y, torch.zeros_like(first(y)))))
+                handles.append(self._cut(last, lambda x, y: with_first(y, torch.zeros_like(first(y)))))
             else:
-                handles.append(after(self.sublayers[k].norm, lambda x, y, k=k: streams[k]))
+                handles.append(self._cut(self.sublayers[k].norm, lambda x, y, k=k: streams[k]))
         if not self.names.norm_first:
             handles += self._on_streams(streams.__setitem__)
         try:
@@ -155,15 +187,27 @@ class NamedAnatomy(Anatomy):
             remove(handles)
 
     @contextmanager
-    def stripped(self):
-        streams = {}
+    def strip(self):
+        kind, streams = kind_of(self.model), {}
+        dropouts = (m for m in self.model.modules() if isinstance(m, nn.modules.dropout._DropoutNd))
+        if any(m.training and m.p for m in dropouts):
+            raise ValueError(
+                f"{kind} is in train mode and has dropout, which x would pass; call model.eval()"
+            )
+
+        def compare(_, args, kwargs):
+            if not (self.verified or self.recorded):
+                self._compare(ids_of(kind, args, kwargs)[:1])
 
         def strip(place, x, output):  # x + (a - x) is a: no module stands on the sum
+            if not self.verified:
+                raise ValueError(f"call {kind} itself first, so that the names of its parts can be compared")
             y = first(output)
             return with_first(output, y - streams[place].reshape(y.shape))
 
         lasts = [(join.before, self.sublayers[join.sublayers[0]].last) for join in self.joins]
-        handles = [after(last, partial(strip, place)) for place, last in lasts]
+        handles = [self._cut(last, partial(strip, place)) for place, last in lasts]
+        handles.append(self.model.register_forward_pre_hook(compare, with_kwargs=True))
         handles += self._on_streams(streams.__setitem__)
         try:
             yield
@@ -184,12 +228,13 @@ class NamedAnatomy(Anatomy):
 
     def watch(self, record):
         def keep(place, x):
-            record.keep_stream(place, x, x if place == 0 else x.reshape(record.resid[0].shape))
+            record.keep_stream(place, x, x if place == 0 else as_stream(x, record, place, "reads"))
 
         record.handles += self._on_streams(keep)
         for k, sublayer in enumerate(self.sublayers):
             record.handles += _watch_branch(record, k, sublayer)
             if self.skip(k) is None:
+                record.handles.append(after(sublayer.norm, partial(_keep_norm, record, k)))
                 continue
             if self.sublayers[k ^ 1].norm is sublayer.norm is not None:  # one norm for attention and MLP
                 record.handles.append(_separate_norms(record, k, self.join_of[k].before, sublayer))
@@ -199,29 +244,16 @@ class NamedAnatomy(Anatomy):
     def verify(self, record):
         kind = kind_of(self.model)
         absent = {0, 2 * len(self.blocks)} - record.resid.keys()
-        if absent or any(k not in record.added for k in range(len(self.sublayers))):
-            what = "blocks" if absent else "attention or MLP"
+        read = record.branch_input if self.names.norm_first else record.outer_norm
+        places = {place for join in self.joins for place in (join.before, join.after)}
+        sublayers = set(range(len(self.sublayers)))
+        if absent or places - record.resid.keys() or sublayers - (record.added.keys() & read.keys()):
+            what = "blocks" if absent else "attention, MLP or their norms"
             raise ValueError(f"{kind}: its {what} as named are not called in the forward pass")
-        for join in self.joins if self.names.norm_first else ():
-            if fault := _fault(record, join):
+        for join in self.joins:
+            if fault := (fault_of_sum if self.names.norm_first else fault_of_norm)(record, join):
                 raise ValueError(f"block {join.before // 2} of {kind}: {fault}")
-
-
-def _fault(record: Record, join: Join) -> str | None:
-    """What is not as it should be: branches read x, and y is x plus what they add, but for rounding."""
-    x, y = record.resid[join.before], record.resid[join.after]
-    for k in join.sublayers:
-        if not torch.equal(record.branch_input[k].reshape(x.shape), x):
-            kind = ("attn", "mlp")[k % 2]
-            return f"{kind} does not read x; name its norm with {kind}_norm, or see norm_first and parallel"
-    terms = [y.double(), -x.double(), *(-record.added[k].double() for k in join.sublayers)]
-    size = max(term.abs().max() for term in terms)
-    if not sum(terms).abs().max() <= 8 * torch.finfo(x.dtype).eps * size:
-        return (
-            "y is not x plus what the named modules give; name what gives the part that is added, "
-            "or say parallel=True or norm_first=False"
-        )
-    return None
+        self.verified = True
 
 
 def _separate_norms(record: Record, k: int, place: int, sublayer: Sublayer):
@@ -236,11 +268,15 @@ def _separate_norms(record: Record, k: int, place: int, sublayer: Sublayer):
     return sublayer.branch.register_forward_pre_hook(alias, with_kwargs=True)
 
 
+def _keep_norm(record: Record, k: int, x: torch.Tensor, y: torch.Tensor) -> None:
+    record.outer_norm[k] = tuple(as_stream(z.detach(), record, k, "reads") for z in (x, y))
+
+
 def _watch_branch(record: Record, k: int, sublayer: Sublayer) -> list:
     """Hooks that keep what a branch reads and gives."""
 
     def keep(values, y):
-        values[k] = y.detach().reshape(record.resid[0].shape)
+        values[k] = as_stream(y.detach(), record, k, "gives")
 
     def keep_weights(x, output):
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None

@@ -87,7 +87,7 @@ class GPTAnatomy(Anatomy):
                 del module.forward  # the class's own forward is back
 
     @contextmanager
-    def stripped(self):
+    def strip(self):
         def strip(residual, args, y):
             return y - residual.skip * args[0]
 

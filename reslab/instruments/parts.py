@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from reslab.instruments.hooks import remove
 
 LESIONS, SUBLAYERS, JACOBIANS, PATHS = "lesions", "sublayers", "jacobians", "paths"
+STRIPPED = WeakSet()  # models that stripped() holds at the moment
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Record:
     """Sublayer -> x in the graph as F alone reads it."""
     attn_input: dict[int, torch.Tensor] = field(default_factory=dict)
     """Layer -> what attention reads."""
+    outer_norm: dict[int, tuple] = field(default_factory=dict)
+    """Sublayer -> what a post-norm's norm reads and gives."""
     attention: dict[int, torch.Tensor] = field(default_factory=dict)
     """Layer -> attention weights (B, H, T, T), where attention gives them."""
     handles: list = field(default_factory=list)
@@ -127,8 +131,27 @@ class Anatomy(ABC):
         """A context in which these blocks and sublayers hand their stream on as it came."""
 
     @abstractmethod
-    def stripped(self) -> AbstractContextManager:
-        """A context without skips: y is what the sublayers add, y - skip x."""
+    def strip(self) -> AbstractContextManager:
+        """What stripped() does, where it can be done."""
+
+    @contextmanager
+    def stripped(self):
+        """A context without skips: y is what the sublayers add, y - skip x.
+
+        Raises:
+            ValueError: the skips are not x times a constant, the parts are not where they are named, or the
+                model is stripped already.
+        """
+        if reason := self.cannot(PATHS):
+            raise ValueError(reason)
+        if self.model in STRIPPED:
+            raise ValueError(f"{type(self.model).__name__} is stripped already; stripped() does not nest")
+        STRIPPED.add(self.model)
+        try:
+            with self.strip():
+                yield
+        finally:
+            STRIPPED.discard(self.model)
 
     @abstractmethod
     def watch(self, record: Record) -> None:

@@ -231,3 +231,90 @@ def test_a_block_that_stands_twice_is_refused():
     model.layers.append(model.layers[0])
     with pytest.raises(ValueError, match="a block stands in it twice"):
         generic(model, blocks="layers")
+
+
+ENTRIES = {
+    "snapshot": lambda a: snapshot(a.model, IDS, TARGETS, anatomy=a),
+    "lesions": lambda a: dissection.lesions(a, IDS, TARGETS, draws=1),
+    "paths": lambda a: dissection.path_lengths(a, IDS, TARGETS),
+    "influence": lambda a: dissection.block_influence(a, IDS, TARGETS),
+    "perturbation": lambda a: dissection.perturbation(a, IDS),
+    "jacobians": lambda a: dissection.jacobians(a, IDS[:1, :2]),
+}
+
+
+def run_stripped(anatomy):
+    with anatomy.stripped():
+        return anatomy.model(IDS)
+
+
+def run_cut(anatomy):
+    with anatomy.without([1]):
+        return anatomy.logits(IDS)
+
+
+ENTRIES |= {"stripped": run_stripped, "cut": run_cut}
+SWAPPED = PARTS | {"attn_norm": "norm2", "mlp_norm": "norm1"}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("form", "names", "message"),
+    [
+        ("pre", SWAPPED, "does not read x|not called"),
+        ("half", PARTS, "y is not x plus what the named modules give"),
+        ("pre", PARTS | {"norm_first": False}, "not post-norm|a norm stands on its skip"),
+        ("one norm", PARTS, "are not called in the forward pass"),
+        ("pre", PARTS | {"mlp": "mlp.0"}, r"its mlp as named gives \(\d, \d, 32\), and the stream is"),
+    ],
+)
+def test_wrong_names_give_no_number_anywhere(entry, form, names, message):
+    model = Model(form)
+    with pytest.raises(ValueError, match=message):
+        ENTRIES[entry](generic(model, blocks="layers", **names))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_right_names_are_taken_by_each_entry_first(entry):
+    fresh, anatomy = generic(Model(), blocks="layers", **PARTS), generic(Model(), blocks="layers", **PARTS)
+    anatomy.logits(IDS)
+    first, later = ENTRIES[entry](fresh), ENTRIES[entry](anatomy)
+    assert entry == "snapshot" or (torch.equal(first, later) if torch.is_tensor(first) else first == later)
+
+
+def test_stripped_needs_names_and_does_not_nest():
+    model = Model()
+    with (
+        pytest.raises(ValueError, match="not named; give attn, mlp, attn_norm"),
+        generic(model, blocks="layers").stripped(),
+    ):
+        pass
+    for model, anatomy in (
+        (model, generic(model, blocks="layers", **PARTS)),
+        (gpt := tiny_model(), anatomy_of(gpt)),
+    ):
+        with anatomy.stripped():
+            expected = model(IDS)
+            with pytest.raises(ValueError, match="does not nest"), anatomy.stripped():
+                pass
+            assert torch.equal(model(IDS), expected)
+        with anatomy.stripped():
+            assert torch.equal(model(IDS), expected)
+
+
+def test_stripped_with_dropout_needs_eval_mode():
+    model = Model()
+    for block in model.layers:
+        block.mlp.append(nn.Dropout(0.5))
+    anatomy = generic(model, blocks="layers", **PARTS)
+    with pytest.raises(ValueError, match=r"dropout.*call model.eval\(\)"), anatomy.stripped():
+        pass
+    model.eval()
+    with anatomy.stripped():
+        model(IDS)
+
+
+def test_one_sequence_has_no_standard_error(recwarn):
+    report = dissection.lesions(generic(Model(), blocks="layers", **PARTS), IDS[:1], TARGETS[:1], draws=2)
+    assert report["loss"]["se"] is None and report["block"][0]["se"] is None and not recwarn.list
