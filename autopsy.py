@@ -145,6 +145,8 @@ def main(argv: list[str]) -> int:
 
     device.prepare_torch("cpu")
     folder = Path(place)
+    if folder.is_file():
+        _refuse_file(folder)
     foreign = is_model_folder(folder) or (config.text and not folder.is_dir())
     if foreign and not config.text:
         raise ValueError(f"{place}: a model of transformers is measured on a text of yours; give --text FILE")
@@ -158,6 +160,22 @@ def main(argv: list[str]) -> int:
     with torch.random.fork_rng():
         (of_hub if foreign else of_run)(place, config)
     return 0
+
+
+def _refuse_file(path: Path) -> None:
+    """Raises ValueError, which says what a file is and what to give in its place."""
+    from reslab.training.foreign_files import read_nanogpt
+
+    if (path.parent / "metrics.jsonl").exists():
+        raise ValueError(f"{path}: a file of a run; give its folder, {path.parent}")
+    try:
+        read_nanogpt(f"{path}")
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("init_from=")) from None
+    raise ValueError(
+        f"{path}: a checkpoint of nanoGPT; make a run of it with train.py --init_from={path}, and give "
+        "the folder of that run"
+    )
 
 
 def of_run(place: str, config: AutopsyConfig) -> None:

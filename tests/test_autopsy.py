@@ -201,3 +201,19 @@ def test_other_data_than_the_runs_are_refused(train_config, tmp_path):
     write_dataset(tmp_path / "text", lambda: ["other text " * 100], "byte", "two", quiet=True)
     with pytest.raises(ValueError, match=r"not the data that .* was trained on"):
         autopsy.main([config.out_dir, "--sequences=2"])
+
+
+def test_a_file_in_place_of_a_folder_is_told_what_it_is(tmp_path):
+    path = tmp_path / "weights.pt"
+    texts = [], ["--text=book.txt"]
+    torch.save({"w": torch.ones(2)}, path)
+    for options in texts:
+        with pytest.raises(ValueError, match=r"^[^=]*weights.pt: a bare state dict: the settings"):
+            autopsy.main([str(path), *options])
+    shape = dict.fromkeys(("vocab_size", "block_size", "n_layer", "n_head", "n_embd"), 2)
+    torch.save({"model": {"w": torch.ones(2)}, "model_args": shape}, path)
+    with pytest.raises(ValueError, match="of nanoGPT; make a run of it with train.py --init_from="):
+        autopsy.main([str(path)])
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ValueError, match="a file of a run; give its folder"):
+        autopsy.main([str(path)])

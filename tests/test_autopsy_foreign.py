@@ -99,3 +99,22 @@ def test_what_can_not_be_measured_is_one_line_with_exit_code_2(place):
         assert message in str(told.value) and "\n" not in str(told.value), words
     done = run_python(ROOT / "autopsy.py", "bloom", "--text=text.txt", cwd=place, code=2)
     assert done.stderr.count("\n") == 1 and "generic(model, blocks=...)" in done.stderr
+
+
+def test_a_path_that_is_not_there_is_no_such_folder(place):
+    for name in ("./nothing", str(place / "nothing"), "a/b/c"):
+        with pytest.raises(ValueError, match=r"nothing: no such folder$|a/b/c: no such folder$"):
+            autopsy.main([name, "--text=text.txt"])
+
+
+@pytest.mark.parametrize(("lost", "said"), [(1, r"c_attn.bias$"), (2, r"and 1 more$")])
+def test_weights_that_are_missing_are_counted(place, lost, said):
+    from safetensors.torch import load_file, save_file
+
+    save_foreign("tiny")
+    state = load_file("tiny/model.safetensors")
+    for key in sorted(key for key in state if key.endswith("c_attn.bias"))[:lost]:
+        del state[key]
+    save_file(state, "tiny/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=said):
+        autopsy.main(["tiny", "--text=text.txt"])

@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from reslab.instruments.named_parts import NamedAnatomy
-from reslab.instruments.names import Names, kind_of
+from reslab.instruments.names import Names, check_matrices, kind_of, listed_matrices
 from reslab.instruments.own_parts import GPTAnatomy
 from reslab.instruments.parts import Anatomy
 from reslab.model import GPT
@@ -29,6 +29,11 @@ def anatomy_of(model) -> Anatomy:
         return model
     if isinstance(model, GPT):
         return GPTAnatomy(model)
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"{model!r} is a {kind_of(model)} and no model; load a run with "
+            "reslab.training.load.load(FOLDER), a model of transformers with AutoModelForCausalLM.from_pretrained()"
+        )
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if model_type not in FAMILIES:
@@ -67,7 +72,12 @@ def generic(model: nn.Module, blocks: str, forward: Callable | None = None, **na
     known = Names.__dataclass_fields__
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{unknown[0]}: no such part; allowed are {', '.join(known)} and forward")
-    return NamedAnatomy(model, Names(blocks, **names), forward)
+    if "matrices" in names:
+        names["matrices"] = listed_matrices(names["matrices"])
+    anatomy = NamedAnatomy(model, Names(blocks, **names), forward)
+    for block in anatomy.blocks:
+        check_matrices(block, anatomy.names)
+    return anatomy
 
 
 def _gpt2(config) -> Names:

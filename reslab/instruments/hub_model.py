@@ -31,6 +31,8 @@ def load(place: str):
     Raises:
         ValueError: transformers is not installed, there is no such model, or its parts are not known here.
     """
+    if _is_path(place) and not Path(place).is_dir():
+        raise ValueError(f"{place}: no such folder")
     try:
         import transformers
     except ImportError:
@@ -51,8 +53,14 @@ def load(place: str):
         ),
     )
     if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{place}: has no weights for {missing[0]} and {len(missing) - 1} more")
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise ValueError(f"{place}: has no weights for {missing[0]}{more}")
     return model.eval(), tokenizer
+
+
+def _is_path(place: str) -> bool:
+    """Whether it can be no name on the Hub, which is NAME or OWNER/NAME."""
+    return place.startswith((".", "~", "/")) or place.count("/") > 1 or "\\" in place
 
 
 def _first_line(place: str, call):
@@ -61,7 +69,8 @@ def _first_line(place: str, call):
         return call()
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{place}: can't be loaded ({reason})") from None
+        where = "" if Path(place).is_dir() else "no such folder, and from the Hugging Face Hub it "
+        raise ValueError(f"{place}: {where}can't be loaded ({reason})") from None
 
 
 def read_text(path: Path) -> str:

@@ -71,7 +71,12 @@ class NamedAnatomy(Anatomy):
 
     def logits(self, inputs):
         self._compare(inputs)
-        output = self.forward(inputs)
+        try:
+            output = self.forward(inputs)
+        except IndexError as error:
+            raise ValueError(
+                f"{kind_of(self.model)} can't take token ids up to {inputs.max()}: {error}"
+            ) from None
         logits = getattr(output, "logits", None)
         logits = first(output) if logits is None else logits
         if logits.dim() != 3 or logits.shape[:2] != inputs.shape:
@@ -83,7 +88,7 @@ class NamedAnatomy(Anatomy):
 
     @torch.no_grad()
     def _compare(self, inputs):
-        """Before the first number: a pass as a snapshot's, with nothing cut, tells whether the names are right."""
+        """Before the first number: a pass as a snapshot's, with nothing cut, tells whether names are right."""
         if self.verified or self.recorded:  # a pass that is recorded is compared when it ends
             return
         self.comparing = True
@@ -160,7 +165,8 @@ class NamedAnatomy(Anatomy):
         matrices = []
         for entry in self.names.matrices.get(kind, ()):
             name, take = (entry, None) if isinstance(entry, str) else entry
-            value = values.get(f"{self.names.blocks}.{layer}.{name}.weight")
+            place = f"{self.names.blocks}.{layer}.{name}"
+            value = values.get(f"{place}.weight", values.get(place))
             if value is None:
                 return None
             matrices.append(take(value) if take else value)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+KINDS = ("qk", "v", "o", "w1", "w2")
+
 
 @dataclass(frozen=True)
 class Names:
@@ -31,7 +33,7 @@ class Names:
     parallel: bool = False
     """Attention and MLP read the same x."""
     matrices: Mapping[str, tuple] = field(default_factory=dict)
-    """qk, v, o, w1, w2 -> names of modules; (name, function) takes a part of the module's weight."""
+    """qk, v, o, w1, w2 -> names of modules or parameters; (name, function) takes a part of a weight."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,33 @@ def find_sublayers(block: nn.Module, names: Names) -> list[Sublayer]:
         raise ValueError("norm_first=False needs attn_norm and mlp_norm, and no parallel=True")
     rows = (names.attn_norm, names.attn, names.attn_norm_out), (names.mlp_norm, names.mlp, names.mlp_norm_out)
     return [Sublayer(*(find(block, name) if name else None for name in row)) for row in rows]
+
+
+def listed_matrices(matrices) -> dict[str, tuple]:
+    """The same matrices, those of a kind in a tuple, where one was given alone."""
+    if not isinstance(matrices, Mapping):
+        raise ValueError(f"matrices={matrices!r}: must be a dict; its keys may be {', '.join(KINDS)}")
+    if unknown := [kind for kind in matrices if kind not in KINDS]:
+        raise ValueError(f"matrices has {unknown[0]}; allowed are {', '.join(KINDS)}")
+
+    def listed(given) -> tuple:
+        part = isinstance(given, tuple) and len(given) == 2 and callable(given[1])
+        return tuple(given) if isinstance(given, tuple | list) and not part else (given,)
+
+    return {kind: listed(given) for kind, given in matrices.items()}
+
+
+def check_matrices(block: nn.Module, names: Names) -> None:
+    """Raises ValueError where a name in matrices is no matrix of a block."""
+    parameters = {name: p for name, p in block.named_parameters(remove_duplicate=False) if p.dim() >= 2}
+    for kind, entries in names.matrices.items():
+        for entry in entries:
+            name = entry[0] if isinstance(entry, tuple) and entry else entry
+            if name not in parameters and f"{name}.weight" not in parameters:
+                raise ValueError(
+                    f"matrices: {kind} names {name}, which is no matrix of {kind_of(block)} (it has "
+                    f"{', '.join(parameters)}); allowed are {', '.join(KINDS)}, a name or a tuple of names"
+                )
 
 
 def find(root: nn.Module, name: str) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.parts import Anatomy
 from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, STREAM, Probe, Sums
-from reslab.instruments.snapshot import Snapshot, readable, snapshot
+from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
 GRADIENT_FLOOR = (
@@ -170,6 +170,7 @@ def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: A
         anatomy: of a model of your own.
     """
     gradients, B, anatomy = {}, len(inputs), anatomy or anatomy_of(model)
+    check_batch(anatomy.model, inputs, targets)
     pairs = zip(inputs.split(1), targets.split(1), strict=True)
     return _measure((snapshot(model, x, y, 1 / B, gradients, anatomy) for x, y in pairs), B)
 

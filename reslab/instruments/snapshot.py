@@ -152,6 +152,7 @@ def snapshot(
         ValueError: it is not known where the model's parts are, or they are not where the anatomy says.
     """
     anatomy = anatomy or anatomy_of(model)
+    check_batch(anatomy.model, inputs, targets)
     gradients = {} if gradients is None else gradients
     named = [(name, p) for name, p in anatomy.model.named_parameters() if p.requires_grad]
     with anatomy.recording() as record, torch.enable_grad(), uncompiled():
@@ -165,6 +166,29 @@ def snapshot(
             gradients[name] = readable(torch.zeros_like(parameter))
     dense = [readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, raw, strict=False)]
     return _assemble(record, dense, gradients, anatomy)
+
+
+def check_batch(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    """Raises ValueError where inputs and targets are no token ids (B, T) that a model takes, as far as its
+    config tells."""
+    kind, config = type(model).__name__, getattr(model, "config", None)
+    if targets.shape != inputs.shape:
+        raise ValueError(f"targets are {tuple(targets.shape)}, and inputs {tuple(inputs.shape)}")
+    vocabulary = getattr(config, "vocab_size", None)
+    longest = getattr(config, "block_size", None) or getattr(config, "max_position_embeddings", None)
+    for name, ids in (("inputs", inputs), ("targets", targets)):
+        if ids.dim() != 2 or not ids.numel():
+            raise ValueError(f"{name} are {tuple(ids.shape)}: must be token ids (B, T)")
+        if ids.is_floating_point():
+            raise ValueError(f"{name} are {ids.dtype}: must be token ids, whole numbers")
+        least, most = ids.min().item(), ids.max().item()
+        if vocabulary and not 0 <= least <= most < vocabulary:
+            wrong = least if least < 0 else most
+            raise ValueError(
+                f"{name} hold token id {wrong}, and the vocabulary of {kind} has 0 to {vocabulary - 1}"
+            )
+    if longest and inputs.shape[1] > longest:
+        raise ValueError(f"{inputs.shape[1]} tokens in a sequence, and {kind} takes at most {longest}")
 
 
 def _assemble(record: Record, dense: list[torch.Tensor], gradients: dict, anatomy: Anatomy) -> Snapshot:
