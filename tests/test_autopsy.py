@@ -212,7 +212,7 @@ def test_a_file_in_place_of_a_folder_is_told_what_it_is(tmp_path):
             autopsy.main([str(path), *options])
     shape = dict.fromkeys(("vocab_size", "block_size", "n_layer", "n_head", "n_embd"), 2)
     torch.save({"model": {"w": torch.ones(2)}, "model_args": shape}, path)
-    with pytest.raises(ValueError, match="of nanoGPT; make a run of it with train.py --init_from="):
+    with pytest.raises(ValueError, match=r"of nanoGPT; make a run of it with train.py --init_from="):
         autopsy.main([str(path)])
     (tmp_path / "metrics.jsonl").touch()
     with pytest.raises(ValueError, match="a file of a run; give its folder"):

@@ -31,8 +31,9 @@ def anatomy_of(model) -> Anatomy:
         return GPTAnatomy(model)
     if not isinstance(model, nn.Module):
         raise ValueError(
-            f"{model!r} is a {kind_of(model)} and no model; load a run with "
-            "reslab.training.load.load(FOLDER), a model of transformers with AutoModelForCausalLM.from_pretrained()"
+            f"{model!r} is a {kind_of(model)} and no model; load a run "
+            "with reslab.training.load.load(FOLDER), one of "
+            "transformers with AutoModelForCausalLM.from_pretrained()"
         )
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)

@@ -54,8 +54,7 @@ def lesions(model, inputs, targets, draws: int = 3, seed: int = 0) -> dict:
     Returns:
         "block", "attn", "mlp": one {"delta", "se"} per layer, the last two None where it is not known what
         they are; "random": for k = 1 .. L blocks removed at random, over draws; "skips": without all skips,
-        None where they are not x times a constant; "loss": of the whole model. "se" is over sequences, and
-        None for one of them.
+        None where they are not x times a constant; "loss": of the whole model. "se" is None of one sequence.
 
     Raises:
         ValueError: no block can be left out.

@@ -88,7 +88,7 @@ class NamedAnatomy(Anatomy):
 
     @torch.no_grad()
     def _compare(self, inputs):
-        """Before the first number: a pass as a snapshot's, with nothing cut, tells whether names are right."""
+        """Before the first number: a pass as a snapshot's, with nothing cut, tells whether names fit."""
         if self.verified or self.recorded:  # a pass that is recorded is compared when it ends
             return
         self.comparing = True
