@@ -290,8 +290,6 @@ def test_a_folder_that_is_in_the_way_stays_as_it_is(train_config, tmp_path):
     for place in (tmp_path / "run", tmp_path / "file"):
         before = sorted(tmp_path.rglob("*"))
         for more in ([], ["--overwrite"]):
-            with pytest.raises(
-                ValueError, match=r"exists, and nothing is replaced unasked|is a file"
-            ):
+            with pytest.raises(ValueError, match=r"exists, and nothing is replaced unasked|is a file"):
                 export.main([str(tmp_path / "run"), str(place), *more])
         assert sorted(tmp_path.rglob("*")) == before
