@@ -1,6 +1,7 @@
 """Compare runs: a table, and one self-contained page with their curves."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from reslab.run.fields import settings
 from reslab.run.log import Run, write_atomically
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
+from reslab.run.streams import lossy
 
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json", "*tfevents*")  # what a page is made of
 REPEATED = ("where", "vary", "map")  # options that may be given several times
@@ -126,11 +128,22 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--png: {reason}")
     if places[0].endswith(".py"):
         return train_and_report(config, places, for_training)
+    refuse_inputs_as_outputs(config, places)
     runs = selected(config, find_runs(places))
     with served(config, [run.folder for run in runs]) as server:
-        report(config, runs)
+        with lossy():  # a full disk behind stdout does not cost the files
+            report(config, runs)
         wait(server)
     return 0
+
+
+def refuse_inputs_as_outputs(config: CompareConfig, places: list[str]) -> None:
+    """Raises UsageError where a file that is read would be replaced."""
+    inputs = {os.path.realpath(place) for place in places}
+    for name in ("page", "json", "csv", "tex", "curves"):
+        path = getattr(config, name)
+        if path and os.path.realpath(path) in inputs:
+            raise UsageError(f"--{name}={path}: is an input; choose another place")
 
 
 def train_and_report(config: CompareConfig, files: list[str], for_training: list[str]) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 from reslab.nn.attention import KVCache, apply_rotary_emb, attention, rope_cache
 from reslab.nn.generate import generate
 from reslab.nn.init import INITS, copy_tensors, generator_of
-from reslab.nn.layers import ACTIVATIONS, make_norm
+from reslab.nn.layers import ACTIVATIONS, check_layers, make_norm
 from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
 from reslab.nn.recompute import run_checkpointed
 from reslab.residual import WIRINGS, check_wirings
@@ -117,9 +117,8 @@ class MLP(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.dropout = config.dropout
-        self.act, gated = ACTIVATIONS[config.mlp]
-        width = config.mlp_width
-        self.c_fc = nn.Linear(config.n_embd, 2 * width if gated else width, bias=config.bias)
+        self.act, width = ACTIVATIONS[config.mlp].function, config.mlp_width
+        self.c_fc = nn.Linear(config.n_embd, 2 * width if config.gated else width, bias=config.bias)
         self.c_proj = nn.Linear(width, config.n_embd, bias=config.bias)
 
     def input_matrices(self) -> tuple[torch.Tensor, ...]:
@@ -176,6 +175,7 @@ class GPT(nn.Module):
         if faults:
             raise ValueError("; ".join(faults))
         check_wirings(config)
+        check_layers(config)
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None

@@ -1,14 +1,13 @@
 """Measures what a wiring's class says of itself: `python -m reslab.check NAME`, a line for each wrong answer.
 
-Each check takes the class and yields lines that say what to write. It builds tiny models in float64, whose
-parameters are moved far from their start where an answer must hold at any value of them.
+Each check takes the class and yields lines that say what to write. It measures the models of reslab/tiny.py,
+whose parameters are moved far from their start where an answer must hold at any value of them.
 """
 
 import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from unittest import mock
 
 import torch
 
@@ -16,41 +15,13 @@ from reslab.instruments import dissection
 from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual
 from reslab.run.config import Positionals, parse, run_door
-from reslab.run.settings import GPTConfig
+from reslab.tiny import B, C, T, build, draw, token_ids, trace
 from reslab.training.growth import PLACES, grow
 
-SHAPE = {"block_size": 8, "vocab_size": 19, "n_layer": 3, "n_head": 2, "n_embd": 16}
-B, T, C = 2, 8, SHAPE["n_embd"]
 NEAR = 1e-9  # relative, in float64
 LAYER = re.compile(r"\.\d+\.")
+LEARNED = "the weight of x is learned: write skip = None, or a property that gives its present value"
 UPDATES = 4  # until every parameter that starts behind a zero has got a gradient
-
-
-def build(wiring: type[Residual], moved: bool = False, **changes) -> GPT:
-    """A tiny model in float64 with this wiring in every sublayer; moved: far from its start."""
-    with mock.patch.dict(WIRINGS, {"pre": wiring}):  # settings allow the names of the file alone
-        model = GPT(GPTConfig(**SHAPE | changes), seed=0).double().eval()
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters() if moved else ():
-        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-    return model
-
-
-def _draw(seed: int = 1) -> torch.Tensor:
-    return torch.randn(B, T, C, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _ids(seed: int) -> torch.Tensor:
-    return torch.randint(SHAPE["vocab_size"], (B, T), generator=torch.Generator().manual_seed(seed))
-
-
-def _trace(model: GPT) -> tuple[list[tuple], object]:
-    """(wiring, branch, the stream that it gets) of each sublayer, and the stream behind the last one."""
-    stream, steps = model.stack.open(_draw().to(model.wte.weight.dtype)), []
-    for residual, branch in (pair for block in model.blocks for pair in block.sublayers()):
-        steps.append((residual, branch, stream))
-        stream = residual(stream, branch)
-    return steps, stream
 
 
 def _leaves(stream) -> list[torch.Tensor]:
@@ -74,7 +45,7 @@ def _weight(residual: Residual, x) -> float | None:
     """The slope of y in x where the branch does not move; None where it is no constant, or x no tensor."""
     if not torch.is_tensor(x) or x.shape != (B, T, C):
         return None
-    x, fixed = x.detach(), _draw(seed=2)
+    x, fixed = x.detach(), draw(seed=2)
     slope = residual(2 * x, lambda _: fixed) - residual(x, lambda _: fixed)
     weight = ((slope * x).sum() / x.square().sum()).item()
     return round(weight, 6) + 0.0 if _close(slope, weight * x, 1e-6) else None
@@ -87,9 +58,14 @@ def check_equation(wiring: type[Residual]) -> Iterator[str]:
         yield 'equation is missing: write equation = "y = ..."'
 
 
+def check_forward(wiring: type[Residual]) -> Iterator[str]:
+    if wiring.forward is Residual.forward:
+        yield "forward is missing: write forward(self, x, branch)"
+
+
 def check_stream(wiring: type[Residual]) -> Iterator[str]:
     """What is carried: one tensor or several, as many behind a block as before it, and readable."""
-    steps, end = _trace(build(wiring, moved=True))
+    steps, end = trace(build(wiring, moved=True))
     streams = [*(stream for _, _, stream in steps), end]
     single = all(torch.is_tensor(stream) and stream.shape == (B, T, C) for stream in streams)
     if wiring.single_tensor != single:
@@ -103,17 +79,32 @@ def check_stream(wiring: type[Residual]) -> Iterator[str]:
 
 
 def check_skip(wiring: type[Residual]) -> Iterator[str]:
-    """The weight of x is the same number as measured in each sublayer, or None there too."""
-    for residual, _, stream in _trace(build(wiring, moved=True))[0]:
-        claimed, measured = residual.skip, _weight(residual, stream)
-        if claimed != measured and (claimed is None or measured is None or abs(claimed - measured) > 1e-6):
-            yield _mismatch("skip", claimed, measured)
-            return
+    """The weight of x is the same number as measured in each sublayer, or None there too. A learned one,
+    which differs where the parameters do, may be either."""
+    for pair in zip(*(trace(build(wiring, moved=True, seed=seed))[0] for seed in (0, 1)), strict=True):
+        claimed = [residual.skip for residual, _, _ in pair]
+        measured = [_weight(residual, stream) for residual, _, stream in pair]
+        learned = not _same(*measured)
+        if not isinstance(claimed[0], float | int | None):
+            yield f"skip is a {type(claimed[0]).__name__}: let it be a number, such as x.item() of a tensor x"
+        elif learned and claimed == [None, None]:
+            continue
+        elif learned and not all(map(_same, claimed, measured)):
+            yield f"skip is {claimed[0]}, and {LEARNED}"
+        elif not _same(claimed[0], measured[0]):
+            yield _mismatch("skip", claimed[0], measured[0])
+        else:
+            continue
+        return
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    return a == b or (None not in (a, b) and abs(a - b) <= 1e-6)
 
 
 def check_gradient(wiring: type[Residual]) -> Iterator[str]:
     """Where the skip has a constant weight, its gradient and the branch's sum to that of x."""
-    for residual, branch, x in _trace(build(wiring, moved=True))[0]:
+    for residual, branch, x in trace(build(wiring, moved=True))[0]:
         if (weight := _weight(residual, x)) is None:
             return
         x, entries = x.detach().requires_grad_(), []
@@ -128,7 +119,7 @@ def check_gradient(wiring: type[Residual]) -> Iterator[str]:
         if len(entries) != 1:
             yield f"norm is called {len(entries)} times, not once: let the branch read what self.norm gives"
             return
-        grad_out = _draw(seed=3)
+        grad_out = draw(seed=3)
         grad_in, by_branch = torch.autograd.grad(y, (x, entries[0]), grad_out)
         if not _close(weight * grad_out + by_branch, grad_in, 1e-5):
             yield "the gradients by skip and norm don't sum to that of x: let the branch read self.norm(x)"
@@ -138,7 +129,7 @@ def check_gradient(wiring: type[Residual]) -> Iterator[str]:
 def check_silence(wiring: type[Residual]) -> Iterator[str]:
     """A silenced branch adds nothing, at any value of the parameters, and in bfloat16 neither."""
     for half in (False, True):
-        for residual, branch, stream in _trace(build(wiring, moved=True))[0]:
+        for residual, branch, stream in trace(build(wiring, moved=True))[0]:
             weight = _weight(residual, stream)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
                 residual.silence(branch)
@@ -154,7 +145,7 @@ def check_identity(wiring: type[Residual]) -> Iterator[str]:
     same = True
     for half in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            steps, end = _trace(_silenced(build(wiring)))
+            steps, end = trace(_silenced(build(wiring)))
             values = [wiring.read(stream) for _, _, stream in steps] + [wiring.read(end)]
             same &= all(torch.equal(a, b) for a, b in itertools.pairwise(values))
     if wiring.has_identity != same:
@@ -174,7 +165,7 @@ def check_depth(wiring: type[Residual]) -> Iterator[str]:
     place_alike = _alike(deep.blocks[1], deep.blocks[5])
     if wiring.depth_independent != (measured := _alike(shallow.blocks[1], deep.blocks[5])):
         yield _mismatch("depth_independent", wiring.depth_independent, measured)
-    place_alike &= len(_leaves(_trace(deep)[1])) == len(_leaves(deep.stack.open(_draw())))
+    place_alike &= len(_leaves(trace(deep)[1])) == len(_leaves(deep.stack.open(draw())))
     if wiring.compile_per_block != place_alike:
         yield _mismatch("compile_per_block", wiring.compile_per_block, place_alike)
 
@@ -187,7 +178,7 @@ def _alike(one, other) -> bool:
         return False
     for name, parameter in ours.items():
         theirs[name].copy_(parameter)
-    stream = one.attn_residual.open(_draw())
+    stream = one.attn_residual.open(draw())
     return _equal(one(stream), other(stream))
 
 
@@ -198,7 +189,7 @@ def check_learning(wiring: type[Residual]) -> Iterator[str]:
     if not wiring.branch_learns:
         named = {name: p for name, p in named.items() if ".attn" not in name and ".mlp" not in name}
     for _ in range(UPDATES):
-        loss = model.loss(_ids(4), _ids(5))
+        loss = model.loss(token_ids(4), token_ids(5))
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         with torch.no_grad():
             for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
@@ -221,14 +212,14 @@ def check_growth(wiring: type[Residual]) -> Iterator[str]:
     for where in PLACES:
         old, new = build(wiring, moved=True), build(wiring, n_layer=5)
         grow(old, new, where)
-        if not torch.equal(old(_ids(4)), new(_ids(4))):
+        if not torch.equal(old(token_ids(4)), new(token_ids(4))):
             yield f"a model grown at {where} has other logits: write depth_independent = False"
             return
 
 
 def check_dissection(wiring: type[Residual]) -> Iterator[str]:
     """What autopsy.py does with a model of this wiring."""
-    model, ids, targets = build(wiring, moved=True), _ids(4), _ids(5)
+    model, ids, targets = build(wiring, moved=True), token_ids(4), token_ids(5)
     if dissection.can_lesion(model):
         dissection.lesions(model, ids, targets, draws=1)
     if dissection.has_jacobians(model):
@@ -242,15 +233,16 @@ def check_dissection(wiring: type[Residual]) -> Iterator[str]:
 def check_half_precision(wiring: type[Residual]) -> Iterator[str]:
     """Under bfloat16 autocast the stream keeps the digits of float32: only branches are rounded."""
     model = _silenced(build(wiring, moved=True))
-    exact = _leaves(_trace(model)[1])
+    exact = _leaves(trace(model)[1])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rounded = _leaves(_trace(model.float())[1])
+        rounded = _leaves(trace(model.float())[1])
     if not all(_close(a.double(), b, within=2e-5) for a, b in zip(rounded, exact, strict=True)):
         yield "bfloat16 autocast rounds the stream: compute gates and mixing inside no_autocast(x)"
 
 
 # The checks of a line rely on those of the lines above, and are left out while one of these fails.
 CHECKS = (
+    (check_forward,),
     (check_equation, check_stream, check_skip, check_depth, check_silence),
     (check_identity, check_gradient, check_learning, check_half_precision),
     (check_growth, check_dissection),

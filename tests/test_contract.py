@@ -200,8 +200,15 @@ class Rounds(Residual):
         return x @ self.mix + branch(self.norm(x))
 
 
+class WithoutForward(Residual):
+    equation = "y = ?"
+
+
 class Raises(Residual):
     equation = "y = ?"
+
+    def forward(self, x, branch):
+        raise KeyError("no")
 
 
 WRONG = {
@@ -231,7 +238,8 @@ WRONG = {
     Unused: ["blocks.0.attn_residual.unused has no gradient: let forward use it"],
     TwoZeros: ["blocks.*.attn_residual.a (and 15 more) gets a gradient of 0 in 4 updates"],
     Rounds: ["bfloat16 autocast rounds the stream"],
-    Raises: ["check_stream can't run: NotImplementedError"],
+    WithoutForward: ["forward is missing: write forward(self, x, branch)"],
+    Raises: ["check_stream can't run: KeyError: 'no'"],
 }
 
 

@@ -15,6 +15,7 @@ ORDER = (
     {"reslab.nn", "reslab.run"},
     {"reslab.residual"},
     {"reslab.model"},
+    {"reslab.tiny"},
     {"reslab.data", "reslab.system", "reslab.report"},
     {"reslab.instruments"},
     {"reslab.training"},

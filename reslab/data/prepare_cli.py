@@ -21,6 +21,8 @@ from reslab.run.streams import lossy
 
 def home_path(name: str) -> Path:
     """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
+    if not name:
+        raise argparse.ArgumentTypeError("needs a value")
     return Path(expand(name))
 
 

@@ -3,6 +3,7 @@ several sequences become one.
 """
 
 import itertools
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ AROUND = ("resid_pre", "resid_mid")
 BRANCHES = ("attn_branch", "mlp_branch")
 ADDED = ("attn_out", "mlp_out")
 MODEL = ()  # one number
+SCALES = ("log", "linear")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Probe:
     label: str
     """What a person reads on an axis."""
     scale: str = "log"
-    """log or linear."""
+    """One of SCALES."""
     ends: tuple[float, float] | None = None
     """What the two ends of a colour bar stand for; None is 1e-10 to 1e3 for log, and 0 to 1 for linear."""
     sites: tuple[str, ...] = BLOCK
@@ -41,6 +43,10 @@ class Probe:
     """Of the sums of one place. Without it numbers become their mean over the sequences."""
     of_weights: bool = False
     """Reads the parameters' gradients alone, which a snapshot has added to those of the parts before it."""
+
+    def __post_init__(self):
+        if self.scale not in SCALES:
+            raise ValueError(f"probe {self.label!r}: scale={self.scale}: allowed are {', '.join(SCALES)}")
 
 
 class Sums:
@@ -67,12 +73,13 @@ class Sums:
             if capacity.ran_out(error):
                 raise
             self.failed = True
-            _warn_once(self.name, error)
+            warn_once(self.name, error)
 
     def _add(self, part: Snapshot) -> None:
         leaves, places = [], itertools.count()
         tree = self.probe.function(part)
         _map(leaves.append, tree)
+        self._check(tree, leaves, len(part.anatomy.blocks))
         shape = _map(lambda _: next(places), tree)
         if self.parts and shape != self.shape:
             raise ValueError("it gives another shape for each sequence")
@@ -85,6 +92,22 @@ class Sums:
             sums = [now and was and [a + b for a, b in zip(was, now, strict=True)] for was, now in pairs]
         self.parts, self.shape, self.sums = self.parts + 1, shape, sums
 
+    def _check(self, tree, leaves: list, layers: int) -> None:
+        """Raises ValueError where the probe gives something else than its sites have, in so many layers."""
+        for leaf in leaves:
+            if any(getattr(x, "ndim", 0) for x in (leaf if isinstance(leaf, tuple) else (leaf,))):
+                kind = type(leaf).__name__.lower()
+                raise ValueError(f"it gives a {kind}; give numbers or lists of numbers, not a {kind}")
+        sites = self.probe.sites
+        count = layers * len(sites) + ("resid_pre" in sites)
+        if isinstance(tree, list) and len(tree) != count:
+            held = (
+                f"the sites {', '.join(sites)} of {layers} layers have {count}"
+                if sites
+                else "MODEL is one number"
+            )
+            raise ValueError(f"it gives a list of {len(tree)}; {held}")
+
     def _value(self, sums: list | None) -> float | None:
         if sums is None:
             return None
@@ -96,7 +119,15 @@ def _map(function: Callable, tree):
     return [_map(function, branch) for branch in tree] if isinstance(tree, list) else function(tree)
 
 
-def _warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between calls
+def only_nan(value) -> bool:
+    """Whether what a probe gave has numbers, and none of them is one."""
+    leaves = []
+    _map(leaves.append, value)
+    numbers = [leaf for leaf in leaves if leaf is not None]
+    return bool(numbers) and all(map(math.isnan, numbers))
+
+
+def warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between calls
     if name not in warned:
         warned.add(name)
         reason = (str(error).strip().splitlines() or [""])[0]

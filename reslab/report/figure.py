@@ -1,5 +1,7 @@
 """A figure as a record: where it stands on the page, what it shows, and the function that draws it."""
 
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,3 +25,22 @@ class Figure:
 
     def __call__(self, about) -> go.Figure | None:
         return self.draw(about)
+
+
+def picture(figure) -> dict | None:
+    """A plotly figure as plain JSON values; None where there is none."""
+    if figure is None:
+        return None
+    if not hasattr(figure, "to_plotly_json"):
+        raise TypeError(f"it returned a {type(figure).__name__}, must return a plotly figure or None")
+    drawing = json.loads(figure.update_layout(template="none").to_json())
+    del drawing["layout"]["template"]
+    return drawing
+
+
+def warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between pages
+    if name not in warned:
+        warned.add(name)
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        line = f'warning: figure "{name}" failed ({type(error).__name__}: {reason}); it is left out'
+        print(line, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.claim import arm_names, claim
 from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
+from reslab.report.figure import picture, warn_once
 from reslab.report.figures import FIGURES
 from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
@@ -28,6 +29,7 @@ PROBE_NUMBERS = 300_000  # of all probes together
 def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
     """What the page of some runs draws, as plain JSON values of at most `size` bytes."""
     share = 1.0
+    figures = _figures(FIGURES, runs, catch=Exception) if runs else []
     while True:
         data = {
             "title": title,
@@ -40,7 +42,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
             "runs": [
                 _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
             ],
-            "figures": _figures(FIGURES, runs) if runs else [],
+            "figures": figures,
             "columns": COLUMNS,
             "table": [row(run) for run in runs],
             "differences": differences(runs) if len(runs) > 1 else [],
@@ -245,15 +247,18 @@ def _autopsy(report: dict) -> dict:
     return figures
 
 
-def _figures(figures: dict, about) -> list[dict]:
-    """Name, caption and picture of each figure that has something to show."""
+def _figures(figures: dict, about, catch: type[Exception] | tuple = ()) -> list[dict]:
+    """Name, caption and picture of each figure that has something to show; one that raises `catch` is left
+    out with one warning line."""
     drawn = []
     for name, draw in figures.items():
-        figure = draw(about)
-        if figure is not None:
-            picture = json.loads(figure.update_layout(template="none").to_json())
-            del picture["layout"]["template"]
-            drawn.append({"name": name, "section": draw.section, "caption": draw.caption} | picture)
+        try:
+            drawing = picture(draw(about))
+        except catch as error:
+            warn_once(name, error)
+            continue
+        if drawing:
+            drawn.append({"name": name, "section": draw.section, "caption": draw.caption} | drawing)
     return drawn
 
 

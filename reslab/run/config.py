@@ -261,6 +261,11 @@ def run_door(main) -> None:
         lines = as_typed(str(error)).splitlines()
         print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
         code = 2
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # of pathlib, which has no class of its own for it
+            raise
+        print(f"error: {error}: this link leads to itself", file=sys.stderr)
+        code = 2
     except MachineError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1

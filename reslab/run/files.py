@@ -4,6 +4,7 @@ at all, JSON that is ours."""
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -16,6 +17,9 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+RECORD = ("config.json", "metrics.jsonl", "probes.jsonl", "checkpoint")  # of a run directory
 
 
 def flush(path: Path) -> None:
@@ -69,7 +73,12 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
         folder: whether it is a folder, which may be there already.
         made: a folder that the program makes, so that files may lie in it and in those above it.
     """
-    path = path.resolve() if path.is_symlink() else path
+    try:
+        path = path.resolve() if path.is_symlink() else path
+    except RuntimeError:  # Python before 3.13
+        return "is a link that leads to itself"
+    if path.is_file() and (run := run_that_owns(path)):
+        return f"is a file of the run {run}; choose another place"
     if path.exists() and path.is_dir() != folder:
         return f"is a {'folder' if path.is_dir() else 'file'}, must be a {'folder' if folder else 'file'}"
     if path.exists() and not folder and _through(path):
@@ -85,6 +94,15 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         return f"nothing can be written in {place} ({error.strerror})"
+    return None
+
+
+def run_that_owns(path: Path) -> Path | None:
+    """The run directory whose record or checkpoint a file is; None where it is no part of a run."""
+    for folder in path.absolute().parents:
+        if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
+            first = path.absolute().relative_to(folder).parts[0]
+            return folder if first in RECORD else None
     return None
 
 
@@ -114,6 +132,8 @@ def parse_json(text: str | bytes, place: str) -> dict:
     """
     try:
         value = json.loads(text)
+        if re.search(rb"\\u[dD][89a-fA-F]", text if isinstance(text, bytes) else text.encode()):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:  # ValueError: thousands of digits, or not UTF-8, too
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{place}: damaged ({reason})") from None

@@ -1,5 +1,6 @@
 """What the other doors are told: sample.py, autopsy.py, compare.py, export.py, bench.py. No torch."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -37,10 +38,15 @@ def output_faults(config, made: Path | None = None) -> list[str]:
     Args:
         made: a folder that the program makes.
     """
-    faults = []
+    faults, taken = [], {}
     for name, setting in settings(type(config)).items():
         path = getattr(config, name) if setting.output else None
-        if path and (reason := output_fault(path, setting.output.folder, made)):
+        if not path:
+            continue
+        reason = output_fault(path, setting.output.folder, made)
+        if not reason and (other := taken.setdefault(os.path.realpath(path), name)) != name:
+            reason = None if path.exists() and not path.is_file() else f"is where --{other} goes"
+        if reason:
             faults.append(f"--{name}={short(path)}: {reason}")
     return faults
 

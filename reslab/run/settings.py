@@ -163,19 +163,19 @@ class OptimConfig:
     """How weights follow gradients. Field names are nanoGPT's."""
 
     optimizer: Experiment[OptimizerName] = "adamw"
-    """adamw, sgd (momentum beta1) or muon (AdamW for what is not a matrix of a block)."""
+    """How updates follow gradients; muon leaves what is not a matrix of a block to AdamW."""
     max_iters: Schedule[Whole] = 2000
     """Number of updates."""
     learning_rate: Schedule[Amount] = 1e-3
     """Peak learning rate."""
     block_lr: Schedule[Amount] = 0.0
-    """Peak learning rate of the blocks, with adamw and sgd; 0 takes learning_rate."""
+    """Peak learning rate of the blocks; 0 takes learning_rate. Not for muon, which has muon_lr."""
     muon_lr: Schedule[Amount] = 0.0
     """Peak learning rate of Muon's matrices, scaled as in its paper; 0 gives steps of AdamW's size."""
     min_lr: Schedule[Amount] = 1e-4
     """Learning rate at the end of the cosine."""
     schedule: Schedule[ScheduleName] = "cosine"
-    """cosine (to min_lr), linear (to zero) or constant, after the warmup."""
+    """How the learning rate changes after the warmup; cosine ends at min_lr, linear at zero."""
     warmup_iters: Schedule[Whole] = 100
     """Updates in which the learning rate rises from near zero to its peak."""
     weight_decay: Experiment[Amount] = 0.1
@@ -195,7 +195,7 @@ class OptimConfig:
         if 0 < self.max_iters < self.warmup_iters:
             faults.append(f"warmup_iters={self.warmup_iters}: must be at most max_iters={self.max_iters}")
         if self.optimizer == "muon" and self.block_lr:
-            faults.append(f"block_lr={self.block_lr}: is for adamw and sgd; muon's matrices take muon_lr")
+            faults.append(f"block_lr={self.block_lr}: is not for muon, whose matrices take muon_lr")
         for key in ("block_lr", "muon_lr"):
             if getattr(self, key) > 0 and self.learning_rate == 0:
                 faults.append(
@@ -270,7 +270,7 @@ class TrainConfig:
         faults = self.model.faults() + self.optim.faults() + value_faults(self)
         if self.shard == "fsdp" and self.optim.optimizer == "muon":
             faults.append(
-                "shard=fsdp: muon needs whole matrices, and no rank has one; allowed are adamw, sgd"
+                "shard=fsdp: muon needs whole matrices, and no rank has one; choose another --optimizer"
             )
         batch = self.batch_size * self.gradient_accumulation_steps
         sequences = {"batch_size * gradient_accumulation_steps": batch}

@@ -12,7 +12,8 @@ def replace_what_cannot_be_shown() -> None:
         if getattr(sys, name) is None:  # else the next file that is opened would stand in its place
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+        strict = getattr(stream, "errors", "") in ("strict", "surrogateescape")  # that of an ASCII locale
+        if strict and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 

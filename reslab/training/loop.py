@@ -48,7 +48,7 @@ def run(context: RunContext, step=train_step) -> int:
 
 @contextmanager
 def saved_when_it_fails(state: TrainState, context: RunContext):
-    """Whatever goes wrong inside, the updates so far are saved where no update broke off half-way.
+    """Whatever goes wrong inside, updates that were made are saved where none broke off half-way.
 
     Several ranks save together, and one that fails alone can't; a full disk takes no other checkpoint.
     """
@@ -57,7 +57,7 @@ def saved_when_it_fails(state: TrainState, context: RunContext):
     except MachineError:
         raise
     except Exception:
-        if not state.updating and not context.strategy.dist.initialized:
+        if state.step and not state.updating and not context.strategy.dist.initialized:
             with suppress(Exception):  # the first fault is the one to tell
                 save(state, context, best=False)
                 outcome.print_saved(state.step, context.resume_command())

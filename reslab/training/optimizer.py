@@ -4,16 +4,25 @@ import math
 
 import torch
 
+from reslab.run.fields import short
 from reslab.run.settings import OptimConfig
 from reslab.training.muon import Muon
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
-    """Learning rate of the update that follows `step` updates."""
+    """Learning rate of the update that follows `step` updates.
+
+    Raises:
+        ValueError: what the schedule gives is none.
+    """
     if step < config.warmup_iters:
         return config.learning_rate * (step + 1) / (config.warmup_iters + 1)
     progress = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
-    return SCHEDULES[config.schedule](config, min(progress, 1.0))
+    rate = SCHEDULES[config.schedule](config, min(progress, 1.0))
+    if not (isinstance(rate, float | int) and 0 <= rate < math.inf):
+        given = f"schedule={config.schedule}: gives {short(rate)} as the learning rate of step {step}"
+        raise ValueError(f"{given}, must be a number, finite and not negative")
+    return rate
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, lr: float) -> None:
@@ -35,8 +44,17 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.O
 
     Weight decay on the matrices of linear layers and embeddings; a bias, a norm, or a weight that a
     wiring starts at 1 has none.
+
+    Raises:
+        ValueError: it is not made from parameter_groups.
     """
-    return OPTIMIZERS[config.optimizer](model, config)
+    optimizer = OPTIMIZERS[config.optimizer](model, config)
+    if not all("peak" in group for group in optimizer.param_groups):
+        raise ValueError(
+            f"optimizer={config.optimizer}: a group of its parameters has no `peak`; make it from "
+            "parameter_groups(model, config.weight_decay)"
+        )
+    return optimizer
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:

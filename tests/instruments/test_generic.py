@@ -10,7 +10,7 @@ from torch import nn
 from reslab.instruments import dissection
 from reslab.instruments.anatomy import anatomy_of, generic
 from reslab.instruments.divergence import first_bad_layer
-from reslab.instruments.probes import PROBES, block_matrices, measure_batch, update_ratio
+from reslab.instruments.probes import block_matrices, measure_batch, update_ratio
 from reslab.instruments.snapshot import snapshot
 
 V, C = 19, 16
@@ -126,14 +126,12 @@ def test_blocks_alone_give_what_needs_no_sublayers():
     model = Model()
     anatomy = generic(model, blocks="layers")
     row = measure_batch(model, IDS, TARGETS, anatomy)
-    for name in PROBES:
-        values = row[f"probe/{name}"]
-        if name in ("token_diversity", "position0_share"):
-            assert len(values) == 4 and None not in values
-        elif name in ("resid_gradient", "resid_rms"):
-            assert values[1::2] == [None] * 3 and None not in values[::2]
-        else:
-            assert set(values) == {None}
+    for name in ("token_diversity", "position0_share"):
+        assert len(row[f"probe/{name}"]) == 4 and None not in row[f"probe/{name}"]
+    for name in ("resid_gradient", "resid_rms"):
+        assert row[f"probe/{name}"][1::2] == [None] * 3 and None not in row[f"probe/{name}"][::2]
+    for name in ("added_rms", "branch_ratio", "branch_gradient", "attention_entropy", "qk_gradient"):
+        assert set(row[f"probe/{name}"]) == {None}, name
     assert row["probe/layers_that_learn"] is None
     report = dissection.lesions(anatomy, IDS, TARGETS)
     assert report["attn"] is report["mlp"] is report["skips"] is None and len(report["block"]) == 3

@@ -163,6 +163,51 @@ def test_a_probe_that_fails_on_a_part_of_the_batch_is_null(monkeypatch):
     assert list(given) == [1.0, 1.0]  # it was not called again
 
 
+MISTAKES = {
+    "tensor": (
+        lambda part: part.resid_pre[0].mean(dim=-1),
+        "it gives a tensor; give numbers or lists of num",
+    ),
+    "tensors": (lambda part: [x.mean(dim=-1) for x in part.resid_pre], "it gives a tensor; give numbers or"),
+    "short": (lambda part: [1.0, 2.0], "it gives a list of 2; the sites block of 3 layers have 3"),
+    "nan": (lambda part: [math.nan] * 3, "it gives nothing but NaN"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_probe_that_gives_what_no_page_can_show_is_told_once(name, monkeypatch, capsys):
+    function, reason = MISTAKES[name]
+    monkeypatch.setattr(probes, "PROBES", PROBES | {name: Probe(function, "")})
+    for _ in range(2):
+        row = probes.measure_batch(tiny_model(), IDS, TARGETS)
+        assert row[f"probe/{name}"] is None or name == "nan"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: probe {name} failed (ValueError: {reason}"), line
+    assert line.endswith("; it is null in the log")
+
+
+def test_a_model_that_has_diverged_gets_no_warning_for_each_probe(capsys):
+    model = tiny_model()
+    model.wte.weight.data.fill_(math.nan)
+    measure(snapshot(model, IDS, TARGETS))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_list_is_no_number_of_the_model(monkeypatch, capsys):
+    given = {"one": Probe(lambda part: 1.0, "", sites=()), "list": Probe(lambda part: [1.0], "", sites=())}
+    monkeypatch.setattr(probes, "PROBES", PROBES | given)
+    row = measure(snapshot(tiny_model(), IDS, TARGETS))
+    assert row["probe/one"] == 1.0 and row["probe/list"] is None
+    assert (
+        "probe list failed (ValueError: it gives a list of 1; MODEL is one number)" in capsys.readouterr().err
+    )
+
+
+def test_a_scale_that_no_axis_has_is_refused():
+    with pytest.raises(ValueError, match="probe 'peak': scale=logarithmic: allowed are log, linear"):
+        Probe(len, "peak", scale="logarithmic")
+
+
 def test_a_row_without_diversity_or_gradients_gives_no_warning_and_no_count(monkeypatch):
     broken = {name: Probe(lambda part: 1 / 0, "") for name in ("token_diversity", "resid_gradient")}
     monkeypatch.setattr(probes, "PROBES", PROBES | broken)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
+from reslab.report import pagedata
+from reslab.report.figure import Figure
 from reslab.report.figures import FIGURES
 from reslab.report.groups import COLOURS, DASHES
 from reslab.report.pagedata import page_data, thin, to_json, tokens_per_step
@@ -271,3 +273,19 @@ def test_probes_that_a_wiring_has_not_are_gaps(make_run):
     data = page_data([make_run(rows=[row_], residual="post")], "title")
     assert data["runs"][0]["probes"]["values"][0]["skip_gradient"] == [None] * 8
     assert data["runs"][0]["wiring"]["attn"]["skip"] is None
+
+
+def test_a_figure_that_fails_is_left_out_with_one_warning(make_run, monkeypatch, capsys):
+    def adds(runs):
+        return runs[0].last("no/such") + 1.0
+
+    broken = {"Overfitting": Figure("depth", "", adds), "A sum": Figure("depth", "", lambda runs: 3.0)}
+    run = make_run()
+    before = page_data([run], "t")["figures"]
+    monkeypatch.setattr(pagedata, "FIGURES", broken | FIGURES)
+    for _ in range(2):  # a page that follows runs is made again and again
+        assert page_data([run], "t")["figures"] == before
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith('warning: figure "Overfitting" failed (TypeError: ')
+    assert first.endswith("; it is left out")
+    assert second.startswith('warning: figure "A sum" failed (TypeError: it returned a float, must return')

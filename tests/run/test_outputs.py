@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_python
+from runs_by_hand import write_run
 from test_settings import DOORS, read, told
 
+import compare
 from reslab.data.prepare_cli import arguments
 from reslab.run.fields import flat, settings, short
 from reslab.run.files import output_fault
@@ -32,6 +34,28 @@ def closed(tmp_path):
     if os.access(folder, os.W_OK):
         pytest.skip("this user may write everywhere")
     return folder
+
+
+def test_a_file_of_a_run_an_input_and_one_place_for_two_are_refused(tmp_path):
+    run = write_run(tmp_path, "a")
+    (run / "checkpoint" / "last").mkdir(parents=True, exist_ok=True)
+    state = run / "checkpoint" / "last" / "state.json"
+    state.write_text("{}", encoding="utf-8")
+    for path in (run / "config.json", run / "metrics.jsonl", state):
+        (line,) = told("compare", f"--csv={path}")
+        assert f"is a file of the run {run}; choose another place" in line
+    read("compare", f"--csv={run / 'new.csv'}")
+    (line,) = told("compare", f"--csv={tmp_path / 'x'}", f"--json={tmp_path / 'x'}")
+    assert line.endswith("is where --json goes") or line.endswith("is where --csv goes")
+    read("compare", "--csv=/dev/null", "--json=/dev/null")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (line,) = told("compare", f"--csv={tmp_path / 'loop'}")
+    assert line.endswith("is a link that leads to itself")
+    curve = tmp_path / "other.csv"
+    curve.write_text("step,val/loss\n0,4\n1,3\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"other\.csv: is an input; choose another place"):
+        compare.main([str(run), str(curve), f"--csv={curve}", f"--page={tmp_path / 'p.html'}"])
+    assert curve.read_text(encoding="utf-8").startswith("step,")
 
 
 def test_every_path_that_is_no_input_is_known_as_an_output():

@@ -285,3 +285,12 @@ def test_optional_and_bounded_types_are_taken_apart():
     assert known["json"].kind is Path and known["json"].is_path
     made = dataclasses.make_dataclass("Made", [("a", Experiment[Literal["x", "y"]], "x")])
     assert settings(made)["a"].choices == ("x", "y")
+
+
+def test_no_help_repeats_the_choices():
+    """They are beside it already, and one that is added would be missing."""
+    source = (ROOT / "reslab" / "run" / "settings.py").read_text(encoding="utf-8")
+    for name in ("norm", "mlp", "residual", "init", "optimizer", "schedule", "dtype", "grow_at"):
+        shown = re.search(rf'^    {name}: [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)[1]
+        words = re.findall(r"\w+", shown)
+        assert not set(settings(TrainConfig)[name].choices) <= set(words), name

@@ -42,7 +42,7 @@ def test_a_profile_names_every_kind_and_changes_no_loss(train_config, tmp_path, 
     assert list(table) == ["attention", "MLP", "norm", "embedding", "head and loss", "optimizer", "rest"]
     for kind in ("attention", "MLP", "norm", "embedding", "head and loss"):
         assert float(table[kind][0]) > 0 and float(table[kind][1]) > 0, kind
-    assert float(table["optimizer"][0]) > 0 and float(table["rest"][2][:-1]) < 60
+    assert float(table["optimizer"][0]) > 0
     assert sum(float(row[2][:-1]) for row in table.values()) == pytest.approx(100, abs=0.5)
     assert json.loads((tmp_path / "b" / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     losses = [

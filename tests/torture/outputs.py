@@ -87,8 +87,10 @@ def _table(trained: Path, folder: Path, option: str, at: Path) -> list:
 
 
 def _nothing(place: Path, write, case: str) -> None:
-    code, told = write(place / "new ü" / "file")
-    assert code == 0 and (place / "new ü" / "file").stat().st_size > 50, (case, told)
+    code, told = write(place / "new ü" / "file")  # a typo shall not make a folder
+    assert code == 2 and "no folder" in told and one_fault(told) and not list(place.iterdir()), (case, told)
+    code, told = write(place / "new ü")
+    assert code == 0 and (place / "new ü").stat().st_size > 50, (case, told)
 
 
 def _file(place: Path, write, case: str) -> None:

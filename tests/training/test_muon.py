@@ -147,7 +147,7 @@ def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     ("changes", "fault"),
     [
         ({"block_lr": -1.0}, "block_lr=-1.0: must be finite and not negative"),
-        ({"block_lr": 1e-3, "optimizer": "muon"}, "block_lr=0.001: is for adamw and sgd; muon's matrices"),
+        ({"block_lr": 1e-3, "optimizer": "muon"}, "block_lr=0.001: is not for muon, whose matrices"),
         ({"block_lr": 1e-3, "learning_rate": 0.0}, "block_lr=0.001: follows the schedule of learning_rate"),
     ],
 )

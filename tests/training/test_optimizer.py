@@ -115,3 +115,19 @@ def test_the_bounds_themselves_can_be_run():
     zeros |= {"adam_eps": 0.0, "beta1": 0.0, "beta2": 0.0, "warmup_iters": 0, "max_iters": 0}
     assert OptimConfig(**zeros).faults() == []
     assert OptimConfig(max_iters=100, warmup_iters=100).faults() == []
+
+
+@pytest.mark.parametrize("rate", [-1e-3, math.nan, math.inf, None, torch.ones(2)])
+def test_a_schedule_that_gives_no_rate_is_named_with_its_step(rate, monkeypatch):
+    monkeypatch.setitem(SCHEDULES, "mine", lambda config, progress: rate if progress > 0.5 else 0)
+    config = OptimConfig(schedule="mine", warmup_iters=0, max_iters=10)
+    assert learning_rate(config, 5) == 0
+    with pytest.raises(ValueError, match=r"schedule=mine: gives .* rate of step 6, must be") as told:
+        learning_rate(config, 6)
+    assert "\n" not in str(told.value)
+
+
+def test_an_optimizer_of_other_groups_is_told_where_they_come_from(monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, "mine", lambda model, config: torch.optim.SGD(model.parameters(), lr=1.0))
+    with pytest.raises(ValueError, match=r"optimizer=mine: a group .* parameter_groups\(model"):
+        make_optimizer(GPT(tiny_config()), OptimConfig(optimizer="mine"))

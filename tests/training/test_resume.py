@@ -258,3 +258,10 @@ def test_a_resumed_run_sees_the_same_data(train_config, dataset_folder, tmp_path
     write_dataset(here, lambda: ["another text " * 99], "char", "other", quiet=True)
     with pytest.raises(ValueError, match=r"not the data .*\(sha256 of train \w{64}, then \w{64}\)"):
         train(more)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_only_a_run_that_has_made_an_update_is_told_to_go_on(train_config, capsys, step):
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(train_config(), power_cut_at(step))
+    assert ("saved; go on with" in capsys.readouterr().out) == (step > 0)

@@ -36,8 +36,8 @@ function buildLive(root) {
   Object.assign(view, { ids, V, unigram: unigramLoss(ids, V) });
   view.start = el("button", { type: "button", "aria-pressed": "false", onclick: toggleLive }, "▶ Start");
   view.again = el("button", { type: "button", onclick: resetLive, disabled: true }, "Start again");
-  view.state = el("output", { class: "small" }, "not started");
-  view.told = el("p", { class: "soft small", role: "status" });
+  view.state = el("output", { class: "small", "aria-live": "off" }, "not started");
+  view.told = el("p", { class: "soft small" });
   view.plot = el("div", { class: "live-plot" });
   view.columns = el("div", { class: "live-columns" });
   const { L, C, T, H } = LIVE.shape;
@@ -116,6 +116,7 @@ function tellLive(view) {
     (arm) => `${arm.name} ${shown(arm.points.at(-1) ?? arm.losses.at(-1) ?? null)}`,
   );
   view.told.textContent = `Stopped after ${view.step} updates; loss ${losses.join(", ")}.`;
+  announce(view.told.textContent);
 }
 
 // Both arms, a few updates at a time, until somebody stops them.
