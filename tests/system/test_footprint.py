@@ -93,7 +93,8 @@ def test_a_plain_function_is_a_probe_by_its_mean_over_sequences(monkeypatch):
     def stream_peak(seen) -> list[float]:
         return [stream.abs().max().item() for stream in seen.streams]
 
-    monkeypatch.setitem(probes.PROBES, "stream_peak", probes.Probe(stream_peak, "largest entry"))
+    probe = probes.Probe(stream_peak, "largest entry", sites=("resid_pre",))
+    monkeypatch.setitem(probes.PROBES, "stream_peak", probe)
     model = tiny_model()
     each = [stream_peak(snapshot(model, IDS[k : k + 1], TARGETS[k : k + 1])) for k in range(8)]
     row = probes.measure_batch(model, IDS, TARGETS)
