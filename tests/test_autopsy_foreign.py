@@ -71,6 +71,7 @@ def test_a_large_jacobian_is_left_out_and_said_to_be(place, monkeypatch, capsys)
     assert "jacobians: n/a, tokens times width is 64, and at most 63 are taken apart" in shown
 
 
+@pytest.mark.slow
 def test_what_can_not_be_measured_is_one_line_with_exit_code_2(place):
     save_foreign("tiny")
     save_foreign("bloom", "gpt2")

@@ -31,6 +31,7 @@ def python(folder, *argv) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_runs(tmp_path):
     save_foreign(tmp_path / "my-model", "gpt2", n_positions=64, bos_token_id=0, eos_token_id=0)
     (tmp_path / "page.py").write_text("\n\n".join(BLOCKS), encoding="utf-8")
@@ -42,6 +43,7 @@ def test_the_python_of_the_page_runs(tmp_path):
     assert "mine" in shown and (tmp_path / "compare.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path):
     save_foreign(tmp_path / "my-model", "llama")
     shutil.copy(ROOT / "docs" / "instruments.md", tmp_path / "book.txt")

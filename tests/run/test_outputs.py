@@ -119,6 +119,7 @@ def test_a_link_is_what_it_leads_to(tmp_path):
     assert output_fault(tmp_path / "link") is None and not list((tmp_path / "nowhere").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["file", "file/x", "{closed}/x"])
 def test_folders_of_runs_models_and_datasets_are_told_at_once_too(place, tmp_path, closed, capsys):
     (tmp_path / "file").write_text("kept", encoding="utf-8")

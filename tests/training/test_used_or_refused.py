@@ -238,6 +238,7 @@ def test_a_folder_that_is_not_whole_is_told_what_it_lacks(llama):
         start(llama)
 
 
+@pytest.mark.slow
 def test_the_door_ends_with_2_and_one_line(tmp_path, llama):
     change_tensors(llama, without(NORM))
     data, out = tmp_path / "data", tmp_path / "run"
