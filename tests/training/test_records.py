@@ -72,8 +72,7 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
     with pytest.raises(RuntimeError):
         train(replace(config, overwrite=True))
     folder = Path(config.out_dir) / "checkpoint"
-    assert [path.name for path in folder.iterdir()] == ["last"]  # the new run's, saved as it failed
-    assert checkpoint.load_state(folder / "last")["step"] == 0 and rows(config) == []
+    assert not folder.exists() and rows(config) == []
 
 
 def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
