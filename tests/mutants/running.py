@@ -71,11 +71,15 @@ class Copy:
         self.root, self.files, self.folder, self.slow = root, set(files), folder, slow
         self.process = None
         self.restore()
+        for command in ("git init --quiet", "git add --all"):  # some tests ask git for the files of the tree
+            subprocess.run(command.split(), cwd=folder, check=True)
 
     def restore(self) -> None:
         """Make the copy equal to the working tree: changed files are copied again, new ones deleted."""
         for path in self.folder.rglob("*") if self.folder.exists() else ():
             name = path.relative_to(self.folder).as_posix()
+            if name.startswith(".git/"):
+                continue
             if path.is_symlink() or (path.is_file() and name not in self.files):
                 path.unlink()
         for name in self.files:
