@@ -1,6 +1,7 @@
 """compare.py: which runs a grid asks for, which are kept, and with which code it ends."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -163,7 +164,7 @@ def test_ctrl_c_ends_the_grid_after_the_cell_that_runs(cells, monkeypatch):
 
     def interrupted(folder, argv, jobs, children):
         trained.append(folder.name)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # to the process, as a terminal sends it: the main thread wakes
         while not children.stopping:  # the handler runs in the main thread
             time.sleep(0.001)
         return 0
