@@ -221,10 +221,11 @@ def test_every_config_can_be_read(path, capsys):
     assert f"out_dir = 'runs/{path.stem}'" in capsys.readouterr().out
 
 
-STUDIES = ("study_gpu", "rescue", "depth_mup", "degradation", "wirings")
+STUDIES = ("study", "study_gpu", "rescue", "depth_mup", "degradation", "wirings")
 
 
-@pytest.mark.parametrize("name", ["study", *(pytest.param(n, marks=pytest.mark.slow) for n in STUDIES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_cell_of_a_study_can_be_trained(name):
     args, places, settings = compare.read_arguments([str(ROOT / "config" / f"{name}.py")])
     cells = plan(args, places, settings)

@@ -28,7 +28,7 @@ SMALL = "--max_iters=2 --warmup_iters=1 "
 SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_sequences=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
 LONG = re.compile(
-    r"make demo|torchrun|runs/sharded|--depths|autopsy\.py|export\.py|--init_from|runs/mine"
+    r"make demo|torchrun|runs/sharded|--depths|autopsy\.py|export\.py|--init_from|runs/mine|deep-none"
     r"|config/(study|rescue|depth_mup|thousand|deep_llama)\.py"
 )  # grids, many ranks, and what first trains a model of its own
 
