@@ -142,6 +142,7 @@ def main(argv: list[str]) -> int:
 
     from reslab.instruments.hub_model import is_model_folder
     from reslab.system import device
+    from reslab.training.init_from import is_own
 
     device.prepare_torch("cpu")
     folder = Path(place)
@@ -152,7 +153,7 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"{place}: a model of transformers is measured on a text of yours; give --text FILE")
     if config.text and not foreign:
         reason = "a run is measured on its own validation split; leave it out"
-        if not (folder / "metrics.jsonl").exists():
+        if not is_own(place):
             reason = f"{place} is no model of transformers, whose config.json has a model_type"
         raise ValueError(f"text={config.text}: {reason}")
     if not folder.exists() and not config.text:
@@ -165,8 +166,9 @@ def main(argv: list[str]) -> int:
 def _refuse_file(path: Path) -> None:
     """Raises ValueError, which says what a file is and what to give in its place."""
     from reslab.training.foreign_files import read_nanogpt
+    from reslab.training.init_from import is_own
 
-    if (path.parent / "metrics.jsonl").exists():
+    if is_own(f"{path.parent}"):
         raise ValueError(f"{path}: a file of a run; give its folder, {path.parent}")
     try:
         read_nanogpt(f"{path}")

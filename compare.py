@@ -20,8 +20,9 @@ from reslab.report.summary import (
 )
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
+from reslab.run.launch import command_line
 from reslab.run.log import Run, write_atomically
-from reslab.run.options import CompareConfig
+from reslab.run.options import CompareConfig, outputs
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import lossy
 
@@ -131,8 +132,7 @@ def main(argv: list[str]) -> int:
     refuse_inputs_as_outputs(config, places)
     runs = selected(config, find_runs(places))
     with served(config, [run.folder for run in runs]) as server:
-        with lossy():  # a full disk behind stdout does not cost the files
-            report(config, runs)
+        report(config, runs)
         wait(server)
     return 0
 
@@ -140,9 +140,8 @@ def main(argv: list[str]) -> int:
 def refuse_inputs_as_outputs(config: CompareConfig, places: list[str]) -> None:
     """Raises UsageError where a file that is read would be replaced."""
     inputs = {os.path.realpath(place) for place in places}
-    for name in ("page", "json", "csv", "tex", "curves"):
-        path = getattr(config, name)
-        if path and os.path.realpath(path) in inputs:
+    for name, path in outputs(config).items():
+        if os.path.realpath(path) in inputs:
             raise UsageError(f"--{name}={path}: is an input; choose another place")
 
 
@@ -187,6 +186,7 @@ def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
     return sort_runs(runs, config.sort) if config.sort else runs
 
 
+@lossy()  # a full disk behind stdout does not cost the files
 def report(config: CompareConfig, runs: list[Run]) -> None:
     """Print the table of some runs; write their page, and what else was asked for."""
     from reslab.report import pictures
@@ -216,7 +216,7 @@ def write_files(config: CompareConfig, runs: list[Run], rows: list[dict], cautio
     from reslab.report import records
 
     texts = {
-        "table": (config.json, lambda: records.results(runs, " ".join(sys.argv))),
+        "table": (config.json, lambda: records.results(runs, command_line())),
         "numbers": (config.csv, lambda: records.runs_csv(runs)),
         "latex": (config.tex, lambda: records.tex_table(rows, COLUMNS | GROUP_COLUMNS, cautions)),
         "curves": (config.curves, lambda: records.curves_csv(runs)),

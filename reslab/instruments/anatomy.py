@@ -6,6 +6,7 @@ models say in their config what they are.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -100,15 +101,6 @@ def _gpt2(config) -> Names:
     )
 
 
-LLAMA_MATRICES = {
-    "qk": ("self_attn.q_proj", "self_attn.k_proj"),
-    "v": ("self_attn.v_proj",),
-    "o": ("self_attn.o_proj",),
-    "w1": ("mlp.gate_proj", "mlp.up_proj"),
-    "w2": ("mlp.down_proj",),
-}
-
-
 def _llama(config) -> Names:
     """y = x + F(N(x))."""
     return Names(
@@ -117,21 +109,23 @@ def _llama(config) -> Names:
         mlp="mlp",
         attn_norm="input_layernorm",
         mlp_norm="post_attention_layernorm",
-        matrices=LLAMA_MATRICES,
+        matrices={
+            "qk": ("self_attn.q_proj", "self_attn.k_proj"),
+            "v": ("self_attn.v_proj",),
+            "o": ("self_attn.o_proj",),
+            "w1": ("mlp.gate_proj", "mlp.up_proj"),
+            "w2": ("mlp.down_proj",),
+        },
     )
 
 
 def _gemma2(config) -> Names:
-    """y = x + N_out(F(N(x)))."""
-    return Names(
-        blocks="model.layers",
-        attn="self_attn",
-        mlp="mlp",
-        attn_norm="input_layernorm",
+    """y = x + N_out(F(N(x))); Llama's post_attention_layernorm is on what attention adds here."""
+    return replace(
+        _llama(config),
         mlp_norm="pre_feedforward_layernorm",
         attn_norm_out="post_attention_layernorm",
         mlp_norm_out="post_feedforward_layernorm",
-        matrices=LLAMA_MATRICES,
     )
 
 

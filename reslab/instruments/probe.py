@@ -4,7 +4,6 @@ several sequences become one.
 
 import itertools
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import torch
 
 from reslab.instruments.snapshot import Snapshot
 from reslab.run import capacity
+from reslab.run.streams import warn_once
 
 # Sites: what the values of a list belong to, in each layer in turn. A list over the stream has one value more
 # than that, of the last resid_post.
@@ -22,6 +22,7 @@ BRANCHES = ("attn_branch", "mlp_branch")
 ADDED = ("attn_out", "mlp_out")
 MODEL = ()  # one number
 SCALES = ("log", "linear")
+NULL = "it is null in the log"  # what a warning says of a probe that failed
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Sums:
             if capacity.ran_out(error):
                 raise
             self.failed = True
-            warn_once(self.name, error)
+            warn_once(f"probe {self.name}", error, NULL)
 
     def _add(self, part: Snapshot) -> None:
         leaves, places = [], itertools.count()
@@ -125,11 +126,3 @@ def only_nan(value) -> bool:
     _map(leaves.append, value)
     numbers = [leaf for leaf in leaves if leaf is not None]
     return bool(numbers) and all(map(math.isnan, numbers))
-
-
-def warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between calls
-    if name not in warned:
-        warned.add(name)
-        reason = (str(error).strip().splitlines() or [""])[0]
-        line = f"warning: probe {name} failed ({type(error).__name__}: {reason}); it is null in the log"
-        print(line, file=sys.stderr, flush=True)

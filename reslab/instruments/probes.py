@@ -12,8 +12,9 @@ import torch
 
 from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.parts import Anatomy
-from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, STREAM, Probe, Sums, only_nan, warn_once
+from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, NULL, STREAM, Probe, Sums, only_nan
 from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
+from reslab.run.streams import warn_once
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
 GRADIENT_FLOOR = (
@@ -194,7 +195,7 @@ def _measure(parts: Iterable[Snapshot], count: int) -> dict:
     values = {name: each.read() for name, each in sums.items()}
     if not only_nan(values["resid_rms"]):  # then it is not the model
         for name in filter(lambda name: only_nan(values[name]), values):
-            warn_once(name, ValueError("it gives nothing but NaN"))
+            warn_once(f"probe {name}", ValueError("it gives nothing but NaN"), NULL)
     row = {f"probe/{name}": value for name, value in values.items()}
     return row | {"probe/layers_that_learn": layers_that_learn(values, count_qk)}
 

@@ -1,7 +1,6 @@
 """A figure as a record: where it stands on the page, what it shows, and the function that draws it."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,11 +35,3 @@ def picture(figure) -> dict | None:
     drawing = json.loads(figure.update_layout(template="none").to_json())
     del drawing["layout"]["template"]
     return drawing
-
-
-def warn_once(name: str, error: Exception, warned: set = set()) -> None:  # noqa: B006 - kept between pages
-    if name not in warned:
-        warned.add(name)
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        line = f'warning: figure "{name}" failed ({type(error).__name__}: {reason}); it is left out'
-        print(line, file=sys.stderr, flush=True)

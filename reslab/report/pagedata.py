@@ -11,13 +11,14 @@ from pathlib import Path
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.claim import arm_names, claim
 from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
-from reslab.report.figure import picture, warn_once
+from reslab.report.figure import picture
 from reslab.report.figures import FIGURES
 from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
 from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
 from reslab.run.derived import DERIVED
 from reslab.run.files import parse_json
 from reslab.run.log import Run
+from reslab.run.streams import warn_once
 
 DIAL = Path(__file__).resolve().parents[2] / "experiments" / "dial" / "result.json"
 DATA_BYTES = 2_900_000  # with plotly and the scripts a page stays below 8 MB
@@ -255,7 +256,7 @@ def _figures(figures: dict, about, catch: type[Exception] | tuple = ()) -> list[
         try:
             drawing = picture(draw(about))
         except catch as error:
-            warn_once(name, error)
+            warn_once(f'figure "{name}"', error, "it is left out")
             continue
         if drawing:
             drawn.append({"name": name, "section": draw.section, "caption": draw.caption} | drawing)

@@ -26,8 +26,11 @@ def as_typed(text: str, installed: bool = INSTALLED) -> str:
 
 
 def command_line() -> str:
-    """How this program was started, for a record: `train.py config/x.py`, or `reslab train config/x.py`."""
-    return as_typed("python " + " ".join(sys.argv)).removeprefix("python ")
+    """How this program was started, for a record: `train.py config/x.py`, or `reslab train config/x.py`. A
+    grid starts train.py by its whole path, and the folders of this machine have no place in a record."""
+    script, *argv = sys.argv
+    typed = " ".join(["python", script.removeprefix(f"{TOP}{os.sep}"), *argv])
+    return as_typed(typed).removeprefix("python ")
 
 
 class ReportedByRank0(ValueError):

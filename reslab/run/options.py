@@ -32,6 +32,12 @@ WeightsName = Literal["best", "last"]
 PartOfOne = Annotated[float, Check(lambda x: 0 <= x <= 1, "at least 0 and at most 1")]
 
 
+def outputs(config) -> dict[str, Path]:
+    """Setting -> place of what a config asks to be written."""
+    written = (name for name, setting in settings(type(config)).items() if setting.output)
+    return {name: path for name in written if (path := getattr(config, name))}
+
+
 def output_faults(config, made: Path | None = None) -> list[str]:
     """Why what a config asks to be written can't be, one line per fault: before anything is read or trained.
 
@@ -39,13 +45,11 @@ def output_faults(config, made: Path | None = None) -> list[str]:
         made: a folder that the program makes.
     """
     faults, taken = [], {}
-    for name, setting in settings(type(config)).items():
-        path = getattr(config, name) if setting.output else None
-        if not path:
-            continue
-        reason = output_fault(path, setting.output.folder, made)
-        if not reason and (other := taken.setdefault(os.path.realpath(path), name)) != name:
-            reason = None if path.exists() and not path.is_file() else f"is where --{other} goes"
+    for name, path in outputs(config).items():
+        reason = output_fault(path, settings(type(config))[name].output.folder, made)
+        if not reason and (path.is_file() or not path.exists()):  # a device may take several
+            other = taken.setdefault(os.path.realpath(path), name)
+            reason = f"is where --{other} goes" if other != name else None
         if reason:
             faults.append(f"--{name}={short(path)}: {reason}")
     return faults

@@ -36,6 +36,21 @@ def lossy():
 NAMES = ("stdout", "stderr")
 
 
+def warn_once(what: str, error: Exception, result: str, warned: set = set()) -> None:  # noqa: B006
+    """Tell on stderr that a part of the user's own failed, and what comes of it: once while the program runs.
+
+    Args:
+        what: the part, such as `probe x`.
+        result: such as `it is left out`.
+        warned: what was told, kept between the calls.
+    """
+    if what not in warned:
+        warned.add(what)
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        line = f"warning: {what} failed ({type(error).__name__}: {reason}); {result}"
+        print(line, file=sys.stderr, flush=True)
+
+
 class Lossy:
     """A text stream whose first failure is told on stderr, if that is another, and ends all that it shows."""
 

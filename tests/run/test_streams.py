@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from reslab.run.streams import Lossy
+from reslab import TOP
+from reslab.run.launch import command_line
+from reslab.run.streams import Lossy, warn_once
 
 
 class Failing(io.StringIO):
@@ -45,3 +47,21 @@ def test_a_stream_that_works_is_passed_through():
     stream = Lossy(io.StringIO(), "stdout")
     print("a line", file=stream)
     assert stream.getvalue() == "a line\n" and not stream.failed
+
+
+def test_what_failed_is_told_once(capsys):
+    for error in (KeyError("no such\nsite"), ValueError("later")):
+        warn_once("probe told once", error, "it is left out")
+    warn_once("figure told once", ZeroDivisionError(), "it is left out")
+    assert capsys.readouterr().err == (
+        "warning: probe told once failed (KeyError: 'no such\\nsite'); it is left out\n"
+        "warning: figure told once failed (ZeroDivisionError: no reason given); it is left out\n"
+    )
+
+
+def test_a_record_holds_no_folder_of_the_machine(monkeypatch):
+    """A grid starts its runs by the whole path of train.py."""
+    monkeypatch.setattr(sys, "argv", [str(TOP / "train.py"), "config/smoke.py", "--max_iters=3"])
+    assert command_line() == "train.py config/smoke.py --max_iters=3"
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert command_line() == "train.py"
