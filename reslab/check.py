@@ -15,6 +15,7 @@ from reslab.instruments import dissection
 from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual
 from reslab.run.config import Positionals, parse, run_door
+from reslab.run.fields import named_line
 from reslab.tiny import B, C, T, build, draw, token_ids, trace
 from reslab.training.growth import PLACES, grow
 
@@ -259,8 +260,7 @@ def faults(wiring: type[Residual]) -> list[str]:
             try:
                 lines += check(wiring)
             except Exception as error:
-                reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-                return [*lines, f"{check.__name__} can't run: {type(error).__name__}: {reason}"]
+                return [*lines, f"{check.__name__} can't run: {named_line(error)}"]
     return lines
 
 

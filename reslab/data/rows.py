@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reslab.data.textfiles import BOM, clean, not_utf8
+from reslab.run.fields import first_line, named_line
 
 KINDS = {
     ".parquet": "parquet",
@@ -99,12 +100,8 @@ def rows_of(path: Path, column: str) -> Iterator[str | Bad]:
     except ReadError:
         raise
     except Exception as error:  # damaged files: errors of several libraries
-        reason = str(error).splitlines()[0] if str(error) else "no more is known"
-        message = (
-            reason
-            if reason.startswith(str(path))
-            else f"{path}: can't be read ({type(error).__name__}: {reason})"
-        )
+        reason = first_line(error)
+        message = reason if reason.startswith(str(path)) else f"{path}: can't be read ({named_line(error)})"
         raise ReadError(message) from None
 
 

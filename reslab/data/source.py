@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reslab.data.rows import ENDINGS, Bad, ReadError, kind_by_name, kind_of, rows_of
 from reslab.data.textfiles import FoundFiles, clean, find_files
+from reslab.run.fields import named_line
 
 REPORTED = 10  # bad rows that are reported one by one
 
@@ -194,10 +195,9 @@ class HubRows(Rows):
 
     def _fault(self, error: Exception) -> str:
         """An error of reading, as one line that says what to do."""
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no more is known'}"
         return (
-            f"{self.source}: can't be read from the Hugging Face Hub ({reason}); try again, or give copies "
-            "of its parquet or jsonl files with --input PATH ..."
+            f"{self.source}: can't be read from the Hugging Face Hub ({named_line(error)}); try again, or "
+            "give copies of its parquet or jsonl files with --input PATH ..."
         )
 
 

@@ -14,6 +14,7 @@ from reslab.data.download import download
 from reslab.data.prepare_cli import arguments, home_path, run_prepare
 from reslab.data.textfiles import PIECE, find_files, read_file
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.fields import first_line
 
 SIZE = 100_000_000  # bytes of text8 and of enwik8
 REPO = "Salesforce/wikitext"
@@ -142,7 +143,7 @@ def parquet_lines(path: Path) -> Iterator[str]:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(columns=["text"]):
             yield from whole_lines(batch.column(0).to_pylist())
     except (pyarrow.ArrowException, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"{path}: can't be read as WikiText, a column of text ({reason})") from None
 
 
@@ -158,7 +159,7 @@ def hub_lines(subset: str, split: str) -> Iterator[str]:
     try:
         rows = datasets.load_dataset(REPO, subset, split="validation" if split == "valid" else split)
     except Exception as error:  # the Hub's client raises errors of several libraries
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(
             f"{REPO} ({subset}): not reachable ({reason}); give a copy with --input PATH"
         ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from reslab.instruments.anatomy import FAMILIES, unknown_parts
+from reslab.run.fields import first_line
 
 LENGTH = 64  # tokens of a sequence, where the text and the model's positions allow it
 
@@ -68,9 +69,8 @@ def _first_line(place: str, call):
     try:
         return call()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         where = "" if Path(place).is_dir() else "no such folder, and from the Hugging Face Hub it "
-        raise ValueError(f"{place}: {where}can't be loaded ({reason})") from None
+        raise ValueError(f"{place}: {where}can't be loaded ({first_line(error)})") from None
 
 
 def read_text(path: Path) -> str:

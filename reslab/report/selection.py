@@ -8,7 +8,7 @@ from reslab.report import foreign
 from reslab.report.facts import load
 from reslab.report.groups import arm
 from reslab.run.configfile import UsageError
-from reslab.run.fields import did_you_mean, settings, short
+from reslab.run.fields import did_you_mean, first_line, settings, short
 from reslab.run.files import no_such_place
 from reslab.run.log import Run
 from reslab.run.settings import TrainConfig
@@ -78,7 +78,7 @@ def load_runs(folders: list[Path], names: str = "", same_data: bool = False) -> 
         try:
             runs.append(load_any(folder, mapped))
         except (ValueError, OSError) as error:
-            left_out.append(str(error).splitlines()[0])
+            left_out.append(first_line(error))
     if not runs:
         raise UsageError("\n".join(left_out) or "no runs")
     if (missing := foreign.unused(mapped, runs)) and not left_out:

@@ -19,6 +19,7 @@ from pathlib import Path
 from reslab.report.facts import baselines_of, load
 from reslab.report.pixels import curve, picture, scale_of
 from reslab.run.derived import with_derived
+from reslab.run.fields import named_line
 from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import RunLog
 from reslab.run.settings import tracker_names
@@ -211,7 +212,7 @@ class TrackedLog:
             call()
         except Exception as error:  # whatever it is, it is not the run's fault
             self.trackers.pop(name, None)
-            _warn(f"{name} failed ({_first_line(error)}); going on without it")
+            _warn(f"{name} failed ({named_line(error)}); going on without it")
 
 
 def fenced(text: str) -> str:
@@ -266,12 +267,7 @@ def publish_page(path: Path, log: str, folder: Path) -> None:
             tracker.page(path)
             tracker.close()
         except Exception as error:
-            _warn(f"{name} did not take {path} ({_first_line(error)})")
-
-
-def _first_line(error: Exception) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            _warn(f"{name} did not take {path} ({named_line(error)})")
 
 
 def _warn(line: str) -> None:

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from reslab.run.config import MachineError
-from reslab.run.fields import INT_LIMIT, TYPE_NAMES, short
+from reslab.run.fields import INT_LIMIT, TYPE_NAMES, first_line, short
 from reslab.run.files import flush, parse_json, sha256
 
 SUMS = "SHA256SUMS"
@@ -180,7 +180,7 @@ def load_model(folder: Path, model: torch.nn.Module) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{path}: can't be loaded ({first_line(error)})") from None
 
 
 def load_optimizer(folder: Path) -> dict:
@@ -190,7 +190,7 @@ def load_optimizer(folder: Path) -> dict:
         with safe_open(path, "pt") as file:
             return _put_together(json.loads(file.metadata()["rest"]), file.get_tensor)
     except (OSError, SafetensorError, TypeError, ValueError, LookupError) as error:
-        raise ValueError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{path}: can't be loaded ({first_line(error)})") from None
 
 
 @contextlib.contextmanager

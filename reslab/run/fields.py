@@ -238,6 +238,17 @@ def short(value) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def named_line(error: Exception) -> str:
+    """An error's kind, and the first line of what it says."""
+    kind = type(error).__name__
+    return f"{kind}: {first_line(error)}" if str(error).strip() else kind
+
+
 def one_line(text) -> str:
     """What a terminal shows in one line: a path may hold newlines, too."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+from reslab.run.fields import named_line
+
 
 def replace_what_cannot_be_shown() -> None:
     """From now on a character that stdout or stderr has no code for is a question mark, and no error; what is
@@ -46,9 +48,7 @@ def warn_once(what: str, error: Exception, result: str, warned: set = set()) -> 
     """
     if what not in warned:
         warned.add(what)
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        line = f"warning: {what} failed ({type(error).__name__}: {reason}); {result}"
-        print(line, file=sys.stderr, flush=True)
+        print(f"warning: {what} failed ({named_line(error)}); {result}", file=sys.stderr, flush=True)
 
 
 class Lossy:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from reslab.run.children import Interrupted, on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
+from reslab.run.fields import first_line
 from reslab.run.log import read_run
 
 RETRIES = 20  # how often a run may lose its node
@@ -82,7 +83,7 @@ def _connect(address: str, root: Path) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(
             f"--ray={address}: no cluster answers ({reason}); start one (ray start --head) or use --ray=local"
         ) from None
@@ -112,7 +113,7 @@ def _await(running: dict) -> int:
             try:
                 code, message = ray.get(ref)
             except ray.exceptions.RayError as error:
-                code, message = 1, str(error).strip().splitlines()[0]
+                code, message = 1, first_line(error)
             print(f"{label}: {message}", flush=True)
             if code not in (0, 3) and not ended:  # a run that diverged is a result
                 ended = code

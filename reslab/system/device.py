@@ -6,6 +6,8 @@ from contextlib import nullcontext
 
 import torch
 
+from reslab.run.fields import first_line
+
 WIDE = 128  # from this n_embd on bfloat16 pays on a CPU that has it, see docs/speed.md
 DTYPES = {
     "float32": torch.float32,
@@ -95,7 +97,7 @@ def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
     try:  # torch compiles at the first call, so a small call shows whether a compiler works
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(8, device=device))
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         print(f"compile: no working compiler ({reason}); going on without", file=sys.stderr)
         return
     # DDP cuts graphs where it sends gradients; a region is a block already, and would only be halved.

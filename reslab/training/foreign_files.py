@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from reslab.run.fields import first_line
+
 POINTER = b"version https://git-lfs.github.com/spec/"
 # How a file begins -> what it is, and what to do.
 BEGINNINGS = {
@@ -41,7 +43,7 @@ def read_nanogpt(source: str) -> dict:
     try:
         saved = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # of many kinds, some without a text
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(
             f"init_from={source}: not a checkpoint of nanoGPT that loads without running code ({reason})"
         ) from None

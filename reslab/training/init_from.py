@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from reslab.run.fields import from_flat
+from reslab.run.fields import first_line, from_flat
 from reslab.run.files import parse_json
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
@@ -207,8 +207,7 @@ def _read_state(source: str, family: Family) -> dict[str, torch.Tensor]:
         )
     except Exception as error:  # of many libraries: no network, no file, a damaged file
         advice = "; go online once, or give a local folder" if source in GPT2_SIZES else ""
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"init_from={source}: can't be loaded ({reason}){advice}") from None
+        raise ValueError(f"init_from={source}: can't be loaded ({first_line(error)}){advice}") from None
     finally:
         package.utils.logging.set_verbosity(told)
     exchange.refuse_mismatch(source, info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
