@@ -90,7 +90,7 @@ def test_killed_and_survived_are_told_apart(tmp_path):
     (copy / "left").mkdir()
     (copy / "left" / "behind.txt").touch()
     place.restore()
-    assert sorted(path.name for path in copy.rglob("*") if path.is_file()) == sorted(names)
+    assert sorted(p.name for p in copy.rglob("*") if p.is_file() and ".git" not in p.parts) == sorted(names)
     assert (root / "shape.py").read_text(encoding="utf-8") == SOURCE
 
 

@@ -109,7 +109,8 @@ def run(command: str, clone: Path) -> subprocess.CompletedProcess:
             pytest.skip("needs a download, or a copy of tiny Shakespeare in TINY_SHAKESPEARE")
         for name in ("shakespeare_char", "shakespeare"):
             shutil.copy(SHAKESPEARE, clone / "data" / name / "input.txt")
-    environment = dict(os.environ)
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}  # of a make that runs the tests: an inner one would tell
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     if re.search(r"data/shakespeare/|config/shakespeare\.py", command):
         cache = SHAKESPEARE.parent / "tiktoken_cache"
         if "TIKTOKEN_CACHE_DIR" not in environment and not cache.exists():

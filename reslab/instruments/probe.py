@@ -126,3 +126,24 @@ def only_nan(value) -> bool:
     _map(leaves.append, value)
     numbers = [leaf for leaf in leaves if leaf is not None]
     return bool(numbers) and all(map(math.isnan, numbers))
+
+
+def ratio(a: float, b: float) -> float:
+    """a / b, and 0 where b is 0."""
+    return a / b if b else 0.0
+
+
+def norm_ratio(a: float, b: float) -> float:
+    return ratio(math.sqrt(a), math.sqrt(b))
+
+
+def rms(square: float, count: float) -> float:
+    return math.sqrt(square / count)
+
+
+def share(part: float, total: float) -> float:
+    return part / total if total > 0 else 1.0
+
+
+def cosine(product: float, a: float, b: float) -> float:
+    return ratio(product, math.sqrt(a * b))

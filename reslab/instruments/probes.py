@@ -12,14 +12,27 @@ import torch
 
 from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.parts import Anatomy
-from reslab.instruments.probe import ADDED, AROUND, BRANCHES, MODEL, NULL, STREAM, Probe, Sums, only_nan
+from reslab.instruments.probe import (
+    ADDED,
+    AROUND,
+    BRANCHES,
+    MODEL,
+    NULL,
+    STREAM,
+    Probe,
+    Sums,
+    cosine,
+    norm_ratio,
+    only_nan,
+    ratio,
+    rms,
+    share,
+)
 from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
 from reslab.run.streams import warn_once
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
-GRADIENT_FLOOR = (
-    1e-10  # a hundredth of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
-)
+GRADIENT_FLOOR = 1e-10  # 1% of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
 TOO_LARGE = (
     "the probes look at one sequence at a time, in float32 and without recomputation, so a smaller "
     "--probe_sequences does not help: leave them out with --probes=False, or lower --block_size"
@@ -138,7 +151,7 @@ def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     for block, was in zip(anatomy_of(model).blocks, before, strict=True):
         pairs = zip(_matrices(block), was, strict=True)
         moved = sum((readable(now.detach()) - w).double().square().sum().item() for now, w in pairs)
-        ratios.append(_ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
+        ratios.append(ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
     return ratios
 
 
@@ -219,7 +232,7 @@ def early_warning(row: dict) -> str | None:
     if norms is None or shares is None:
         return line
     return (
-        f"{line}; layer 0 sees {_ratio(norms[0], norms[-1]):.0e} of the last layer's gradient, "
+        f"{line}; layer 0 sees {ratio(norms[0], norms[-1]):.0e} of the last layer's gradient, "
         f"{shares[0]:.0%} of that on the first token"
     )
 
@@ -237,30 +250,10 @@ def _square(x: torch.Tensor) -> torch.Tensor:
     return x.double().square().sum()
 
 
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else 0.0
-
-
-def _norm_ratio(a: float, b: float) -> float:
-    return _ratio(math.sqrt(a), math.sqrt(b))
-
-
-def _rms(square: float, count: float) -> float:
-    return math.sqrt(square / count)
-
-
-def _share(part: float, total: float) -> float:
-    return part / total if total > 0 else 1.0
-
-
-def _cosine(product: float, a: float, b: float) -> float:
-    return _ratio(product, math.sqrt(a * b))
-
-
 PROBES = {
     "resid_gradient": Probe(resid_gradient, "gradient at the stream, ‖dL/dh‖", sites=AROUND, value=math.sqrt),
     "position0_share": Probe(
-        position0_share, "share of the gradient on the first token", "linear", sites=STREAM, value=_share
+        position0_share, "share of the gradient on the first token", "linear", sites=STREAM, value=share
     ),
     "qk_gradient": kind_gradients("qk", "Q and K"),
     "v_gradient": kind_gradients("v", "V"),
@@ -268,14 +261,14 @@ PROBES = {
     "w1_gradient": kind_gradients("w1", "W1"),
     "w2_gradient": kind_gradients("w2", "W2"),
     "token_diversity": Probe(
-        token_diversity, "token diversity", ends=(1e-6, 1), sites=STREAM, value=_norm_ratio
+        token_diversity, "token diversity", ends=(1e-6, 1), sites=STREAM, value=norm_ratio
     ),
-    "resid_rms": Probe(resid_rms, "stream, rms", sites=AROUND, value=_rms),
-    "branch_ratio": Probe(branch_ratio, "branch over stream, ‖F‖ / ‖x‖", sites=BRANCHES, value=_norm_ratio),
+    "resid_rms": Probe(resid_rms, "stream, rms", sites=AROUND, value=rms),
+    "branch_ratio": Probe(branch_ratio, "branch over stream, ‖F‖ / ‖x‖", sites=BRANCHES, value=norm_ratio),
     "branch_cosine": Probe(branch_cosine, "cosine of branch and stream", "linear", (-1, 1), BRANCHES),
-    "added_rms": Probe(added_rms, "what a sublayer adds, rms of y − skip x", sites=ADDED, value=_rms),
+    "added_rms": Probe(added_rms, "what a sublayer adds, rms of y − skip x", sites=ADDED, value=rms),
     "added_cosine": Probe(
-        added_cosine, "cosine of the stream and what is added to it", "linear", (-1, 1), ADDED, _cosine
+        added_cosine, "cosine of the stream and what is added to it", "linear", (-1, 1), ADDED, cosine
     ),
     "skip_gradient": Probe(skip_gradient, "gradient through the skip", sites=ADDED, value=math.sqrt),
     "branch_gradient": Probe(branch_gradient, "gradient through the branch", sites=ADDED, value=math.sqrt),

@@ -92,7 +92,7 @@ def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
     driver.execute_script(click, button)
     until(driver, "liveView.arms[1]?.points.length >= 1")
     driver.execute_script(click, button)
-    until(driver, "document.querySelector('#live [role=status]').textContent !== ''")
+    until(driver, "(document.querySelector('#live [role=status]')?.textContent ?? '') !== ''")
     step, points, reach = driver.execute_script(
         "return [liveView.step, liveView.arms.map((arm) => arm.points[0]), liveView.arms.map((a) => a.reach)]"
     )
