@@ -103,9 +103,10 @@ class Tree:
         return imported
 
     def _path(self, module: str) -> str | None:
-        """The file of a module; tests import from their own folder too."""
+        """The file of a module; tests import from their own folder too, and model.py is reslab.model."""
         stem = module.replace(".", "/")
-        places = (f"{stem}.py", f"{stem}/__init__.py", f"tests/{stem}.py", f"tests/{stem}/__init__.py")
+        places = [f"{folder}{stem}{end}" for folder in ("", "tests/") for end in (".py", "/__init__.py")]
+        places.append(f"{stem.removeprefix('reslab/')}.py")
         return next((place for place in places if place in self.files), None)
 
 
