@@ -9,6 +9,7 @@ Exit code: 0; 1 when a hand-written mutant is stale or a test fails without any 
 """
 
 import argparse
+import os
 import random
 import signal
 import sys
@@ -21,9 +22,8 @@ from queue import SimpleQueue
 from . import operators
 from .fitting import Tree
 from .mutant import Mutant, StaleError, read_lists
-from .running import Copy, Store, digest, tracked
+from .running import ROOT, Copy, Store, digest, tracked
 
-ROOT = Path(__file__).resolve().parents[2]
 NOT_MUTATED = ("tests/", "config/", "docs/")
 LEAST_S = 120  # a test file is given this long, or LIMIT times what it takes without a mutant
 LIMIT = 6
@@ -200,6 +200,7 @@ def main() -> int:
     add("--list", action="store_true", help="print the mutants and their tests, and stop")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no test outlives this process
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported where the tests are run
     files = tracked(ROOT)
     session = Session(ROOT, files, args)
     mutants, stale = collect(session.tree, args.per_file, args.seed)

@@ -8,6 +8,7 @@ import contextlib
 import filecmp
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -16,10 +17,50 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 PASSED = (0, 5)  # pytest: all passed, or none of the file's tests was chosen
+SAID = "said.txt"  # what pytest prints in a copy
+# Most of a test file's time goes into these, so one process imports them and the others are forks of it.
+SHARED = ["pytest", "hypothesis", "numpy", "torch", "torch.utils.checkpoint", "torch.distributed.fsdp"]
+SHARED += [
+    "torch.testing",
+    "safetensors.torch",
+    "plotly.graph_objects",
+    "tyro",
+    "tqdm",
+    "filelock",
+    "tokenizers",
+]
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+SERVER = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+SERVER.set_forkserver_preload(SHARED)
+
+
+def run_pytest(folder: Path, arguments: list[str]) -> None:
+    """What a process of its own does: run tests in a copy of the tree, and end with their exit code."""
+    import pytest  # here, because the process that starts the others has no need of it
+
+    if hasattr(os, "setsid"):
+        os.setsid()  # so that what the tests start ends with them
+    os.chdir(folder)
+    with open(SAID, "w", encoding="utf-8") as output, open(os.devnull) as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    # As `python -m pytest` begins: of this program nothing is left, its module least of all.
+    sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = ["pytest", *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    sys.exit(int(pytest.main(arguments)))
 
 
 class Store:
@@ -103,25 +144,15 @@ class Copy:
         began = time.monotonic()
         options = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
         options += ["-m", "not cluster"] if self.slow else []
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        with (self.folder / "said.txt").open("w+", encoding="utf-8", errors="replace") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *options, file],
-                cwd=self.folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,  # so that what the tests start ends with them
-            )
-            try:
-                code = self.process.wait(limit_s)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                self.stop()
-            output.seek(0)
-            first = FAILED.search(output.read())
+        self.process = SERVER.Process(target=run_pytest, args=(self.folder, [*options, file]))
+        try:
+            self.process.start()
+            self.process.join(limit_s)
+            code = self.process.exitcode
+        finally:
+            self.stop()
+        said = (self.folder / SAID).read_text(encoding="utf-8", errors="replace")
+        first = FAILED.search(said)
         status = "timeout" if code is None else "passed" if code in PASSED else "failed"
         name = first[1] if first else file if status != "passed" else ""
         return {"status": status, "test": name, "seconds": round(time.monotonic() - began, 1)}
@@ -134,4 +165,4 @@ class Copy:
         elif self.process:
             self.process.kill()
         if self.process:
-            self.process.wait()
+            self.process.join()

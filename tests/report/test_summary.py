@@ -11,7 +11,7 @@ from runs_by_hand import LINES, probe_row, train_loss, write_run
 
 from reslab.report.groups import arm, group_names, labels
 from reslab.report.records import results
-from reslab.report.summary import COLUMNS, differences, lines, row, table
+from reslab.report.summary import COLUMNS, differences, fitted_table, lines, row, table
 from reslab.run.log import read_run
 
 
@@ -130,6 +130,20 @@ def test_runs_of_the_same_name_have_columns_of_their_own(tmp_path):
 def test_a_table_lines_words_up_to_the_left_and_numbers_to_the_right():
     shown = table([{"run": "a", "steps": "10"}, {"run": "long", "steps": "200000"}]).splitlines()
     assert shown == ["run    steps", "a         10", "long  200000"]
+
+
+def test_the_column_that_matters_least_is_folded_first(make_run):
+    """And never the name, the validation loss or the status."""
+    rows = [row(run) for run in pair(make_run)]
+    order = ["params", "tok/s", "<unigram at", "<bigram at", "steps", "train", "-unigram", "-bigram"]
+    order += ["layers", "arm"]
+    mark, seen = "not shown for want of width: ", set()
+    for width in range(20, 140, 4):
+        lines = " ".join(" ".join(fitted_table(rows, width).split()).split("; --csv")[:1]).partition(mark)
+        folded = lines[2].split(", ") if lines[2] else []
+        assert folded == order[: len(folded)], width
+        seen.add(len(folded))
+    assert seen == set(range(len(order) + 1))
 
 
 def test_what_is_kept_is_what_the_runs_wrote(make_run):

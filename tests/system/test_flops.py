@@ -5,7 +5,7 @@ from conftest import tiny_config
 from torch import nn
 
 from reslab.model import GPT
-from reslab.nn.flops import flops_per_token
+from reslab.nn.flops import flops_per_token, matrix_parameters
 
 SHAPES = {
     "tied head": {},
@@ -31,4 +31,7 @@ def test_the_formula_counts_the_matrices_of_the_model(name):
 
 def test_the_vocabulary_may_be_the_dataset_s():
     assert flops_per_token(tiny_config(vocab_size=0), 65) == flops_per_token(tiny_config(vocab_size=65))
+    assert flops_per_token(tiny_config(vocab_size=0)) == flops_per_token(tiny_config(vocab_size=0), 0)
+    head = matrix_parameters(tiny_config(vocab_size=1)) - matrix_parameters(tiny_config(vocab_size=0))
+    assert head == tiny_config().n_embd, "who asks without a vocabulary gets the blocks alone"
     assert flops_per_token(tiny_config(vocab_size=80), 65) == flops_per_token(tiny_config(vocab_size=80))
