@@ -2,7 +2,10 @@
 
 import json
 import math
+import runpy
+import sys
 import zipfile
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -20,11 +23,20 @@ WIKI = {
     "valid": ["", " = B = \n", " three more words \n"] * 4,
     "test": [" the last = \n"] * 9,
 }
+SCRIPTS = [path for path in sorted((ROOT / "data").glob("*/prepare.py")) if "from reslab" in path.read_text()]
 HUB_NAMES = {
     "train": "train-00000-of-00001",
     "valid": "validation-00000-of-00001",
     "test": "test-00000-of-00001",
 }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+def test_a_script_finds_the_package_from_wherever_it_is_started(script, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).resolve() != ROOT])
+    runpy.run_path(str(script), run_name="looked at")
+    assert str(ROOT) in sys.path
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,9 +12,11 @@ from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.data.documents import Plan
 from reslab.data.tokenizer import (
+    GPT2_PATTERN,
     BPETokenizer,
     ByteTokenizer,
     CharTokenizer,
+    GPT2Tokenizer,
     TokenizerKind,
     make_tokenizer,
     tokenizer_from_json,
@@ -58,6 +61,19 @@ def test_a_tokenizer_comes_back_from_json_as_it_was(tokenizer):
     again = tokenizer_from_json(saved)
     assert again.to_json() == saved and again.vocab_size == tokenizer.vocab_size
     assert again.encode("abcab").tolist() == tokenizer.encode("abcab").tolist()
+
+
+def test_gpt2s_tokenizer_has_the_end_of_text_that_its_text_never_spells(monkeypatch):
+    ranks = {bytes([number]): number for number in range(256)}
+    special = {"<|endoftext|>": 256}
+    theirs = tiktoken.Encoding("gpt2", pat_str=".", mergeable_ranks=ranks, special_tokens=special)
+    monkeypatch.setattr(tiktoken, "get_encoding", {"gpt2": theirs}.__getitem__)
+    ours = GPT2Tokenizer()
+    assert (ours.end_of_text_id, ours.vocab_size, ours.pattern) == (256, 257, GPT2_PATTERN)
+    assert 256 not in ours.encode("one<|endoftext|>two")
+    assert ours.encode_special("one<|endoftext|>").tolist() == [*b"one", 256]
+    again = tokenizer_from_json(ours.to_json())
+    assert again.end_of_text_id == 256 and again.to_json() == ours.to_json()
 
 
 def test_a_bpe_has_as_many_tokens_as_were_asked_for():

@@ -18,6 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from . import operators
 from .fitting import Tree
@@ -27,7 +28,16 @@ from .running import ROOT, Copy, Store, digest, tracked
 NOT_MUTATED = ("tests/", "config/", "docs/")
 LEAST_S = 120  # a test file is given this long, or LIMIT times what it takes without a mutant
 LIMIT = 6
+NEAR = 6  # test files that notice most of what is noticed
+SLOW = {False: (), True: ("-m", "slow and not cluster")}  # how pytest is asked for the tests of a part
 STATUS = {"failed": "killed", "timeout": "timeout", "survived": "survived"}
+
+
+class Part(NamedTuple):
+    """The fast or the slow tests of a file."""
+
+    test: str
+    slow: bool = False
 
 
 def collect(tree: Tree, per_file: int, seed: int) -> tuple[list[Mutant], dict[Mutant, str]]:
@@ -72,46 +82,52 @@ class Session:
         self.store = Store(root / ".mutants" / "results.jsonl")
         sources = [name for name in files if name.endswith(".py") and not name.startswith("tests/")]
         self._all_sources = digest(*(self.read(name) for name in sources))
-        self._helpers = digest(*(self.read(name) for name in files if _helps(name)), str(args.slow))
-        self.limits: dict[str, float] = {}
+        self._helpers = digest(*(self.read(name) for name in files if _helps(name)))
+        self.limits: dict[Part, float] = {}
         self.stopped = False
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
 
-    def tests(self, mutant: Mutant) -> list[str]:
-        """What is run for a mutant: the nearest first, then the fastest."""
-        first, *others = self.tree.fitting(mutant.path, self.args.files) or [None]
-        return [first, *sorted(others, key=lambda test: self.limits.get(test, 0))] if first else []
+    def parts(self, mutant: Mutant) -> list[Part]:
+        """What is run for a mutant: the nearest tests first, then the fastest of those near, then all others;
+        after the fast tests of all files the slow ones."""
+        files = [Part(test) for test in self.tree.fitting(mutant.path, self.args.files)]
+        near, far = files[1:NEAR], files[NEAR:]
+        fast = [*files[:1], *sorted(near, key=lambda part: self.limits.get(part, 0)), *far]
+        return [*fast, *(Part(part.test, slow=True) for part in fast if self.args.slow)]
 
-    def key(self, mutant: Mutant, test: str) -> str:
-        """Of what one test file says to a mutant: another one once the source or the test has changed."""
+    def key(self, mutant: Mutant, part: Part) -> str:
+        """Of what a part says to a mutant: another one once the source or the test has changed."""
         made = mutant.apply(self.tree.text(mutant.path))
-        return digest(mutant.path, made, self._helpers, test, self.tree.text(test))
+        return digest(
+            mutant.path, made, self._helpers, part.test, self.tree.text(part.test), *SLOW[part.slow]
+        )
 
     def known(self, mutant: Mutant) -> dict | None:
         """The result of a mutant, when enough test files have been run: one that noticed, or all."""
-        keys = [self.key(mutant, test) for test in self.tests(mutant)]
+        keys = [self.key(mutant, part) for part in self.parts(mutant)]
         rows = [self.store.rows.get(key) for key in keys]
         noticed = [row for row in rows if row and row["status"] != "passed"]
         return noticed[0] if noticed else {"status": "survived", "test": ""} if all(rows) else None
 
     def measure(self, copy: Copy, mutants: list[Mutant]) -> list[str]:
         """Run every test file that is needed once, without a mutant; returns those that fail."""
-        needed = sorted({test for mutant in mutants for test in self.tests(mutant)})
+        needed = sorted({part for mutant in mutants for part in self.parts(mutant)})
         failing = []
-        for test in needed:
-            key = digest("clean", test, self.read(test), self._helpers, self._all_sources)
+        for part in needed:
+            test, slow = part
+            key = digest("clean", test, self.read(test), self._helpers, self._all_sources, *SLOW[slow])
             row = self.store.rows.get(key)
             if row is None:
                 copy.restore()
-                row = copy.test(test, 1200)
+                row = copy.test(test, 1200, SLOW[slow])
                 print(f"without a mutant: {test}: {row['status']} in {row['seconds']:.0f} s", flush=True)
                 if row["status"] == "passed":
                     self.store.add(key, row)
             if row["status"] != "passed":
                 failing.append(row["test"])
-            self.limits[test] = max(LEAST_S, LIMIT * row["seconds"])
+            self.limits[part] = max(LEAST_S, LIMIT * row["seconds"])
         return failing
 
     def run(self, mutants: list[Mutant], folder: Path) -> dict[Mutant, dict]:
@@ -122,7 +138,7 @@ class Session:
             return results
         now = Copy(self.root, self.files, folder / "now").folder  # the tree may change while this runs
         jobs = range(max(1, self.args.jobs))
-        copies = [Copy(now, self.files, folder / str(job), self.args.slow) for job in jobs]
+        copies = [Copy(now, self.files, folder / str(job)) for job in jobs]
         if failing := self.measure(copies[0], waiting):
             raise SystemExit(f"error: these fail without any mutant: {', '.join(failing)}")
         free: SimpleQueue[Copy] = SimpleQueue()
@@ -152,10 +168,10 @@ class Session:
     def try_mutant(self, copy: Copy, mutant: Mutant) -> None:
         """Run test files that have not seen a mutant yet, until one notices."""
         copy.put(mutant)
-        for test in self.tests(mutant):
-            key = self.key(mutant, test)
+        for part in self.parts(mutant):
+            key = self.key(mutant, part)
             if key not in self.store.rows:
-                row = copy.test(test, self.limits[test])
+                row = copy.test(part.test, self.limits[part], SLOW[part.slow])
                 if self.stopped:  # the tests were ended, and have noticed nothing
                     raise SystemExit
                 self.store.add(key, row | {"mutant": self.title(mutant)})
@@ -194,9 +210,9 @@ def main() -> int:
     add("--sample", type=int, default=0, metavar="N", help="N of the mutants, drawn by the seed")
     add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
     add("--per_file", type=int, default=1, metavar="N", help="mutants by rule of each file (default: 1)")
-    add("--files", type=int, default=6, metavar="N", help="nearest test files to run; 0 is all (default: 6)")
+    add("--files", type=int, default=0, metavar="N", help="nearest test files to run; 0 is all (default: 0)")
     add("--jobs", type=int, default=1, metavar="N", help="mutants at the same time (default: 1)")
-    add("--slow", action="store_true", help="with the slow tests")
+    add("--slow", action="store_true", help="what the fast tests pass, the slow ones see too")
     add("--list", action="store_true", help="print the mutants and their tests, and stop")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no test outlives this process
@@ -209,7 +225,7 @@ def main() -> int:
     rest = [mutant for mutant in mutants if not mutant.equivalent]
     if args.list:
         for mutant in mutants:
-            print(session.title(mutant), "  ", *(Path(test).stem for test in session.tests(mutant)))
+            print(session.title(mutant), "  ", *(Path(part.test).stem for part in session.parts(mutant)))
         print(f"{len(rest)} mutants, {len(equal)} equivalent, {len(stale)} stale")
     else:
         with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:

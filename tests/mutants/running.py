@@ -105,11 +105,10 @@ class Copy:
     Args:
         root: of the working tree; files: what is copied of it.
         folder: where to; is made.
-        slow: run the slow tests too.
     """
 
-    def __init__(self, root: Path, files: list[str], folder: Path, slow: bool = False):
-        self.root, self.files, self.folder, self.slow = root, set(files), folder, slow
+    def __init__(self, root: Path, files: list[str], folder: Path):
+        self.root, self.files, self.folder = root, set(files), folder
         self.process = None
         self.restore()
         for command in ("git init --quiet", "git add --all"):  # some tests ask git for the files of the tree
@@ -135,16 +134,18 @@ class Copy:
         path = self.folder / mutant.path
         path.write_text(mutant.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
 
-    def test(self, file: str, limit_s: float) -> dict:
+    def test(self, file: str, limit_s: float, options: tuple[str, ...] = ()) -> dict:
         """Run one test file until its first failure.
+
+        Args:
+            options: more of pytest's, such as which tests of the file.
 
         Returns:
             status: passed, failed or timeout; test: the one that failed; seconds.
         """
         began = time.monotonic()
-        options = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
-        options += ["-m", "not cluster"] if self.slow else []
-        self.process = SERVER.Process(target=run_pytest, args=(self.folder, [*options, file]))
+        arguments = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE", *options, file]
+        self.process = SERVER.Process(target=run_pytest, args=(self.folder, arguments))
         try:
             self.process.start()
             self.process.join(limit_s)

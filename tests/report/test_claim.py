@@ -50,6 +50,23 @@ def test_the_heading_is_what_the_losses_say(make_run, losses, heading):
     assert claim(pair(make_run, *losses, n_layer=24))["heading"] == heading
 
 
+def test_losses_without_errors_are_what_they_are(make_run):
+    """Whoever brings curves of other programs has none: each difference counts then."""
+
+    def bare(name, loss, **settings):
+        rows = [{"step": 0, "train/loss": 4.0, "val/loss": 4.0}]
+        rows += [{"step": 9, "train/loss": LINES["unigram"]["train"] - 1e-3, "val/loss": loss}]
+        end = {"step": 9, "status": "finished", "diagnosis": ""}
+        return make_run(name, rows=[*rows, end], **settings)
+
+    below, on, above = (bare(f"r{k}", UNIGRAM + k / 1000) for k in (-1, 0, 1))
+    assert [learned(run) for run in (below, on, above)] == [True, False, False]
+    runs = [bare("a", 2.2), bare("b", 2.21, residual="none")]
+    assert claim(runs)["heading"].endswith("With skips the loss is 0.01 nats lower.")
+    stuck = [bare("c", 2.2), bare("d", UNIGRAM, residual="none")]
+    assert not any("training data" in note for note in claim(stuck)["notes"])
+
+
 def test_one_layer_is_not_several(make_run):
     heading = claim(pair(make_run, n_layer=1))["heading"]
     assert heading == "1 layer with skips learns. The same 1 layer without them does not."

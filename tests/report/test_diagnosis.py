@@ -22,6 +22,18 @@ def evaluations(*losses, error=0.02, interval=20) -> list[dict]:
     ]
 
 
+def test_losses_without_errors_are_what_they_are():
+    for val, expected in ((4.001, WORSE), (3.001, NOT_YET), (2.999, BETWEEN), (2.499, BELOW)):
+        rows = evaluations((3.9, 4.2), (2.899, val))
+        for row in rows:
+            del row["train/loss_se"], row["val/loss_se"]
+        assert expected in diagnosis(rows, BASELINES)
+        assert last_fall(rows, "val") == (pytest.approx(4.2 - val), 20)
+        assert crossing(rows, 3.0) == (20 if val < 3 else None)
+    rows[-1]["val/loss"] = 3.0
+    assert STUCK not in diagnosis(rows[-1:] * 2, BASELINES), "its training loss is below its baseline"
+
+
 @pytest.mark.parametrize(
     ("train", "val", "expected"),
     [

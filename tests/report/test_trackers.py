@@ -132,6 +132,13 @@ def test_a_picture_shows_layers_by_steps():
     assert picture([[0.0] * 600] * 2000, LOG).shape == (600, 256 + 32, 3)
 
 
+def test_a_picture_of_more_steps_than_pixels_begins_at_the_first_and_ends_at_the_newest():
+    values = [[10.0 ** (k / 200)] for k in range(600)]
+    image = picture(values, LOG)
+    for at, value in ((0, values[0]), (255, values[-1]), (128, values[301])):
+        assert (image[0, at] == picture([value], LOG)[0, 0]).all(), at
+
+
 def test_pictures_of_one_probe_have_one_scale_whatever_the_values():
     low, high = (picture([[value]], scale_of({}))[0, 0] for value in (1e-8, 1e-2))
     assert (low != high).any()  # each would be the same colour on a range of its own

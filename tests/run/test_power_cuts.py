@@ -8,6 +8,7 @@ import pytest
 from disk import PowerCut, disk  # noqa: F401
 from test_checkpoint import saved
 
+from reslab.data.corpus import write_dataset
 from reslab.data.shards import ShardWriter
 from reslab.run import checkpoint
 from reslab.run.files import write_atomically
@@ -69,6 +70,21 @@ def test_a_row_is_on_the_disk_before_a_checkpoint_counts_it(tmp_path, disk):
     assert log.size() == (tmp_path / "metrics.jsonl").stat().st_size > 0
     assert disk.holds(tmp_path / "metrics.jsonl")
     log.close()
+
+
+def test_a_dataset_is_on_the_disk_before_its_files_get_their_names(tmp_path, disk):
+    """And of meta.json nothing stands there before all others have theirs."""
+    real, named = disk.rename, []
+
+    def watched(source, target):
+        assert disk.holds(source)
+        named.append(target.name)
+        real(source, target)
+
+    disk.rename = watched
+    for text in ("a text of some words ", "another one "):
+        write_dataset(tmp_path, lambda text=text: [text * 99], "char", "made up", quiet=True)
+    assert named == ["train.bin", "val.bin", "meta.json"] * 2
 
 
 def test_a_shard_is_on_the_disk_before_it_gets_its_name(tmp_path, disk):

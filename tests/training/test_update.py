@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reslab.data.dataset import TokenDataset
+from reslab.model import GPT
 from reslab.run.log import read_run
 from reslab.training import loop
 from reslab.training.loop import train
@@ -116,3 +117,11 @@ def test_a_run_goes_on_in_another_precision(train_config, dtypes):
     run = read_run(Path(config.out_dir))
     assert run.series("changed")[1] == [{"max_iters": [2, 4], "dtype": list(dtypes)}]
     assert run.last("step") == 4
+
+
+def test_a_fresh_state_has_the_weights_of_its_seed(train_config):
+    for seed in (5, 6):
+        config = train_config(seed=seed)
+        ours = make_state(config, 65).model.state_dict()
+        expected = GPT(replace(config.model, vocab_size=65), seed).state_dict()
+        assert all(torch.equal(ours[name], weights) for name, weights in expected.items())
