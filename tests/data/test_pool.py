@@ -1,12 +1,20 @@
 """The pool of threads: the order of the items, a bounded number under way, and errors where they belong."""
 
 import hashlib
+import os
 import threading
 from unittest.mock import Mock
 
 import pytest
 
-from reslab.data.pool import Hasher, map_in_order
+from reslab.data.pool import Hasher, cores, map_in_order
+
+
+@pytest.mark.parametrize(("count", "expected"), [(6, 6), (None, 1)])
+def test_where_nobody_says_what_may_be_used_all_cores_count(monkeypatch, count, expected):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert cores() == expected
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
