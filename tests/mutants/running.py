@@ -144,6 +144,8 @@ class Copy:
             status: passed, failed or timeout; test: the one that failed; seconds.
         """
         began = time.monotonic()
+        said = self.folder / SAID
+        said.write_text("")
         arguments = ["-n", "0", "-x", "-p", "no:cacheprovider", "--tb=no", "-rfE", *options, file]
         self.process = SERVER.Process(target=run_pytest, args=(self.folder, arguments))
         try:
@@ -152,8 +154,7 @@ class Copy:
             code = self.process.exitcode
         finally:
             self.stop()
-        said = (self.folder / SAID).read_text(encoding="utf-8", errors="replace")
-        first = FAILED.search(said)
+        first = FAILED.search(said.read_text(encoding="utf-8", errors="replace"))
         status = "timeout" if code is None else "passed" if code in PASSED else "failed"
         name = first[1] if first else file if status != "passed" else ""
         return {"status": status, "test": name, "seconds": round(time.monotonic() - began, 1)}

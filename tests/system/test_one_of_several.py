@@ -19,6 +19,7 @@ from reslab.system.distributed import DistContext
 from reslab.system.parallel import DDP, FSDP, Single
 from reslab.training import start
 from reslab.training.context import RunContext
+from reslab.training.evaluate import evaluate
 from reslab.training.loop import train
 from reslab.training.state import load_initial_state, restore, save
 from reslab.training.step import make_state, next_batch, train_step
@@ -92,6 +93,41 @@ def test_a_stop_on_another_rank_is_heard_wherever_it_comes_and_loses_nothing(tra
         assert train(replace(parts, resume=True), step) == 0 and step.steps == [0, 1]
         assert rows(parts) == rows(whole)
     assert at == 10  # in 2 evaluations of 2 splits, 3 probes and 2 updates, and where a state was saved
+
+
+@dataclass(frozen=True)
+class Summing(DistContext):
+    """Keeps what it is asked to sum; the other ranks have the same."""
+
+    kept: list = None
+
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.kept.append(tensor.clone())
+        return tensor * self.world_size
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_ranks_and_each_takes_its_part(train_config):
+    config = train_config(batch_size=6, dtype="float64", eval_sequences=7)
+    dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
+    starts, losses, weights = [], {}, make_state(config, dataset.vocab_size).model.state_dict()
+    for world in (1, 3):
+        losses[world] = []
+        for rank in range(world):
+            strategy = Single(dist=Summing(rank, world, kept=[]))
+            state = make_state(config, dataset.vocab_size, strategy)
+            batch = next_batch(dataset, config, 0, strategy)
+            starts.append(batch[0])
+            expected = Single().loss(state.model, *batch).item()
+            assert update(state, config, dataset, strategy)["batch/loss"] == pytest.approx(expected)
+            state.model.load_state_dict(weights)
+            strategy.dist.kept.clear()
+            evaluate(state, config, dataset, strategy)
+            losses[world].append(strategy.dist.kept)
+    assert torch.equal(starts[0], torch.cat(starts[1:]))
+    for number in range(2):  # of each split
+        parts = torch.stack([kept[number] for kept in losses[3]])
+        assert ((parts > 0).sum(dim=0) == 1).all(), "one rank measures a sequence, the others add zero"
+        assert torch.allclose(parts.sum(dim=0), losses[1][0][number])
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
