@@ -278,7 +278,8 @@ class ReorderedNorm(Sandwich):
     """The branch's output is normalised and its input is not (Team OLMo 2024, OLMo 2, arXiv 2501.00656).
 
     dy/dx = I + J_N dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream.
-    Embeddings enter as they are, as in the paper. OLMo 2 normalises queries and keys too: that is --qk_norm.
+    Embeddings enter at rms 1 as in `sandwich`; OLMo 2 leaves them at std 0.02, and beside branches of rms 1
+    tokens would be lost. It normalises queries and keys too: that is --qk_norm.
     """
 
     equation = "y = x + N(F(x))"
@@ -286,10 +287,6 @@ class ReorderedNorm(Sandwich):
     def __init__(self, config, depth):
         super().__init__(config, depth)
         self.norm = nn.Identity()
-
-    @staticmethod
-    def open(x):
-        return x
 
 
 class LayerScale(Residual):
