@@ -4,9 +4,10 @@
 #     python compare.py config/wirings.py --jobs 2 --json experiments/wirings/result.json
 #
 # Every wiring starts as its paper says. The rate of embeddings and head is the same for all; the blocks have
-# one of three, and smaller ones where short trials wanted that. Each rate has three seeds. `silent` is the control: the same model without what its blocks compute.
+# one of three, and smaller ones where short trials wanted that. Each rate has three seeds. `silent` is the
+# control: the same model without what its blocks compute.
 #
-# 219 runs of about 25 to 40 seconds on a core: an hour and a half on two.
+# 219 runs, about 20 seconds of a core for each; `dynamic_hyper` takes 45 and `mhc` 90. An hour on two cores.
 
 dataset = "stdlib"
 out_dir = "runs/wirings"
