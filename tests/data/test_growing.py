@@ -73,6 +73,24 @@ def test_a_dataset_becomes_what_it_was(grow, tmp_path):
     assert not TokenDataset(tmp_path / "data", 16, 0).go_back("0" * 64)
 
 
+def test_what_made_a_dataset_may_not_change_while_it_grows(tmp_path):
+    """Each setting of the source and of the plan that decides which tokens are where."""
+    path = tmp_path / "in.jsonl"
+    lines = [json.dumps({"text": text, "body": text}) for text in TEXTS[:60]]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    source, plan = Source("x", None, (path,)), Plan("byte", 500, 0.2, jobs=1)
+    prepare(tmp_path / "data", source, plan, quiet=True)
+    others = {"tokenizer": "gpt2", "shard_tokens": 600, "val_share": 0.3}
+    others |= {"column": "body", "subset": "s", "repo": "y"}
+    assert others.keys() == (source.identity() | plan.identity()).keys()
+    for key, value in others.items():
+        changed = [replace(one, **{key: value}) if hasattr(one, key) else one for one in (source, plan)]
+        if key == "repo":  # whose place files have taken
+            changed[0] = replace(source, repo=value, files=())
+        with pytest.raises(ValueError, match=rf"another {key} \({key}=.*, now {value}\)"):
+            prepare(tmp_path / "data", *changed, quiet=True)
+
+
 def test_a_live_run_goes_on_while_its_dataset_grows(grow, tmp_path, train_config):
     grow(20_000)
     config = train_config(dataset=str(tmp_path / "data"), out_dir=str(tmp_path / "alone"))

@@ -4,6 +4,7 @@ import json
 import math
 import runpy
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -37,6 +38,25 @@ def test_a_script_finds_the_package_from_wherever_it_is_started(script, monkeypa
     monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).resolve() != ROOT])
     runpy.run_path(str(script), run_name="looked at")
     assert str(ROOT) in sys.path
+
+
+def test_the_library_is_read_without_its_tests_and_what_is_installed(monkeypatch, tmp_path):
+    wanted = ["a.py", "b/inside.py", "z.py"]
+    left = [
+        "test/t.py",
+        "b/tests/t.py",
+        "idle_test/t.py",
+        "site-packages/p/t.py",
+        "b/__pycache__/t.py",
+        "a.txt",
+    ]
+    for name in (*wanted, *left, "odd.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xe4" if name == "odd.py" else b"x = 1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = runpy.run_path(str(ROOT / "data" / "stdlib" / "prepare.py"), run_name="looked at")
+    monkeypatch.setattr(sysconfig, "get_path", {"stdlib": str(tmp_path)}.__getitem__)
+    assert script["source_files"]() == [tmp_path / name for name in wanted]
 
 
 @pytest.fixture
