@@ -14,6 +14,7 @@ from runs_by_hand import LINES, train_loss, write_run
 import compare
 from reslab.report.facts import load, warnings
 from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
+from reslab.report.pagedata import _digits
 from reslab.report.records import record, results
 from reslab.report.summary import group_rows, row
 
@@ -216,3 +217,9 @@ def test_a_run_that_tells_less_than_others_is_named_once(tmp_path):
     named = [load(write_run(tmp_path, name, without=("dataset",), dataset=name)) for name in ("x", "y")]
     (line, *_) = warnings(named)
     assert line.startswith("data differs: x (hash unknown) (1 run), y (hash unknown) (1 run): ")
+
+
+def test_numbers_of_a_page_are_rounded_to_digits_and_counts_stay_whole():
+    given = [1234567, 1234567.0, 0.00012345678, [None, math.nan, -math.inf, [0, -2.5e9]]]
+    assert _digits(given, 3) == [1234567, 1230000.0, 0.000123, [None, None, None, [0, -2.5e9]]]
+    assert type(_digits(1234567, 3)) is int

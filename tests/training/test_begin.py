@@ -43,10 +43,13 @@ def test_each_kind_of_sublayer_is_told_with_its_own_wiring(train_config):
         }
 
 
-def test_wirings_that_can_not_be_together_leave_nothing_behind(train_config, tmp_path):
-    config = train_config(attn_residual="hyper", mlp_residual="pre", out_dir=str(tmp_path / "a" / "b"))
+def test_wirings_that_can_not_be_together_are_told_with_all_else_and_leave_nothing(train_config, tmp_path):
+    settings = {"attn_residual": "hyper", "mlp_residual": "pre", "out_dir": str(tmp_path / "a" / "b")}
     with pytest.raises(ValueError, match="hyper"):
-        train(config)
+        train(train_config(**settings))
+    with pytest.raises(ValueError) as told:
+        train(train_config(**settings, dataset="nowhere"))
+    assert ["hyper" in line for line in str(told.value).splitlines()] == [False, True]
     assert not (tmp_path / "a").exists()
 
 
