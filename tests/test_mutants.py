@@ -69,6 +69,8 @@ def test_the_nearest_tests_come_first(tree):
     assert sum(test.startswith("tests/training/") for test in outcome) >= 2, "no test is named after it"
     assert set(tree.fitting("reslab/training/muon.py", 3)) < set(tree.fitting("reslab/training/muon.py", 0))
     assert "tests/data/test_documents.py" not in tree.fitting("reslab/report/serve.py", 0)
+    assert "tests/nn/test_model.py" in tree.fitting("model.py", 3), "they import it as reslab.model"
+    assert "tests/test_mutants.py" not in tree.tests, "it fails whatever a listed mutant changes"
 
 
 @pytest.mark.slow
