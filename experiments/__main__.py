@@ -92,7 +92,7 @@ def drawn() -> dict[Path, str]:
 
 def claim(name: str, _page: Path) -> str:
     """What the two arms of an experiment show, as the heading of their page says it."""
-    return f"**{claim_of(kept_runs(HERE / name))['heading']}**\n"
+    return f"## {claim_of(kept_runs(HERE / name))['heading']}\n"
 
 
 def config(name: str, _page: Path) -> str:

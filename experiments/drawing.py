@@ -132,10 +132,10 @@ def axes(theme: Theme, x: Axis, y: Axis, ticks: tuple[dict, dict], names: tuple[
     return "\n".join(parts)
 
 
-def document(theme: Theme, height: float, words: str, *parts: str) -> str:
-    """The whole picture; `words` are for those who can't see it."""
+def document(theme: Theme, height: float, words: str, *parts: str, top: float = 0) -> str:
+    """The whole picture, from `top` down to `height`; `words` are for those who can't see it."""
     fonts = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
-    head += f'width="{WIDTH}" height="{height:g}" font-family="{fonts}">'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top:g} {WIDTH} {height - top:g}" role="img" '
+    head += f'width="{WIDTH}" height="{height - top:g}" font-family="{fonts}">'
     ground = f'<rect width="{WIDTH}" height="{height:g}" fill="{theme.paper}"/>'
     return "\n".join([head, f"<title>{escape(words)}</title>", ground, *parts, "</svg>"]) + "\n"

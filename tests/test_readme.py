@@ -21,7 +21,7 @@ COMMANDS = list(
         line.split(" #")[0].strip()
         for block in re.findall(r"```sh\n(.*?)```", "".join(TEXTS), re.DOTALL)
         for line in block.splitlines()
-        if line.strip()
+        if line.strip() and not line.startswith("#")
     )
 )
 SHAKESPEARE = Path(

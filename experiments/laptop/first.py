@@ -31,7 +31,8 @@ def first(theme: Theme, runs: list[Run]) -> str:
     ]
     texts = [sample(theme, run, 24 + 420 * k) for k, run in enumerate(both.values())]
     words = first_alt(runs)
-    return document(theme, 545, words, style(len(steps)), losses(theme, both, x, y), *frames, *texts)
+    drawn = [style(len(steps)), losses(theme, both, x, y), *frames, *texts]
+    return document(theme, 545, words, *drawn, top=26)
 
 
 def losses(theme: Theme, both: dict[str, Run], x: Axis, y: Axis) -> str:

@@ -24,17 +24,35 @@ OPTIONS = [
     "--force-color-profile=srgb",
     "--hide-scrollbars",
 ]
-# File name -> what is shown of the page, after which clicks.
+CHART = "[data-chart='{}'] .plot"
+BLOCK_DONE = "#block [data-step='7']"
+# File name -> what is shown of the page, what is clicked before, and what a picture says that it shows.
 PICTURES = {
-    "first": ("#first .first", None),
-    "block": ("#block .arms", "#block [data-step='7']"),
-    "reach": ("#reach .picture", None),
-    "loss": ("#curves [data-chart='loss'] .plot", None),
-    "layer-by-step": ("#maps [data-chart='layer-by-step'] .plot", None),
-    "depth": ("#depth [data-chart='loss-over-depth'] .plot", None),
-    "layers-that-learn": ("#depth [data-chart='layers-that-a-signal-reaches'] .plot", None),
-    "learning-rates": ("#depth [data-chart='learning-rates'] .plot", None),
+    "first": ("#first .first", None, "Losses, and the gradient at every layer"),
+    "block": ("#block .arms", BLOCK_DONE, "One block, forward and backward"),
+    "reach": ("#reach .picture", None, "How far the gradient reaches"),
+    "loss": ("#curves " + CHART.format("loss"), None, "Loss over training"),
+    "layer-by-step": ("#maps " + CHART.format("layer-by-step"), None, "Every layer at every step"),
+    "depth": ("#depth " + CHART.format("loss-over-depth"), None, "Loss over depth"),
+    "layers-that-learn": (
+        "#depth " + CHART.format("layers-that-a-signal-reaches"),
+        None,
+        "Layers that a signal reaches, over depth",
+    ),
+    "learning-rates": ("#depth " + CHART.format("learning-rates"), None, "Loss over the learning rate"),
 }
+MARGIN = 20  # around a picture, in CSS pixels
+# A picture's heading stands on the page above what is taken: the page's own, and what the picture shows.
+HEADING = """
+const head = document.createElement("div");
+head.style.cssText = "padding:0.2rem 0 1rem;line-height:1.3;font-weight:650;font-size:1.5rem";
+const shows = document.createElement("div");
+shows.style.cssText = "font-weight:400;font-size:1.05rem";
+shows.textContent = arguments[1];
+head.append(document.getElementById("title").textContent, shows);
+document.querySelector(arguments[0])?.before(head);
+return head.isConnected ? head : null;
+"""
 # What is folded is opened, and what only a screen can use is taken away.
 PREPARE = """
 for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
@@ -118,22 +136,29 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
     with browser(1200, 1000, scale=1.5) as driver:
         open_page(driver, page.resolve().as_uri())
         driver.execute_script(PREPARE)
-        for name, (place, click) in PICTURES.items():
+        for name, (place, click, shows) in PICTURES.items():
             if click:
                 driver.execute_script("document.querySelector(arguments[0])?.click()", click)
-            if picture := _picture(driver, place):
+            head = driver.execute_script(HEADING, place, shows)
+            if head and (picture := _picture(driver, head, place)):
                 (folder / f"{name}.png").write_bytes(picture)
                 written.append(folder / f"{name}.png")
     return written
 
 
-def _picture(driver, place: str) -> bytes | None:
-    """What stands at a place of the page as PNG, whole: selenium's own would end where the window does."""
+def _picture(driver, head, place: str) -> bytes | None:
+    """What stands at a place of the page as PNG, with the heading above it, and whole: selenium's own picture
+    would end where the window does."""
     box = driver.execute_script(
-        """const box = document.querySelector(arguments[0])?.getBoundingClientRect();
-        if (!box?.width) return null;
-        return { x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height };""",
+        """const top = arguments[0].getBoundingClientRect();
+        const box = document.querySelector(arguments[1]).getBoundingClientRect();
+        const [x, y, margin] = [box.x + scrollX, top.y + scrollY, arguments[2]];
+        if (!box.width) return null;
+        const [width, height] = [box.width + 2 * margin, box.bottom - top.y + 2 * margin];
+        return { x: x - margin, y: y - margin, width, height };""",
+        head,
         place,
+        MARGIN,
     )
     if box is None:
         return None

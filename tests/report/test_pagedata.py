@@ -111,6 +111,8 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
         assert figure["caption"] == FIGURES[name].caption
         traces = json.loads(drawn[name].to_json())["data"]
         assert figure["data"] == traces
+    named = page_data(runs, "the title", heading="a heading of one's own")
+    assert named["title"] == named["heading"] == "a heading of one's own" and data["heading"] == ""
     assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
 
 
