@@ -7,7 +7,7 @@ from reslab.report.pixels import RAMP
 from reslab.run.log import Run
 
 LOWEST = 1e-16  # the dark end of the colours
-FRAME_S, HELD = 0.7, 6  # seconds of a training step, and for how many of those the last one stays
+FRAME_S, HELD = 0.45, 9  # seconds of a training step, and for how many of those the last one stays
 PLAYS = 3  # then it stands still at the last step
 LINES, LETTERS, FEW = 4, 50, 5  # of a sample; shorter lines than the last are left out
 
