@@ -41,22 +41,28 @@ PICTURES = {
     ),
     "learning-rates": ("#depth " + CHART.format("learning-rates"), None, "Loss over the learning rate"),
 }
-MARGIN = 20  # around a picture, in CSS pixels
-# A picture's heading stands on the page above what is taken: the page's own, and what the picture shows.
+MARGIN = 20  # at the sides of a picture, in CSS pixels
+# On the page a heading is put above what is taken, with the page's own and what the picture shows, and room
+# below it; what this returns is taken with what is between.
 HEADING = """
-const head = document.createElement("div");
-head.style.cssText = "padding:0.2rem 0 1rem;line-height:1.3;font-weight:650;font-size:1.5rem";
-const shows = document.createElement("div");
+const place = document.querySelector(arguments[0]);
+if (!place) return null;
+const [head, shows, foot] = [1, 2, 3].map(() => document.createElement("div"));
+head.style.cssText = "padding:1.3rem 0 1rem;line-height:1.3;font-weight:650;font-size:1.5rem";
 shows.style.cssText = "font-weight:400;font-size:1.05rem";
+foot.style.height = "1.3rem";
 shows.textContent = arguments[1];
 head.append(document.getElementById("title").textContent, shows);
-document.querySelector(arguments[0])?.before(head);
-return head.isConnected ? head : null;
+place.before(head);
+place.after(foot);
+return [head, foot];
 """
 # What is folded is opened, and what only a screen can use is taken away.
 PREPARE = """
 for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
-for (const tool of document.querySelectorAll(".tools, .link, #first button")) tool.hidden = true;
+const style = document.createElement("style");
+style.textContent = ".tools, .link, #first button, #block details { display: none !important; }";
+document.head.append(style);
 drawAll();
 """
 
@@ -139,25 +145,23 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
         for name, (place, click, shows) in PICTURES.items():
             if click:
                 driver.execute_script("document.querySelector(arguments[0])?.click()", click)
-            head = driver.execute_script(HEADING, place, shows)
-            if head and (picture := _picture(driver, head, place)):
+            ends = driver.execute_script(HEADING, place, shows)
+            if ends and (picture := _picture(driver, *ends)):
                 (folder / f"{name}.png").write_bytes(picture)
                 written.append(folder / f"{name}.png")
     return written
 
 
-def _picture(driver, head, place: str) -> bytes | None:
-    """What stands at a place of the page as PNG, with the heading above it, and whole: selenium's own picture
-    would end where the window does."""
+def _picture(driver, head, foot) -> bytes | None:
+    """The page from one element to another as PNG, whole: selenium's own picture would end where the window
+    does."""
     box = driver.execute_script(
-        """const top = arguments[0].getBoundingClientRect();
-        const box = document.querySelector(arguments[1]).getBoundingClientRect();
-        const [x, y, margin] = [box.x + scrollX, top.y + scrollY, arguments[2]];
-        if (!box.width) return null;
-        const [width, height] = [box.width + 2 * margin, box.bottom - top.y + 2 * margin];
-        return { x: x - margin, y: y - margin, width, height };""",
+        """const [top, bottom] = [arguments[0], arguments[1]].map((part) => part.getBoundingClientRect());
+        if (!top.width) return null;
+        const [x, y, width] = [top.x + scrollX - arguments[2], top.y + scrollY, top.width + 2 * arguments[2]];
+        return { x, y, width, height: bottom.bottom - top.y };""",
         head,
-        place,
+        foot,
         MARGIN,
     )
     if box is None:

@@ -107,10 +107,11 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
     drawn = {name: draw(runs) for name, draw in FIGURES.items()}
     shown = {figure["name"]: figure for figure in data["figures"]}
     assert list(shown) == [name for name, figure in drawn.items() if figure]
+    spoken = {"pre": "with skips", "none": "without skips"}
     for name, figure in shown.items():
         assert figure["caption"] == FIGURES[name].caption
         traces = json.loads(drawn[name].to_json())["data"]
-        assert figure["data"] == traces
+        assert figure["data"] == [t | {"name": spoken.get(t["name"], t["name"])} for t in traces]
     named = page_data(runs, "the title", heading="a heading of one's own")
     assert named["title"] == named["heading"] == "a heading of one's own" and data["heading"] == ""
     assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
