@@ -122,7 +122,7 @@ def test_tokens_that_become_alike_are_drawn_layer_by_layer(both):
 def test_the_first_picture_has_a_frame_for_each_step_and_ends_on_the_last(both):
     picture = pictures()["first"][1]
     svg = picture.draw(LIGHT, both)
-    frames = re.findall(r'<g class="f(\d)">(.*?)</g>', svg, re.DOTALL)
+    frames = re.findall(r'<g class="f(\d)"[^>]*>(.*?)</g>', svg, re.DOTALL)
     assert [number for number, _ in frames] == ["0", "1", "2"]
     assert "step 0<" in frames[0][1] and "layer 0: 5.0×10⁻¹³" in frames[2][1]
     colours = re.findall(r'<rect[^>]*fill="([^"]*)"', frames[2][1])

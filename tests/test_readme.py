@@ -15,6 +15,7 @@ from conftest import ROOT
 from copies import copy_project
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "manual.md"]
+HOSTED = "../deployments/github-pages"  # a page of the repository on GitHub
 TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
 COMMANDS = list(
     dict.fromkeys(
@@ -140,5 +141,5 @@ def test_a_command_of_the_readme(command, clone):
 @pytest.mark.parametrize("page", sorted([*PAGES, *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
 def test_the_links_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        elsewhere = ("http", "../../deployments/")  # the latter is a page of the repository on GitHub
-        assert target.startswith(elsewhere) or (page.parent / target).exists(), target
+        here = page.parent / target
+        assert target.startswith("http") or here.exists() or HOSTED in target, target

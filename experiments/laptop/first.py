@@ -9,6 +9,7 @@ from reslab.run.log import Run
 LOWEST = 1e-16  # the dark end of the colours
 FRAME_S, HELD = 0.45, 9  # seconds of a training step, and for how many of those the last one stays
 PLAYS = 3  # then it stands still at the last step
+SHARP = 'shape-rendering="crispEdges"'  # nothing shines through between two stripes
 LINES, LETTERS, FEW = 4, 50, 5  # of a sample; shorter lines than the last are left out
 
 
@@ -26,7 +27,7 @@ def first(theme: Theme, runs: list[Run]) -> str:
     x, y = Axis(0, both["pre"].rows[-1]["step"], 60, 455), Axis(1, 5.5, 330, 70)
     steps = sorted(probed(both["pre"], "gradient_norm"))
     frames = [
-        f'<g class="f{k}">{cursor(theme, x, y, step)}{columns(theme, both, step)}</g>'
+        f'<g class="f{k}" {SHARP}>{cursor(theme, x, y, step)}{columns(theme, both, step)}</g>'
         for k, step in enumerate(steps)
     ]
     texts = [sample(theme, run, 24 + 420 * k) for k, run in enumerate(both.values())]
