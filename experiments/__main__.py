@@ -1,11 +1,17 @@
-"""Writes the tables and pictures of README.md, docs/ and experiments/ from the results in experiments/.
+"""Writes the tables and pictures of README.md, docs/ and experiments/ from the
+results in experiments/.
 
-python -m experiments            rewrite all pictures, and what stands in <!-- table NAME --> ... <!-- end -->
-python -m experiments --check    change nothing; exit code 1 when a page or a picture and the results differ
+    python -m experiments            rewrite all pictures, and what stands
+                                     between the marks
+    python -m experiments --check    change nothing
 
-<!-- picture NAME --> is filled with a picture in light and in dark, and with what one sees in it;
-<!-- claim NAME --> with what the losses of an experiment say; <!-- config NAME --> with config/NAME.py, and
-<!-- question NAME --> with its first sentence.
+A table stands between <!-- table NAME --> and <!-- end -->. With --check the
+exit code is 1 when a page or a picture and the results differ.
+
+<!-- picture NAME --> is filled with a picture in light and in dark, and with
+what one sees in it; <!-- claim NAME --> with what the losses of an experiment
+say; <!-- config NAME --> with config/NAME.py, and <!-- question NAME --> with
+its first sentence.
 """
 
 import importlib

@@ -1,11 +1,13 @@
 """Executes docs/lesson.ipynb and keeps in it what its cells print and draw.
 
-python -m experiments.lesson
+    python -m experiments.lesson
 
 It takes some two minutes on a laptop. Nothing that differs from run to run is kept: no times, no paths.
 """
 
 from pathlib import Path
+
+from reslab.run.arguments import ArgumentParser
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "lesson.ipynb"
 
@@ -44,6 +46,7 @@ def joined(outputs: list) -> list:
 def main() -> None:
     import nbformat
 
+    ArgumentParser(__doc__).parse_args()
     book = executed()
     NOTEBOOK.write_text(nbformat.writes(book, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{NOTEBOOK}: {NOTEBOOK.stat().st_size / 1e3:.0f} kB")
