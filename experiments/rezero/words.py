@@ -16,14 +16,13 @@ from reslab.data.standard import SUBSETS, hub_lines, local_lines
 UNKNOWN = "<unk>"
 
 
-def word_tokenizer(lines: Iterable[str]):
+def word_tokenizer(pieces: Iterable[str]):
     """A tokenizers.Tokenizer whose ids are the words of a text, in the order in which they first occur."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     ids = {"\n": 0, UNKNOWN: 1}
-    for piece in lines:
-        for word in piece.lower().split():
-            ids.setdefault(word, len(ids))
+    for word in "".join(pieces).lower().split():  # a piece may end within a word
+        ids.setdefault(word, len(ids))
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     blanks, ends = pre_tokenizers.Split(Regex(" +"), "removed"), pre_tokenizers.Split("\n", "isolated")
@@ -33,9 +32,9 @@ def word_tokenizer(lines: Iterable[str]):
 
 def main(folder: str, *paths: str) -> None:
     places = [Path(path) for path in paths]
-    lines = local_lines(places, "train") if places else hub_lines(SUBSETS[0], "train")
+    pieces = local_lines(places, "train") if places else hub_lines(SUBSETS[0], "train")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    word_tokenizer(lines).save(str(Path(folder) / "tokenizer.json"))
+    word_tokenizer(pieces).save(str(Path(folder) / "tokenizer.json"))
 
 
 if __name__ == "__main__":
