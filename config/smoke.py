@@ -20,6 +20,6 @@ eval_sequences = 16
 log_interval = 1
 
 end_note = (
-    "everything works: data, training, evaluation, probes, samples and checkpoints. Next, the same with and "
+    "everything works: data, training, evaluation, probes, samples and checkpoints. Next, 24 layers with and "
     "without skips: python compare.py config/laptop.py --arms pre,none"
 )
