@@ -244,3 +244,17 @@ def test_each_part_of_the_demos_recipe_has_its_cell():
     }
     rows, _ = made("parts", result(*(run(val=v, optimizer=o, pos=p) for (o, p), v in cells.items())))
     assert rows[1:] == [["AdamW", "2.500", "2.400"], ["Muon", "1.900", "1.700"]]
+
+
+def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():
+    runs = [
+        run(val=2.5 + n, residual=arm, n_layer=n, layers_that_learn=k)
+        for arm, counts in (("none", {1: 1, 8: 3}), ("pre", {8: 8, 1: 1}))
+        for n, k in counts.items()
+    ]
+    rows, note = made("slide", result(*runs))
+    assert rows[1:] == [
+        ["with skips (`pre`)", "1 (3.50)", "8 (10.50)"],
+        ["without skips (`none`)", "1 (3.50)", "3 (10.50)"],
+    ]
+    assert "3.10" in note
