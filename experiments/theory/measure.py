@@ -6,22 +6,18 @@ Each stack is config/theory.py with another wiring, depth and seed, and is not t
 """
 
 import argparse
-import json
 import math
-import os
-import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
+from experiments.measured import text as as_json
 from reslab.data.dataset import open_dataset
 from reslab.instruments.probes import measure_batch
 from reslab.model import GPT
 from reslab.run.config import parse
 from reslab.run.files import write_atomically
-from reslab.run.log import git_commit
 from reslab.run.settings import TrainConfig
 
 CONFIG = "config/theory.py"
@@ -92,16 +88,10 @@ def main() -> None:
     shape = parse(TrainConfig, [CONFIG]).config.model
     predicted = predicted_tokens(shape.block_size, shape.n_layer)
     predicted["resid_rms"] = predicted_stream(shape.n_embd, shape.block_size, shape.n_layer)
-    head = {
-        "command": "python -m experiments.theory.measure",
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": [git_commit()],
-        "machine": f"{sys.platform}, {os.cpu_count()} cores, cpu, torch {torch.__version__}",
-        "predicted": {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()},
-    }
-    cells = [(arm, layers, seed) for arm in ("pre", "none", "rezero") for layers in DEPTHS for seed in SEEDS]
-    lines = ",\n  ".join(json.dumps(measured(*cell)) for cell in cells)
-    text = json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n  {lines}\n ]\n}}\n'
+    predicted = {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
+    arms = ("pre", "none", "rezero")
+    runs = [measured(arm, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
+    text = as_json("experiments.theory.measure", runs, predicted=predicted)
     write_atomically(options.json, text)
 
 
