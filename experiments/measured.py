@@ -1,4 +1,4 @@
-"""The JSON of an experiment that has a measure.py of its own: the origin of its numbers, then a line a run."""
+"""The JSON of an experiment that has a measure.py of its own: where its numbers come from, and its runs."""
 
 import json
 import os
