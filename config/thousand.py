@@ -4,8 +4,8 @@
 #     python compare.py config/thousand.py --jobs 2 --json experiments/thousand/result.json
 #
 # Budget: an hour of CPU time; a stack of 1000 layers takes six to nine minutes of it.
-# `silent` is the control, the same at every depth. `pre` has three rates of its own, since all 2000 branches
-# move at once and the largest step that it takes shrinks with depth. docs/residuals.md discusses the result.
+# `silent` is the control, the same at every depth. `pre` has three rates of its own, and the usual one with
+# AdamW, since all 2000 branches move at once. docs/residuals.md discusses the result.
 #
 # Narrow and short, so that two CPU cores can do it; give it width and time on a GPU:
 # --n_embd=256 --n_head=4 --block_size=256 --batch_size=32 --max_iters=5000
@@ -35,12 +35,15 @@ eval_sequences = 128
 probe_sequences = 2
 sample_tokens = 0
 
+_adamw = {"optimizer": ["adamw"], "learning_rate": [3e-3]}
+
 study = {  # short ones first
     "silent": {"residual": ["silent"], "n_layer": [1]},
     "depth": {"residual": ["depth_mup"], "n_layer": [1, 4, 16, 64, 256]},
     "plain": {"residual": ["none"], "n_layer": [1, 4, 16, 64]},
     "skips": {"residual": ["pre"], "n_layer": [4, 64], "muon_lr": [2e-4, 2e-3, 2e-2]},
     "thousand": {"residual": ["depth_mup", "none"], "n_layer": [1000]},
+    "skips-adamw": _adamw | {"residual": ["pre"], "n_layer": [4, 64, 256]},
     "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
     "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
 }

@@ -10,9 +10,9 @@ that are there are kept, so the same command goes on.
 
 import argparse
 import math
-from itertools import pairwise
 from pathlib import Path
 
+from experiments.tables import edges
 from reslab.report.records import results
 from reslab.report.selection import load_runs
 from reslab.run.config import parse
@@ -23,23 +23,9 @@ from reslab.run.settings import TrainConfig
 from reslab.training.grid import Cell, plan, train_grid
 
 
-def learned(loss: float | None, silent: float) -> bool:
-    """Whether a stack ended below the control; one that diverged did not."""
-    return loss is not None and loss < silent
-
-
 def halfway(low: float, high: float, ratio: bool) -> float:
     """The value between two, by their ratio or their difference, to four digits."""
     return float(f"{math.sqrt(low * high) if ratio else (low + high) / 2:.4g}")
-
-
-def edges(losses: dict[float, float | None], silent: float) -> list[tuple[float, float]]:
-    """Neighbouring values, from the smallest on, of which one stack has learned and the other has not."""
-    return [
-        (low, high)
-        for low, high in pairwise(sorted(losses))
-        if learned(losses[low], silent) != learned(losses[high], silent)
-    ]
 
 
 def families(cells: list[Cell], setting: str) -> dict[tuple, dict[float, Cell]]:
