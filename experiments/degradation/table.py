@@ -9,6 +9,7 @@ NAMES = {  # grid -> the name of its row
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
 }
+RATES = (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)  # those of the grid; others are bisected
 
 
 def degradation(result: dict) -> str:
@@ -40,15 +41,14 @@ def best_rates(result: dict) -> str:
 def trainability(result: dict) -> str:
     """Validation loss less that of the control, over depth and rate, and where the sign changes."""
     silent = mean_of(of_grid(result, "silent"))
-    rates = sorted({run["muon_lr"] for grid in ("plain", "plain-rates") for run in of_grid(result, grid)})
-    grid_rates = [rate for rate in rates if f"{rate:g}" in ("0.0005", "0.0015", "0.005", "0.015", "0.05")]
-    rows = []
+    tried = {run["muon_lr"] for members in of_arm(result, "plain").values() for run in members}
+    columns, rows = [rate for rate in RATES if rate in tried], []
     for grid, name in NAMES.items():
         for (layers,), runs in sorted(of_arm(result, grid).items()):
             losses = {run["muon_lr"]: run["val/loss"] for run in runs}
-            cells = ["" if losses.get(r) is None else f"{losses[r] - silent:+.3f}" for r in grid_rates]
+            cells = ["" if losses.get(r) is None else f"{losses[r] - silent:+.3f}" for r in columns]
             rows.append([name, str(layers), *cells, edge(losses, silent)])
-    head = ["", "layers", *(f"{rate:g}" for rate in grid_rates), "begins or stops to learn between"]
+    head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between"]
     return markdown(head, rows) + origin(result)
 
 
