@@ -45,4 +45,8 @@ def rescue_rates(result: dict) -> str:
     return markdown(["", *(f"{titles[optimizer]} {rate:g}" for optimizer, rate in columns)], rows)
 
 
-TABLES = {"rescue": Table(rescue), "rescue_rates": Table(rescue_rates)}
+TABLES = {
+    "rescue": Table(rescue),
+    "rescue_rates": Table(rescue_rates),
+    "rescue_shakespeare": Table(rescue, ("shakespeare",)),
+}
