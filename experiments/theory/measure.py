@@ -75,7 +75,8 @@ def measured(residual: str, layers: int, seed: int) -> dict:
     kept = {key: row[f"probe/{key}"] for key in ("token_diversity", "position0_share")}
     kept |= {key: row[f"probe/{key}"][::2] for key in ("resid_rms", "resid_gradient")}  # around the blocks
     rounded = {key: [float(f"{value:.4g}") for value in values] for key, values in kept.items()}
-    return {"residual": residual, "n_layer": layers, "seed": seed} | rounded
+    run = {"run": f"{residual}-s{seed}-L{layers}", "step": 0, "status": "finished"}
+    return run | {"residual": residual, "n_layer": layers, "seed": seed} | rounded
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def gradient(result: dict) -> str:
     for residual, name in {**ARMS, "rezero": "x + a F(x), a = 0 (`rezero`)"}.items():
         if residual != "silent":
             ends = [means(result, residual, layers, "resid_gradient") for layers in depths]
-            rows.append([name, *(f"{norms[0]:.2f} / {norms[-1]:.3f}" for norms in ends)])
+            rows.append([name, *(f"{norms[0]:.2g} / {norms[-1]:.2g}" for norms in ends)])
     return markdown(["layers", *map(str, depths)], rows) + source(result)
 
 

@@ -93,7 +93,8 @@ def measure(cell: tuple[str, str | int]) -> dict:
     while state.step < config.optim.max_iters:
         train_step(state, next_batch(dataset, config, state.step), config)
     row = evaluate(state, config, dataset)
-    run = {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": config.seed}
+    run = {"run": f"{arm}: {learns}", "step": state.step, "status": "finished"}
+    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": config.seed}
     run |= {key: round(row[key], 4) for key in ("train/loss", "val/loss", "val/loss_se")}
     if learns == "all":
         run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
