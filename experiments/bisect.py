@@ -56,6 +56,19 @@ def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:
     return {run.folder: run for run in load_runs([cell.folder for cell in cells], "", "")[0]}
 
 
+def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]:
+    """The cells half-way between neighbours of which one has learned and the other has not."""
+    losses = {cell.folder: runs[cell.folder].last("val/loss") for cell in cells}
+    control = [losses[cell.folder] for cell in cells if cell.config.model.residual == "silent"]
+    silent, new = sum(control) / len(control), []
+    for family in families(cells, setting).values():
+        of_value = {value: losses[cell.folder] for value, cell in family.items()}
+        for low, high in edges(of_value, silent):
+            value = halfway(low, high, ratio=setting.endswith("lr"))
+            new.append(between(family[low], setting, value))
+    return new
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,18 +81,10 @@ def main() -> None:
     options = parser.parse_args()
     compare = parse(CompareConfig, [options.config], leave_out=("study",)).config
     cells = plan(compare, [options.config], [])
-    for step in range(options.steps + 1):
+    runs = train(cells, options.jobs)
+    for _ in range(options.steps):
+        cells += middles(cells, runs, options.setting)
         runs = train(cells, options.jobs)
-        losses = {cell.folder: runs[cell.folder].last("val/loss") for cell in cells}
-        control = [losses[cell.folder] for cell in cells if cell.config.model.residual == "silent"]
-        silent, middles = sum(control) / len(control), []
-        for family in families(cells, options.setting).values():
-            of_value = {value: losses[cell.folder] for value, cell in family.items()}
-            for low, high in edges(of_value, silent):
-                value = halfway(low, high, ratio=options.setting.endswith("lr"))
-                middles.append(between(family[low], options.setting, value))
-        if step < options.steps:
-            cells += middles
     command = f"python -m experiments.bisect {options.config} --setting={options.setting}"
     write_atomically(options.json, results(list(runs.values()), command))
 
