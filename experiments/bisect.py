@@ -53,7 +53,7 @@ def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:
     """Train the cells that are missing; returns all of them as runs."""
     if code := train_grid([(cell.folder, cell.argv) for cell in cells], jobs):
         raise SystemExit(code)
-    return {run.folder: run for run in load_runs([cell.folder for cell in cells], "", "")[0]}
+    return {run.folder: run for run in load_runs([cell.folder for cell in cells])[0]}
 
 
 def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]:
