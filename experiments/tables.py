@@ -31,8 +31,12 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 def origin(result: dict) -> str:
     """The line under a table: command, date and machine. Where the output went is left out of the command."""
     command = re.sub(r" --(json|page|out_dir)[= ]\S+", "", result["command"])
-    command = command.replace("compare.py", "python compare.py", 1)
-    return f"\n`{command}`, {result['date']}, {result['machine']}\n"
+    return source(result | {"command": command.replace("compare.py", "python compare.py", 1)})
+
+
+def source(result: dict) -> str:
+    """The same of a measure.py, whose result has its command as it is."""
+    return f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
 
 
 def final_loss(run: dict) -> float:

@@ -1,6 +1,6 @@
 """Fresh stacks beside what theory predicts of them, mean over seeds."""
 
-from experiments.tables import ARMS, Table, group_by, markdown
+from experiments.tables import ARMS, Table, group_by, markdown, source
 
 BLOCKS = (1, 2, 4, 6, 8, 10, 12, 24)  # behind which tokens and the stream are compared
 
@@ -44,11 +44,6 @@ def gradient(result: dict) -> str:
             ends = [means(result, residual, layers, "resid_gradient") for layers in depths]
             rows.append([name, *(f"{norms[0]:.2g} / {norms[-1]:.2g}" for norms in ends)])
     return markdown(["layers", *map(str, depths)], rows) + source(result)
-
-
-def source(result: dict) -> str:
-    """The line under a table: command, date and machine."""
-    return f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
 
 
 TABLES = {"theory_tokens": Table(tokens), "theory_stream": Table(stream), "theory_gradient": Table(gradient)}

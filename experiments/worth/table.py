@@ -1,6 +1,6 @@
 """What layers are worth: blocks that learn alone, blocks taken out."""
 
-from experiments.tables import Table, group_by, markdown
+from experiments.tables import Table, group_by, markdown, source
 
 NAMES = {
     "pre": "with skips (`pre`)",
@@ -31,11 +31,6 @@ def taken_out(result: dict) -> str:
         rows.append([NAMES[run["arm"]], single, *sets, f"{len(run['needed'])} of {run['n_layer']}"])
     head = ["without", "one block", *(f"{k} at random" for k in (2, 4, 6, 8)), "blocks needed"]
     return markdown(head, rows) + source(result)
-
-
-def source(result: dict) -> str:
-    """The line under a table: command, date and machine."""
-    return f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
 
 
 TABLES = {"worth_alone": Table(alone), "worth_taken_out": Table(taken_out)}
