@@ -4,11 +4,12 @@
 #     python compare.py config/causes.py --jobs 2 --json experiments/causes/result.json
 #     python compare.py config/causes.py --lrs 1e-3,3e-3,1e-2 --vary init=wiring,orthogonal,self --jobs 2 \
 #         --json experiments/causes/rates.json
+#     python compare.py config/causes.py --vary block_lr=1e-4,3e-4,1e-3 --vary init=wiring,orthogonal,self \
+#         --jobs 2 --json experiments/causes/slow.json
 #
 # Budget: five minutes of CPU time. The recipe is that of config/degradation.py with AdamW: embeddings and
-# head learn at 1e-2, the blocks at the same rate or at 3e-4. The second command gives one rate a choice of
-# three.
-# docs/residuals.md discusses the result.
+# head learn at 1e-2, the blocks at the same rate or at 3e-4. The other commands give one rate, and that of
+# the blocks, a choice of three. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/causes"

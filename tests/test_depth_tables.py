@@ -87,9 +87,13 @@ def test_the_causes_are_diversity_over_training_and_the_loss():
     assert rows[0][1:3] == ["diversity, step 0", "diversity, step 9"]
     assert rows[1] == ["init `self`, slow blocks (0.0003)", "5e-01", "1e+01", "2.500", "-0.600"]
     assert rows[2][0] == "standard start, one rate"
-    runs = [run(val=v, init=i) for i, v in (("self", 2.0), ("wiring", 2.5), ("orthogonal", None))]
-    rows, note = made("causes_rates", result(*runs))
-    assert [row[1] for row in rows] == ["0.001", "2.500", "inf", "2.000"] and "3.100" in note
+    ends = {"self": 2.0, "wiring": 2.5, "orthogonal": None}
+    runs = [run(val=v, init=i) for i, v in ends.items()]
+    own = [run(val=3.0, init=i, block_lr=rate) for i in ends for rate in (0.3, 0.1)]
+    rows, note = made("causes_rates", result(*runs), result(*own))
+    assert rows[0] == ["", "one rate 0.001", "blocks 0.1", "blocks 0.3"]
+    assert [row[1] for row in rows[1:]] == ["2.500", "inf", "2.000"] and "3.100" in note
+    assert rows[1][2:] == ["3.000", "3.000"]
 
 
 def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
