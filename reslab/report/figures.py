@@ -119,6 +119,7 @@ def gain_over_silent(runs: list[Run]) -> go.Figure | None:
     depths = _values(drawn, "n_layer")
     figure.update_yaxes(type="log", tickvals=depths, ticktext=[str(n) for n in depths])
     figure.update_yaxes(title="layers", col=1)
+    figure.update_annotations(font={"size": 12})  # the names of the maps
     colours = {"colorscale": "RdBu", "cmid": 0, "colorbar": {"title": {"text": "nats"}}}
     return figure.update_layout(height=420, coloraxis=colours)
 
