@@ -45,11 +45,11 @@ def test_labels_that_would_lie_on_each_other_are_moved_apart():
 
 def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
     runs = [
-        {"residual": arm, "init": init, "n_layer": n, "step": 9, "train/loss": loss}
-        for arm, init in (("pre", "wiring"), ("none", "wiring"), ("none", "self"))
+        {"run": f"{grid}-{arm}-a", "residual": arm, "n_layer": n, "step": 9, "train/loss": loss}
+        for grid, arm in (("skips", "pre"), ("plain", "none"), ("start", "none"), ("skips-rates", "pre"))
         for n in (1, 24)
-        for loss in ((2.0, 3.0) if (arm, n) == ("pre", 24) else (2.25, 2.25))
-    ]
+        for loss in ((2.0, 3.0) if (grid, n) == ("skips", 24) else (2.25, 2.25))
+    ]  # of other rates, as in the last grid, no line tells
     result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["degradation"]
     svg = picture.draw(LIGHT, result)
     (first, last), *_ = lines(svg, LIGHT.arms["pre"])

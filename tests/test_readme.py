@@ -49,7 +49,7 @@ def clone(tmp_path_factory):
 def shrunk(command: str) -> str:
     if command == "make demo":
         return f'make demo OPTIONS="{SMALL}" AUTOPSY="--sequences=4 --tokens=2"'
-    if study := re.search(r"config/(study|rescue|depth_mup|slide)\.py", command):  # cells: see test_cli.py
+    if study := re.search(r"config/(study|rescue|depth_mup|slide|thousand)\.py", command):  # see test_cli.py
         return f"python compare.py {study[0]} --arms=none --lrs=1e-3,3e-3 {SMALLER}"
     if "config/grow.py" in command:
         return f"{command} {SMALL} --n_layer=4"

@@ -2,20 +2,21 @@
 
 from experiments.depth import Seeds, over_depth
 from experiments.drawing import Picture, Theme
+from experiments.tables import of_grid
 
-LINES = {  # (wiring, init) -> the colour and the name of its line
-    ("none", "wiring"): ("none", "without skips, standard"),
-    ("none", "self"): ("other", "without skips, repaired"),
-    ("pre", "wiring"): ("pre", "with skips"),
+LINES = {  # grid -> the colour and the name of its line
+    "plain": ("none", "without skips, standard"),
+    "start": ("other", "without skips, repaired"),
+    "skips": ("pre", "with skips"),
 }
 
 
 def losses(result: dict) -> dict[tuple[str, str], Seeds]:
     """The training losses of all seeds, by line and depth."""
     lines: dict[tuple[str, str], Seeds] = {line: {} for line in LINES.values()}
-    for run in result["runs"]:
-        line = lines[LINES[run["residual"], run.get("init", "wiring")]]
-        line.setdefault(run["n_layer"], []).append(run["train/loss"])
+    for grid, line in LINES.items():
+        for run in of_grid(result, grid):
+            lines[line].setdefault(run["n_layer"], []).append(run["train/loss"])
     return lines
 
 
