@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
     config, (run,), _ = configure.parse(SampleConfig, argv, HELP)
     import torch  # here, so that help and faults come before it
 
+    from reslab.nn.packed import packed
     from reslab.system import device
     from reslab.training.load import load
     from reslab.training.samples import pieces
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
     encode = tokenizer.encode_special if config.special else tokenizer.encode
     ids = torch.from_numpy(encode(prompt))[None].to(run_device)  # (1, T)
     dtype = device.pick_dtype(config.dtype, run_device, model.config.n_embd)
-    with device.autocast(run_device, dtype):  # around all tokens: it casts the weights once
+    with device.autocast(run_device, dtype), packed(model):  # around all tokens: weights are cast once
         for sample in range(config.num_samples):
             if config.num_samples > 1:
                 print(f"--- {sample + 1} of {config.num_samples} ---")
