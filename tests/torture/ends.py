@@ -14,12 +14,12 @@ from pathlib import Path
 
 from reslab.run import checkpoint
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import read_run
 
 from .restarts import FULL, SHAPE, SIGNALS, TrainProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "--max_iters=100000 --eval_interval=25 --sample_tokens=20"
+LIMIT = 300  # seconds that anything may take to end: where many share the cores, an import takes 20
 PARENT_ENDS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGKILL"]
 
 
@@ -154,49 +154,58 @@ def _goes_on(process: TrainProcess, wait: float) -> int:
 
 
 def ended_parents(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """compare.py with two trainings at a time, ended `count` times in each way at random instants. Once for
-    each way the same command then finishes the grid."""
-    draw, most = random.Random(seed), {}
-    command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
-    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=500", "--log_interval=1", "--sample_tokens=0"]
-    command += ["--out_dir=grid"]
+    """compare.py with two trainings at a time, ended `count` times in each way at random instants.
+
+    Every second instant is drawn from the first update of both trainings on, the others from that of one, so
+    that the other may still be starting. The same command goes on after each; a grid that is done is followed
+    by a new one.
+    """
+    draw, most, done = random.Random(seed), {}, 0
     for name in PARENT_ENDS:
-        for number in range(count):
-            place = folder / f"{name} {number}"
-            place.mkdir()
-            (place / "made.py").write_text("max_iters = 4000\n", encoding="utf-8")
-            command = [
-                sys.executable,
-                str(ROOT / "compare.py"),
-                "made.py",
-                *SHAPE.split(),
-                "--log_interval=1",
-            ]
-            command += [f"--dataset={dataset}", "--jobs=2", "--arms=pre,none", "--eval_interval=500"]
-            command += ["--sample_tokens=0", "--out_dir=grid"]
-            lost = _end_parent(command, place, getattr(signal, name), draw.random() * 1.5)
-            most[name] = max(lost, most.get(name, 0))
-            if not number:
-                done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-                assert done.returncode == 0 and done.stdout.count(": resuming") == 2, (
-                    done.stdout + done.stderr
-                )
-            shutil.rmtree(place)
-    return {"instants of each": count, "children left": 0, "their updates lost, at most": most}
+        place, number = folder / name, 0
+        place.mkdir()
+        (place / "made.py").write_text("max_iters = 1000\n", encoding="utf-8")
+        while number < count:
+            ready = all if number % 2 else any
+            lost = _end_parent(_grid(dataset, done), place, getattr(signal, name), ready, draw.random())
+            if lost is None:
+                done += 1
+                continue
+            number, most[name] = number + 1, max(lost, most.get(name, 0))
+        last = subprocess.run(_grid(dataset, done), cwd=place, capture_output=True, text=True)
+        assert last.returncode == 0, last.stdout + last.stderr
+        done += 1
+        shutil.rmtree(place)
+    ends = {"instants of each": count, "grids finished by the same command": done}
+    return ends | {"children left": 0, "their updates lost, at most": most}
 
 
-def _end_parent(command: list[str], place: Path, number: int, wait: float) -> int:
-    """End a parent when both of its children have made updates; the most updates that one of them lost."""
-    parent = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    runs = [place / "grid" / f"{arm}-L2-s1337" for arm in ("pre", "none")]
-    while not all(_updates(run) for run in runs):
-        assert parent.poll() is None, parent.communicate()[0]
-        time.sleep(0.02)
-    time.sleep(wait)
-    parent.send_signal(number)
-    told = parent.communicate(timeout=60)[0]
-    assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number), told
-    end = time.monotonic() + 20
+def _grid(dataset: Path, number: int) -> list[str]:
+    """The command of a grid of two trainings."""
+    command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
+    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=250", "--log_interval=1", "--sample_tokens=0"]
+    return [*command, f"--out_dir=grid{number}"]
+
+
+def _end_parent(command: list[str], place: Path, number: int, ready, wait: float) -> int | None:
+    """End a parent a while after its children have made updates; the most that one of them lost. None where
+    it was done before."""
+    runs = [place / command[-1].partition("=")[2] / f"{arm}-L2-s1337" for arm in ("pre", "none")]
+    before = [_updates(run) for run in runs]
+    with (place / "told").open("w+", encoding="utf-8") as told:
+        parent = subprocess.Popen(command, cwd=place, stdout=told, stderr=told)
+        while not ready(_updates(run) > old for run, old in zip(runs, before, strict=True)):
+            if parent.poll() is not None:
+                break
+            time.sleep(0.02)
+        time.sleep(wait)
+        parent.send_signal(number)
+        code = parent.wait(LIMIT)
+        told.seek(0)
+        if code == 0:
+            return None
+        assert code == (-number if number == signal.SIGKILL else 128 + number), told.read()
+    end = time.monotonic() + LIMIT
     for run in runs:
         while _is_locked(run):  # after SIGKILL the kernel asks the children to end, and nobody waits for them
             assert number == signal.SIGKILL and time.monotonic() < end, f"{run}: its training lives"
@@ -213,10 +222,11 @@ def _is_locked(run: Path) -> bool:
 
 
 def _updates(run: Path) -> int:
-    """Updates that are logged."""
-    rows = read_run(run).rows if (run / "metrics.jsonl").exists() else []
-    return 1 + max((row["step"] for row in rows if "batch/loss" in row), default=-1)
+    """Updates that are logged, one in a row."""
+    log = run / "metrics.jsonl"
+    return log.read_bytes().count(b'"batch/loss"') if log.exists() else 0
 
 
 def _saved(run: Path) -> int:
-    return checkpoint.load_state(checkpoint.find(run / "checkpoint" / "last"))["step"]
+    last = checkpoint.find(run / "checkpoint" / "last")
+    return checkpoint.load_state(last)["step"] if last else 0
