@@ -27,6 +27,11 @@ def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
         ValueError: there is no checkpoint, or it is damaged.
     """
     folder = Path(folder)
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):  # of ours only one is there
+        raise ValueError(
+            f"{folder}: a folder of transformers, and no run; make a run of it: "
+            f"python train.py ... --init_from={folder}"
+        )
     names = ("best", "last") if weights == "best" else ("last",)
     places = (folder, *(folder / "checkpoint" / name for name in names))
     checkpoint_dir = checkpoint.find(*places, needs=checkpoint.SAMPLED)

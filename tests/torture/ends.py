@@ -1,6 +1,8 @@
 """Ways in which a run ends that is not done: what is lost, and what becomes of the children of a parent."""
 
 import fcntl
+import itertools
+import math
 import os
 import random
 import shutil
@@ -10,32 +12,43 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from reslab.run import checkpoint
 from reslab.run.lock import exclusive_lock
 
-from .restarts import FULL, SHAPE, SIGNALS, TrainProcess
+from .restarts import FULL, LIMIT, SHAPE, SIGNALS, TrainProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "--max_iters=100000 --eval_interval=25 --sample_tokens=20"
-LIMIT = 300  # seconds that anything may take to end: where many share the cores, an import takes 20
 PARENT_ENDS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGKILL"]
 
 
-def lost_updates(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """Each way `count` times at a random instant of a run; of each, the most updates that were lost."""
+def lost_updates(dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0) -> dict:
+    """Each way `count` times at a random instant of a run; of each, the most updates that were lost.
+
+    Args:
+        minutes: after them no other round of all ways is begun.
+    """
     draw = random.Random(seed)
     ways = {signal.Signals(number).name: _by_signal(number) for number in SIGNALS}
     ways |= {"terminal closed": _by_terminal, "data overwritten": _by_data}
     ways |= {"stdout on a full disk": _by_full_disk, "reader of stdout gone": _by_pipe}
-    most = {}
-    for name, way in ways.items():
-        for number in range(count):
-            lost = way(dataset, folder / f"{name} {number}", draw.random() * 0.5)
-            most[name] = max(lost, most.get(name, 0))
-            shutil.rmtree(folder / f"{name} {number}")
-    return {"instants of each": count, "updates lost, at most": most}
+    most, done = dict.fromkeys(ways, 0), 0
+    for number in _rounds(count, minutes):
+        for name, way in ways.items():
+            place = folder / f"{name} {number}"
+            most[name] = max(most[name], way(dataset, place, draw.random() * 0.5))
+            shutil.rmtree(place)
+        done += 1
+    return {"instants of each": done, "updates lost, at most": most}
+
+
+def _rounds(count: int, minutes: float) -> Iterator[int]:
+    """0 to count - 1, of which all after the first are begun within some minutes."""
+    end = time.monotonic() + 60 * minutes
+    yield from itertools.takewhile(lambda number: not number or time.monotonic() < end, range(count))
 
 
 def _start(dataset: Path, folder: Path, output: Path | None = None, before=lambda process: None):
@@ -153,30 +166,35 @@ def _goes_on(process: TrainProcess, wait: float) -> int:
     return process.number(0)
 
 
-def ended_parents(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
+def ended_parents(dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0) -> dict:
     """compare.py with two trainings at a time, ended `count` times in each way at random instants.
 
     Every second instant is drawn from the first update of both trainings on, the others from that of one, so
     that the other may still be starting. The same command goes on after each; a grid that is done is followed
     by a new one.
+
+    Args:
+        minutes: after them no other round of all ways is begun.
     """
-    draw, most, done = random.Random(seed), {}, 0
+    draw, most, done = random.Random(seed), dict.fromkeys(PARENT_ENDS, 0), 0
+    grids, finished = dict.fromkeys(PARENT_ENDS, 0), 0
     for name in PARENT_ENDS:
-        place, number = folder / name, 0
-        place.mkdir()
-        (place / "made.py").write_text("max_iters = 1000\n", encoding="utf-8")
-        while number < count:
-            ready = all if number % 2 else any
-            lost = _end_parent(_grid(dataset, done), place, getattr(signal, name), ready, draw.random())
-            if lost is None:
-                done += 1
-                continue
-            number, most[name] = number + 1, max(lost, most.get(name, 0))
-        last = subprocess.run(_grid(dataset, done), cwd=place, capture_output=True, text=True)
-        assert last.returncode == 0, last.stdout + last.stderr
+        (folder / name).mkdir()
+        (folder / name / "made.py").write_text("max_iters = 1000\n", encoding="utf-8")
+    for number in _rounds(count, minutes):
+        for name in PARENT_ENDS:
+            ready, sent, lost = all if number % 2 else any, getattr(signal, name), None
+            while lost is None:
+                command = _grid(dataset, grids[name])
+                lost = _end_parent(command, folder / name, sent, ready, draw.random())
+                grids[name] += lost is None
+            most[name] = max(lost, most[name])
         done += 1
-        shutil.rmtree(place)
-    ends = {"instants of each": count, "grids finished by the same command": done}
+    for name in PARENT_ENDS:
+        last = subprocess.run(_grid(dataset, grids[name]), cwd=folder / name, capture_output=True, text=True)
+        assert last.returncode == 0, last.stdout + last.stderr
+        finished += grids[name] + 1
+    ends = {"instants of each": done, "grids finished by the same command": finished}
     return ends | {"children left": 0, "their updates lost, at most": most}
 
 
