@@ -226,13 +226,11 @@ def test_what_can_not_be_read_is_told_in_a_line(inputs, tmp_path, monkeypatch, c
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": null}\n', encoding="utf-8")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty.csv").touch()
     (tmp_path / "notes.doc").write_text("a", encoding="utf-8")
     cases = {
         (tmp_path / "none.parquet",): "none.parquet: no such file or folder",
         (tmp_path / "notes.doc",): "notes.doc: must end in .parquet, .jsonl, ",
         (tmp_path / "empty",): "empty: holds no file that ends in",
-        (tmp_path / "empty.csv",): "empty.csv: holds no documents",
         (inputs,): "files of 2 kinds; give one kind: json (",
         (tmp_path / "broken.parquet",): "broken.parquet: can't be read (",
         (tmp_path / "bad.jsonl", "--max_bad=0"): "bad.jsonl, line 2: its text is None, which is no text",

@@ -237,6 +237,14 @@ def test_bad_rows_are_skipped_counted_and_told(tmp_path, capsys):
         make(tmp_path / "none", path)
 
 
+def test_files_without_a_document_are_told(tmp_path):
+    files = (tmp_path / "a.csv", tmp_path / "b.csv")
+    for path in files:
+        path.touch()
+    with pytest.raises(ValueError, match=r"a\.csv, b\.csv: holds no documents"):
+        prepare(tmp_path / "out", Source("x/y", files=files), Plan("byte"), quiet=True)
+
+
 def test_what_was_read_already_must_stay(tmp_path):
     """Rows and files may follow; others in the place of those that were read are refused."""
     folder = tmp_path / "in"

@@ -1,7 +1,7 @@
 """python -m tests.torture [--row NAME ...] [--share X] [--minutes M] [--json FILE]
 
-Do to the programs what weeks and other people do, and print what held, row by row. The whole takes about half
-an hour of one core; --share=0.05 does a twentieth of it. A row that does not hold ends with what broke.
+Do to the programs what weeks and other people do, and print what held, row by row. The whole takes about an
+hour of one core; --share=0.05 does a twentieth of it. A row that does not hold ends with what broke.
 """
 
 import os
@@ -127,12 +127,7 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, by row, in this file")
     args = parser.parse_args()
-    for number in restarts.SIGNALS:  # nohup and a shell's & make us ignore some, and what we start would, too
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # so that what is mounted goes
+    hear_signals()
     broken = 0
     with tempfile.TemporaryDirectory(prefix="tortured ü ") as place:  # a blank and a letter that is not ASCII
         data = Path(place) / "data"
@@ -154,6 +149,14 @@ def main() -> int:
             if args.json:
                 keep(args.json, name, args, figures)
     return 1 if broken else 0
+
+
+def hear_signals() -> None:
+    """Ignore no signal, since what is started here would, too; SIGTERM leaves nothing mounted."""
+    for number in restarts.SIGNALS:  # nohup and a shell's & let some be ignored
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def keep(path: Path, name: str, args: argparse.Namespace, figures: dict) -> None:
