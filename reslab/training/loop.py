@@ -5,6 +5,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 
 from reslab.run.config import MachineError
+from reslab.run.launch import as_typed
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import lossy
 from reslab.system.profiling import traced
@@ -42,7 +43,7 @@ def run(context: RunContext, step=train_step) -> int:
     if context.strategy.is_main:
         outcome.print_summary(code, context.folder, state.step, context.resume_command())
         if code == 0 and context.config.end_note:
-            print(context.config.end_note, flush=True)
+            print(as_typed(context.config.end_note), flush=True)
     return code
 
 
