@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from reslab.run import config as configure
+from reslab.run.files import read_input
 from reslab.run.options import SampleConfig
 
 HELP = """
@@ -19,6 +20,7 @@ def main(argv: list[str]) -> int:
     config, (run,), _ = configure.parse(SampleConfig, argv, HELP)
     import torch  # here, so that help and faults come before it
 
+    from reslab.data.textfiles import clean
     from reslab.nn.packed import packed
     from reslab.system import device
     from reslab.training.load import load
@@ -30,7 +32,7 @@ def main(argv: list[str]) -> int:
     if prompt.startswith("FILE:"):
         path = Path(prompt.removeprefix("FILE:")).expanduser()
         try:
-            prompt = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+            prompt = clean(read_input(path).decode())
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not UTF-8 text") from None
         if not prompt:

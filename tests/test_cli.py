@@ -192,8 +192,20 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         (["compare.py", "nowhere"], ["nowhere: no such file or folder"]),
         (
             ["compare.py", "config/smoke.py", "--arms=pre,nine"],
-            [f"--residual=nine: allowed are {', '.join(WIRINGS)}"],
+            [f"--arms=nine: allowed are {', '.join(WIRINGS)}"],
         ),
+        (
+            ["compare.py", "config/smoke.py", "--depths=x,2,y", "--lrs=abc", "--vary", "n_head=0"],
+            [
+                "--depths=x: must be a whole number",
+                "--vary=n_head=0: must be at least 1",
+                "--lrs=abc: must be a number",
+                "--depths=y: must be a whole number",
+            ],
+        ),
+        (["compare.py", "config/smoke.py", "--n_layer=x"], ["--n_layer=x: must be a whole number"]),
+        (["train.py", "--out_dir=", "--init_from="], ["--out_dir=: must be a path", "--init_from=: must be"]),
+        (["sample.py", ""], ["an argument is empty; leave it out, or give a path"]),
         (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
     ],
 )

@@ -110,7 +110,12 @@ def _parser(doc: str, here: Path, subset: str | None):
     add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
     add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
     add("--tokenizer", default=plan.tokenizer, help=f"{allowed_specs(True)} (default: %(default)s)")
-    add("--max_tokens", type=whole, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
+    add(
+        "--max_tokens",
+        type=whole,
+        metavar="N",
+        help="stop with the batch that reaches it, e.g. 1e9; a later run with more goes on",
+    )
     add("--shard_tokens", type=whole, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
     share = "of the documents (default: %(default)s)"
     add("--val_share", type=float, default=plan.val_share, metavar="X", help=share)
@@ -135,5 +140,11 @@ def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
         meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
     if not args.quiet:
         print(describe(args.out, meta))
+        total = sum(split["tokens"] for split in meta["splits"].values())
+        if plan.max_tokens and total > plan.max_tokens:
+            print(
+                f"these are {total - plan.max_tokens:,} more than --max_tokens={plan.max_tokens:,}: "
+                "documents are added in whole batches, and none is taken away"
+            )
         if meta["bad_rows"]:
             print(f"rows without a text that were skipped: {meta['bad_rows']:,}")

@@ -111,6 +111,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
     given, places = _split(argv, known)
     files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
     faults = cls.POSITIONALS.faults([word for word in places if word not in files])
+    faults += ["an argument is empty; leave it out, or give a path"] if "" in places else []
     from_files = []
     for file in files:
         try:
@@ -251,6 +252,15 @@ def told(error: OSError) -> str:
     return f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 
+def _tell(message: str) -> None:
+    """Print a message of one fault in a line. What a terminal would obey is escaped, and so is a newline that
+    was typed, in a path for example."""
+    for word in re.split(r"[=/,;]", "=".join(sys.argv[1:])):
+        if word.strip() and not word.isprintable():
+            message = message.replace(word, one_line(word))
+    print("\n".join(f"error: {one_line(line)}" for line in message.split("\n")), file=sys.stderr)
+
+
 def run_door(main) -> None:
     """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2."""
     children.follow_parent()
@@ -258,22 +268,21 @@ def run_door(main) -> None:
     try:
         code = main(sys.argv[1:])
     except ValueError as error:
-        lines = as_typed(str(error)).splitlines()
-        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
+        _tell(as_typed(str(error)))
         code = 2
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # of pathlib, which has no class of its own for it
             raise
-        print(f"error: {error}: this link leads to itself", file=sys.stderr)
+        _tell(f"{error}: this link leads to itself")
         code = 2
     except MachineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(str(error))
         code = 1
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        print(f"error: {told(error)}", file=sys.stderr)
+        _tell(told(error))
         code = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
