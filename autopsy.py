@@ -12,13 +12,11 @@ from reslab.run.log import read_run, write_atomically
 from reslab.run.options import AutopsyConfig
 
 HELP = """
-    python autopsy.py runs/deep
-    python autopsy.py FOLDER --text book.txt      a model of transformers, or its name on the Hub
+    python autopsy.py runs/smoke
+    python autopsy.py FOLDER --text book.txt    a model of transformers
 
-Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
-transformers, in the current folder, under the model's name.
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+It prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
+transformers, which may be the name of one on the Hub, in the current folder under the model's name.
 """
 JACOBIAN_ROWS = 4096  # the largest Jacobian that is taken apart
 

@@ -8,16 +8,14 @@ from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
-    python bench.py --peer nanogpt=../nanoGPT       all cases of this machine, 15 minutes on two CPU cores
-    python bench.py --only step-6L384,sample-1      some of them; --list names all
-    python bench.py --quick                         a minute or two: does it work, and roughly
+    python bench.py --quick                      one or two minutes, roughly
+    python bench.py --only step-6L384,sample-1   some cases; --list names all
+    python bench.py --peer nanogpt=../nanoGPT    all cases, 15 minutes
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does
 meets both. Printed are medians over the turns, and the ratio of each pair of turns. The result goes to
 runs/bench-<machine>.json; cases that were not run keep what the file said. The figures of the documentation
 are in experiments/speed/, which only --out replaces.
-
-Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
 
 

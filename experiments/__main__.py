@@ -1,7 +1,10 @@
 """Writes the tables of README.md, docs/ and experiments/ from the results in experiments/.
 
-python -m experiments            rewrite what stands between <!-- table NAME --> and <!-- end -->
-python -m experiments --check    change nothing; exit code 1 when a page and the results differ
+    python -m experiments            rewrite what stands between the marks
+    python -m experiments --check    change nothing
+
+A table stands between <!-- table NAME --> and <!-- end -->. With --check the exit code is 1 when a
+page and the results differ.
 
 <!-- config NAME --> is filled with config/NAME.py, and <!-- question NAME --> with its first sentence.
 """

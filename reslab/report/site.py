@@ -1,11 +1,11 @@
 """The project's pages as a static site, from what the repository keeps.
 
-python -m reslab.report.site --out site                             index.html and a page for each of PAGES
-python -m reslab.report.site --out site --project https://...       its pages link to the project there
-python -m reslab.report.site --keep experiments/deep runs/deep/*    keep the logs of these runs for its page
+    python -m reslab.report.site --out site --project https://...
+    python -m reslab.report.site --keep experiments/deep runs/deep/*
+
+The first writes index.html and a page for each of PAGES; the second keeps the logs of some runs for its page.
 """
 
-import argparse
 from html import escape
 from pathlib import Path
 from string import Template
@@ -15,6 +15,7 @@ from reslab.report.html import WEB, html
 from reslab.report.kept import keep, kept_runs
 from reslab.report.notebook import notebook_html
 from reslab.report.pagedata import page_data
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,13 +103,12 @@ def _link(address: str, project: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="the folder to write")
-    parser.add_argument("--project", default="", help="the address of the repository")
-    parser.add_argument("--keep", type=Path, help="an experiment's folder, for the logs of the runs given")
-    parser.add_argument("runs", type=Path, nargs="*", help="run directories, with --keep")
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
+    project = "the address of the repository, which the pages link to"
+    parser.add_argument("--project", default="", metavar="ADDRESS", help=project)
+    parser.add_argument("--keep", type=Path, metavar="EXPERIMENT", help="the folder for the runs' logs")
+    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run directories, with --keep")
     options = parser.parse_args()
     try:
         if options.keep:
