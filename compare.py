@@ -16,7 +16,6 @@ from reslab.report.summary import (
     group_rows,
     legend,
     row,
-    wrapped,
 )
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
@@ -24,7 +23,7 @@ from reslab.run.launch import command_line
 from reslab.run.log import Run, write_atomically
 from reslab.run.options import CompareConfig, outputs
 from reslab.run.settings import TrainConfig
-from reslab.run.streams import lossy
+from reslab.run.streams import lossy, wrapped
 
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json", "*tfevents*")  # what a page is made of
 REPEATED = ("where", "vary", "map")  # options that may be given several times

@@ -1,9 +1,6 @@
 """Runs as rows of a table, groups of runs as rows of another, and what differs between settings."""
 
 import os
-import shutil
-import sys
-import textwrap
 from pathlib import Path
 
 from reslab.report.diagnosis import crossing
@@ -23,6 +20,7 @@ from reslab.report.groups import (
 from reslab.run.fields import with_role
 from reslab.run.log import Run
 from reslab.run.settings import TrainConfig
+from reslab.run.streams import terminal_width, wrapped
 
 __all__ = ["COLUMNS", "arm", "differences", "labels", "lines", "row", "table", "wiring_names"]
 
@@ -190,20 +188,8 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
     return "\n".join([_names_above(rows, width) if above else table(rows), *notes])
 
 
-def terminal_width() -> int:
-    """Characters of a line; a file or a pipe has no limit."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
-
-
 def _fits(rows: list[dict[str, str]], width: int) -> bool:
     return max(map(len, table(rows).splitlines())) <= width
-
-
-def wrapped(text: str, width: int | None = None) -> list[str]:
-    """A sentence as lines that fit; paths stay whole."""
-    width = width or terminal_width()
-    options = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, width, **options)
 
 
 def _names_above(rows: list[dict[str, str]], width: int) -> str:
