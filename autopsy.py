@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from reslab.report.summary import table
+from reslab.report.summary import fold, table
 from reslab.run import config as configure
 from reslab.run.log import read_run, write_atomically
 from reslab.run.options import AutopsyConfig
+from reslab.run.streams import terminal_width, wrapped
 
 HELP = """
     python autopsy.py runs/smoke
@@ -18,6 +19,8 @@ HELP = """
 It prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
 transformers, which may be the name of one on the Hub, in the current folder under the model's name.
 """
+# The columns that a narrow terminal leaves out, the first one first.
+FOLD_FIRST = ("largest", "without mlp", "without attn", "dy/dx so far: median", "influence")
 JACOBIAN_ROWS = 4096  # the largest Jacobian that is taken apart
 
 
@@ -236,7 +239,13 @@ def show(report: dict, config: AutopsyConfig, stem: Path, argument: str, origin:
     write_autopsy(page, report, f"Autopsy of {argument}")
     if config.json:
         write_atomically(config.json, summary_json(argument, origin, report))
-    print("\n\n".join([report["diagnosis"], table(rows), *findings, report["lens_text"]]))
+    width = terminal_width()
+    rows, folded = fold(rows, FOLD_FIRST, width)
+    if folded:
+        findings = [f"not shown for want of width: {', '.join(folded)}; the page has them", *findings]
+    lens = "\n".join(line[:width] for line in report["lens_text"].splitlines())
+    texts = ["\n".join(wrapped(text)) for text in (report["diagnosis"], *findings)]
+    print("\n\n".join([texts[0], table(rows), *texts[1:], lens]))
     print(f"\npage: {page.resolve()}")
 
 

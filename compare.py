@@ -186,9 +186,11 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
 
     by_seed, cautions = group_rows(runs), warnings(runs)
     rows = by_seed if config.mean else [row(run) for run in runs]
-    print(f"\n{fitted_table(rows)}\n\n{legend(rows)}")
+    shown = fitted_table(rows)
+    print(f"\n{shown}\n\n{legend(rows, shown)}")
     if len(by_seed) < len(runs) and not config.mean:
-        print(f"\nMeans over seeds of the runs that finished:\n{fitted_table(by_seed)}\n\n{legend(by_seed)}")
+        shown = fitted_table(by_seed)
+        print(f"\nMeans over seeds of the runs that finished:\n{shown}\n\n{legend(by_seed, shown)}")
     if 1 < len(runs) <= 4:
         print(f"\n{fitted_differences(runs)}")
     if cautions:

@@ -5,7 +5,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from page_driver import press, resize, text, unfold
+from page_driver import press, resize, saved, text, unfold
 from runs_by_hand import AUTOPSY, LINES, write_run
 
 from reslab.report.claim import claim
@@ -134,21 +134,6 @@ def test_two_sizes_and_the_size_of_their_sum_are_explained(page, pair):
     said = text(driver, "#block [data-run=pre] .says")
     assert f"a cosine of {cosine:.2f}, so their sum has size 1.1, not 1.65" in said
     assert "cosine" not in text(driver, "#block [data-run=none] .says")
-
-
-def saved(driver, chart: str, kind: str):
-    """What a button under a figure saves: text, or the bytes of a picture."""
-    script = """
-        const [root, kind, done] = arguments;
-        const real = save;
-        save = async (name, content) => {
-          save = real;
-          if (!(content instanceof Blob)) return done(content);
-          const bytes = new Uint8Array(await content.arrayBuffer());
-          done(btoa(String.fromCharCode(...bytes.slice(0, 24))));
-        };
-        document.querySelector(root).querySelector(`[aria-label$="as ${kind}"]`).click();"""
-    return driver.execute_async_script(script, chart, kind)
 
 
 @pytest.mark.parametrize(

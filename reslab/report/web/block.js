@@ -266,7 +266,7 @@ function blockPicture() {
   const { runs, at } = blockView.drawn;
   const step = BLOCK_STEPS[blockView.step];
   const title = `One block: ${blockPlace(runs[0], at)}. ${step.says}`;
-  const { root, top } = framed(40 + 360 * Math.max(2, runs.length), 470, title, runs);
+  const { root, top } = framed(40 + 360 * Math.max(2, runs.length), 470, title, originOf(runs));
   const drawings = [...blockView.arms.querySelectorAll("svg")];
   runs.forEach((run, k) => {
     const x = 20 + 360 * k;

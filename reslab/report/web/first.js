@@ -123,13 +123,14 @@ function reachInWords(lists) {
 function firstPicture() {
   const { runs, at, scale } = firstView.drawn;
   const columns = firstView.cells.map((cell, k) => ({
-    run: runs[k],
+    name: nameOf(runs[k]),
     values: cell.values ?? [null],
     head: cell.head,
     note: shown(cell.values?.[0] ?? null, 2),
   }));
   const title = `${page.data.claim.heading} Training step ${at}`;
-  return columnsPicture(title, columns, scale, probeFacts(FIRST_PROBE).label);
+  const { label } = probeFacts(FIRST_PROBE);
+  return columnsPicture({ title, columns, scale, label, origin: originOf(runs) });
 }
 
 page.sections.push({ id: "first", build: buildFirst, draw: drawFirst });

@@ -52,6 +52,7 @@ function buildLive(root) {
     ),
     el("div", { class: "controls" }, view.start, view.again, view.state),
     el("div", { class: "live" }, view.plot, view.columns),
+    pictureTools("live", livePicture),
     view.told,
     el(
       "p",
@@ -157,7 +158,7 @@ function drawLive() {
     : "not started";
   const arms = view.arms.length ? view.arms : LIVE_ARMS.map((arm) => ({ ...arm, points: [], losses: [] }));
   view.plot.replaceChildren(livePlot(arms));
-  const scale = commonScale([arms.flatMap((arm) => arm.reach ?? [])], "log");
+  const scale = liveScale(arms);
   view.columns.replaceChildren(
     ...arms.map((arm) =>
       gradientColumn(arm.reach ?? [], scale, {
@@ -168,6 +169,27 @@ function drawLive() {
       }),
     ),
   );
+}
+
+const liveScale = (arms) =>
+  commonScale(
+    arms.map((arm) => arm.reach ?? []),
+    "log",
+  );
+
+// What the reader's machine has trained, as a picture: the gradient of both arms, and their losses.
+function livePicture() {
+  const { step, arms, plot } = liveView;
+  const columns = LIVE_ARMS.map(({ name, equation }, k) => {
+    const reach = arms[k]?.reach ?? null;
+    return { name, values: reach ?? [null], head: equation, note: shown(reach?.[0] ?? null) };
+  });
+  const { L, C, T } = LIVE.shape;
+  const origin = `Trained live in a browser: ${L} layers, width ${C}, sequences of ${T} tokens, AdamW at ${LIVE.options.rate}.`;
+  const title = `The same ${L} layers with and without skips, after ${step} updates`;
+  const label = "gradient at the stream, ‖dL/dh‖";
+  const beside = plot.querySelector("svg");
+  return columnsPicture({ title, columns, scale: liveScale(arms), label, origin, beside });
 }
 
 // Loss over updates as one drawing: a line for each arm, the unigram baseline dotted between them.
