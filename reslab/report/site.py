@@ -12,7 +12,7 @@ from string import Template
 
 from reslab.report.claim import claim
 from reslab.report.html import WEB, html
-from reslab.report.kept import keep, kept_runs
+from reslab.report.kept import keep, kept_autopsy, kept_runs
 from reslab.report.notebook import notebook_html
 from reslab.report.pagedata import page_data
 from reslab.run.arguments import ArgumentParser
@@ -46,7 +46,11 @@ def build(out: Path, project: str = "") -> list[Path]:
             continue
         runs = sorted(runs, key=lambda run: run.config["residual"] != "pre")
         files.append(out / f"{name}.html")
-        write_atomically(files[-1], html(page_data(runs, title), project=project))
+        data = page_data(runs, title)
+        for entry in data["runs"]:
+            arm = entry["config"]["residual"]
+            entry["autopsy"] = kept_autopsy(ROOT / "experiments" / experiment / f"autopsy-{arm}.json")
+        write_atomically(files[-1], html(data, project=project))
         entries.append((files[-1].name, title, _sentence(runs)))
     files += [out / "lesson.html", out / "index.html"]
     lesson = notebook_html(LESSON, lambda address: _link(address, project))

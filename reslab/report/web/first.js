@@ -101,7 +101,7 @@ function drawFirstColumns(runs) {
   }
   view.cells.forEach((cell, k) => {
     cell.asked = at;
-    fillColumn(cell, runs[k], FIRST_PROBE, lists[k], scale, (name) => name.replace(", resid_pre", ""));
+    fillColumn(cell, runs[k], FIRST_PROBE, lists[k], scale);
   });
   view.drawn = { runs, at, scale };
   view.when.textContent = `Training step ${at}`;

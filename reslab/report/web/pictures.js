@@ -8,6 +8,7 @@ const PICTURE_STYLES = [
   "stroke-linecap",
   "stroke-linejoin",
   "opacity",
+  "paint-order",
   "font-family",
   "font-size",
   "font-style",

@@ -75,7 +75,7 @@ function reachPicture() {
     name: nameOf(reachView.runs[k]),
     values: cell.values ?? [null],
     head: cell.head,
-    note: cell.output.textContent.replace(/^layer 0, resid_pre/, "layer 0"),
+    note: cell.output.textContent,
   }));
   const { label } = probeFacts(reachView.probe);
   const title = `${capital(label)}, training step ${reachView.shownAt}`;
