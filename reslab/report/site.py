@@ -21,7 +21,7 @@ from reslab.run.files import write_atomically
 ROOT = Path(__file__).resolve().parents[2]
 # Experiment -> the name of its page, and what a visitor finds there.
 PAGES = {
-    "laptop": ("24-layers", "24 layers, two minutes on a laptop"),
+    "laptop": ("24-layers", "24 layers, three minutes on a laptop"),
     "deep": ("48-layers", "48 layers"),
     "thousand": ("1000-layers", "1000 layers"),
     "study": ("study", "What a plain stack is not saved by: rates, optimizers, starts, precision"),
@@ -75,7 +75,7 @@ def index(entries: list[tuple[str, str, str]]) -> str:
         ]
     ]
     return (
-        "<p>A GPT trains with its skips, and the same GPT trains without them. Each page shows what was "
+        "<p>A GPT is trained with its skips, and the same GPT without them. Each page shows what was "
         "measured on the way; one part of it trains two small stacks in your browser.</p>\n"
         f"<ul class='pages'>{''.join(lines)}</ul>"
     )

@@ -46,8 +46,9 @@ function drawFirst() {
     el("p", {}, lossInWords(claim)),
     ...claim.notes.map((note) => el("p", {}, note)),
   );
-  const measured = runs.every((run) => run.probes.values.some((row) => Array.isArray(row[FIRST_PROBE])));
+  const measured = canTour();
   view.columns.parentElement.hidden = !measured;
+  view.tour.hidden = !measured;
   if (measured) drawFirstColumns(runs);
 }
 

@@ -157,6 +157,7 @@ function drawLive() {
     ? `${view.step} updates, ${shown(view.rate, 2)} a second`
     : "not started";
   const arms = view.arms.length ? view.arms : LIVE_ARMS.map((arm) => ({ ...arm, points: [], losses: [] }));
+  view.root.classList.toggle("idle", !view.arms.length);
   view.plot.replaceChildren(livePlot(arms));
   const scale = liveScale(arms);
   view.columns.replaceChildren(
@@ -196,7 +197,7 @@ function livePicture() {
 function livePlot(arms) {
   const { V, unigram, step } = liveView;
   const [width, height, left, low] = [560, 300, 44, 262];
-  const most = Math.max(10, Math.ceil(step / 100)) * (step > 100 ? 100 : 10);
+  const most = 100 * Math.max(1, Math.ceil(step / 100));
   const values = arms.flatMap((arm) => arm.points);
   const top = Math.max(Math.log(V), ...values) + 0.1;
   const bottom = Math.min(unigram - 0.8, ...values) - 0.1;

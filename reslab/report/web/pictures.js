@@ -91,7 +91,8 @@ function columnsPicture({ title, columns, scale, label, origin, beside = null })
   if (beside) {
     const copy = styledCopy(beside);
     const [, , across, down] = beside.getAttribute("viewBox").split(" ").map(Number);
-    const size = { x: edge, y: top + 46, width: drawn, height: (drawn * down) / across };
+    const height = (drawn * down) / across;
+    const size = { x: edge, y: top + 46 + (high - height) / 2, width: drawn, height };
     for (const [key, value] of Object.entries(size)) copy.setAttribute(key, value);
     root.append(copy);
   }

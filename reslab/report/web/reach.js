@@ -75,7 +75,7 @@ function reachPicture() {
     name: nameOf(reachView.runs[k]),
     values: cell.values ?? [null],
     head: cell.head,
-    note: cell.output.textContent,
+    note: cell.output.textContent.replace(/^layer 0: /, ""),
   }));
   const { label } = probeFacts(reachView.probe);
   const title = `${capital(label)}, training step ${reachView.shownAt}`;
@@ -142,7 +142,7 @@ function drawReach() {
   fill(view.choice.input, options, view.probe);
   if (!options.length) return;
   const { label, scale: kind } = probeFacts(view.probe);
-  const able = shownRuns().filter((run) => run.probes.values.some((row) => Array.isArray(row[view.probe])));
+  const able = shownRuns().filter((run) => keepsProbe(run, view.probe));
   const runs = spread(able, COLUMNS);
   view.runs = runs;
   view.measured = probedSteps(runs);
