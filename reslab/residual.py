@@ -274,6 +274,21 @@ class Sandwich(Residual):
             self.norm_out.bias.zero_()
 
 
+class ReorderedNorm(Sandwich):
+    """The branch's output is normalised and its input is not (Team OLMo 2024, OLMo 2, arXiv 2501.00656).
+
+    dy/dx = I + J_N dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream.
+    Embeddings enter at rms 1 as in `sandwich`; OLMo 2 leaves them at std 0.02, and beside branches of rms 1
+    tokens would be lost. It normalises queries and keys too: that is --qk_norm.
+    """
+
+    equation = "y = x + N(F(x))"
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.norm = nn.Identity()
+
+
 class LayerScale(Residual):
     """g starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
 
@@ -316,6 +331,68 @@ class DeepNorm(PostNorm):
     def init(self, branch):
         branch.c_proj.weight.mul_(self.beta)
         branch.input_matrices()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
+
+
+class Keel(PostNorm):
+    """Post-norm with a skip of weight 2L (Chen & Wei 2026, Keel, arXiv 2601.19895).
+
+    dy/dx = J_N2 (a I + dF/dx). With branches of rms 1, N2 divides by sqrt(a^2 + 1), so a sublayer hands on
+    a / sqrt(a^2 + 1) of what takes the clean path, and all 2L of them exp(-1 / (4L)), nearly all, at any
+    depth. Code that follows the paper leaves the first attention as in `pre`; here embeddings enter at rms 1,
+    as in `post`.
+    """
+
+    equation = "y = N2(a x + F(N1(x))), a = 2L for L blocks"
+    depth_independent = False  # a changes with the number of layers
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.norm_out = make_norm(config)
+        self.alpha = 2 * config.n_layer
+
+    def forward(self, x, branch):
+        return self.norm_out(self.alpha * x + branch(self.norm(x)))
+
+
+class ResiDual(PostNorm):
+    """Beside a post-norm stream x the plain sum d of all branches (Xie et al. 2023, arXiv 2304.14802).
+
+    dd'/dd = I, so each branch gets the gradient of the last norm whole, as in `pre`; what it reads is that of
+    `post`. Embeddings enter both at rms 1. Carries (x, d).
+    """
+
+    equation = "x' = N(x + F(x)), d' = d + F(x), the head reads x + N(d)"
+    single_tensor = False
+
+    @staticmethod
+    def open(x):
+        x = rms_one(x)
+        return x, x
+
+    def forward(self, stream, branch):
+        x, total = stream
+        added = branch(x)
+        return self.norm(x + added), total + added
+
+    @staticmethod
+    def running(stream):
+        return stream[0]
+
+    @classmethod
+    def make_stack(cls, config, first):
+        return DualStack(config, first, cls)
+
+
+class DualStack(Stack):
+    """Closes a stack of ResiDual: the sum of all branches is normalised and added."""
+
+    def __init__(self, config, first, last):
+        super().__init__(config, first, last)
+        self.norm = make_norm(config)
+
+    def close(self, stream):
+        x, total = stream
+        return x + self.norm(total)
 
 
 class DepthScaled(Residual):
@@ -383,6 +460,81 @@ class DepthMuP(PreNorm):
 
     def init(self, branch):
         branch.c_proj.weight.zero_()
+
+
+class StochasticDepth(PreNorm):
+    """Branches are left out at random while training (Huang et al. 2016, arXiv 1603.09382).
+
+    dy/dx = I + b dF/dx, and I where b = 0: a batch sees about three quarters of the branches. Deeper ones are
+    left out more often, those of the last block half of the time, as in the paper. Each sequence has its own
+    draw (the paper has one for a batch) from the generator of dropout, so it depends on seed and step alone.
+    When the model is not training, b is its mean p. Nothing is saved: the branch is computed and not used.
+    """
+
+    equation = "y = x + b F(N(x)), b = 1 with probability p = 1 - l / (2L), else 0, in block l = 1 .. L"
+    depth_independent = False  # p changes with l and L
+    compile_per_block = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.p = 1 - (depth // 2 + 1) / (2 * config.n_layer)
+
+    def forward(self, x, branch):
+        kept = torch.rand(len(x), 1, 1, device=x.device) < self.p if self.training else self.p
+        return x + kept * branch(self.norm(x))
+
+
+class Parallel(PreNorm):
+    """Attention and MLP side by side (Black et al. 2022, GPT-NeoX, arXiv 2204.06745; first in GPT-J).
+
+    dy/dx = I + dF1/dx + dF2/dx for a block: the identity path is that of `pre`, and a path passes at most one
+    of its branches. Each has a norm of its own, as in GPT-NeoX; GPT-J and PaLM share one. Carries
+    (x, x at the start of the block).
+    """
+
+    equation = "y = x + F1(N1(x)) + F2(N2(x)), attention F1 and MLP F2"
+    skip = None
+    single_tensor = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.opens_block = depth % 2 == 0
+
+    @staticmethod
+    def open(x):
+        return x, x
+
+    def forward(self, stream, branch):
+        x, start = stream
+        if self.opens_block:
+            start = x
+        return x + branch(self.norm(start)), start
+
+    @staticmethod
+    def running(stream):
+        return stream[0]
+
+
+class BlockSkip(Parallel):
+    """One skip around two sublayers, as in ResNet (He et al. 2015, arXiv 1512.03385).
+
+    dy/dx = I + J_F2 J_F1 for a block: the identity path is that of `pre`, but no path passes attention alone
+    or the MLP alone, and an MLP reads what attention mixed and never the token itself. L branches are summed,
+    so the MLP's output starts divided by sqrt(L). Carries (F1 or y, x at the start of the block).
+    """
+
+    equation = "y = x + F2(N2(F1(N1(x)))), attention F1 and MLP F2"
+    has_identity = False  # inside of a block
+
+    def forward(self, stream, branch):
+        x, start = stream
+        if self.opens_block:
+            return branch(self.norm(x)), x
+        return start + branch(self.norm(x)), start
+
+    def init(self, branch):
+        if not self.opens_block:
+            branch.c_proj.weight.mul_(math.sqrt(2 / self.branches))
 
 
 class Highway(Residual):
@@ -478,20 +630,35 @@ class DenseFormer(PreNorm):
         return stream[0]
 
 
-class HyperConnections(PreNorm):
-    """Parallel streams (Zhu et al. 2024, Hyper-Connections).
+class ParallelStreams(PreNorm):
+    """What wirings of several streams share: h (n, B, T, C) opens as n copies of x.
 
-    arXiv 2409.19606. Sublayer k reads stream k mod n at the start, M is the identity and b is 1, so all
-    streams are equal and the stack is `pre`. Each stream is a clean path. This is the paper's static form;
-    its dynamic one computes a, M and b from x as well. The paper closes with the sum of the streams;
-    here it is the mean, which the norm before the head can't tell from it. Mixed in float32. Carries h
+    The head reads the mean of the streams. Zhu et al. sum them, and scale the start of the output projections
+    by sqrt(n) to keep the size of that sum; a mean of equal streams has the size of one.
+    """
+
+    skip = None
+    single_tensor = False
+    streams = 4
+
+    @staticmethod
+    def open(x):
+        return x.expand(ParallelStreams.streams, *x.shape)  # (n, B, T, C)
+
+    @classmethod
+    def read(cls, stream):
+        return stream.mean(dim=0)
+
+
+class HyperConnections(ParallelStreams):
+    """Parallel streams, mixed by learned constants (Zhu et al. 2024, Hyper-Connections, arXiv 2409.19606).
+
+    Sublayer k reads stream k mod n at the start, M is the identity and b is 1, so all streams are equal and
+    the stack is `pre`. Each stream is a clean path. The paper's static form; mixed in float32. Carries h
     (n, B, T, C).
     """
 
     equation = "x = a . h, h' = M h + b F(N(x)), h of n = 4 streams"
-    skip = None
-    single_tensor = False
-    streams = 4
 
     def __init__(self, config, depth):
         super().__init__(config, depth)
@@ -499,19 +666,80 @@ class HyperConnections(PreNorm):
         self.mix = nn.Parameter(torch.eye(self.streams))
         self.outward = nn.Parameter(torch.ones(self.streams))
 
-    @staticmethod
-    def open(x):
-        return x.expand(HyperConnections.streams, *x.shape)  # (n, B, T, C)
-
     def forward(self, stream, branch):
         with no_autocast(stream):
             x = torch.einsum("n,nbtc->btc", self.inward, stream)
             mixed = torch.einsum("mn,nbtc->mbtc", self.mix, stream)
         return mixed + self.outward[:, None, None, None] * branch(self.norm(x))
 
-    @classmethod
-    def read(cls, stream):
-        return stream.mean(dim=0)
+
+class DynamicHyperConnections(HyperConnections):
+    """Each token computes its own mixing (Zhu et al. 2024, arXiv 2409.19606, the dynamic form).
+
+    Stream i adds s tanh(N'(h_i) W) to the constants of `hyper`: to a_i, to column i of M and to b_i. W starts
+    at 0 and s at 0.01, one s for a and M and another for b, so the stack starts as `hyper` and as `pre`.
+    """
+
+    equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), h of n = 4 streams"
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.map_norm = make_norm(config)
+        self.maps = nn.Parameter(torch.zeros(config.n_embd, self.streams + 2))
+        self.scales = nn.Parameter(torch.full((2,), 0.01))
+
+    def forward(self, stream, branch):
+        with no_autocast(stream):
+            maps = torch.tanh(self.map_norm(stream) @ self.maps)  # (n, B, T, n + 2)
+            a, mix, b = maps.split([1, self.streams, 1], dim=-1)
+            a = self.inward[:, None, None] + self.scales[0] * a[..., 0]  # (n, B, T)
+            mix = self.mix.T[:, None, None] + self.scales[0] * mix  # (n, B, T, n), from and to
+            b = self.outward[:, None, None, None] + self.scales[1] * b  # (n, B, T, 1)
+            x = torch.einsum("nbt,nbtc->btc", a, stream)
+            mixed = torch.einsum("nbtm,nbtc->mbtc", mix, stream)
+        return mixed + b * branch(self.norm(x))
+
+
+class ManifoldHyperConnections(ParallelStreams):
+    """Streams are mixed by doubly stochastic matrices (Xie et al. 2025, mHC, arXiv 2512.24880).
+
+    Each token computes from all streams together a = sigmoid(.), b = 2 sigmoid(.) and M, whose rows and
+    columns sum to 1 after 20 rounds of Sinkhorn and Knopp. A product of such matrices is one as well, so at
+    any depth the clean path keeps the mean of the streams. What depends on the token is scaled by 0.01 at the
+    start, as in the paper. The biases are a choice: a = 1 / n, b = 1 and M with 0.87 on its diagonal, so the
+    stack starts near `pre`. Mixed in float32. Carries h (n, B, T, C).
+    """
+
+    equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), M doubly stochastic, h of n = 4 streams"
+    has_identity = False  # up to rounding: a row of M sums to 1 nearly
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        n = self.streams
+        self.sizes = [n, n, n * n]
+        self.maps = nn.Linear(n * config.n_embd, sum(self.sizes), bias=False)
+        self.scales = nn.Parameter(torch.full((3,), 0.01))
+        a, b, mix = torch.full((n,), -math.log(n - 1)), torch.zeros(n), 3 * (torch.eye(n) - 1)
+        self.base = nn.Parameter(torch.cat([a, b, mix.flatten()]))
+
+    def forward(self, stream, branch):
+        with no_autocast(stream):
+            h = rms_one(stream.movedim(0, 2).flatten(2))  # (B, T, n C)
+            maps, base = self.maps(h).split(self.sizes, dim=-1), self.base.split(self.sizes)
+            a, b, mix = (s * part + start for s, part, start in zip(self.scales, maps, base, strict=True))
+            mix = sinkhorn(mix.unflatten(-1, (self.streams, self.streams)))  # (B, T, n, n), to and from
+            x = torch.einsum("btn,nbtc->btc", a.sigmoid(), stream)
+            mixed = torch.einsum("btmn,nbtc->mbtc", mix, stream)
+            b = 2 * b.sigmoid().movedim(2, 0)[..., None]  # (n, B, T, 1)
+        return mixed + b * branch(self.norm(x))
+
+
+def sinkhorn(logits: torch.Tensor, rounds: int = 20) -> torch.Tensor:
+    """The doubly stochastic matrices (..., n, n) that exp(logits) becomes when its columns and its rows are
+    divided by their sums in turn; the rows come last."""
+    for _ in range(rounds):
+        logits = logits.log_softmax(dim=-2).log_softmax(dim=-1)
+    return logits.exp()
 
 
 class AttentionResidual(Residual):
@@ -615,15 +843,23 @@ WIRINGS = {
     "scaled": Scaled,
     "rezero": ReZero,
     "sandwich": Sandwich,
+    "reordered_norm": ReorderedNorm,
     "layerscale": LayerScale,
     "deepnorm": DeepNorm,
+    "keel": Keel,
+    "resi_dual": ResiDual,
     "depth_scaled": DepthScaled,
     "completep": CompleteP,
     "depth_mup": DepthMuP,
+    "stochastic_depth": StochasticDepth,
+    "parallel": Parallel,
+    "block_skip": BlockSkip,
     "highway": Highway,
     "x0": X0Mix,
     "dense": DenseFormer,
     "hyper": HyperConnections,
+    "dynamic_hyper": DynamicHyperConnections,
+    "mhc": ManifoldHyperConnections,
     "attention_residual": AttentionResidual,
     "silent": ZeroBranch,
     "identity_start": IdentityStart,

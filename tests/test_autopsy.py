@@ -75,7 +75,7 @@ def test_a_report_leaves_out_what_a_wiring_has_not(dataset, wiring):
     single = WIRINGS[wiring].single_tensor
     assert ("lesions" in report) == (wiring not in ("dense", "attention_residual"))
     assert ("jacobians" in report) == single
-    assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "highway"))
+    assert ("paths" in report) == (single and wiring not in ("post", "deepnorm", "keel", "highway"))
     rows, findings = tell(report)
     assert len(rows) == 3
     absent = [name for name in ("lesions", "jacobians", "paths") if name not in report]

@@ -113,18 +113,32 @@ def test_what_was_changed_is_grouped_by_what_it_was():
     ]
 
 
-def test_a_wiring_is_ordered_by_its_loss_and_a_slow_one_has_the_better_of_its_rates():
-    short = {"rezero": (2.9, 3.0, 2.8), "post": (None, 2.0, 2.0), "pre": (2.5, 2.4, 2.6)}
-    runs = [run("short-x", loss, residual=name) for name, losses in short.items() for loss in losses]
-    runs += [
-        run("long-x", loss, residual="rezero", learning_rate=lr) for lr, loss in ((0.1, None), (0.01, 2.35))
+def league(name: str, rate: float, losses: list, train: float = 2.0) -> list[dict]:
+    """A wiring at one rate of its blocks, a run for each seed."""
+    return [run(val=val, train=train, residual=name, block_lr=rate) for val in losses]
+
+
+def test_a_wiring_has_the_rate_of_its_lowest_training_loss_and_what_is_in_the_noise_is_called_equal():
+    runs = league("pre", 0.1, [2.4, 2.5, 2.6]) + league("pre", 0.2, [1.0, 1.0, 1.0], train=2.5)
+    runs += league("post", 0.3, [2.6, 2.7, 2.8]) + league("post", 0.1, [2.0, 2.0, 2.0], train=2.1)
+    runs += league("post", 0.2, [2.65, 2.65, 2.65], train=1.9) + league("silent", 0.0, [2.9, 3.0, 3.1])
+    runs += league("none", 0.1, [None, 3.0, 3.0])
+    rows, note = made("wirings", result(*runs))
+    assert rows == [
+        ["wiring", "block rate", "val loss", "minus `pre`", "minus `none`", "minus `silent`"],
+        ["`pre`", "0.1*", "2.500", "", "-inf", "-0.500"],
+        ["`post`", "0.2", "2.650", "+0.150", "-inf", "-0.350"],
+        ["`silent`", "", "3.000", "+0.500", "-inf", ""],
+        ["`none`", "0.1", "inf", "+inf", "", "+inf"],
     ]
-    runs.append(run("long-calm-x", 2.45, residual="rezero", learning_rate=0.001))
-    assert made("wirings", result(*runs))[0][1:] == [
-        ["`pre`", "2.500", "2.400 to 2.600", "+0.100", ""],
-        ["`rezero`", "2.900", "2.800 to 3.000", "+0.500", "-0.050 (rate 0.01)"],
-        ["`post`", "inf", "2.000 to inf", "+inf", ""],
-    ]
+    # Three groups that did not diverge: (0.02 + 0 + 0.02) / 6 is the variance.
+    error = (0.04 / 6 / 3) ** 0.5
+    assert f"± {2 * error:.3f}" in note and f"of {8**0.5 * error:.3f} or less is called equal" in note
+    close = league("pre", 0.1, [2.4, 2.5, 2.6]) + league("post", 0.1, [2.5, 2.6, 2.7])
+    rows, _ = made(
+        "wirings", result(*close, *league("none", 0.1, [3.0] * 3), *league("silent", 0.0, [3.0] * 3))
+    )
+    assert [row[3] for row in rows[1:]] == ["", "+0.100, equal", "+0.500", "+0.500"]
 
 
 def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():

@@ -1,22 +1,66 @@
-"""All wirings at 12 layers: 300 updates at one learning rate, and for the slow ones 600."""
+"""All wirings at 12 layers, each at the best of its rates for the blocks."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, mean_and_range, origin
+import math
+
+from experiments.tables import Table, final_loss, group_by, markdown, origin
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def at_best_rate(runs: list[dict]) -> tuple[str, list[float]]:
+    """The rate of the lowest mean training loss, and the validation losses there: those choose nothing.
+
+    The rate has a star where it is the smallest or the largest that was tried.
+    """
+    rates = group_by(runs, "block_lr")
+    on_train = {
+        rate: mean([math.inf if run["train/loss"] is None else run["train/loss"] for run in group])
+        for rate, group in rates.items()
+    }
+    best = min(on_train, key=on_train.get)
+    star = "*" if len(rates) > 1 and best in (min(rates), max(rates)) else ""
+    return f"{best[0]:g}{star}", [final_loss(run) for run in rates[best]]
+
+
+def spread(groups: list[list[float]]) -> float:
+    """The standard deviation over seeds that all wirings share; one that diverged has no part in it."""
+    groups = [losses for losses in groups if math.isfinite(sum(losses))]
+    squares = sum((loss - mean(losses)) ** 2 for losses in groups for loss in losses)
+    return math.sqrt(squares / sum(len(losses) - 1 for losses in groups))
 
 
 def wirings(result: dict) -> str:
-    """A row for each wiring, the lowest mean of three seeds first; then the better of its longer runs."""
-    bigram = result["baselines_nats"]["bigram"]["val"]
-    short = [run for run in result["runs"] if run["run"].startswith("short-")]
-    longer = group_by([run for run in result["runs"] if run["run"].startswith("long-")], "residual")
-    rows = []
-    for (name,), runs in group_by(short, "residual").items():
-        losses = [final_loss(run) for run in runs]
-        best = min(longer.get((name,), []), key=final_loss, default=None)
-        after = f"{final_loss(best) - bigram:+.3f} (rate {best['learning_rate']:g})" if best else ""
-        gap = f"{sum(losses) / len(losses) - bigram:+.3f}"
-        rows.append([f"`{name}`", *mean_and_range(losses), gap, after])
-    head = ["wiring", "val loss, three seeds", "from, to", "minus bigram", "minus bigram after 600 updates"]
-    return markdown(head, sorted(rows, key=lambda cells: float(cells[1]))) + origin(result)
+    """A row for each wiring, the lowest mean over seeds first."""
+    best = {name: at_best_rate(runs) for (name,), runs in group_by(result["runs"], "residual").items()}
+    seeds = len(best["pre"][1])
+    error = spread([losses for _, losses in best.values()]) / math.sqrt(seeds)
+    noise = 2 * math.sqrt(2) * error
+    means = {name: mean(losses) for name, (_, losses) in best.items()}
+
+    def against(name: str, other: str) -> str:
+        difference = means[name] - means[other]
+        return "" if name == other else f"{difference:+.3f}" + ", equal" * (abs(difference) <= noise)
+
+    rows = [
+        [
+            f"`{name}`",
+            "" if name == "silent" else best[name][0],
+            f"{means[name]:.3f}",
+            *(against(name, other) for other in ("pre", "none", "silent")),
+        ]
+        for name in sorted(means, key=means.get)
+    ]
+    head = ["wiring", "block rate", "val loss", "minus `pre`", "minus `none`", "minus `silent`"]
+    note = (
+        f"\nMeans of {seeds} seeds, ± {2 * error:.3f}: two standard errors, by the spread that the seeds of "
+    )
+    note += (
+        f"all wirings share. A difference of {noise:.3f} or less is called equal. The rate is the one with "
+    )
+    note += "the lowest training loss; a star says that it is the smallest or the largest of those tried.\n"
+    return markdown(head, rows) + note + origin(result)
 
 
 TABLES = {"wirings": Table(wirings)}

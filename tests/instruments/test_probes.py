@@ -29,7 +29,7 @@ def test_every_probe_measures_every_wiring(wiring):
     assert set(lengths.values()) == {3, 4, 6, 7}  # blocks, streams, sublayers, streams around sublayers
     for name in PROBES:
         assert all(value is None or math.isfinite(value) for value in row[f"probe/{name}"]), name
-    unsplit = not WIRINGS[wiring].single_tensor or wiring in ("post", "deepnorm", "highway")
+    unsplit = not WIRINGS[wiring].single_tensor or wiring in ("post", "deepnorm", "keel", "highway")
     unknown = {"skip_gradient", "branch_gradient", "added_rms", "added_cosine"} if unsplit else set()
     assert {name for name in PROBES if None in row[f"probe/{name}"]} == unknown
     assert row["probe/resid_gradient"][0] > 0

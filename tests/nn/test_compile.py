@@ -49,6 +49,9 @@ def operations(graph) -> int:
     return sum(node.op.startswith("call_") for node in graph.graph.nodes)
 
 
+SLOW_TO_COMPILE = ("x0", "hyper", "dynamic_hyper", "mhc", "attention_residual", "stochastic_depth")
+
+
 # What is carried is a tensor, a pair, parallel streams, or a list that grows. The first block of x0 and hyper
 # gets one tensor twice, or in expanded memory, and has graphs of its own; lists go around attention and MLP.
 @pytest.mark.parametrize(
@@ -56,7 +59,8 @@ def operations(graph) -> int:
     [
         ("pre", 1),
         ("dense", 2),
-        *(pytest.param(name, 2, marks=slow) for name in ("x0", "hyper", "attention_residual")),
+        pytest.param("parallel", 1, marks=slow),
+        *(pytest.param(name, 2, marks=slow) for name in SLOW_TO_COMPILE),
     ],
 )
 def test_a_whole_run_compiles_three_graphs_for_each_kind_of_region(train_config, graphs, wiring, kinds):

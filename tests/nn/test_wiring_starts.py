@@ -73,7 +73,7 @@ def test_layerscale_starts_as_the_paper_says(layers, start):
     assert torch.equal(gain, torch.full((16,), start))
 
 
-@pytest.mark.parametrize("wiring", ["post", "deepnorm", "sandwich", "depth_mup"])
+@pytest.mark.parametrize("wiring", ["post", "deepnorm", "keel", "sandwich", "reordered_norm", "depth_mup"])
 def test_embeddings_enter_at_rms_one(wiring):
     """Whatever their scale; positions learned or not. The others take them as they are."""
     model = GPT(tiny_config(residual=wiring))

@@ -5,121 +5,16 @@ import math
 import pytest
 import torch
 from conftest import tiny_config, tiny_model
+from stacks_by_hand import STACKS, norm, run_blocks, sublayers
 
 from reslab.model import GPT
 from reslab.residual import WIRINGS
 
-L = 3  # layers of tiny_model
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
 
 
-def sublayers(model):
-    """(wiring, branch) in the order in which the stream meets them."""
-    return [p for b in model.blocks for p in ((b.attn_residual, b.attn), (b.mlp_residual, b.mlp))]
-
-
-def run_blocks(model, x):
-    """x (B, T, C) through all blocks, without embeddings and head."""
-    stream = model.stack.open(x)
-    for block in model.blocks:
-        stream = block(stream)
-    return model.stack.close(stream)
-
-
-def norm(module, x):
-    """Layer norm by its formula."""
-    centred = x - x.mean(-1, keepdim=True)
-    return module.weight * centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() + module.bias
-
-
-def gated(r, F, x):
-    gate = 1 / (1 + torch.exp(-(x @ r.gate.weight.T + r.gate.bias)))
-    return (1 - gate) * x + gate * F(norm(r.norm, x))
-
-
-# Wirings whose stream begins with each token at rms 1.
-AT_RMS_ONE = ("post", "deepnorm", "sandwich", "depth_mup")
-
-# y of sublayer k = 0 .. 2L - 1, for wirings that carry x alone.
-STEPS = {
-    "pre": lambda r, F, x, k: x + F(norm(r.norm, x)),
-    "none": lambda r, F, x, k: F(norm(r.norm, x)),
-    "post": lambda r, F, x, k: norm(r.norm, x + F(x)),
-    "scaled": lambda r, F, x, k: 0.7 * x + F(norm(r.norm, x)),
-    "rezero": lambda r, F, x, k: x + r.alpha * F(x),
-    "sandwich": lambda r, F, x, k: x + norm(r.norm_out, F(norm(r.norm, x))),
-    "layerscale": lambda r, F, x, k: x + r.gain * F(norm(r.norm, x)),
-    "deepnorm": lambda r, F, x, k: norm(r.norm, (2 * L) ** 0.25 * x + F(x)),
-    "depth_scaled": lambda r, F, x, k: x + F(norm(r.norm, x) / math.sqrt(k // 2 + 1)),
-    "depth_mup": lambda r, F, x, k: x + math.sqrt(4 / L) * F(norm(r.norm, x)),
-    "completep": lambda r, F, x, k: x + F(norm(r.norm, x)) / (L / 2),
-    "highway": lambda r, F, x, k: gated(r, F, x),
-    "silent": lambda r, F, x, k: x,
-    "identity_start": lambda r, F, x, k: F(norm(r.norm, x)),
-}
-
-
-def step_by_step(name):
-    def stack(model, x):
-        if name in AT_RMS_ONE:
-            x = x / x.square().mean(-1, keepdim=True).sqrt()
-        for k, (r, F) in enumerate(sublayers(model)):
-            x = STEPS[name](r, F, x, k)
-        return x
-
-    return stack
-
-
-def with_first_stream(model, x):
-    x0 = x
-    for r, F in sublayers(model):
-        x = r.keep * x + r.first * x0 + F(norm(r.norm, x))
-    return x
-
-
-def with_all_block_outputs(model, x):
-    outputs = [x]
-    for k, (r, F) in enumerate(sublayers(model)):
-        x = x + F(norm(r.norm, x))
-        if k % 2:  # behind a block: what was computed is kept, what goes on is the weighted sum
-            outputs.append(x)
-            x = sum(r.weights[j] * outputs[j] for j in range(len(outputs)))
-    return x
-
-
-def with_parallel_streams(model, x):
-    streams = [x] * 4
-    for r, F in sublayers(model):
-        y = F(norm(r.norm, sum(r.inward[n] * streams[n] for n in range(4))))
-        streams = [sum(r.mix[m, n] * streams[n] for n in range(4)) + r.outward[m] * y for m in range(4)]
-    return sum(streams) / 4
-
-
-def attended(query, outputs):
-    """Softmax over depth, for each token: the query against each output at mean square 1."""
-    eps = torch.finfo(outputs[0].dtype).eps
-    scores = [(v / (v.square().mean(-1, keepdim=True) + eps).sqrt()) @ query for v in outputs]
-    total = sum(score.exp() for score in scores)
-    return sum((score.exp() / total)[..., None] * v for score, v in zip(scores, outputs, strict=True))
-
-
-def with_attention_over_depth(model, x):
-    outputs = [x]
-    for r, F in sublayers(model):
-        outputs.append(F(norm(r.norm, attended(r.query, outputs))))
-    return attended(model.stack.last_query, outputs)
-
-
-STACKS = {name: step_by_step(name) for name in STEPS} | {
-    "x0": with_first_stream,
-    "dense": with_all_block_outputs,
-    "hyper": with_parallel_streams,
-    "attention_residual": with_attention_over_depth,
-}
-
-
-@pytest.mark.parametrize("wiring", STACKS)
+@pytest.mark.parametrize("wiring", WIRINGS)
 def test_a_stack_computes_its_equation(wiring):
     """With parameters far from where they start, so that no term is 0 and no factor 1."""
     model = tiny_model(residual=wiring, residual_scale=0.7)
@@ -131,7 +26,7 @@ def test_a_stack_computes_its_equation(wiring):
 def test_the_head_normalises_what_the_last_block_does_not(wiring):
     model = tiny_model(residual=wiring)
     x = torch.randn(2, 8, 16, dtype=torch.float64)
-    expected = x if wiring in ("post", "deepnorm") else norm(model.ln_f, x)
+    expected = x if wiring in ("post", "deepnorm", "keel", "resi_dual") else norm(model.ln_f, x)
     assert torch.allclose(model.head(x), expected @ model.wte.weight.T, atol=1e-12)
     mixed = GPT(tiny_config(residual="pre", mlp_residual="post"))
     assert isinstance(mixed.ln_f, torch.nn.Identity)  # the last sublayer decides
@@ -147,8 +42,10 @@ def as_deepnet(layers):
 
 
 # What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
-DRAWS = dict.fromkeys(("pre", "scaled", "x0", "dense", "hyper"), as_gpt2)
+AS_PRE = ("pre", "scaled", "x0", "dense", "hyper", "dynamic_hyper", "mhc", "parallel", "stochastic_depth")
+DRAWS = dict.fromkeys(AS_PRE, as_gpt2)
 DRAWS |= {"deepnorm": as_deepnet, "depth_mup": lambda layers: {"O": 0, "W2": 0}}
+DRAWS |= {"block_skip": lambda layers: {"W2": layers**-0.5}}
 
 
 def matrices(model, layer: int) -> dict:
@@ -176,6 +73,17 @@ def one_hot(size, place):
     return [float(i == place) for i in range(size)]
 
 
+def as_hyper(k, layers):
+    mix = [one_hot(4, n) for n in range(4)]
+    return {"inward": one_hot(4, k % 4), "mix": mix, "outward": [1.0] * 4}
+
+
+def as_mhc(k, layers):
+    reads, writes = [-math.log(3)] * 4, [0.0] * 4  # sigmoid gives 1/4, and 2 sigmoid 1
+    mix = [0.0 if to == start else -3.0 for to in range(4) for start in range(4)]
+    return {"scales": [0.01] * 3, "base": reads + writes + mix}
+
+
 # What the wiring's own parameters start at, in sublayer k of L layers.
 OWN = {
     "rezero": lambda k, layers: {"alpha": 0.0},
@@ -183,11 +91,9 @@ OWN = {
     "highway": lambda k, layers: {"gate.bias": [-2.0] * 16},
     "x0": lambda k, layers: {"keep": 1.0, "first": 0.0},
     "dense": lambda k, layers: {"weights": one_hot(k // 2 + 2, k // 2 + 1)} if k % 2 else {},
-    "hyper": lambda k, layers: {
-        "inward": one_hot(4, k % 4),
-        "mix": [one_hot(4, n) for n in range(4)],
-        "outward": [1.0] * 4,
-    },
+    "hyper": as_hyper,
+    "dynamic_hyper": lambda k, layers: as_hyper(k, layers) | {"maps": [[0.0] * 6] * 16, "scales": [0.01] * 2},
+    "mhc": as_mhc,
     "attention_residual": lambda k, layers: {"query": [0.0] * 16},
 }
 
@@ -197,17 +103,18 @@ OWN = {
 def test_what_a_wiring_adds_starts_as_the_paper_says(wiring, layers):
     model = GPT(tiny_config(residual=wiring, n_layer=layers))
     shared = {"last_query": [0.0] * 16} if wiring == "attention_residual" else {}
-    assert {name: p.tolist() for name, p in model.stack.named_parameters()} == shared
+    assert {n: p.tolist() for n, p in model.stack.named_parameters() if "norm" not in n} == shared
     for k, (residual, _) in enumerate(sublayers(model)):
-        own = {name: p for name, p in residual.named_parameters() if not name.startswith("norm")}
-        own.pop("gate.weight", None)
+        own = {name: p for name, p in residual.named_parameters() if "norm" not in name}
+        drawn = {"highway": "gate.weight", "mhc": "maps.weight"}.get(wiring)
+        assert own.pop(drawn).any() if drawn else True
         expected = OWN.get(wiring, lambda k, layers: {})(k, layers)
         assert own.keys() == expected.keys()
         for name, value in expected.items():
             assert torch.equal(own[name], torch.tensor(value)), name
 
 
-@pytest.mark.parametrize("wiring", ["x0", "dense", "hyper"])
+@pytest.mark.parametrize("wiring", ["x0", "dense", "hyper", "dynamic_hyper"])
 def test_these_start_as_pre(wiring):
     x = torch.randn(2, 8, 16)
     other, pre = GPT(tiny_config(residual=wiring)), GPT(tiny_config(residual="pre"))

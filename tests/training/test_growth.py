@@ -18,6 +18,8 @@ from reslab.training.optimizer import make_optimizer
 from reslab.training.step import make_state
 
 GROWING = [name for name, wiring in WIRINGS.items() if wiring.can_grow()]
+REFUSED = ["none", "post", "deepnorm", "keel", "resi_dual", "completep", "depth_scaled", "depth_mup"]
+REFUSED += ["stochastic_depth", "block_skip", "mhc"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_what_can_not_grow_is_refused(train_config, tmp_path, changes, fault):
     assert not (tmp_path / "grown").exists()
 
 
-@pytest.mark.parametrize("wiring", ["none", "post", "deepnorm", "completep", "depth_scaled", "depth_mup"])
+@pytest.mark.parametrize("wiring", REFUSED)
 def test_wirings_without_an_identity_are_refused(train_config, tmp_path, wiring):
     train(train_config(max_iters=1, n_layer=2, residual=wiring, probes=False))
     with pytest.raises(ValueError, match=f"attn_residual={wiring}: can't grow, because a silent block"):

@@ -108,6 +108,7 @@ def test_a_best_loss_that_is_none_yet_comes_back_too(train_config, dataset_folde
         (4, {"dtype": "float16", "optimizer": "muon"}),
         (7, {"dtype": "bfloat16", "activation_checkpointing": True, "residual": "highway"}),
         (2, {"dtype": "float64", "residual": "none", "n_layer": 6}),
+        (6, {"gradient_accumulation_steps": 2, "residual": "stochastic_depth"}),
     ],
 )
 def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop_at, settings):
