@@ -8,7 +8,7 @@ WITH := runs/laptop/pre-L24-s1337
 WITHOUT := runs/laptop/none-L24-s1337
 MUTANTS ?=# options of tests/mutants, see python -m tests.mutants --help
 
-.PHONY: demo header test test-slow mutants site setup clean
+.PHONY: demo header test test-slow mutants site setup tools clean
 
 demo: header setup
 	$(RUN) compare.py config/laptop.py --arms pre,none --jobs 2 $(OPTIONS) --page runs/laptop.html
@@ -30,24 +30,30 @@ header:
 	@echo "source of Python's standard library, then taken apart: about three minutes of training on two cores and"
 	@echo "two for the rest, after the first installation."
 
-test: setup
+test: tools
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest
 
-test-slow: setup
+test-slow: tools
 	$(RUN) -m pytest -m slow
 
 # All of them take hours; make mutants MUTANTS="--sample 30 --jobs 2" tries some. Known results are not run again.
-mutants: setup
+mutants: tools
 	$(RUN) -m tests.mutants $(MUTANTS)
 
 # The hosted pages, from what the repository keeps. With npm they take plotly's smaller bundle.
-site: setup
+site: tools
 	if command -v npm >/dev/null; then npm ci --no-audit --no-fund; fi
 	$(RUN) -m reslab.report.site --out site
 
+# What the programs need, and what the tests and the hosted pages need beside it.
 setup: .venv/installed
+tools: .venv/tools
+
+.venv/tools: requirements-test.txt .venv/installed
+	.venv/bin/pip install --requirement requirements-test.txt
+	touch $@
 
 # The stamp is written last, so a broken installation is tried again. Without an
 # NVIDIA driver on Linux, torch comes from PyTorch's own CPU index, which spares

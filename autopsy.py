@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reslab.report.summary import fold, table
 from reslab.run import config as configure
+from reslab.run.launch import as_typed
 from reslab.run.log import read_run, write_atomically
 from reslab.run.options import AutopsyConfig
 from reslab.run.streams import terminal_width, wrapped
@@ -129,7 +130,7 @@ def _perturbation(moved: list[list[float]]) -> str:
 def summary_json(argument: str, origin: dict, report: dict) -> str:
     """The report as a small JSON text: what is printed, with its origin."""
     rows, findings = tell(report)
-    head = {"command": f"python autopsy.py {argument}", "date": f"{date.today()}"} | origin
+    head = {"command": as_typed(f"python autopsy.py {argument}"), "date": f"{date.today()}"} | origin
     head |= {"diagnosis": report["diagnosis"], "findings": findings}
     if "paths" in report:
         head["paths"] = [float(f"{norm:.3g}") for norm in report["paths"]["norms"]]

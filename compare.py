@@ -103,7 +103,8 @@ def served(config: CompareConfig, folders: list[Path]):
 
     def data() -> dict:
         there = set(begun())
-        return page_data(read(), title_of(folders)) | {"waiting": [f.name for f in folders if f not in there]}
+        made = page_data(read(), title_of(folders), heading=config.title)
+        return made | {"waiting": [f.name for f in folders if f not in there]}
 
     server = PageServer(config.port, data, changed)
     print(f"live: {server.url} (Ctrl-C ends it)", flush=True)
@@ -196,7 +197,7 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
     if cautions:
         lines = [line for caution in cautions for line in wrapped(f"warning: {caution}")]
         print("\n" + "\n".join(lines), flush=True)
-    write_page(config.page, runs, title_of([run.folder for run in runs]))
+    write_page(config.page, runs, title_of([run.folder for run in runs]), config.title)
     print(f"\npage: {config.page.resolve()}", flush=True)
     if config.png:
         print(f"pictures: {', '.join(map(str, pictures.write_pictures(config.page, config.png)))}")

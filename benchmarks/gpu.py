@@ -150,7 +150,8 @@ class Plan:
         self.compare("learn-deep", "config/deep.py", *shape, limit_s=1200)
         if not self.tiny:
             self.bench("1000L", "", limit_s=600)
-        shape = ["--arms", "pre,none", "--n_embd=256", "--n_head=4", "--block_size=256", "--batch_size=32"]
+        shape = ["--arms", "depth_mup,none", "--n_embd=256", "--n_head=4"]
+        shape += ["--block_size=256", "--batch_size=32"]
         self.compare("learn-thousand", "config/thousand.py", *shape, "--max_iters=500", limit_s=2400)
         study = "config/smoke.py" if self.tiny else "config/study_gpu.py"
         shape = ["--n_embd=512", "--n_head=8", "--jobs", "2" if self.tiny else "4"]

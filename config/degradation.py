@@ -1,8 +1,12 @@
-# Question: what does a further layer do to the loss on the training data (He et al. 2015, arXiv 1512.03385)?
-# A plain stack, one with a start that repairs it, and one with skips, over depth.
+# Question: what does a further layer do to the loss on the training data (He et al. 2015, arXiv 1512.03385),
+# and at which rates does a stack learn at all? A plain stack, one with a start that repairs it, one with
+# skips, and one with skips around attention or the MLP alone, over depth and over the rate of the blocks.
 #
-#     python compare.py config/degradation.py --json experiments/degradation/result.json
+#     python compare.py config/degradation.py --jobs 2 --json experiments/degradation/result.json
+#     python -m experiments.bisect config/degradation.py --setting=muon_lr \
+#         --json experiments/degradation/edges.json
 #
+# Budget: an hour and a half of CPU time for both; the second goes on from the first's runs.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
@@ -23,13 +27,23 @@ learning_rate = 1e-2
 schedule = "linear"
 warmup_iters = 20
 
-eval_interval = 100
+eval_interval = 200
 eval_sequences = 256
+probe_sequences = 2
+sample_tokens = 0
 
 _depths, _seeds = [1, 3, 6, 12, 24], [1, 2, 3]
+_arms = {
+    "start": {"residual": ["none"], "init": ["self"]},
+    "plain": {"residual": ["none"]},
+    "skips": {"residual": ["pre"]},
+    "attention-skip-only": {"residual": ["pre"], "mlp_residual": ["none"]},
+    "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
+}
 
-study = {
-    "start": {"residual": ["none"], "init": ["self"], "n_layer": _depths, "seed": _seeds},
-    "plain": {"residual": ["none"], "n_layer": _depths, "seed": _seeds},
-    "skips": {"residual": ["pre"], "n_layer": _depths, "seed": _seeds},
+study = {"silent": {"residual": ["silent"], "n_layer": [1], "seed": _seeds}}  # the same at every depth
+study |= {name: arm | {"n_layer": _depths, "muon_lr": [5e-3], "seed": _seeds} for name, arm in _arms.items()}
+study |= {  # beside 5e-3: each arm has a choice of five
+    f"{name}-rates": arm | {"n_layer": _depths, "muon_lr": [5e-4, 1.5e-3, 1.5e-2, 5e-2], "seed": [1]}
+    for name, arm in _arms.items()
 }

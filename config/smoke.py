@@ -19,4 +19,7 @@ eval_interval = 10
 eval_sequences = 16
 log_interval = 1
 
-end_note = "everything works: data, training, evaluation, probes, samples and checkpoints. Next: make demo"
+end_note = (
+    "everything works: data, training, evaluation, probes, samples and checkpoints. Next, 24 layers with and "
+    "without skips: python compare.py config/laptop.py --arms pre,none"
+)

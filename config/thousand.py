@@ -1,17 +1,11 @@
-# Question: does a gradient get through a thousand layers, with and without skips?
+# Question: is depth free, up to a thousand layers? One recipe for 1 to 1000 layers: `depth_mup`, which scales
+# the branches by sqrt(4 / L) and starts them at 0, beside other wirings and a stack without skips.
 #
-#     python compare.py config/thousand.py --arms pre,none --jobs 2 --page runs/thousand.html
-#     python compare.py config/thousand.py --arms silent --depths 1     the control, the same at every depth
+#     python compare.py config/thousand.py --jobs 2 --json experiments/thousand/result.json
 #
-# Expected (experiments/thousand): with skips, 0.37 nats below the unigram baseline, hardly lower than
-# `silent`; without skips, on the unigram baseline. For a recipe that uses the depth, see
-# --residual=depth_mup.
-#
-# A thousand layers are 2000 branches that all move at once. With AdamW at 3e-3 each moves every channel by
-# that much, their sum is larger than the embeddings (std 0.02) after one update, and the stack learns no more
-# than the plain one: val 3.182 after 200 updates. So the blocks take small steps, by Muon with a small rate
-# of its own, while the embeddings move as they do elsewhere; and there are no biases, which would all push in
-# one direction. Both arms have the same recipe.
+# Budget: an hour of CPU time; a stack of 1000 layers takes six to nine minutes of it.
+# `silent` is the control, the same at every depth. `pre` has three rates of its own, and the usual one with
+# AdamW, since all 2000 branches move at once. docs/residuals.md discusses the result.
 #
 # Narrow and short, so that two CPU cores can do it; give it width and time on a GPU:
 # --n_embd=256 --n_head=4 --block_size=256 --batch_size=32 --max_iters=5000
@@ -20,19 +14,36 @@ dataset = "stdlib"
 out_dir = "runs/thousand"
 
 n_layer = 1000
-n_head = 2
+n_head = 1
 n_embd = 32
-block_size = 32
+block_size = 64
+norm = "rmsnorm"
+mlp = "relu2"
+pos = "rope"
 bias = False
 
 batch_size = 8
-max_iters = 150
+max_iters = 140
 optimizer = "muon"
-learning_rate = 3e-3
-muon_lr = 2e-4
+muon_lr = 2e-2
+learning_rate = 3e-2
 schedule = "linear"
-warmup_iters = 15
+warmup_iters = 14
 
-eval_interval = 50
-eval_sequences = 32
-probe_sequences = 4
+eval_interval = 140
+eval_sequences = 128
+probe_sequences = 2
+sample_tokens = 0
+
+_adamw = {"optimizer": ["adamw"], "learning_rate": [3e-3]}
+
+study = {  # short ones first
+    "silent": {"residual": ["silent"], "n_layer": [1]},
+    "depth": {"residual": ["depth_mup"], "n_layer": [1, 4, 16, 64, 256]},
+    "plain": {"residual": ["none"], "n_layer": [1, 4, 16, 64]},
+    "skips": {"residual": ["pre"], "n_layer": [4, 64], "muon_lr": [2e-4, 2e-3, 2e-2]},
+    "thousand": {"residual": ["depth_mup", "none"], "n_layer": [1000]},
+    "skips-adamw": _adamw | {"residual": ["pre"], "n_layer": [4, 64, 256]},
+    "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
+    "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
+}

@@ -12,10 +12,12 @@
 # prepare with --split test, and evaluate as config/enwik8.py shows.
 #
 # Published. WikiText-2: valid 68.6, test 65.8, an LSTM of 33M parameters (Merity et al. 2017, AWD-LSTM,
-# arXiv 1708.02182). WikiText-103: test 48.7, an LSTM (Grave et al. 2016, arXiv 1612.04426); test 24.0,
-# 151M parameters (Dai et al. 2019, Transformer-XL, arXiv 1901.02860). Not reproduced here: it needs a GPU.
-# Those models choose among the words of the training split, where rare ones are <unk>; here a word is
-# spelt in pieces, so what is impossible for them has a probability here, and the two don't compare exactly.
+# arXiv 1708.02182). WikiText-103: test 48.7, an LSTM (Grave et al. 2016, arXiv 1612.04426); test 24.0, 151M
+# parameters (Dai et al. 2019, Transformer-XL, arXiv 1901.02860). Not run here: WikiText-2 costs 5e15
+# floating point operations, a minute of a GPU that does 1e14 in a second, fourteen hours of two cores that
+# do 1e11. The published models choose among the words of the training split, where rare ones are <unk>;
+# here a word is spelt in pieces, so what is impossible for them has a probability here, and the two don't
+# compare exactly. config/rezero.py is a smaller published result, and has words for tokens.
 
 dataset = "wikitext"
 out_dir = "runs/wikitext"

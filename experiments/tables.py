@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 ARMS = {"pre": "with skips (`pre`)", "none": "without skips (`none`)", "silent": "no blocks (`silent`)"}
 
@@ -30,8 +31,12 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 def origin(result: dict) -> str:
     """The line under a table: command, date and machine. Where the output went is left out of the command."""
     command = re.sub(r" --(json|page|out_dir)[= ]\S+", "", result["command"])
-    command = command.replace("compare.py", "python compare.py", 1)
-    return f"\n`{command}`, {result['date']}, {result['machine']}\n"
+    return source(result | {"command": command.replace("compare.py", "python compare.py", 1)})
+
+
+def source(result: dict) -> str:
+    """The same of a measure.py, whose result has its command as it is."""
+    return f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
 
 
 def final_loss(run: dict) -> float:
@@ -55,6 +60,43 @@ def group_by(runs: list[dict], *keys: str) -> dict[tuple, list[dict]]:
     for run in runs:
         groups.setdefault(tuple(run[key] for key in keys), []).append(run)
     return groups
+
+
+def of_grid(result: dict, name: str) -> list[dict]:
+    """The runs of one grid of a study; in a run's name the grid is followed by its wiring."""
+    return [run for run in result["runs"] if run["run"].startswith(f"{name}-{run['residual']}")]
+
+
+def mean_of(runs: list[dict], figure: str = "val/loss") -> float:
+    """The mean of a figure over runs."""
+    return sum(run[figure] for run in runs) / len(runs)
+
+
+def learned(loss: float | None, silent: float) -> bool:
+    """Whether a stack ended below the control; one that diverged did not."""
+    return loss is not None and loss < silent
+
+
+def edges(losses: dict[float, float | None], silent: float) -> list[tuple[float, float]]:
+    """Neighbouring values, from the smallest on, of which one stack has learned and the other has not."""
+    return [
+        (low, high)
+        for low, high in pairwise(sorted(losses))
+        if learned(losses[low], silent) != learned(losses[high], silent)
+    ]
+
+
+def edge(losses: dict[float, float | None], silent: float) -> str:
+    """Between which neighbouring values of a setting a stack begins to learn, or stops: `0.61 to 0.64`.
+
+    Args:
+        losses: value -> final validation loss, None of a run that diverged.
+        silent: the control's; a stack has learned when it ends below that.
+    """
+    found = [f"{low:g} to {high:g}" for low, high in edges(losses, silent)]
+    if found:
+        return ", ".join(found)
+    return "always" if all(learned(loss, silent) for loss in losses.values()) else "never"
 
 
 def pair(result: dict, silent: dict) -> str:
@@ -83,19 +125,17 @@ def pair(result: dict, silent: dict) -> str:
     return markdown(head, rows) + note + origin(result)
 
 
-def over_depth(result: dict, figure: str, arms: dict[tuple, str]) -> str:
+def over_depth(result: dict, figure: str, arms: dict[str, list[dict]]) -> str:
     """Mean and range of a loss over the seeds, by arm and depth.
 
     Args:
         figure: train/loss or val/loss.
-        arms: (residual,) or (residual, init) -> the name of a row.
+        arms: the name of a row -> its runs.
     """
-    keys = ("residual", "init")[: len(next(iter(arms)))]
-    cells = group_by(result["runs"], *keys, "n_layer")
-    depths = sorted({run["n_layer"] for run in result["runs"] if run["residual"] != "silent"})
+    depths = sorted({run["n_layer"] for runs in arms.values() for run in runs})
     rows = []
-    for arm, name in arms.items():
-        groups = [[run[figure] for run in cells.get((*arm, depth), [])] for depth in depths]
+    for name, runs in arms.items():
+        groups = [[run[figure] for run in runs if run["n_layer"] == depth] for depth in depths]
         rows.append([name, *("{} ({})".format(*mean_and_range(g)) if g else "" for g in groups)])
     note = ""
     if silent := [run[figure] for run in result["runs"] if run["residual"] == "silent"]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from reslab import TOP, __version__
+from reslab.data.folders import data_folder
 from reslab.run.help import EXIT_CODES, columns, reflowed
 
 DOORS = ("train", "sample", "compare", "autopsy", "export", "bench")
@@ -31,16 +32,27 @@ def datasets() -> dict[str, Path]:
 
 
 def find_script(words: list[str]) -> tuple[Path, list[str]]:
-    """The script that a command line names, and its own words. Raises ValueError where it names none."""
+    """The script that a command line names, and its own words. Raises ValueError where it names none.
+
+    Args:
+        words: of which `prepare` is not the only one.
+    """
     name, *rest = words
     if name in DOORS:
         return TOP / f"{name}.py", rest
     if name != "prepare":
         raise ValueError(f"{name}: no such program; there are {', '.join((*DOORS, 'prepare'))}")
-    if not rest or rest[0] not in datasets():
-        given = f"{rest[0]}: no such dataset; " if rest else "prepare: which dataset? "
-        raise ValueError(f"{given}there are {', '.join(datasets())}")
+    if rest[0] not in datasets():
+        raise ValueError(f"{rest[0]}: no such dataset; there are {', '.join(datasets())}")
     return datasets()[rest[0]], rest[1:]
+
+
+def dataset_list() -> str:
+    """What `reslab prepare` prints: the names that it takes, and where they go."""
+    head = "usage: reslab prepare NAME ...; `reslab prepare NAME --help` says what it is and where it is from"
+    return reflowed(
+        "\n    ".join([head, *datasets()]) + f"\nThey go to {data_folder()}, or where --out says.", columns()
+    )
 
 
 def main() -> None:
@@ -50,6 +62,9 @@ def main() -> None:
         return
     if not words or words[0] in ("--help", "-h"):
         print(reflowed(HELP, columns()))
+        return
+    if words in (["prepare"], ["prepare", "--help"], ["prepare", "-h"]):
+        print(dataset_list())
         return
     try:
         script, rest = find_script(words)

@@ -227,11 +227,12 @@ def test_the_report_is_the_table_what_differs_the_page_and_the_json(tmp_path, mo
     runs = [read_run(folder) for folder in folders]
     page, kept = tmp_path / "p.html", tmp_path / "t.json"
     monkeypatch.setattr(sys, "argv", ["compare.py", "r0", "and so on"])
-    assert compare.main([*map(str, folders), f"--page={page}", f"--json={kept}"]) == 0
+    assert compare.main([*map(str, folders), f"--page={page}", f"--json={kept}", "--title=A & B"]) == 0
     output = capsys.readouterr().out
     assert fitted_table([row(run) for run in runs]) in output
     assert (1 < count <= 4) is (table(differences(runs)) in output if count > 1 else False)
     assert all(f'"name":"r{k}"' in page.read_text(encoding="utf-8") for k in range(count))
+    assert "<title>A &amp; B</title>" in page.read_text(encoding="utf-8")
     report = json.loads(kept.read_text(encoding="utf-8"))
     assert [one["run"] for one in report["runs"]] == [f"r{k}" for k in range(count)]
     assert report["command"] == "compare.py r0 and so on"
@@ -256,8 +257,11 @@ def test_a_live_page_follows_every_file_it_is_made_of(tmp_path, monkeypatch):
         ),
     )
     folders = [write_run(tmp_path, "a"), tmp_path / "later"]
-    with compare.served(SimpleNamespace(serve=True, port=0, map="", same_data=False), folders):
-        assert [one["name"] for one in seen["read"]()["runs"]] == ["a"]
+    config = SimpleNamespace(serve=True, port=0, map="", same_data=False, title="a talk")
+    with compare.served(config, folders):
+        assert [one["name"] for one in seen["read"]()["runs"]] == ["a"] and seen["read"]()[
+            "title"
+        ] == "a talk"
         states = [seen["changed"]()]
         for name in ("config.json", "metrics.jsonl", "autopsy.json"):
             with (folders[0] / name).open("a", encoding="utf-8") as file:

@@ -17,7 +17,7 @@ from copies import copy_project
 
 import reslab
 from reslab import TOP
-from reslab.__main__ import find_script
+from reslab.__main__ import find_script, main
 from reslab.data.dataset import TokenDataset, find_folder
 from reslab.report.facts import load as load_record
 from reslab.run.children import on_ending_signals
@@ -60,7 +60,6 @@ def test_one_program_starts_all_others(tmp_path):
     ("words", "fault"),
     [
         (["tran"], "tran: no such program; there are train, sample, compare"),
-        (["prepare"], "prepare: which dataset? there are enwik8, fineweb_edu"),
         (["prepare", "nothing"], "nothing: no such dataset; there are enwik8"),
     ],
 )
@@ -69,6 +68,18 @@ def test_a_program_that_is_not_there_is_named(words, fault):
         find_script(words)
     assert find_script(["prepare", "stdlib", "--quiet"]) == (TOP / "data/stdlib/prepare.py", ["--quiet"])
     assert find_script(["bench"]) == (TOP / "bench.py", [])
+
+
+def test_prepare_without_a_name_lists_what_can_be_prepared(monkeypatch, capsys, tmp_path):
+    """All of them, and where they go."""
+    monkeypatch.setenv("RESLAB_DATA", str(tmp_path))
+    for words in (["prepare"], ["prepare", "--help"]):
+        monkeypatch.setattr("sys.argv", ["reslab", *words])
+        main()
+        lines = capsys.readouterr().out.splitlines()
+        names = sorted(path.parent.name for path in ROOT.glob("data/*/prepare.py"))
+        assert [line.strip() for line in lines[1:-1]] == names and len(names) == 9
+        assert str(tmp_path) in lines[-1]
 
 
 def test_datasets_are_where_the_environment_says(tmp_path, monkeypatch, dataset_folder):
@@ -175,7 +186,7 @@ def test_an_installed_wheel_is_used_in_an_empty_folder(installed, tmp_path):
     start("prepare", "text", text, "--quiet")
     words = [f"--{key}={value}" for key, value in SMALL.items() if key != "max_iters"]
     told = start("train", "config/smoke.py", "--dataset=text", "--max_iters=5", *words).stdout
-    assert " bits per byte\n" in told
+    assert " bits per byte\n" in told and "reslab compare config/laptop.py" in told.splitlines()[-1]
     facts = json.loads((here / "runs" / "smoke" / "config.json").read_text(encoding="utf-8"))
     assert facts["command"].startswith("reslab train config/smoke.py --dataset=text")
     assert facts["reslab"] == reslab.__version__ and facts["git_commit"] is None

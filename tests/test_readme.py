@@ -1,4 +1,4 @@
-"""Every command of the README is run, with settings that make it take seconds.
+"""Every command of the README and of the manual is run, with settings that make it take seconds.
 
 A command may need what another one makes (a run to compare, a dataset to train on); that one is run first
 where its result is not there yet, so that each test passes alone.
@@ -14,13 +14,17 @@ import pytest
 from conftest import ROOT
 from copies import copy_project
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.split(" #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "manual.md"]
+HOSTED = "../deployments/github-pages"  # a page of the repository on GitHub
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+COMMANDS = list(
+    dict.fromkeys(
+        line.split(" #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", "".join(TEXTS), re.DOTALL)
+        for line in block.splitlines()
+        if line.strip() and not line.startswith("#")
+    )
+)
 SHAKESPEARE = Path(
     os.environ.get("TINY_SHAKESPEARE", ROOT.parent / "shared" / "data" / "tinyshakespeare.txt")
 )
@@ -29,7 +33,7 @@ SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_sequences
 SMALLER = f"{SMALL} --n_layer=2"
 LONG = re.compile(
     r"make demo|torchrun|runs/sharded|--depths|autopsy\.py|export\.py|--init_from|runs/mine|deep-none"
-    r"|config/(study|rescue|depth_mup|thousand|deep_llama)\.py"
+    r"|config/(study|rescue|depth_mup|thousand|deep_llama|slide)\.py"
 )  # grids, many ranks, and what first trains a model of its own
 
 
@@ -45,7 +49,7 @@ def clone(tmp_path_factory):
 def shrunk(command: str) -> str:
     if command == "make demo":
         return f'make demo OPTIONS="{SMALL}" AUTOPSY="--sequences=4 --tokens=2"'
-    if study := re.search(r"config/(study|rescue|depth_mup)\.py", command):  # cells: see test_cli.py
+    if study := re.search(r"config/(study|rescue|depth_mup|slide|thousand)\.py", command):  # see test_cli.py
         return f"python compare.py {study[0]} --arms=none --lrs=1e-3,3e-3 {SMALLER}"
     if "config/grow.py" in command:
         return f"{command} {SMALL} --n_layer=4"
@@ -134,6 +138,8 @@ def test_a_command_of_the_readme(command, clone):
         assert page.count('"lesions":[[') == 2  # the autopsies of both arms are on it
 
 
-def test_the_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", sorted([*PAGES, *ROOT.glob("docs/*.md")]), ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        here = page.parent / target
+        assert target.startswith("http") or here.exists() or HOSTED in target, target

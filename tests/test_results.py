@@ -1,19 +1,21 @@
-"""No table is typed in: tables, configs and questions of the texts are what experiments/ and config/ say."""
+"""Nothing is typed in: tables, pictures and configs of the texts are what experiments/ and config/ say."""
 
+import re
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT, run_python
 
-from experiments.__main__ import MARKER, fill, pages, tables
+from experiments.__main__ import MARKER, drawn, file_of, fill, pages, pictures, tables
+from experiments.drawing import THEMES
 
 FOLDERS = sorted(path.parent for path in ROOT.glob("experiments/*/README.md"))
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_is_what_the_results_say(page):
-    text = page.read_text(encoding="utf-8")
-    assert fill(text) == text, "run: python -m experiments"
+    assert fill(page) == page.read_text(encoding="utf-8"), "run: python -m experiments"
 
 
 @pytest.mark.slow
@@ -28,11 +30,38 @@ def test_a_figure_that_was_typed_in_is_found(tmp_path):
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
 
 
+@pytest.mark.parametrize("name", pictures())
+def test_a_picture_is_what_the_results_say(name):
+    files = drawn()
+    for theme in THEMES:
+        path = file_of(name, theme)
+        assert path.read_text(encoding="utf-8") == files[path], "run: python -m experiments"
+        assert path.stat().st_size < 150_000
+        ElementTree.fromstring(files[path])
+
+
+def test_every_picture_of_a_text_is_there_and_none_is_left_over():
+    shown = set()
+    for page in [*pages(), *ROOT.glob("data/README.md"), ROOT / "CONTRIBUTING.md"]:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r'(?:src|srcset)="([^"]+)"|!\[[^\]]*\]\(([^)]+)\)', text):
+            path = (page.parent / "".join(target)).resolve()
+            assert path.is_file(), f"{page}: {path}"
+            shown.add(path)
+        assert all(len(words) > 60 for words in re.findall(r'<img [^>]*alt="([^"]*)"', text))
+    assert (
+        shown
+        == set(drawn())
+        == {path for kind in ("svg", "png") for path in ROOT.glob(f"experiments/*/*.{kind}")}
+    )
+
+
 def test_every_table_is_shown_and_every_result_is_in_a_table():
     shown = {name for page in pages() for _, kind, name, _ in MARKER.findall(page.read_text("utf-8"))}
     assert set(tables()) <= shown
     used = {folder / f"{result}.json" for folder, table in tables().values() for result in table.results}
     assert set(ROOT.glob("experiments/*/*.json")) <= used
+    assert set(pictures()) <= shown
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -1,5 +1,6 @@
-"""`make` takes the versions of Python that the pins have wheels for, and says which they are."""
+"""`make` takes the versions of Python that the pins have wheels for, and installs what a goal needs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -34,3 +35,41 @@ def test_another_python_is_told_which_versions_work(tmp_path, version, taken):
     assert (told in done.stdout) != taken
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["requires-python"] == ">=3.11,<3.15"
+
+
+def pinned(name: str) -> dict[str, str]:
+    """The pins of a requirements file itself: package -> version."""
+    lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "==" in line]
+    return dict(re.match(r"([\w-]+)==([\d.]+)", line).groups() for line in lines)
+
+
+def packages(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}
+
+
+def test_the_demo_installs_what_the_package_needs_and_the_tests_add_their_tools():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    runtime, tools = pinned("requirements.txt"), pinned("requirements-test.txt")
+    assert set(runtime) == packages(project["dependencies"])
+    assert set(tools) >= packages(project["optional-dependencies"]["dev"]) and not set(tools) & set(runtime)
+    lines = (ROOT / "requirements-test.txt").read_text(encoding="utf-8").splitlines()
+    assert "-r requirements.txt" in lines  # in one solution, so that no tool moves a pin of the runs
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("goal", "tools"), [("demo", False), ("test", True), ("test-slow", True), ("site", True)]
+)
+def test_what_a_goal_of_make_installs(tmp_path, goal, tools):
+    """From a clean checkout, and nothing once the stamps are there."""
+    for name in ("Makefile", "requirements.txt", "requirements-test.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = ["make", "--dry-run", goal]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "pip install --requirement requirements.txt" in shown
+    assert ("pip install --requirement requirements-test.txt" in shown) == tools
+    (tmp_path / ".venv").mkdir()
+    for stamp in ("installed", "tools"):
+        (tmp_path / ".venv" / stamp).touch()
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "pip install" not in shown

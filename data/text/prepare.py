@@ -5,7 +5,8 @@
 
 Tokenizers: char (one id per character), byte (256 ids), gpt2 (50,257 ids, downloaded once), bpe:N
 (N byte-pair tokens learned from the training split), or the folder of a model of `transformers`, whose
-tokenizer.json is taken. Train on it with --dataset=text, or the name or path that --out gave.
+tokenizer.json is taken. Train on it with the --dataset that is printed: its name where it is among the
+other datasets, else its path.
 """
 
 import sys

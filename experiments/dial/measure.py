@@ -6,16 +6,14 @@ Each stack is config/dial.py with another weight and depth. The stacks are so sm
 for each would take most of the time, so a few processes make one after the other.
 """
 
-import json
 import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
+from experiments import measured
 from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 
@@ -93,25 +91,8 @@ def main() -> None:
             runs.append(run)
             seconds = time.monotonic() - start
             print(f"[{len(runs)}/{len(cells)}] {run['run']}, {seconds:.0f} s", flush=True)
-    write_atomically(
-        options.json, result(sorted(runs, key=lambda run: (run["n_layer"], run["residual_scale"])))
-    )
-
-
-def result(runs: list[dict]) -> str:
-    """result.json: where the numbers come from, and a line for each stack."""
-    import torch
-
-    from reslab.run.log import git_commit
-
-    head = {
-        "command": "python -m experiments.dial.measure",
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": [git_commit()],
-        "machine": f"{sys.platform}, {os.cpu_count()} cores, cpu, torch {torch.__version__}",
-    }
-    lines = ",\n  ".join(map(json.dumps, runs))
-    return json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n  {lines}\n ]\n}}\n'
+    runs.sort(key=lambda run: (run["n_layer"], run["residual_scale"]))
+    write_atomically(options.json, measured.text("experiments.dial.measure", runs))
 
 
 if __name__ == "__main__":

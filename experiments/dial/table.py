@@ -1,6 +1,6 @@
 """The dial: the gradient at layer 0 over the weight of the skip and the depth, after the last update."""
 
-from experiments.tables import Table, markdown
+from experiments.tables import Table, markdown, source
 
 
 def reach(result: dict) -> str:
@@ -13,8 +13,7 @@ def reach(result: dict) -> str:
     ]
     step = result["runs"][0]["probed"][-1]["step"]
     note = f"\nThe gradient at layer 0 divided by that at the head, after {step} updates.\n"
-    note += f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
-    return markdown(["λ \\ layers", *map(str, depths)], rows) + note
+    return markdown(["λ \\ layers", *map(str, depths)], rows) + note + source(result)
 
 
 def _ratio(gradient: list[float]) -> str:

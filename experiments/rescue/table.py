@@ -1,6 +1,6 @@
 """A plain stack repaired: what a start and each kind of skip are worth, and at which rates."""
 
-from experiments.tables import Table, final_loss, markdown, mean_and_range, origin
+from experiments.tables import Table, final_loss, markdown, mean_and_range, of_grid, origin
 
 ARMS = {  # grid -> the name of its row
     "plain": "without skips, standard start",
@@ -10,11 +10,6 @@ ARMS = {  # grid -> the name of its row
     "mlp-skip-only": "skips around the MLP only",
     "silent": "no blocks (`silent`)",
 }
-
-
-def of_grid(result: dict, name: str) -> list[dict]:
-    """The runs of one grid; in a run's name the grid is followed by its wiring."""
-    return [run for run in result["runs"] if run["run"].startswith(f"{name}-{run['residual']}")]
 
 
 def rescue(result: dict) -> str:
@@ -50,4 +45,8 @@ def rescue_rates(result: dict) -> str:
     return markdown(["", *(f"{titles[optimizer]} {rate:g}" for optimizer, rate in columns)], rows)
 
 
-TABLES = {"rescue": Table(rescue), "rescue_rates": Table(rescue_rates)}
+TABLES = {
+    "rescue": Table(rescue),
+    "rescue_rates": Table(rescue_rates),
+    "rescue_shakespeare": Table(rescue, ("shakespeare",)),
+}

@@ -44,10 +44,15 @@ def rates(result: dict) -> str:
     return markdown(["learning rate", *(f"{rate:g}" for rate in columns)], rows) + note + origin(result)
 
 
+def best_rates(result: dict) -> dict[tuple[str, int], dict]:
+    """(wiring, number of layers) -> the run of the rate with the lowest training loss."""
+    groups = group_by(of_grid(result, "lr", "deep"), "residual", "n_layer")
+    return {key: min(runs, key=lambda run: run["train/loss"]) for key, runs in groups.items()}
+
+
 def train_depth(result: dict) -> str:
     """Final training loss of each arm over depth, at the best of its learning rates."""
-    groups = group_by(of_grid(result, "lr", "deep"), "residual", "n_layer")
-    best = {key: min(runs, key=lambda run: run["train/loss"]) for key, runs in groups.items()}
+    best = best_rates(result)
     depths = sorted({layers for _, layers in best})
     rows = []
     for arm in ("pre", "none"):

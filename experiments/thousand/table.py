@@ -1,21 +1,34 @@
-"""A thousand layers, with and without skips; and the same with AdamW at the rate of shallow stacks."""
+"""One recipe for 1 to 1000 layers."""
 
-from experiments.tables import ARMS, Table, markdown, origin, pair, skips_first
+from experiments.tables import ARMS, Table, final_loss, group_by, markdown, of_grid, origin
 
-# The run was made when config/thousand.py still had these settings, so its own command does not name them.
-ADAMW = "--optimizer=adamw --bias=True --max_iters=200 --warmup_iters=20"
-
-
-def adamw(result: dict) -> str:
-    """Both arms with AdamW, after 200 updates."""
-    rows = [
-        [ARMS[run["residual"]], f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"]
-        for run in skips_first(result["runs"])
-    ]
-    unigram = result["baselines_nats"]["unigram"]["val"]
-    note = f"\nThe unigram baseline is {unigram:.3f}.\n"
-    result = result | {"command": f"compare.py config/thousand.py --arms pre,none --jobs 2 {ADAMW}"}
-    return markdown(["AdamW at 3e-3", "train loss", "val loss"], rows) + note + origin(result)
+NAMES = {
+    "depth_mup": "with skips (`depth_mup`)",
+    "none": ARMS["none"],
+    "pre": ARMS["pre"],
+    "completep": "with skips (`completep`)",
+    "depth_scaled": "with skips (`depth_scaled`)",
+}
 
 
-TABLES = {"thousand": Table(pair, ("result", "silent")), "thousand_adamw": Table(adamw, ("adamw",))}
+def thousand(result: dict) -> str:
+    """Validation loss by wiring and depth; `pre` at each rate of its blocks, and with AdamW."""
+    runs = [run for run in result["runs"] if run["residual"] != "silent"]
+    depths, rows = sorted({run["n_layer"] for run in runs}), []
+    arms = group_by(runs, "residual", "optimizer", "muon_lr")
+    order = sorted(arms, key=lambda arm: (list(NAMES).index(arm[0]), arm[1] == "adamw", arm[2]))
+    for residual, optimizer, rate in order:
+        losses = {run["n_layer"]: f"{final_loss(run):.3f}" for run in arms[residual, optimizer, rate]}
+        name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
+        name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
+        rows.append([name, *(losses.get(depth, "") for depth in depths)])
+    (silent,) = of_grid(result, "silent")
+    bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
+    note = (
+        f"\nValidation loss. `silent`, the same at every depth, ends on {final_loss(silent):.3f}; the bigram "
+    )
+    note += f"baseline is {bigram:.3f}, the unigram baseline {unigram:.3f}.\n"
+    return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
+
+
+TABLES = {"thousand": Table(thousand)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from reslab.data.baselines import Baselines
-from reslab.data.folders import SCRIPTS, data_folder, prepare_script
+from reslab.data.folders import SCRIPTS, data_folder, dataset_argument, prepare_script
 from reslab.data.shards import TokenStream, earlier_meta, open_split, touched
 from reslab.data.tokenizer import tokenizer_from_json
 from reslab.run.fields import expand
@@ -131,8 +131,9 @@ def find_folder(name: str | Path) -> Path:
     folder = Path(expand(str(name))) if is_path else data_folder() / name
     if not name or not (folder.is_dir() or prepare_script(folder)):
         known = sorted(path.parent.name for path in SCRIPTS.glob("*/prepare.py"))
-        here = Path(name) / "meta.json" if name and not is_path else None
-        hint = f"; {name} is in this folder: give --dataset=./{name}" if here and here.is_file() else ""
+        near = [] if not name or is_path else [Path(name), Path("data", name)]  # what --out has named
+        near = [dataset_argument(place) for place in near if (place / "meta.json").is_file()]
+        hint = f"; {name} is here, not in {data_folder()}: give --dataset={near[0]}" if near else ""
         raise ValueError(f"dataset={name}: no such folder; known names are {', '.join(known)}{hint}")
     return folder
 

@@ -25,6 +25,13 @@ def own_folder(script: str) -> Path:
     return data_folder() / Path(script).resolve().parent.name
 
 
+def dataset_argument(folder: Path) -> str:
+    """What --dataset takes for a folder: its name in data_folder(), else its path, which has a slash."""
+    if folder.resolve().parent == data_folder().resolve():
+        return folder.resolve().name
+    return str(folder) if len(folder.parts) > 1 else f".{os.sep}{folder}"
+
+
 def prepare_script(folder: Path) -> Path | None:
     """The script that fills a folder of data_folder(), where there is one."""
     script = SCRIPTS / folder.name / "prepare.py"

@@ -1,12 +1,14 @@
 """The command lines of data/*/prepare.py: options, a summary, or one line and exit code 2."""
 
 import argparse
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from reslab.data.corpus import write_dataset
 from reslab.data.documents import Plan, prepare
+from reslab.data.folders import dataset_argument
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
@@ -83,14 +85,15 @@ def run_prepare(args: argparse.Namespace, read, tokenizer: str, source: str, rea
 
 
 def describe(out_dir: Path, meta: dict) -> str:
-    """What a dataset holds, in three lines."""
+    """What a dataset holds, in three lines, and how it is named to a program."""
     train, val, lines = meta["splits"]["train"], meta["splits"]["val"], meta["baselines_nats"]
     return (
         f"{out_dir}: {train['tokens']:,} training and {val['tokens']:,} validation tokens, "
         f"vocabulary {meta['vocab_size']:,}\n"
         f"from {meta['source']}\n"
         f"val baselines in nats/token: uniform {lines['uniform']:.3f}, "
-        f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}"
+        f"unigram {lines['unigram']['val']:.3f}, bigram {lines['bigram']['val']:.3f}\n"
+        f"use it with: --dataset={shlex.quote(dataset_argument(out_dir))}"
     )
 
 

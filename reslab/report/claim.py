@@ -34,13 +34,18 @@ def arm_names(runs: list[Run]) -> list[str]:
     sides, all_labels = [known[skips_of(run)] for run in runs], labels(runs)
     depths = {run.config["n_layer"] for run in runs}
     names = [
-        f"{words}, {run.config['n_layer']} layers" if words and len(depths) > 1 else words
+        f"{words}, {_layers(run)}" if words and len(depths) > 1 else words
         for words, run in zip(sides, runs, strict=True)
     ]
     return [
         (name if names.count(name) == 1 else f"{words} ({label})") if words else label
         for name, words, label in zip(names, sides, all_labels, strict=True)
     ]
+
+
+def _layers(run: Run) -> str:
+    count = run.config["n_layer"]
+    return f"{count} layer" if count == 1 else f"{count} layers"
 
 
 def pair_of(runs: list[Run]) -> tuple[Run, Run] | None:
@@ -94,8 +99,7 @@ def claim(runs: list[Run]) -> dict | None:
 
 def heading(run: Run, other: Run, same: bool) -> str:
     """Which of two runs of one depth learned: the first with skips, the other without."""
-    count = run.config["n_layer"]
-    layers = f"{count} layer{'s' * (count > 1)}"
+    count, layers = run.config["n_layer"], _layers(run)
     again = ("The same " if same else "") + layers
     do, learn = ("do", "learn") if count > 1 else ("does", "learns")
     match learned(run), learned(other):

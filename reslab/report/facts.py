@@ -12,12 +12,11 @@ from reslab.run.derived import with_derived
 from reslab.run.fields import flat
 from reslab.run.files import parse_json
 from reslab.run.log import Run, read_run, row_fault
+from reslab.run.recorder import NUMBERS, setting_fault
 from reslab.run.settings import TrainConfig
 
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
-# Settings that readers ask for; None where a run's record does not tell them, but the wiring is UNKNOWN.
-REQUIRED = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
 NO_WIRING = {"equation": UNKNOWN, "skip": None, "has_identity": None}
 PROBED_LATER = "probes.jsonl"  # what `python -m reslab.training.reprobe` adds to a run
 # A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
@@ -46,12 +45,8 @@ def load(folder: str | Path) -> Run:
         config, facts = run.config | {}, dict(run.facts)
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'}: not the record of a run ({error})") from None
-    for key, kind in {"residual": str, **dict.fromkeys(REQUIRED, int | float)}.items():
-        if not isinstance(config.get(key), kind | None):
-            word = "text" if kind is str else "a number"
-            raise ValueError(
-                f"{folder / 'config.json'}: {key} is a {type(config[key]).__name__}, must be {word}"
-            )
+    if fault := setting_fault(config):
+        raise ValueError(f"{folder / 'config.json'}: {fault}")
     facts = complete_facts(facts)
     rows = _with_later_probes(folder, run.rows, facts["probes"])
     return replace(run, config=complete_config(config), facts=facts, rows=rows)
@@ -78,9 +73,10 @@ def complete_config(config: dict) -> dict:
     """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
     is None where the record does not tell it.
     """
-    required = {key: config.get(key) for key in REQUIRED} | {"residual": config.get("residual") or UNKNOWN}
+    required = {key: config.get(key) for key in NUMBERS} | {"residual": config.get("residual") or UNKNOWN}
     empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
-    return empty | {"gradient_accumulation_steps": 1} | config | required
+    told = {key: value for key, value in config.items() if value is not None or key not in empty}
+    return empty | {"gradient_accumulation_steps": 1} | told | required
 
 
 def complete_facts(facts: dict) -> dict:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+SPOKEN = {"pre": "with skips", "none": "without skips"}  # what people call the two arms
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -34,4 +36,7 @@ def picture(figure) -> dict | None:
         raise TypeError(f"it returned a {type(figure).__name__}, must return a plotly figure or None")
     drawing = json.loads(figure.update_layout(template="none").to_json())
     del drawing["layout"]["template"]
+    for trace in drawing["data"]:
+        if trace.get("name") in SPOKEN:
+            trace["name"] = SPOKEN[trace["name"]]
     return drawing

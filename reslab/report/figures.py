@@ -8,14 +8,16 @@ reach, the curves, the maps) is drawn by report/web.
 from collections.abc import Iterable
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from reslab.report.facts import common_baselines, learning_layers
+from reslab.report.facts import common_baselines, data_hash, learning_layers
 from reslab.report.figure import Figure
-from reslab.report.groups import group_names, groups, shades, styles
+from reslab.report.groups import arm, group_names, groups, shades, styles
 from reslab.run.log import Run
 
 STATUS_SYMBOLS = {"finished": "", "diverged": "x", "unfinished": "-open"}
 OVER_DEPTH = ("n_layer", "learning_rate")  # what a line over depth joins
+RATES = ("learning_rate", "block_lr", "muon_lr")
 
 
 def depth(runs: list[Run]) -> go.Figure | None:
@@ -92,6 +94,55 @@ def learning_rates(runs: list[Run]) -> go.Figure | None:
     figure.update_xaxes(title="learning rate", type="log", exponentformat="power")
     figure.update_yaxes(title="final validation loss, nats per token")
     return figure.update_layout(height=480)
+
+
+def gain_over_silent(runs: list[Run]) -> go.Figure | None:
+    """What blocks are worth over depth and their learning rate: a map for each experiment that has several
+    of both; None without the control `silent` on the same data."""
+    control = [r for r in runs if arm(r.config) == "silent" and r.status == "finished"]
+    if len({data_hash(run) for run in control}) != 1:
+        return None
+    silent, same = _mean([r.last("val/loss") for r in control]), data_hash(control[0])
+    others = [run for run in runs if run not in control and data_hash(run) == same]
+    lines = _lines(others, ("n_layer", *RATES), "n_layer")
+    maps = {name: m for name, m in lines.items() if len({block_rate(r.config) for r in m}) > 1}
+    if not maps:
+        return None
+    figure = make_subplots(1, len(maps), shared_yaxes=True, subplot_titles=list(maps))
+    for column, members in enumerate(maps.values(), 1):
+        cells: dict[tuple, list[Run]] = {}
+        for run in members:
+            cells.setdefault((block_rate(run.config), run.config["n_layer"]), []).append(run)
+        figure.add_trace(_gains(cells, silent), 1, column)
+    drawn = [run for members in maps.values() for run in members]
+    figure.update_xaxes(title="rate of the blocks", type="log", exponentformat="power", dtick=1)
+    depths = _values(drawn, "n_layer")
+    figure.update_yaxes(type="log", tickvals=depths, ticktext=[str(n) for n in depths])
+    figure.update_yaxes(title="layers", col=1)
+    figure.update_annotations(font={"size": 12})  # the names of the maps
+    colours = {"colorscale": "RdBu", "cmid": 0, "colorbar": {"title": {"text": "nats"}}}
+    return figure.update_layout(height=420, coloraxis=colours)
+
+
+def block_rate(config: dict) -> float:
+    """The peak learning rate of a run's blocks."""
+    own = config["muon_lr"] if config["optimizer"] == "muon" else config["block_lr"]
+    return own or config["learning_rate"]
+
+
+def _gains(cells: dict[tuple, list[Run]], silent: float) -> go.Scatter:
+    """A square for each rate and depth, coloured by the mean gain over its seeds; a cross if one diverged."""
+    gains = {
+        place: silent - _mean([run.last("val/loss") for run in seeds])
+        for place, seeds in cells.items()
+        if all(run.status == "finished" for run in seeds)
+    }
+    symbols = ["square" if place in gains else "x" for place in cells]
+    marker = {"size": 18, "symbol": symbols, "coloraxis": "coloraxis", "line": {"color": "#888", "width": 1}}
+    marker["color"] = [gains.get(place) for place in cells]
+    texts = [f"{gains[place]:+.3f} nats" if place in gains else "not finished" for place in cells]
+    rates, depths = zip(*cells, strict=True)
+    return go.Scatter(x=rates, y=depths, text=texts, mode="markers", marker=marker, showlegend=False)
 
 
 def _lines(runs: list[Run], joined: Iterable[str], axis: str) -> dict[str, list[Run]]:
@@ -202,5 +253,13 @@ FIGURES = {
         "Experiments with a single rate are left out. Dotted lines are baselines, drawn only where all "
         "runs share them.",
         learning_rates,
+    ),
+    "Where blocks are worth something": Figure(
+        "depth",
+        "The final validation loss of the control `silent`, whose branches are frozen at 0, less that of a "
+        "run, over the learning rate of its blocks and its depth. Blue squares learned more than embeddings "
+        "and head alone, red ones less; the mean of the seeds. A cross is a run that did not finish. Each "
+        "experiment with several depths and rates has a map, on the control's data.",
+        gain_over_silent,
     ),
 }

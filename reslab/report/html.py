@@ -46,9 +46,9 @@ POLICY = (
 )
 
 
-def write_page(path: str | Path, runs: list[Run], title: str) -> None:
-    """Write the page of some runs."""
-    write_atomically(Path(path), html(page_data(runs, title)))
+def write_page(path: str | Path, runs: list[Run], title: str, heading: str = "") -> None:
+    """Write the page of some runs; see page_data."""
+    write_atomically(Path(path), html(page_data(runs, title, heading=heading)))
 
 
 def write_autopsy(path: str | Path, report: dict, title: str) -> None:

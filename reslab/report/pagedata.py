@@ -27,13 +27,19 @@ PAGE_POINTS = 40_000  # of all curves together
 PROBE_NUMBERS = 300_000  # of all probes together
 
 
-def page_data(runs: list[Run], title: str, size: int = DATA_BYTES) -> dict:
-    """What the page of some runs draws, as plain JSON values of at most `size` bytes."""
+def page_data(runs: list[Run], title: str, size: int = DATA_BYTES, heading: str = "") -> dict:
+    """What the page of some runs draws, as plain JSON values of at most `size` bytes.
+
+    Args:
+        title: what the page is called where its runs are no two arms.
+        heading: what it is called in any case.
+    """
     share = 1.0
     figures = _figures(FIGURES, runs, catch=Exception) if runs else []
     while True:
         data = {
-            "title": title,
+            "title": heading or title,
+            "heading": heading,
             "about": _about(runs),
             "claim": claim(runs),
             "warnings": warnings(runs),

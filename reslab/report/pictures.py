@@ -24,21 +24,45 @@ OPTIONS = [
     "--force-color-profile=srgb",
     "--hide-scrollbars",
 ]
-# File name -> what is shown of the page, after which clicks.
+CHART = "[data-chart='{}'] .plot"
+BLOCK_DONE = "#block [data-step='7']"
+# File name -> what is shown of the page, what is clicked before, and what a picture says that it shows.
 PICTURES = {
-    "first": ("#first .first", None),
-    "block": ("#block .arms", "#block [data-step='7']"),
-    "reach": ("#reach .picture", None),
-    "loss": ("#curves [data-chart='loss'] .plot", None),
-    "layer-by-step": ("#maps [data-chart='layer-by-step'] .plot", None),
-    "depth": ("#depth [data-chart='loss-over-depth'] .plot", None),
-    "layers-that-learn": ("#depth [data-chart='layers-that-a-signal-reaches'] .plot", None),
-    "learning-rates": ("#depth [data-chart='learning-rates'] .plot", None),
+    "first": ("#first .first", None, "Losses, and the gradient at every layer"),
+    "block": ("#block .arms", BLOCK_DONE, "One block, forward and backward"),
+    "reach": ("#reach .picture", None, "How far the gradient reaches"),
+    "loss": ("#curves " + CHART.format("loss"), None, "Loss over training"),
+    "layer-by-step": ("#maps " + CHART.format("layer-by-step"), None, "Every layer at every step"),
+    "depth": ("#depth " + CHART.format("loss-over-depth"), None, "Loss over depth"),
+    "layers-that-learn": (
+        "#depth " + CHART.format("layers-that-a-signal-reaches"),
+        None,
+        "Layers that a signal reaches, over depth",
+    ),
+    "learning-rates": ("#depth " + CHART.format("learning-rates"), None, "Loss over the learning rate"),
 }
+MARGIN = 20  # at the sides of a picture, in CSS pixels
+# On the page a heading is put above what is taken, with the page's own and what the picture shows, and room
+# below it; what this returns is taken with what is between.
+HEADING = """
+const place = document.querySelector(arguments[0]);
+if (!place) return null;
+const [head, shows, foot] = [1, 2, 3].map(() => document.createElement("div"));
+head.style.cssText = "padding:1.3rem 0 1rem;line-height:1.3;font-weight:650;font-size:1.5rem";
+shows.style.cssText = "font-weight:400;font-size:1.05rem";
+foot.style.height = "1.3rem";
+shows.textContent = arguments[1];
+head.append(document.getElementById("title").textContent, shows);
+place.before(head);
+place.after(foot);
+return [head, foot];
+"""
 # What is folded is opened, and what only a screen can use is taken away.
 PREPARE = """
 for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
-for (const tool of document.querySelectorAll(".tools, .link, #first button")) tool.hidden = true;
+const style = document.createElement("style");
+style.textContent = ".tools, .link, #first button, #block details { display: none !important; }";
+document.head.append(style);
 drawAll();
 """
 
@@ -118,22 +142,27 @@ def write_pictures(page: Path, folder: Path) -> list[Path]:
     with browser(1200, 1000, scale=1.5) as driver:
         open_page(driver, page.resolve().as_uri())
         driver.execute_script(PREPARE)
-        for name, (place, click) in PICTURES.items():
+        for name, (place, click, shows) in PICTURES.items():
             if click:
                 driver.execute_script("document.querySelector(arguments[0])?.click()", click)
-            if picture := _picture(driver, place):
+            ends = driver.execute_script(HEADING, place, shows)
+            if ends and (picture := _picture(driver, *ends)):
                 (folder / f"{name}.png").write_bytes(picture)
                 written.append(folder / f"{name}.png")
     return written
 
 
-def _picture(driver, place: str) -> bytes | None:
-    """What stands at a place of the page as PNG, whole: selenium's own would end where the window does."""
+def _picture(driver, head, foot) -> bytes | None:
+    """The page from one element to another as PNG, whole: selenium's own picture would end where the window
+    does."""
     box = driver.execute_script(
-        """const box = document.querySelector(arguments[0])?.getBoundingClientRect();
-        if (!box?.width) return null;
-        return { x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height };""",
-        place,
+        """const [top, bottom] = [arguments[0], arguments[1]].map((part) => part.getBoundingClientRect());
+        if (!top.width) return null;
+        const [x, y, width] = [top.x + scrollX - arguments[2], top.y + scrollY, top.width + 2 * arguments[2]];
+        return { x, y, width, height: bottom.bottom - top.y };""",
+        head,
+        foot,
+        MARGIN,
     )
     if box is None:
         return None

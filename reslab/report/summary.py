@@ -52,7 +52,7 @@ GROUP_COLUMNS = {
     "sequences",
     "difference": "lower, higher, or none where the interval holds 0; else why there is no difference",
 }
-EXPLAINED = ("val", "-unigram", "-bigram", "<unigram at", "-pre", "95 % interval")  # under a table
+EXPLAINED = ("val", "-unigram", "-bigram", "<unigram at", "<bigram at", "-pre", "95 % interval")
 TEXT_COLUMNS = {"run", "arm", "status", "setting", "group", "difference"}
 FOLD_FIRST = (
     *("params", "tok/s", "<unigram at", "<bigram at", "steps"),

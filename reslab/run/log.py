@@ -95,6 +95,9 @@ class NoLog:
 
 
 def _finite(value):
+    """A value without numbers that JSON has no word for, which become null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -152,13 +155,21 @@ def read_run(folder: str | Path) -> Run:
             if number < len(lines):
                 raise ValueError(f"{metrics}, line {number}: not JSON") from None
             continue
-        if fault := row_fault(row):
-            raise ValueError(f"{metrics}, row {number}: {fault}")
         try:
-            rows.append(with_derived(row))
-        except (TypeError, ArithmeticError, LookupError):
-            raise ValueError(f"{metrics}, row {number}: a probe of another shape") from None
+            rows.append(whole_row(row))
+        except ValueError as fault:
+            raise ValueError(f"{metrics}, row {number}: {fault}") from None
     return Run(folder, config, facts, rows)
+
+
+def whole_row(row: dict) -> dict:
+    """A row of metrics with its derived probes. Raises ValueError where it has another shape."""
+    if fault := row_fault(row):
+        raise ValueError(fault)
+    try:
+        return with_derived(row)
+    except (TypeError, ArithmeticError, LookupError):
+        raise ValueError("a probe of another shape") from None
 
 
 def row_fault(row) -> str | None:
@@ -170,7 +181,7 @@ def row_fault(row) -> str | None:
         return "no whole number under step"
     for key, value in row.items():
         if key.startswith(("train/", "val/", "batch/")) or key in ("tokens_per_s", "elapsed_s"):
-            if value is not None and not _is_number(value):
+            if value is not None and not is_number(value):
                 return f"{key} is a {type(value).__name__}, must be a number"
         elif key in ("status", "diagnosis", "early_warning") and not isinstance(value, str | None):
             return f"{key} is a {type(value).__name__}, must be text"
@@ -179,15 +190,16 @@ def row_fault(row) -> str | None:
     return None
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
+    """Whether a value is a number as readers take one."""
     is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
     return is_integer or isinstance(value, float)
 
 
 def _are_numbers(value) -> bool:
     if isinstance(value, list):
-        return all(item is None or _is_number(item) for item in value) or all(map(_are_numbers, value))
-    return value is None or _is_number(value)
+        return all(item is None or is_number(item) for item in value) or all(map(_are_numbers, value))
+    return value is None or is_number(value)
 
 
 def is_run(folder: Path) -> bool:
@@ -210,7 +222,7 @@ def write_config(folder: Path, config: dict, facts: dict) -> None:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     } | facts
-    write_atomically(folder / "config.json", json.dumps(content, ensure_ascii=False, indent=1))
+    write_atomically(folder / "config.json", json.dumps(_finite(content), ensure_ascii=False, indent=1))
 
 
 def check_run_dir(folder: Path, config: dict, resume: bool, overwrite: bool, free: set[str]) -> None:

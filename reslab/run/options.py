@@ -187,6 +187,8 @@ class CompareConfig:
     """Order of the runs: val, train, run, arm, status or a setting; -val has the largest first."""
     mean: Place[Literal["", "seed"]] = ""
     """seed: the table has a row for each group of runs that differ in the seed alone."""
+    title: Place[str] = ""
+    """What the page and its pictures are called; empty says what its runs show."""
     png: Place[OutputFolder | None] = None
     """Also write the page's pictures into this folder, as PNG."""
     serve: Place[bool] = False

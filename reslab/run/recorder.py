@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 
 from reslab.run.fields import flat, short
-from reslab.run.log import RunLog, write_config
+from reslab.run.log import RunLog, is_number, whole_row, write_config
 
 # Short names of log() -> the keys of a row.
 NAMES = {
@@ -19,6 +19,10 @@ NAMES = {
     "val_loss": "val/loss",
     "val_loss_se": "val/loss_se",
 }
+
+# Settings that readers compute with; the others are shown as they are.
+NUMBERS = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
+TEXTS = ("residual", "attn_residual", "mlp_residual")
 
 
 class Recorder:
@@ -42,7 +46,8 @@ class Recorder:
             "bigram": {...}}}.
 
     Raises:
-        ValueError: the folder is in use, or the config is no mapping of names to values.
+        ValueError: the folder is in use, or the config is no mapping of names to values, or one that has to
+            be a number (n_layer, seed, ...) is none.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class Recorder:
         own = getattr(model, "config", None)
         settings = flat(own) if is_dataclass(own) else {}
         settings |= {key: _plain(value) for key, value in (config or {}).items()}
+        if fault := setting_fault(settings):
+            raise ValueError(f"config: {fault}")
         self._rows, self._started = None, time.perf_counter()
         self._step, self._finite = 0, True
         self._content = settings, {"recorder": True} | _facts_of(model) | (facts or {})
@@ -87,11 +94,8 @@ class Recorder:
                 f"step={short(step)}: must be a whole number of at least {self._step}, the step before"
             )
         row = {NAMES.get(name, name): _plain(value) for name, value in values.items()}
-        for name, value in row.items():
-            numeric = isinstance(value, int | float) and not isinstance(value, bool)
-            if not numeric and name.startswith(("train/", "val/", "batch/")):
-                raise ValueError(f"{name}={short(value)}: must be a number")
-        losses = [value for name, value in row.items() if name.endswith("/loss")]
+        whole_row({"step": step} | row)
+        losses = [value for name, value in row.items() if name.endswith("/loss") and value is not None]
         self._step = step
         self._finite = all(map(math.isfinite, losses)) if losses else self._finite
         self._rows.write({"step": step} | row | {"elapsed_s": round(time.perf_counter() - self._started, 3)})
@@ -101,6 +105,16 @@ class Recorder:
             self._rows.write({"step": self._step, "status": "finished" if self._finite else "diverged"})
         self._rows.close()
         self._rows = None
+
+
+def setting_fault(config: dict) -> str | None:
+    """What is wrong with a setting that readers compute with; one that is None is not told, and no fault."""
+    for key, value in config.items():
+        if key in TEXTS and not isinstance(value, str | None):
+            return f"{key} is a {type(value).__name__}, must be text"
+        if key in (*NUMBERS, "residual_scale") and not (value is None or is_number(value)):
+            return f"{key} is a {type(value).__name__}, must be a number"
+    return None
 
 
 def _plain(value):

@@ -5,6 +5,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 
 from reslab.run.config import MachineError
+from reslab.run.launch import as_typed
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import lossy
 from reslab.system.profiling import traced
@@ -40,7 +41,7 @@ def run(context: RunContext, step=train_step) -> int:
         code = train_loop(state, context, step)
     context.log.close()
     if context.strategy.is_main:
-        note = context.config.end_note
+        note = as_typed(context.config.end_note)
         outcome.print_summary(code, context.folder, state.step, context.resume_command(), note)
     return code
 

@@ -14,6 +14,7 @@ from reslab.run import capacity, checkpoint
 from reslab.run.config import Positionals, parse, run_door
 from reslab.run.fields import Machine, PathText, Place, value_faults
 from reslab.run.files import write_atomically
+from reslab.run.launch import as_typed
 from reslab.run.log import as_line, git_commit, read_run
 from reslab.run.settings import DeviceName
 
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> int:
     path = folder / PROBED_LATER
     lines = [{"probes": probes.describe(), "git_commit": git_commit()}, *rows]
     write_atomically(path, "".join(map(as_line, lines)))
-    print(f"probes: {path} ({len(rows)} checkpoints); python compare.py {folder} shows them")
+    print(as_typed(f"probes: {path} ({len(rows)} checkpoints); python compare.py {folder} shows them"))
     return 0
 
 

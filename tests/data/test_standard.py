@@ -79,6 +79,24 @@ def test_the_test_split_has_a_folder_of_its_own(monkeypatch, tmp_path, small):
     assert not (tmp_path / "enwik8").exists()
 
 
+def test_text8_has_27_letters_and_its_unigram_baseline_is_their_entropy(monkeypatch, tmp_path, small):
+    """Of a text whose every hundred letters are the same ones, so that all splits have their shares."""
+    letters, shares = " abcdefghijklmnopqrstuvwxyz", [18, 12, 9, 8, 7, 6, 6, 5, 5, 4, *3 * [2], *14 * [1]]
+    counts = dict(zip(letters, shares, strict=True))
+    period = "".join(letter * count for letter, count in counts.items())
+    entropy = -sum(count / 100 * math.log(count / 100) for count in counts.values())
+    (tmp_path / "text8").write_text(period * 20, encoding="utf-8")
+    words = ["--input", tmp_path / "text8"]
+    meta = prepare(monkeypatch, tmp_path / "out", *words, name="text8", tokenizer="char").meta
+    assert len(period) == 100 and meta["vocab_size"] == 27
+    assert meta["splits"]["train"]["tokens"] == 1800 and meta["splits"]["val"]["tokens"] == 100
+    lines = meta["baselines_nats"]
+    assert lines["uniform"] == pytest.approx(math.log(27))
+    for split in ("train", "val"):
+        assert lines["unigram"][split] == pytest.approx(entropy, rel=1e-2)
+        assert lines["bigram"][split] < entropy / 2  # the order of the letters is the same too
+
+
 def test_carriage_returns_stay(monkeypatch, tmp_path, small):
     """Bits per byte are those of the corpus itself."""
     data = b"ab\r\ncd\r\n" * 250

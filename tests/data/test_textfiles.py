@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_python
@@ -9,6 +11,7 @@ from conftest import ROOT, run_python
 from reslab.data import textfiles
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import find_folder
+from reslab.data.prepare_cli import describe
 from reslab.data.textfiles import find_files, read_file, read_files
 from reslab.data.tokenizer import tokenizer_from_json
 
@@ -210,11 +213,26 @@ def test_merges_are_learned_from_the_training_split_alone(tmp_path):
     assert metas[0]["splits"]["val"] != metas[1]["splits"]["val"]
 
 
-def test_a_dataset_beside_the_command_is_pointed_at(tmp_path, monkeypatch):
-    write_dataset(tmp_path / "mybook", lambda: ["some text " * 9], "char", "x", quiet=True)
+@pytest.mark.parametrize("store", [None, "store", "data"])
+@pytest.mark.parametrize("out", ["mine", "data/mine", "data/deeper/mine", "store/mine", "a b/mine"])
+def test_what_a_summary_says_to_use_is_the_dataset(tmp_path, monkeypatch, store, out):
+    """Wherever --out has put it, and wherever datasets are kept."""
+    if store:
+        monkeypatch.setenv("RESLAB_DATA", str(tmp_path / store))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"mybook is in this folder: give --dataset=\./mybook"):
+    meta = write_dataset(Path(out), lambda: ["some text " * 9], "char", "x", quiet=True)
+    *_, option = shlex.split(describe(Path(out), meta))
+    assert find_folder(option.removeprefix("--dataset=")).resolve() == tmp_path / out
+
+
+def test_a_dataset_beside_the_command_is_pointed_at(tmp_path, monkeypatch):
+    for place in ("mybook", "data/other"):
+        write_dataset(tmp_path / place, lambda: ["some text " * 9], "char", "x", quiet=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"mybook is here, not in .*: give --dataset=\./mybook"):
         find_folder("mybook")
+    with pytest.raises(ValueError, match=r"other is here, not in .*: give --dataset=data/other"):
+        find_folder("other")
     assert find_folder("./mybook").is_dir()
     monkeypatch.setenv("HOME", str(tmp_path))
     assert find_folder("~/mybook") == tmp_path / "mybook"

@@ -7,12 +7,15 @@ import pytest
 from conftest import ROOT, run_python
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from experiments.rezero.words import word_tokenizer
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.data.documents import Plan, prepare
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.source import Source
+from reslab.data.survey import count_words
 from reslab.data.tokenizer import make_tokenizer, tokenizer_from_json
+from reslab.data.tokenizer_json import load_tokenizer
 from reslab.training.loop import train
 
 TEXT = "the größer cat 日本 sat\n\ton the 😀 mat, and <|end|> is a word. " * 60
@@ -125,3 +128,17 @@ def test_what_is_no_tokenizer_is_told_in_a_line(tmp_path, content, message):
         tokenizer_from_json(
             {"kind": "tokenizer.json", "name": "x", "json": content or "", "end_of_text": None}
         )
+
+
+def test_the_words_of_wikitext_are_its_tokens(tmp_path):
+    """In small letters; a token is a word as words are counted, so both perplexities agree."""
+    train = [" = A Title = \n", " \n The ca", "t <unk> . The mat\n"]
+    (tmp_path / "tokenizer.json").write_text(word_tokenizer(train).to_str(), encoding="utf-8")
+    tokenizer, count = load_tokenizer(tmp_path), {"words": 0}
+    text = "".join(count_words(train, count))
+    ids = tokenizer.encode(text).tolist()
+    title, the = ["=", "a", "title", "=", "\n", "\n"], ["the", "cat", "<unk>", ".", "the", "mat", "\n"]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(["\n", "<unk>", *title, *the]))}
+    assert ids == [numbers[word] for word in title + the] and len(ids) == count["words"]
+    assert tokenizer.vocab_size == len(numbers)
+    assert tokenizer.encode("The DOG\n").tolist() == [numbers["the"], numbers["<unk>"], numbers["\n"]]

@@ -103,6 +103,14 @@ def test_paths_sum_to_the_gradient(name):
     assert report["total"] == pytest.approx(true.norm().item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("name", PRE)
+def test_as_downloaded_paths_sum_to_the_gradient_within_float32(name, monkeypatch):
+    """With the float32 inside the models of transformers."""
+    monkeypatch.undo()
+    report = dissection.path_lengths(make_foreign(name), IDS, TARGETS)
+    assert report["error"] < 3e-7 * report["total"]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "gemma2", "opt"])
 def test_without_skips_a_block_gives_what_it_adds(name):
     model = make_foreign(name)

@@ -249,7 +249,7 @@ def test_the_pictures_are_those_of_the_page(tmp_path):
         for name in ("pre", "none")
         for n in (2, 4)
     ]
-    write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title")
+    write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title", "A talk")
     written = write_pictures(tmp_path / "page.html", tmp_path / "png")
     names = ["first", "block", "reach", "loss", "layer-by-step", "depth", "layers-that-learn"]
     assert [path.stem for path in written] == names

@@ -70,6 +70,13 @@ def test_the_first_screen_is_the_claim_and_its_numbers(page, pair):
     assert text(driver, "#reach figcaption") == "Training step 0"
 
 
+def test_a_heading_of_ones_own_stands_above_the_claim(chrome, tmp_path, pair):
+    write_page(tmp_path / "page.html", [load(folder) for folder in pair], "A title", "Depth & skips")
+    open_page(chrome, (tmp_path / "page.html").as_uri())
+    assert text(chrome, "h1") == chrome.title == "Depth & skips"
+    assert "4 layers with skips learn." in text(chrome, "#first .told")
+
+
 def test_a_single_run_has_its_title_and_no_tour(page, tmp_path):
     driver = page(write_run(tmp_path), query="?tour=3")
     assert text(driver, "h1") == "A title" and not seen(driver, "#first") and not seen(driver, "#tour")

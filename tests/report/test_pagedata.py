@@ -111,7 +111,16 @@ def test_the_page_says_what_it_is_about_and_holds_table_figures_and_differences(
         assert figure["caption"] == FIGURES[name].caption
         traces = json.loads(drawn[name].to_json())["data"]
         assert figure["data"] == traces
+    named = page_data(runs, "the title", heading="a heading of one's own")
+    assert named["title"] == named["heading"] == "a heading of one's own" and data["heading"] == ""
     assert page_data([], "nothing yet")["about"] == "" and page_data(runs[:1], "one")["differences"] == []
+
+
+def test_the_two_arms_have_in_a_legend_the_names_that_people_give_them(make_run):
+    runs = [make_run(f"{arm}{n}", residual=arm, n_layer=n) for arm in ("pre", "none", "post") for n in (1, 2)]
+    (depth,) = [f for f in page_data(runs, "title")["figures"] if f["name"] == "Loss over depth"]
+    names = {trace["name"] for trace in depth["data"]}
+    assert {"with skips", "without skips", "post"} <= names and not {"pre", "none"} & names
 
 
 def test_an_early_warning_and_an_unknown_commit_are_shown(make_run):

@@ -21,18 +21,22 @@ class Driver:
             return self.done.append("tools hidden")
         if "click()" in script:
             return self.done.append(("click", *args))
-        self.place = args[0]
-        return {"x": 3, "y": 5000, "width": 700, "height": 90} if self.place in self.places else None
+        if script == pictures.HEADING:
+            self.place, self.words = args
+            return ["head", "foot"] if self.place in self.places else None
+        assert args[:2] == ("head", "foot")
+        return {"x": 3, "y": 5000, "width": 700, "height": 90}
 
     def execute_cdp_cmd(self, command, options):
         assert command == "Page.captureScreenshot" and options["captureBeyondViewport"] is True
         assert options["clip"] == {"x": 3, "y": 5000, "width": 700, "height": 90, "scale": 1}
         self.done.append(("taken", self.place))
+        assert self.words
         return {"data": base64.b64encode(self.place.encode())}
 
 
 def test_a_picture_is_taken_of_each_place_that_the_page_has(tmp_path, monkeypatch):
-    shown = [place for name, (place, _) in pictures.PICTURES.items() if name != "depth"]
+    shown = [place for name, (place, *_) in pictures.PICTURES.items() if name != "depth"]
     driver, opened = Driver(shown), []
 
     @contextmanager
@@ -50,10 +54,10 @@ def test_a_picture_is_taken_of_each_place_that_the_page_has(tmp_path, monkeypatc
     for path in written:
         assert path.read_bytes().decode() == pictures.PICTURES[path.stem][0]
     done = driver.done[1:]
-    for place, click in pictures.PICTURES.values():
+    for place, click, _ in pictures.PICTURES.values():
         if click:  # right before its picture
             assert done[done.index(("click", click)) + 1] == ("taken", place)
-    assert sum(step[0] == "click" for step in done) == sum(bool(c) for _, c in pictures.PICTURES.values())
+    assert sum(step[0] == "click" for step in done) == sum(bool(c) for _, c, _ in pictures.PICTURES.values())
 
 
 @pytest.mark.parametrize(

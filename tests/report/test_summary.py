@@ -11,7 +11,7 @@ from runs_by_hand import LINES, probe_row, train_loss, write_run
 
 from reslab.report.groups import arm, group_names, labels
 from reslab.report.records import results
-from reslab.report.summary import COLUMNS, differences, lines, row, table
+from reslab.report.summary import COLUMNS, differences, legend, lines, row, table
 from reslab.run.log import read_run
 
 
@@ -71,6 +71,14 @@ def test_a_run_without_rows_is_a_row_too(make_run):
     assert cells["val"] == "" and cells["steps"] == "0" and cells["status"] == "unfinished"
     assert cells["-unigram"] == cells["-bigram"] == cells["train"] == ""
     assert cells["<unigram at"] == cells["<bigram at"] == "" and cells["tok/s"] == ""
+
+
+def test_the_legend_explains_every_column_whose_name_is_a_sign(make_run):
+    """The unigram baseline and the bigram baseline alike."""
+    shown = legend([row(make_run())])
+    signs = [column for column in COLUMNS if column[0] in "-<"]
+    assert signs == ["-unigram", "-bigram", "<unigram at", "<bigram at"]
+    assert [c for c in signs if f"\n{c}: {COLUMNS[c]}" not in shown] == []
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

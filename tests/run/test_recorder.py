@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 
@@ -12,13 +13,14 @@ from runs_by_hand import config_of, facts_of, rows_of, write_run
 
 import compare
 import reslab
-from reslab.report.facts import REQUIRED, load
+from reslab.report.facts import load
 from reslab.report.html import html
 from reslab.report.pagedata import page_data
 from reslab.report.summary import row
+from reslab.run.recorder import NUMBERS, TEXTS
 
 FACTS = list(facts_of("x", config_of()))
-SETTINGS = ["residual", *REQUIRED, "dataset"]
+SETTINGS = ["residual", *NUMBERS, "dataset"]
 SETTINGS += ["eval_sequences", "gradient_accumulation_steps", "residual_scale"]
 
 
@@ -74,6 +76,20 @@ def test_the_end_of_a_loop_is_told(tmp_path):
     assert load(tmp_path / "broken").status == "unfinished" and len(load(tmp_path / "broken").rows) == 1
 
 
+@pytest.mark.parametrize("value", ["six", [1], {"a": math.nan}, True, 2.5, math.inf, 10**30, 10**400, None])
+@pytest.mark.parametrize("key", [*TEXTS, *NUMBERS, "residual_scale", "dataset", "n_head", "width"])
+def test_what_is_recorded_can_be_compared(tmp_path, key, value):
+    """What compare.py would refuse is refused before anything is written."""
+    try:
+        with reslab.Recorder(tmp_path / "mine", config={"residual": "scaled", key: value}) as log:
+            log(0, val_loss=3.0)
+    except ValueError as error:
+        assert str(error).startswith(f"config: {key} is a ") and not (tmp_path / "mine").exists()
+    else:
+        run = load(tmp_path / "mine")
+        assert row(run)["val"] == "3.000" and html(page_data([run], "one"))
+
+
 def test_what_can_not_be_recorded_is_one_line(tmp_path):
     used = write_run(tmp_path, "used")
     for call, message in [
@@ -82,7 +98,10 @@ def test_what_can_not_be_recorded_is_one_line(tmp_path):
         (lambda log: reslab.Recorder(tmp_path / "x")(0, loss=1.0), "in a with block"),
         (lambda log: log(1.5, loss=1.0), "must be a whole number"),
         (lambda log: log(2, loss=1.0), "must be a whole number of at least 3"),
-        (lambda log: log(4, loss="low"), "batch/loss=low: must be a number"),
+        (lambda log: log(4, loss="low"), "batch/loss is a str, must be a number"),
+        (lambda log: log(4, **{"probe/resid_rms": "high"}), "probe/resid_rms: must be a number, or a list"),
+        (lambda log: log(4, **{"probe/resid_rms": 3}), "a probe of another shape"),
+        (lambda log: log(10**400, loss=1.0), "no whole number under step"),
     ]:
         with reslab.Recorder(tmp_path / message.replace(" ", "-").replace("/", "-")[:40]) as log:
             log(3, loss=1.0)

@@ -43,6 +43,7 @@ function drawFirst() {
   if (view.root.hidden) return;
   drawLosses(claim);
   view.notes.replaceChildren(
+    ...(page.data.heading ? [el("p", {}, claim.heading)] : []),
     el("p", {}, lossInWords(claim)),
     ...claim.notes.map((note) => el("p", {}, note)),
   );

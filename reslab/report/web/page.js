@@ -10,7 +10,7 @@ const LABELS = { first: "What the runs show", runs: "The runs", block: "One bloc
 Object.assign(LABELS, { samples: "What it writes", depth: "Depth" });
 
 function drawAll() {
-  document.title = page.data.claim?.heading ?? page.data.title;
+  document.title = page.data.heading || (page.data.claim?.heading ?? page.data.title);
   document.getElementById("title").textContent = document.title;
   document.getElementById("about").textContent = page.data.about;
   const warnings = page.data.warnings ?? []; // the page of an autopsy has none

@@ -1,0 +1,43 @@
+# Question: how heavy must a skip be for a stack of 6 to 96 layers to learn? Its weight lambda in
+# y = lambda x + F(N(x)) is varied, and the edge found by bisection.
+#
+#     python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
+#     python compare.py runs/dose --page runs/dose.html
+#
+# Budget: an hour of CPU time. The recipe is that of config/degradation.py.
+# The prediction, made before any of these runs and with nothing fitted: exp(-4.6 / L), so 0.46, 0.68, 0.83,
+# 0.91 and 0.95 at 6, 12, 24, 48 and 96 layers. Attention that is nearly uniform writes to all tokens alike,
+# so what tells them apart shrinks by lambda in each block, and lambda^L = 0.01 is taken for too little.
+# docs/residuals.md discusses the result.
+
+dataset = "stdlib"
+out_dir = "runs/dose"
+
+n_head = 1
+n_embd = 32
+block_size = 64
+norm = "rmsnorm"
+pos = "rope"
+bias = False
+
+batch_size = 16
+max_iters = 200
+optimizer = "muon"
+muon_lr = 5e-3
+learning_rate = 1e-2
+schedule = "linear"
+warmup_iters = 20
+
+eval_interval = 200
+eval_sequences = 256
+probe_sequences = 2
+sample_tokens = 0
+
+_arm = {"residual": ["scaled"], "seed": [1]}
+
+study = {
+    "silent": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2, 3]},  # the same model at every depth
+    "dose": _arm | {"n_layer": [6, 12, 24], "residual_scale": [0.3, 0.5, 0.7, 0.8, 0.9, 1.0]},
+    "deep": _arm | {"n_layer": [48, 96], "residual_scale": [0.7, 0.8, 0.9, 0.95, 1.0]},
+    "rates": _arm | {"muon_lr": [1.5e-3, 1.5e-2], "n_layer": [6, 12], "residual_scale": [0.3, 0.5, 0.7, 0.9]},
+}

@@ -1,0 +1,36 @@
+# Question: do 12 layers reach the perplexity per word on WikiText-2 that the authors of ReZero print for
+# theirs after one pass over the text, 243 with pre-norm and 228 with ReZero?
+#
+#     python -m experiments.rezero.words words
+#     python data/wikitext/prepare.py --tokenizer words
+#     python compare.py config/rezero.py --arms pre,rezero
+#
+# Published (Bachlechner et al. 2020, arXiv 2003.04887): their notebook "ReZero-Deep_Fast_Transformer" at
+# github.com/tbachlechner/ReZero-examples, whose outputs are saved in it. Perplexity per word on the
+# validation split after one, two and three passes: pre-norm 243, 208, 194; ReZero 228, 200, 187; post-norm
+# 829, 845, 864; ReZero with 128 layers 211, 180, 168. For three passes here: --max_iters=3576.
+#
+# As there: 12 layers of width 128, 8 heads, an MLP of 256, dropout 0.1, 50 sequences of 35 words in an
+# update, each without what came before it, the words of the training split in small letters. What differs:
+# they cut signs off the words, here a word is what stands between blanks; their head is not the embedding;
+# their positions are sines, their MLP has ReLU, and Adagrad at 0.01 trained it, 0.9 times that in each
+# later pass.
+
+dataset = "wikitext"
+out_dir = "runs/rezero"
+
+n_layer = 12
+n_head = 8
+n_embd = 128
+n_inner = 256
+block_size = 35
+dropout = 0.1
+
+batch_size = 50
+max_iters = 1192  # one pass over the 2.09 million words of the training split
+learning_rate = 2e-3
+schedule = "linear"
+warmup_iters = 100
+
+eval_interval = 298
+eval_sequences = 1000

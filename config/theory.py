@@ -1,0 +1,23 @@
+# Question: does theory predict, with no constant fitted, what a fresh stack does to its tokens, its stream
+# and its gradient?
+#
+#     python -m experiments.theory.measure --json experiments/theory/result.json     all stacks, one minute
+#     python train.py config/theory.py --residual=none     one of them, as a run
+#
+# Budget: one minute of CPU time. Nothing is trained. Compared are three predictions with stacks as GPT-2
+# starts them: powers of the uniform causal attention matrix, a stream to which independent branches are
+# added, and a branch whose weight is 0. docs/residuals.md discusses the result.
+
+dataset = "stdlib"
+out_dir = "runs/theory"
+
+init = "unscaled"
+n_layer = 24
+n_head = 2
+n_embd = 64
+block_size = 64
+
+max_iters = 0
+warmup_iters = 0
+eval_sequences = 64
+probe_sequences = 16

@@ -1,0 +1,93 @@
+"""Finds by bisection where stacks begin to learn, between the values of a setting that a grid has.
+
+python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
+
+First the study of the config is trained, as compare.py trains it. A stack has learned when its validation
+loss is below that of `silent`, the control of the same study. Where of two neighbouring values one has
+learned and the other has not, all else being the same, the value half-way is trained, --steps times. Runs
+that are there are kept, so the same command goes on.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from experiments.tables import edges
+from reslab.report.records import results
+from reslab.report.selection import load_runs
+from reslab.run.config import parse
+from reslab.run.files import write_atomically
+from reslab.run.log import Run
+from reslab.run.options import CompareConfig
+from reslab.run.settings import TrainConfig
+from reslab.training.grid import Cell, plan, train_grid
+
+
+def halfway(low: float, high: float, ratio: bool) -> float:
+    """The value between two, by their ratio or their difference, to four digits."""
+    return float(f"{math.sqrt(low * high) if ratio else (low + high) / 2:.4g}")
+
+
+def families(cells: list[Cell], setting: str) -> dict[tuple, dict[float, Cell]]:
+    """Cells that differ in the setting alone: their other settings -> value of the setting -> cell."""
+    found: dict[tuple, dict[float, Cell]] = {}
+    for cell in cells:
+        if setting in cell.values:
+            others = tuple(sorted((k, v) for k, v in cell.values.items() if k != setting))
+            found.setdefault(others, {})[float(cell.values[setting])] = cell
+    return found
+
+
+def between(cell: Cell, setting: str, value: float) -> Cell:
+    """The cell's run with another value of the setting, in a directory of its own."""
+    old, new = f"{setting}{cell.values[setting]}", f"{setting}{value}"
+    folder = cell.folder.with_name(cell.folder.name.replace(old, new))
+    changed = {f"--{setting}={cell.values[setting]}": f"--{setting}={value}"}
+    changed[f"--out_dir={cell.folder}"] = f"--out_dir={folder}"
+    argv = [changed.get(word, word) for word in cell.argv]
+    config = parse(TrainConfig, argv, leave_out=("study",)).config
+    return Cell(folder, argv, config, cell.grid, cell.values | {setting: str(value)})
+
+
+def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:
+    """Train the cells that are missing; returns all of them as runs."""
+    if code := train_grid([(cell.folder, cell.argv) for cell in cells], jobs):
+        raise SystemExit(code)
+    return {run.folder: run for run in load_runs([cell.folder for cell in cells])[0]}
+
+
+def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]:
+    """The cells half-way between neighbours of which one has learned and the other has not."""
+    losses = {cell.folder: runs[cell.folder].last("val/loss") for cell in cells}
+    control = [losses[cell.folder] for cell in cells if cell.config.model.residual == "silent"]
+    silent, new = sum(control) / len(control), []
+    for family in families(cells, setting).values():
+        of_value = {value: losses[cell.folder] for value, cell in family.items()}
+        for low, high in edges(of_value, silent):
+            value = halfway(low, high, ratio=setting.endswith("lr"))
+            new.append(between(family[low], setting, value))
+    return new
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="a config file with a study, `silent` in it")
+    parser.add_argument("--setting", required=True, help="the setting whose edges are looked for")
+    parser.add_argument("--steps", type=int, default=3, help="how often each interval is halved")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+    options = parser.parse_args()
+    compare = parse(CompareConfig, [options.config], leave_out=("study",)).config
+    cells = plan(compare, [options.config], [])
+    runs = train(cells, options.jobs)
+    for _ in range(options.steps):
+        cells += middles(cells, runs, options.setting)
+        runs = train(cells, options.jobs)
+    command = f"python -m experiments.bisect {options.config} --setting={options.setting}"
+    write_atomically(options.json, results(list(runs.values()), command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Measures what the layers of small stacks are worth: lesions, blocks that suffice, one that learns alone.
+
+python -m experiments.worth.measure --json experiments/worth/result.json
+
+Each stack is config/worth.py as its arm says. Lesions and random sets are those of Veit et al. 2016 (arXiv
+1605.06431), see autopsy.py.
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from experiments import measured
+from reslab.run.files import write_atomically
+
+CONFIG = "config/worth.py"
+ARMS = {
+    "pre": ["--residual=pre", "--muon_lr=1.5e-2"],
+    "depth_mup": ["--residual=depth_mup", "--muon_lr=1.5e-2"],
+    "none, self": ["--residual=none", "--init=self", "--muon_lr=1.5e-3"],
+    "none": ["--residual=none", "--muon_lr=1.5e-3"],
+}
+ALONE = (0, 5, 11)  # blocks of which one learns while the others stay as they start
+ALLOWED = 0.01  # nats that all blocks taken out together may cost
+SEQUENCES = 64  # of the validation data, for what is taken out
+
+
+def freeze(model, learns: str | int) -> None:
+    """Let all blocks learn ("all"), none ("no block"), or the one of that number."""
+    for layer, block in enumerate(model.blocks):
+        block.requires_grad_(learns == "all" or learns == layer)
+
+
+def blocks_needed(loss_without, layers: int, allowed: float) -> list[int]:
+    """The blocks that are left when one after the other is taken out, each time the one that costs least.
+
+    Args:
+        loss_without: a list of blocks -> the loss of the stack without them.
+        allowed: what the loss may rise by in all.
+    """
+    base, removed = loss_without([]), []
+    while len(removed) < layers:
+        left = [k for k in range(layers) if k not in removed]
+        losses = {k: loss_without([*removed, k]) for k in left}
+        cheapest = min(losses, key=losses.get)
+        if losses[cheapest] - base > allowed:
+            break
+        removed.append(cheapest)
+    return [k for k in range(layers) if k not in removed]
+
+
+def taken_out(model, x, y) -> dict:
+    """What the loss of a trained stack rises by without some of its blocks."""
+    import torch
+
+    from reslab.instruments.anatomy import anatomy_of
+    from reslab.instruments.dissection import lesions, sequence_losses
+
+    model.eval()
+    anatomy = anatomy_of(model)
+
+    def loss_without(blocks: list[int]) -> float:
+        with anatomy.without(blocks):
+            return sequence_losses(anatomy, x, y).mean().item()
+
+    with torch.no_grad():
+        cost = lesions(model, x, y)
+        needed = blocks_needed(loss_without, len(model.blocks), ALLOWED)
+    rounded = {key: [float(f"{one['delta']:.3g}") for one in cost[key]] for key in ("block", "random")}
+    return rounded | {"needed": needed}
+
+
+def measure(cell: tuple[str, str | int]) -> dict:
+    """Train one stack and look into it: its record in result.json."""
+    import torch
+
+    from reslab.data.dataset import open_dataset
+    from reslab.run.config import parse
+    from reslab.run.settings import TrainConfig
+    from reslab.training.evaluate import evaluate
+    from reslab.training.step import make_state, next_batch, train_step
+
+    torch.set_num_threads(1)
+    arm, learns = cell
+    config = replace(parse(TrainConfig, [CONFIG, *ARMS[arm]]).config, device="cpu", dtype="float32")
+    dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
+    state = make_state(config, dataset.vocab_size)
+    freeze(state.model, learns)
+    while state.step < config.optim.max_iters:
+        train_step(state, next_batch(dataset, config, state.step), config)
+    row = evaluate(state, config, dataset)
+    run = {"run": f"{arm}: {learns}", "step": state.step, "status": "finished"}
+    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": config.seed}
+    run |= {key: round(row[key], 4) for key in ("train/loss", "val/loss", "val/loss_se")}
+    if learns == "all":
+        run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stacks at once")
+    options, start, runs = parser.parse_args(), time.monotonic(), []
+    cells = [(arm, learns) for arm in ARMS for learns in ("all", "no block", *ALONE)]
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for run in pool.map(measure, cells):
+            runs.append(run)
+            print(f"[{len(runs)}/{len(cells)}] {run['arm']}, {time.monotonic() - start:.0f} s", flush=True)
+    write_atomically(options.json, measured.text("experiments.worth.measure", runs))
+
+
+if __name__ == "__main__":
+    main()

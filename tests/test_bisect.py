@@ -1,0 +1,93 @@
+"""Where stacks begin to learn: neighbouring values, the one half-way, and the run that is trained for it."""
+
+import json
+import sys
+
+import pytest
+
+from experiments import bisect
+from experiments.bisect import between, families, halfway
+from experiments.tables import edge, edges
+from reslab.run.config import parse
+from reslab.run.options import CompareConfig
+from reslab.training.grid import plan
+
+STUDY = """
+dataset = "made/up"
+n_layer, n_head, n_embd, block_size = 2, 1, 8, 8
+optimizer = "muon"
+study = {
+    "silent": {"residual": ["silent"], "n_layer": [1]},
+    "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.5, 0.9], "n_layer": [2, 3]},
+}
+"""
+
+
+@pytest.fixture
+def cells(tmp_path):
+    path = tmp_path / "made.py"
+    path.write_text(STUDY, encoding="utf-8")
+    argv = [str(path), f"--out_dir={tmp_path / 'runs'}"]
+    return plan(parse(CompareConfig, argv, leave_out=("study",)).config, argv[:1], argv[1:])
+
+
+def test_edges_are_neighbours_of_which_one_ended_below_the_control():
+    losses = {0.9: 2.0, 0.1: 3.5, 0.5: 3.0, 0.7: 2.5, 0.3: None}
+    assert edges(losses, 3.0) == [(0.5, 0.7)]  # 0.5 is not below, and what diverged has not learned
+    assert edges(losses | {1.0: 4.0}, 3.0) == [(0.5, 0.7), (0.9, 1.0)]
+    assert edge(losses, 3.0) == "0.5 to 0.7"
+    assert edge({0.1: 2.0}, 3.0) == "always" and edge({0.1: None}, 3.0) == "never"
+
+
+def test_half_way_is_a_mean_or_a_ratio():
+    assert halfway(0.5, 0.9, ratio=False) == 0.7
+    assert halfway(0.001, 0.1, ratio=True) == 0.01
+
+
+def test_a_family_differs_in_the_setting_alone_and_the_control_is_in_none(cells):
+    found = families(cells, "residual_scale")
+    assert [sorted(family) for family in found.values()] == [[0.1, 0.5, 0.9]] * 2
+    for family in found.values():
+        assert len({cell.config.model.n_layer for cell in family.values()}) == 1
+
+
+def test_what_lies_between_is_the_same_run_with_another_value_and_place(cells):
+    old = next(cell for cell in cells if cell.values.get("residual_scale") == "0.5")
+    new = between(old, "residual_scale", 0.7)
+    assert new.config.model.residual_scale == 0.7
+    assert new.folder.name == old.folder.name.replace("0.5", "0.7") != old.folder.name
+    assert f"--out_dir={new.folder}" in new.argv and f"--out_dir={old.folder}" not in new.argv
+
+
+def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tmp_path, monkeypatch):
+    """Stacks of 2 and 3 layers that begin to learn at 0.6 and 0.8, and never train anything here."""
+
+    class Made:
+        def __init__(self, loss):
+            self.loss = loss
+
+        def last(self, name):
+            return self.loss
+
+    def trained(asked, jobs):
+        losses = {}
+        for cell in asked:
+            begins = {2: 0.6, 3: 0.8}.get(cell.config.model.n_layer, 0)
+            learns = cell.config.model.residual_scale >= begins
+            losses[cell.folder] = 3.0 if cell.config.model.residual == "silent" else 2.0 if learns else 3.1
+        return {folder: Made(loss) for folder, loss in losses.items()}
+
+    seen = []
+    monkeypatch.setattr(bisect, "train", lambda asked, jobs: seen.append(list(asked)) or trained(asked, jobs))
+    monkeypatch.setattr(bisect, "results", lambda runs, command: json.dumps([command, len(runs)]))
+    out = tmp_path / "edges.json"
+    path = str(tmp_path / "made.py")
+    argv = ["bisect", path, "--setting=residual_scale", "--steps=2", f"--json={out}"]
+    monkeypatch.setattr(sys, "argv", argv)
+    bisect.main()
+    tried = {
+        n: sorted(c.config.model.residual_scale for c in seen[-1] if c.config.model.n_layer == n)
+        for n in (2, 3)
+    }
+    assert tried == {2: [0.1, 0.5, 0.6, 0.7, 0.9], 3: [0.1, 0.5, 0.7, 0.8, 0.9]}
+    assert json.loads(out.read_text("utf-8"))[1] == 11

@@ -1,0 +1,133 @@
+"""The tables over depth, rate and dose, from results that are written by hand, number by number."""
+
+from test_tables import made, probed, result, run
+
+
+def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
+    muon = {"optimizer": "muon", "muon_lr": 0.02}
+    runs = [run("skips-pre-a", 2.5, **muon), run("skips-pre-b", None, n_layer=9, **muon | {"muon_lr": 0.002})]
+    runs += [run("skips-adamw-pre-a", 2.75, **muon | {"optimizer": "adamw"})]
+    runs += [run("depth-depth_mup-a", 2.125, residual="depth_mup", n_layer=9, **muon)]
+    rows, note = made("thousand", result(*runs, run("silent-silent-L1", 3.5, residual="silent", **muon)))
+    assert rows == [
+        ["layers", "4", "9"],
+        ["with skips (`depth_mup`)", "", "2.125"],
+        ["with skips (`pre`), rate 0.002", "", "inf"],
+        ["with skips (`pre`), rate 0.02", "2.500", ""],
+        ["with skips (`pre`), AdamW", "2.750", ""],
+    ]
+    assert "ends on 3.500; the bigram baseline is 2.400, the unigram baseline 3.100" in note
+
+
+def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
+    runs = [run(residual="depth_mup", n_layer=n, val=n + s) for n in (2, 6) for s in (0.0, 0.5)]
+    rows, note = made("depth_mup", result(*runs, run(residual="silent", n_layer=1, val=4.0)))
+    assert rows[0] == ["layers", "2", "6"]
+    assert rows[1] == ["with skips (`depth_mup`)", "2.250 (2.000 to 2.500)", "6.250 (6.000 to 6.500)"]
+    assert rows[2] == ["with skips (`pre`)", "", ""] and "`silent`, the same at every depth: 4.000" in note
+    runs = [
+        run(f"{grid}-none-a", residual="none", train=train)
+        for grid, train in (("start", 1.5), ("plain", 3.0), ("start-rates", 0.5))
+    ]
+    rows, _ = made("degradation", result(*runs))
+    assert rows[2] == ["without skips, init `self`", "1.500 (1.500 to 1.500)"]
+    assert rows[3] == ["without skips, standard start", "3.000 (3.000 to 3.000)"]
+
+
+def arms_over_rates() -> dict:
+    """Five arms at 4 layers; the plain one begins to learn between 0.005 and a rate that was bisected."""
+    rows = [("plain", 0.005, 1, 3.5), ("plain", 0.005, 2, 9.0), ("plain-rates", 0.015, 1, 2.0)]
+    rows += [("plain-rates", 0.0087, 1, 2.25), ("plain-rates", 0.05, 1, None)]
+    rows += [(grid, 0.005, 1, 1.5) for grid in ("start", "skips", "attention-skip-only")]
+    rows += [("mlp-skip-only", 0.005, 1, 3.25)]
+    residual = {"plain": "none", "plain-rates": "none", "start": "none"}
+    runs = []
+    for grid, rate, seed, val in rows:
+        arm = residual.get(grid, "pre")
+        train = None if val is None else val + 0.125
+        runs.append(run(f"{grid}-{arm}-a", val, train, residual=arm, muon_lr=rate, seed=seed))
+    return result(
+        *runs, *(run("silent-silent-a", v, v, residual="silent", muon_lr=0.005) for v in (2.5, 3.5))
+    )
+
+
+def test_each_depth_has_its_best_rate_of_one_seed():
+    rows, note = made("best_rates", arms_over_rates())
+    assert rows[0] == ["layers", "4"]
+    cells = {row[0]: row[1] for row in rows[1:]}
+    assert cells["without skips, standard start"] == "2.125 (0.015)"
+    assert (
+        cells["with skips (`pre`)"] == "1.625 (0.005)" and "`silent`, the same at every depth: 3.000" in note
+    )
+
+
+def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
+    rows, _ = made("trainability", arms_over_rates())
+    assert rows[0][2:5] == ["0.005", "0.015", "0.05"]  # what was bisected has no column
+    plain = next(row for row in rows if row[0] == "without skips, standard start")
+    assert plain[1:] == ["4", "+0.500", "-1.000", "", "0.005 to 0.0087, 0.015 to 0.05"]
+    edges = {row[0]: row[-1] for row in rows}
+    assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
+
+
+def test_the_dose_stands_beside_its_prediction():
+    curve = {0.5: 3.5, 0.75: 3.25, 1.0: 2.0}
+    dose = {"residual": "scaled", "muon_lr": 0.005}
+    runs = [run("dose-scaled-a", val, residual_scale=weight, **dose) for weight, val in curve.items()]
+    slow = dose | {"muon_lr": 0.001}
+    runs += [run("rates-scaled-a", 1.0, residual_scale=weight, **slow) for weight in (0.5, 1.0)]
+    one = result(*runs, run("silent-silent-a", 3.0, residual="silent"))
+    assert made("dose", one)[0][1:] == [["4", "0.32", "0.75 to 1", "0.5: +0.50, 0.75: +0.25, 1: -1.00"]]
+    assert made("dose_rates", one)[0][1:] == [["4", "0.001", "always"], ["4", "0.005", "0.75 to 1"]]
+
+
+def test_the_causes_are_diversity_over_training_and_the_loss():
+    slow = run(val=2.5, init="self", block_lr=3e-4, probed=[probed(0), probed(9)])
+    rows, _ = made("causes", result(slow, slow | {"init": "wiring", "block_lr": 0.0}))
+    assert rows[0][1:3] == ["diversity, step 0", "diversity, step 9"]
+    assert rows[1] == ["init `self`, slow blocks (0.0003)", "5e-01", "1e+01", "2.500", "-0.600"]
+    assert rows[2][0] == "standard start, one rate"
+    ends = {"self": 2.0, "wiring": 2.5, "orthogonal": None}
+    runs = [run(val=v, init=i) for i, v in ends.items()]
+    own = [run(val=3.0, init=i, block_lr=rate) for i in ends for rate in (0.3, 0.1)]
+    rows, note = made("causes_rates", result(*runs), result(*own))
+    assert rows[0] == ["", "one rate 0.001", "blocks 0.1", "blocks 0.3"]
+    assert [row[1] for row in rows[1:]] == ["2.500", "inf", "2.000"] and "3.100" in note
+    assert rows[1][2:] == ["3.000", "3.000"]
+
+
+def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
+    runs = [
+        {"arm": arm, "learns": learns, "n_layer": 8, "val/loss": loss}
+        for arm in ("pre", "depth_mup", "none, self", "none")
+        for learns, loss in (("all", 1.5), ("no block", 3.0), (0, 2.75), (7, 3.25))
+    ]
+    for one in runs[::4]:
+        one |= {"block": [0.5, 0.125, -0.25], "random": [k / 10 for k in range(8)], "needed": [0, 2]}
+    rows, _ = made("worth_alone", result(*runs))
+    assert rows[0][1:] == ["all blocks learn", "none learns", "block 0 alone", "block 7 alone"]
+    assert rows[1] == ["with skips (`pre`)", "1.500", "3.000", "-0.250", "+0.250"]
+    rows, _ = made("worth_taken_out", result(*runs))
+    assert rows[1][1:] == ["-0.250 to +0.500", "+0.10", "+0.30", "+0.50", "+0.70", "2 of 8"]
+
+
+def test_theory_stands_over_the_mean_of_the_seeds():
+    def fresh(residual, layers, seed):
+        one = {"residual": residual, "n_layer": layers, "token_diversity": [k + seed for k in range(25)]}
+        return one | {
+            "resid_rms": [seed / 8 + k for k in range(25)],
+            "position0_share": [k / 100 for k in range(25)],
+            "resid_gradient": [seed, 9.0, layers + seed],
+        }
+
+    predicted = {"token_diversity": [k / 2 for k in range(25)], "position0_share": [0.5] * 25}
+    predicted["resid_rms"] = [k / 4 for k in range(25)]
+    runs = [fresh(arm, n, seed) for arm in ("pre", "none", "rezero") for n in (6, 24) for seed in (1, 3)]
+    one = result(*runs) | {"predicted": predicted}
+    rows, _ = made("theory_tokens", one)
+    assert rows[1][1:4] == ["0.5", "1", "2"] and rows[2][1:4] == ["3", "4", "6"]
+    assert rows[4][1:4] == ["23%", "22%", "20%"]  # counted from the head
+    rows, _ = made("theory_stream", one)
+    assert rows[1][1:4] == ["0.000", "0.250", "0.500"] and rows[2][1:4] == ["0.250", "1.250", "2.250"]
+    rows, _ = made("theory_gradient", one)
+    assert rows[1] == ["with skips (`pre`)", "2 / 8", "2 / 26"]

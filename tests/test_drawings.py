@@ -1,0 +1,141 @@
+"""The pictures of the texts, drawn from numbers that are written by hand: what is where, and how high."""
+
+import re
+
+import pytest
+from runs_by_hand import write_run
+
+from experiments.__main__ import pictures
+from experiments.depth import apart
+from experiments.drawing import THEMES, Axis, power, text
+from experiments.laptop.first import colour_of
+from reslab.report.facts import load
+
+LIGHT = THEMES["light"]
+BASELINES = {"uniform": 5.0, "unigram": {"train": 3.2, "val": 3.1}, "bigram": {"train": 2.4, "val": 2.5}}
+
+
+def lines(svg: str, colour: str) -> list[list[tuple[float, ...]]]:
+    """The points of every line of a colour."""
+    drawn = re.findall(r'<path d="M([^"]*)"[^>]*stroke="([^"]*)"', svg)
+    paths = (points.split("L") for points, its_colour in drawn if its_colour == colour)
+    return [[tuple(map(float, point.split())) for point in points] for points in paths]
+
+
+def test_an_axis_puts_its_ends_and_the_middle_where_they_belong():
+    axis = Axis(1e-4, 1, 300, 100, log=True)
+    assert [axis(v) for v in (1e-4, 1e-2, 1)] == [300, 200, 100]
+    assert axis(1e-9) == 300 and axis(50) == 100  # what lies beyond stays at the edge
+    assert Axis(0, 10, 50, 150)(2.5) == 75
+
+
+def test_numbers_are_written_as_people_write_them():
+    written = [power(v) for v in (0.318, 15.1, 1.35e-17, 0.0, 0.012, 2e-3)]
+    assert written == ["0.32", "15", "1.4×10⁻¹⁷", "0", "0.012", "2.0×10⁻³"]
+
+
+def test_words_of_a_run_can_not_become_markup():
+    assert "&lt;b&gt; &amp;" in text(0, 0, "<b> &", "red")
+
+
+def test_labels_that_would_lie_on_each_other_are_moved_apart():
+    moved = apart({"low": (100, "a"), "alike": (103, "b"), "far": (200, "c")})
+    assert {name: height for name, (height, _) in moved.items()} == {"low": 100, "alike": 121, "far": 200}
+
+
+def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
+    runs = [
+        {"run": f"{grid}-{arm}-a", "residual": arm, "n_layer": n, "step": 9, "train/loss": loss}
+        for grid, arm in (("skips", "pre"), ("plain", "none"), ("start", "none"), ("skips-rates", "pre"))
+        for n in (1, 24)
+        for loss in ((2.0, 3.0) if (grid, n) == ("skips", 24) else (2.25, 2.25))
+    ]  # of other rates, as in the last grid, no line tells
+    result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["degradation"]
+    svg = picture.draw(LIGHT, result)
+    (first, last), *_ = lines(svg, LIGHT.arms["pre"])
+    seeds = [float(y) for y in re.findall(rf'cy="([\d.]+)" r="4" fill="{LIGHT.arms["pre"]}"', svg)]
+    assert first[0] < last[0] and last[1] == pytest.approx((seeds[2] + seeds[3]) / 2, abs=0.2)
+    assert first[1] == seeds[0] > last[1]  # 2.25 lies below 2.5
+    assert "with skips: from 2.25 to 2.50" in picture.alt(result)
+
+
+def test_of_the_study_the_best_rate_is_drawn():
+    losses = {("pre", 1, 0.1): 2.5, ("pre", 1, 0.01): 2.25, ("pre", 4, 0.1): 2.25, ("none", 1, 0.1): 3.0}
+    runs = [
+        {"run": "lr-x", "residual": arm, "n_layer": n, "learning_rate": lr, "train/loss": loss}
+        for (arm, n, lr), loss in losses.items()
+    ]
+    result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["study_depth"]
+    ((one, four),) = lines(picture.draw(LIGHT, result), LIGHT.arms["pre"])
+    assert one[1] == four[1] and "with skips it is 2.25 at 1, 2.25 at 4" in picture.alt(result)
+
+
+def test_the_paths_of_a_plain_stack_are_one_dot_at_the_right_end():
+    _, picture = pictures()["paths"]
+    pre, none = {"paths": [0.5, 2.0, 1e-9]}, {"paths": [0.0, 0.0, 1e-12]}
+    svg = picture.draw(LIGHT, pre, none)
+    assert len(re.findall(rf"<circle[^>]*{LIGHT.arms['none']}", svg)) == 1 and not lines(
+        svg, LIGHT.arms["none"]
+    )
+    ((_, first), (_, highest), (_, lowest)) = lines(svg, LIGHT.arms["pre"])[0]
+    assert highest < first < lowest
+    assert "the largest, 2, has passed 1" in picture.alt(pre, none) and "all 2, 1.0×10⁻¹²" in picture.alt(
+        pre, none
+    )
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Two runs of two layers: the gradient of one stays, that of the other fades by 1e-3 at each sublayer."""
+    runs = []
+    for arm, factor, loss in (("pre", 1.0, 1.5), ("none", 1e-3, 3.1)):
+        rows = []
+        for step in (0, 10, 20):
+            probes = {"resid_gradient": [0.5 * factor**k for k in range(4, -1, -1)]}
+            probes |= {"token_diversity": [factor**k for k in range(3)]}
+            probes |= {"skip_gradient": [0.25 * (arm == "pre")] * 4, "branch_gradient": [0.125] * 4}
+            rows.append({"step": step} | {f"probe/{name}": values for name, values in probes.items()})
+            rows.append({"step": step, "batch/loss": 5 - step / 10})
+        end = {"step": 20, "train/loss": loss, "val/loss": loss, "val/loss_se": 0.01, "status": "finished"}
+        written = "    if x < 1:\n ?\n" + "def main(argv):" * 9
+        rows.append(end | {"sample/prompt": "", "sample/text": written})
+        facts = {"baselines_nats": BASELINES}
+        runs.append(load(write_run(tmp_path, arm, rows=rows, facts=facts, residual=arm, n_layer=2)))
+    return runs
+
+
+def test_a_gradient_that_fades_falls_by_the_same_at_each_layer(both):
+    svg = pictures()["reach"][1].draw(LIGHT, both)
+    ours, theirs = (lines(svg, LIGHT.arms[arm])[0] for arm in ("pre", "none"))
+    assert len({y for _, y in ours}) == 1 and len(ours) == 3  # before each layer and after the last
+    assert theirs[0][1] - theirs[1][1] == pytest.approx(theirs[1][1] - theirs[2][1], abs=0.2)
+    assert theirs[0][1] > theirs[2][1] == ours[2][1]
+
+
+def test_tokens_that_become_alike_are_drawn_layer_by_layer(both):
+    picture = pictures()["diversity"][1]
+    theirs = lines(picture.draw(LIGHT, both), LIGHT.arms["none"])[0]
+    assert theirs[0][1] < theirs[1][1] < theirs[2][1]
+    assert "1.0×10⁻⁶ and 1.0×10⁻⁶ after the last layer" in picture.alt(both)
+
+
+def test_the_first_picture_has_a_frame_for_each_step_and_ends_on_the_last(both):
+    picture = pictures()["first"][1]
+    svg = picture.draw(LIGHT, both)
+    frames = re.findall(r'<g class="f(\d)"[^>]*>(.*?)</g>', svg, re.DOTALL)
+    assert [number for number, _ in frames] == ["0", "1", "2"]
+    assert "step 0<" in frames[0][1] and "layer 0: 5.0×10⁻¹³" in frames[2][1]
+    colours = re.findall(r'<rect[^>]*fill="([^"]*)"', frames[2][1])
+    assert colours[:2] == [colours[2]] * 2 and colours[3] != colours[5]  # alike with skips, and not without
+    assert colour_of(1e-16, Axis(1e-16, 1, 0, 1, log=True)) == "#440154"
+    assert ".f2{visibility:visible}" in svg and "prefers-reduced-motion:no-preference" in svg
+    assert "with skips: 1.50" in svg and "letter frequencies alone: 3.20" in svg
+    assert "    if x &lt; 1:" in svg and "> ?<" not in svg  # a line of one letter says nothing
+    assert picture.alt(both).startswith("2 layers with skips learn. The same 2 layers without them do not.")
+
+
+def test_a_block_shows_what_comes_through_its_skip_and_through_its_branch(both):
+    svg = pictures()["block"][1].draw(LIGHT, both)
+    left, right = svg.split(">Without skips<")
+    assert ">0.25<" in left and ">0.12<" in left and "no skip" not in left
+    assert "no skip" in right and ">0.25<" not in right

@@ -1,0 +1,77 @@
+"""Experiments with a measure.py of their own: what is predicted, frozen, taken out and written."""
+
+import json
+
+import pytest
+import torch
+from conftest import tiny_model
+
+from experiments import measured
+from experiments.theory.measure import predicted_stream, predicted_tokens, uniform_attention
+from experiments.worth.measure import blocks_needed, freeze
+
+
+def test_uniform_attention_averages_over_what_it_may_see():
+    expected = torch.tensor([[6, 0, 0], [3, 3, 0], [2, 2, 2]], dtype=torch.float64) / 6
+    assert torch.allclose(uniform_attention(3), expected)
+
+
+def test_the_prediction_of_tokens_is_what_independent_ones_become():
+    """Behind k products, of many draws: tokens X before, and for the gradient G behind."""
+    T, A, predicted = 6, uniform_attention(6), predicted_tokens(6, 3)
+    X = torch.randn(T, 200_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    G = X.flip(0)
+    for k in range(4):
+        diversity = (X - X.mean(dim=0)).norm() / X.norm()
+        assert predicted["token_diversity"][k] == pytest.approx(diversity.item(), rel=5e-3)
+        share = G[0].square().sum() / G.square().sum()
+        assert predicted["position0_share"][k] == pytest.approx(share.item(), rel=1e-2)
+        X, G = A @ X, A.T @ G
+
+
+def test_the_prediction_of_the_stream_is_a_sum_of_variances_of_random_branches():
+    """V and O over averaged tokens, W1, GELU and W2, as matrices of std 0.02 give them."""
+    C, T, g = 96, 8, torch.Generator().manual_seed(1)
+
+    def matrix(rows, columns):
+        return 0.02 * torch.randn(rows, columns, generator=g, dtype=torch.float64)
+
+    added = 0.0
+    for _ in range(40):
+        x = torch.randn(T, C, generator=g, dtype=torch.float64)
+        attention = uniform_attention(T) @ x @ matrix(C, C) @ matrix(C, C)
+        mlp = torch.nn.functional.gelu(x @ matrix(C, 4 * C)) @ matrix(4 * C, C)
+        added += (attention.square().mean() + mlp.square().mean()).item() / 40
+    first, second, third = (value**2 for value in predicted_stream(C, T, 2))
+    assert first == pytest.approx(2 * 0.02**2)
+    assert second - first == pytest.approx(added, rel=0.1) and third - second == pytest.approx(second - first)
+
+
+def test_of_a_frozen_stack_one_block_learns_beside_embeddings_and_head():
+    model = tiny_model()
+    for learns, expected in (("no block", []), (1, [1]), ("all", [0, 1, 2])):
+        freeze(model, learns)
+        taught = [
+            k for k, block in enumerate(model.blocks) if all(p.requires_grad for p in block.parameters())
+        ]
+        assert taught == expected and model.wte.weight.requires_grad and model.ln_f.weight.requires_grad
+        frozen = [
+            k for k, block in enumerate(model.blocks) if not any(p.requires_grad for p in block.parameters())
+        ]
+        assert sorted(taught + frozen) == [0, 1, 2]
+
+
+def test_blocks_are_taken_out_as_long_as_all_of_them_together_cost_little():
+    worth = {0: 0.5, 1: 0.004, 2: 0.003, 3: 0.005}
+    assert blocks_needed(lambda gone: sum(worth[k] for k in gone), 4, allowed=0.01) == [0, 3]
+    assert blocks_needed(lambda gone: 0.0, 4, allowed=0.01) == []
+    redundant = {frozenset({1}): 0.0, frozenset({2}): 0.001}  # either may go, not both
+    assert blocks_needed(lambda gone: redundant.get(frozenset(gone), 1.0 if gone else 0.0), 3, 0.01) == [0, 2]
+
+
+def test_what_was_measured_is_json_with_its_origin_and_a_line_for_each_run():
+    text = measured.text("experiments.made", [{"seed": 1}, {"seed": 2}], predicted=[1.5])
+    found = json.loads(text)
+    assert found["command"] == "python -m experiments.made" and found["runs"] == [{"seed": 1}, {"seed": 2}]
+    assert found["predicted"] == [1.5] and {"date", "commit", "machine"} <= set(found)
+    assert sum('"seed"' in line for line in text.splitlines()) == 2
