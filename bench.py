@@ -8,10 +8,10 @@ from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
-    python bench.py --peer nanogpt=../nanoGPT       all cases of this machine, 15 minutes on two CPU cores
-    python bench.py --peer nanogpt=../nanoGPT,transformers --only step-6L384,sample-1      two peers
-    python bench.py --only step-6L384,sample-1      some of them; --list names all
-    python bench.py --quick                         a minute or two: does it work, and roughly
+    python bench.py --quick                      one or two minutes, roughly
+    python bench.py --only step-6L384,sample-1   some cases; --list names all
+    python bench.py --peer nanogpt=../nanoGPT    all cases, 15 minutes
+    python bench.py --peer nanogpt=../nanoGPT,transformers   two peers
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does
 meets both. Printed are medians over the turns, and the ratio of each pair of turns; where these disagree by
@@ -19,8 +19,6 @@ more than 15% no ratio is given. The side `limit` is the bare products of a step
 weights for a token: ours against it is the share of what the machine can do. The result goes to
 runs/bench-<machine>.json; cases that were not run keep what the file said. The figures of the documentation
 are in experiments/speed/, which only --out replaces.
-
-Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
 
 

@@ -7,12 +7,9 @@ from reslab.run.files import read_input
 from reslab.run.options import SampleConfig
 
 HELP = """
-    python sample.py runs/deep --prompt "def "
-    python sample.py runs/deep --prompt FILE:start.txt --temperature 0.8 --top_k 50 --num_samples 3
-    python sample.py runs/deep --temperature 0               the likeliest token each time
-    python sample.py runs/mine --prompt "<|endoftext|>" --special --end_of_text write
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+    python sample.py runs/smoke --prompt "def "
+    python sample.py runs/smoke --temperature 0    the likeliest token
+    python sample.py runs/smoke --prompt FILE:start.txt --num_samples 3
 """
 
 

@@ -17,6 +17,7 @@ from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.fields import expand, short
 from reslab.run.files import output_fault
+from reslab.run.help import EXIT_CODES
 from reslab.run.launch import as_typed
 from reslab.run.streams import lossy
 
@@ -42,7 +43,8 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     Args:
         out: the folder to write where --out names none.
     """
-    parser = ArgumentParser(as_typed(doc), as_typed(f"python {sys.argv[0]}").removeprefix("python "))
+    called = as_typed(f"python {sys.argv[0]}").removeprefix("python ")
+    parser = ArgumentParser(as_typed(doc), called, EXIT_CODES)
     parser.add_argument(
         "--out", type=output_folder, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from reslab import INSTALLED
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import (
@@ -29,6 +28,7 @@ from reslab.run.fields import (
     settings,
     short,
 )
+from reslab.run.help import help_text
 from reslab.run.launch import as_typed
 
 
@@ -97,7 +97,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
             prefix. Its faults() method lists what is not allowed.
         argv: the command line without the program's name. `--key=value`, `--key value`, and for a
             boolean just `--key`.
-        text: what the help says after the settings: examples, exit codes.
+        text: what the help says after the settings: examples, and what else there is to say.
         leave_out: names in config files that another program reads.
 
     Raises:
@@ -105,7 +105,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
         SystemExit: with code 0, after --help or --print_config.
     """
     if "--help" in argv or "-h" in argv:
-        _help(cls, text)
+        print(help_text(cls, text))
         raise SystemExit(0)
     known = settings(cls)
     given, places = _split(argv, known)
@@ -207,26 +207,11 @@ def _convert(cls: type[Config], texts: dict[str, str]) -> Config:
     Raises:
         SystemExit: a text does not fit.
     """
-    with contextlib.redirect_stderr(io.StringIO()):
-        return _tyro(cls, [f"--{key}={text}" for key, text in texts.items()])
-
-
-def _tyro(cls: type[Config], arguments: list[str], **options) -> Config:
     import tyro  # here, because whoever raises a UsageError imports this module
 
     marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
-    return tyro.cli(marked, args=arguments, use_underscores=True, **options)
-
-
-def _help(cls: type, text: str) -> None:
-    """Print the help; without colours where NO_COLOR says so, which tyro does not ask."""
-    captured = io.StringIO()
-    plain = contextlib.redirect_stdout(captured) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
-    door = Path(sys.argv[0])
-    program = f"{f'reslab {door.stem}' if INSTALLED else door.name} {cls.POSITIONALS.usage}".strip()
-    with plain, contextlib.suppress(SystemExit):
-        _tyro(cls, ["--help"], prog=program)
-    print(re.sub(r"\x1b\[[0-9;]*m", "", captured.getvalue()) + as_typed(text), end="")
+    with contextlib.redirect_stderr(io.StringIO()):
+        return tyro.cli(marked, args=[f"--{key}={text}" for key, text in texts.items()], use_underscores=True)
 
 
 def collect(*checks) -> list:

@@ -247,7 +247,7 @@ class TrainConfig:
     """every:500 keeps a checkpoint of each 500th update, in checkpoint/step-N; empty only the last and the
     best."""
     end_note: Place[str] = ""
-    """A last line to print when all updates are made."""
+    """What to print when all updates are made, in place of what the losses mean."""
     log: Place[str] = ""
     """Trackers that get the metrics too: tensorboard, wandb, trackio, with commas."""
     seed: Experiment[Seed] = 1337

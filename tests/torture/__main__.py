@@ -1,14 +1,15 @@
-"""python -m tests.torture [--row NAME ...] [--share X] [--minutes M] [--json FILE]
+"""Do to the programs what weeks and other people do, and print what held, row by row.
 
-Do to the programs what weeks and other people do, and print what held, row by row. The whole takes about an
-hour of one core; --share=0.05 does a twentieth of it. A row that does not hold ends with what broke.
+    python -m tests.torture --share 0.05            a twentieth of it
+    python -m tests.torture --row "disk full"       one row
+
+The whole takes about an hour of one core. A row that does not hold ends with what broke.
 """
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import argparse
 import datetime
 import json
 import math
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 from reslab.run.log import git_commit
 
@@ -113,11 +115,7 @@ ROWS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tests.torture",
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--row", action="append", choices=ROWS, metavar="NAME", help=", ".join(ROWS))
     parser.add_argument(
         "--share", type=float, default=1.0, metavar="X", help="of the long version (default: 1)"
