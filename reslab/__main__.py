@@ -49,10 +49,8 @@ def find_script(words: list[str]) -> tuple[Path, list[str]]:
 
 def dataset_list() -> str:
     """What `reslab prepare` prints: the names that it takes, and where they go."""
-    head = "usage: reslab prepare NAME ...; `reslab prepare NAME --help` says what it is and where it is from"
-    return reflowed(
-        "\n    ".join([head, *datasets()]) + f"\nThey go to {data_folder()}, or where --out says.", columns()
-    )
+    head = "usage: reslab prepare NAME [--option ...]; see reslab prepare NAME --help"
+    return "\n    ".join([head, *datasets()]) + f"\nThey go to {data_folder()}, or where --out says."
 
 
 def main() -> None:
