@@ -6,21 +6,22 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from reslab.report.summary import table
+from reslab.report.summary import fold, table
 from reslab.run import config as configure
 from reslab.run.launch import as_typed
 from reslab.run.log import read_run, write_atomically
 from reslab.run.options import AutopsyConfig
+from reslab.run.streams import terminal_width, wrapped
 
 HELP = """
-    python autopsy.py runs/deep
-    python autopsy.py FOLDER --text book.txt      a model of transformers, or its name on the Hub
+    python autopsy.py runs/smoke
+    python autopsy.py FOLDER --text book.txt    a model of transformers
 
-Prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
-transformers, in the current folder, under the model's name.
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+It prints what it finds, and leaves autopsy.json and autopsy.html in the run directory; of a model of
+transformers, which may be the name of one on the Hub, in the current folder under the model's name.
 """
+# The columns that a narrow terminal leaves out, the first one first.
+FOLD_FIRST = ("largest", "without mlp", "without attn", "dy/dx so far: median", "influence")
 JACOBIAN_ROWS = 4096  # the largest Jacobian that is taken apart
 
 
@@ -239,7 +240,13 @@ def show(report: dict, config: AutopsyConfig, stem: Path, argument: str, origin:
     write_autopsy(page, report, f"Autopsy of {argument}")
     if config.json:
         write_atomically(config.json, summary_json(argument, origin, report))
-    print("\n\n".join([report["diagnosis"], table(rows), *findings, report["lens_text"]]))
+    width = terminal_width()
+    rows, folded = fold(rows, FOLD_FIRST, width)
+    if folded:
+        findings = [f"not shown for want of width: {', '.join(folded)}; the page has them", *findings]
+    lens = "\n".join(line[:width] for line in report["lens_text"].splitlines())
+    texts = ["\n".join(wrapped(text)) for text in (report["diagnosis"], *findings)]
+    print("\n\n".join([texts[0], table(rows), *texts[1:], lens]))
     print(f"\npage: {page.resolve()}")
 
 

@@ -1,4 +1,4 @@
-"""Speed, side by side with a peer's checkout, as ratios inside one run."""
+"""Speed, side by side with others, as ratios inside one run."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,17 @@ from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
-    python bench.py --peer nanogpt=../nanoGPT       all cases of this machine, 15 minutes on two CPU cores
-    python bench.py --only step-6L384,sample-1      some of them; --list names all
-    python bench.py --quick                         a minute or two: does it work, and roughly
+    python bench.py --quick                      one or two minutes, roughly
+    python bench.py --only step-6L384,sample-1   some cases; --list names all
+    python bench.py --peer nanogpt=../nanoGPT    all cases, 15 minutes
+    python bench.py --peer nanogpt=../nanoGPT,transformers   two peers
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does
-meets both. Printed are medians over the turns, and the ratio of each pair of turns. The result goes to
+meets both. Printed are medians over the turns, and the ratio of each pair of turns; where these disagree by
+more than 15% no ratio is given. The side `limit` is the bare products of a step, or one reading of the
+weights for a token: ours against it is the share of what the machine can do. The result goes to
 runs/bench-<machine>.json; cases that were not run keep what the file said. The figures of the documentation
 are in experiments/speed/, which only --out replaces.
-
-Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C.
 """
 
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
             print(f"{name:12} {case.__doc__}{' (GPU)' if getattr(case, 'gpu', False) else ''}")
         return 0
     names = choose(config.only, CASES, gpu)
-    bench = Bench(peer_folder(config.peer), config.quick, gpu)
+    bench = Bench(peer_folder(config.peer), config.quick, gpu, other_sides(config))
     path = config.out or Path(f"runs/bench-{machine_name()}.json")
     if config.out and (reason := output_fault(path)):
         raise configure.UsageError(f"--out={path}: {reason}")
@@ -69,7 +70,14 @@ def choose(only: str, cases: dict, gpu: bool) -> list[str]:
 
 def peer_folder(peer: str) -> Path | None:
     """The folder of --peer nanogpt=PATH, which is known to hold a model.py."""
-    return Path(peer.partition("=")[2]).expanduser().resolve() if peer else None
+    paths = [word.partition("=")[2] for word in peer.split(",") if word != "transformers"]
+    return Path(paths[0]).expanduser().resolve() if paths and paths[0] else None
+
+
+def other_sides(config: BenchConfig) -> tuple[str, ...]:
+    """The sides beside ours and nanoGPT."""
+    asked = ("transformers",) if "transformers" in config.peer.split(",") else ()
+    return asked if config.quick else (*asked, "limit")
 
 
 if __name__ == "__main__":

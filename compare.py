@@ -16,7 +16,6 @@ from reslab.report.summary import (
     group_rows,
     legend,
     row,
-    wrapped,
 )
 from reslab.run.config import UsageError, parse, run_door
 from reslab.run.fields import settings
@@ -24,28 +23,21 @@ from reslab.run.launch import command_line
 from reslab.run.log import Run, write_atomically
 from reslab.run.options import CompareConfig, outputs
 from reslab.run.settings import TrainConfig
-from reslab.run.streams import lossy
+from reslab.run.streams import lossy, wrapped
 
 LIVE_FILES = ("config.json", "metrics.jsonl", "autopsy.json", "*tfevents*")  # what a page is made of
 REPEATED = ("where", "vary", "map")  # options that may be given several times
 HELP = """
-    python compare.py runs/deep runs/deep-none
-    python compare.py runs --where residual=pre,none --where 'n_layer>=8' --sort val --csv runs.csv
-    python compare.py config/laptop.py --arms pre,none --depths 4,12,24 --lrs 3e-4,1e-3 --seeds 2
-    python compare.py config/laptop.py --vary optimizer=adamw,muon --vary beta2=0.95,0.99
-    python compare.py config/study.py --list                   then --cell N trains one of them
-    python compare.py config/study.py --jobs 2
-    python compare.py config/study.py --ray local              or the address of a cluster
-    python compare.py runs/deep other.csv tb_folder/ trainer_state.json nanogpt.log --map loss/val=val/loss
-    python compare.py runs/deep runs/deep-none --serve          follow them while they train
+    python compare.py runs/deep runs/deep-none --page deep.html
+    python compare.py runs --where 'n_layer>=8' --sort val --csv runs.csv
+    python compare.py config/laptop.py --arms pre,none --depths 4,12 --jobs 2
+    python compare.py config/study.py --list          then --cell N trains one
 
-Below each table stands what its columns mean; docs/compare.md tells more, and how to get at the numbers.
 A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
 first trains the grid of arms x depths x learning rates x seeds x --vary: each run has its own directory
 under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a `study`
-instead: a list of such grids over any settings. The settings of train.py are the same for every run.
-
-Exit codes: 0 done; 2 what was asked can't be done; 130 Ctrl-C; else that of the run that ended the grid.
+instead: a list of such grids over any settings. Below each table stands what its columns mean;
+docs/compare.md has more examples, and says how to get at the numbers.
 """
 
 
@@ -195,9 +187,11 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
 
     by_seed, cautions = group_rows(runs), warnings(runs)
     rows = by_seed if config.mean else [row(run) for run in runs]
-    print(f"\n{fitted_table(rows)}\n\n{legend(rows)}")
+    shown = fitted_table(rows)
+    print(f"\n{shown}\n\n{legend(rows, shown)}")
     if len(by_seed) < len(runs) and not config.mean:
-        print(f"\nMeans over seeds of the runs that finished:\n{fitted_table(by_seed)}\n\n{legend(by_seed)}")
+        shown = fitted_table(by_seed)
+        print(f"\nMeans over seeds of the runs that finished:\n{shown}\n\n{legend(by_seed, shown)}")
     if 1 < len(runs) <= 4:
         print(f"\n{fitted_differences(runs)}")
     if cautions:

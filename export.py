@@ -10,13 +10,11 @@ from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import ExportConfig
 
 HELP = """
-    python export.py runs/shakespeare exported
-    python -c "from transformers import pipeline; print(pipeline('text-generation', 'exported')('To be'))"
+    python export.py runs/smoke exported
+    python train.py --init_from=exported --out_dir=runs/back     the reverse
 
-The folder is loaded again and compared with the run before it gets its name. The reverse is
-`python train.py ... --init_from=exported`.
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+The folder is loaded again and compared with the run before it gets its name. A program of transformers
+opens it with `pipeline("text-generation", "exported")`.
 """
 
 

@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reslab.nn.attention import KVCache, apply_rotary_emb, attention, rope_cache
+from reslab.nn.attention import KVCache, attention
 from reslab.nn.generate import generate
 from reslab.nn.init import INITS, copy_tensors, generator_of
 from reslab.nn.layers import ACTIVATIONS, check_layers, make_norm
 from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
 from reslab.nn.recompute import run_checkpointed
+from reslab.nn.rotary import Rotary
 from reslab.residual import WIRINGS, check_wirings
 from reslab.run.settings import GPTConfig
 
@@ -42,7 +43,7 @@ class CausalSelfAttention(nn.Module):
 
         n_kv_head    H / n_kv_head queries share a key and a value (Ainslie et al. 2023, arXiv 2305.13245)
         qk_norm      q, k -> RMSNorm(q), RMSNorm(k), a gain per channel of a head (Qwen3, arXiv 2505.09388)
-        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (see attention.py)
+        pos="rope"   q_t, k_t -> R_t q_t, R_t k_t, so that q_t . k_s depends on t - s (see rotary.py)
     """
 
     kind = "attn"
@@ -59,10 +60,7 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(self.n_head * D, config.n_embd, bias=config.bias)
         self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        rope = None
-        if config.pos == "rope":
-            rope = rope_cache(config.block_size, D, config.rope_theta)  # (T, D / 2, 2)
-        self.register_buffer("rope_cache", rope, persistent=False)
+        self.rotary = Rotary(config.block_size, D, config.rope_theta) if config.pos == "rope" else None
 
     def input_matrices(self) -> tuple[torch.Tensor, ...]:
         """The matrices of Q (H D, C), K and V (n_kv_head D, C)."""
@@ -79,9 +77,8 @@ class CausalSelfAttention(nn.Module):
         heads = self.c_attn(x).view(B, T, -1, D).transpose(1, 2)
         q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         q, k = self.q_norm(q), self.k_norm(k)
-        if self.rope_cache is not None:
-            cos_sin = self.rope_cache[start_pos : start_pos + T]
-            q, k = apply_rotary_emb(q, cos_sin), apply_rotary_emb(k, cos_sin)
+        if self.rotary is not None:
+            q, k = self.rotary(q, k, start_pos)
         return q, k, v
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
@@ -180,6 +177,8 @@ class GPT(nn.Module):
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.pos == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        for block in self.blocks:
+            block.attn.rotary = self.blocks[0].attn.rotary  # one table for all layers
         self.stack, self.ln_f = make_stack(config)
         self.lm_head = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.activation_checkpointing = False

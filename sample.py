@@ -3,15 +3,13 @@
 from pathlib import Path
 
 from reslab.run import config as configure
+from reslab.run.files import read_input
 from reslab.run.options import SampleConfig
 
 HELP = """
-    python sample.py runs/deep --prompt "def "
-    python sample.py runs/deep --prompt FILE:start.txt --temperature 0.8 --top_k 50 --num_samples 3
-    python sample.py runs/deep --temperature 0               the likeliest token each time
-    python sample.py runs/mine --prompt "<|endoftext|>" --special --end_of_text write
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
+    python sample.py runs/smoke --prompt "def "
+    python sample.py runs/smoke --temperature 0    the likeliest token
+    python sample.py runs/smoke --prompt FILE:start.txt --num_samples 3
 """
 
 
@@ -19,6 +17,8 @@ def main(argv: list[str]) -> int:
     config, (run,), _ = configure.parse(SampleConfig, argv, HELP)
     import torch  # here, so that help and faults come before it
 
+    from reslab.data.textfiles import clean
+    from reslab.nn.packed import packed
     from reslab.system import device
     from reslab.training.load import load
     from reslab.training.samples import pieces
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     if prompt.startswith("FILE:"):
         path = Path(prompt.removeprefix("FILE:")).expanduser()
         try:
-            prompt = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
+            prompt = clean(read_input(path).decode())
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not UTF-8 text") from None
         if not prompt:
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     encode = tokenizer.encode_special if config.special else tokenizer.encode
     ids = torch.from_numpy(encode(prompt))[None].to(run_device)  # (1, T)
     dtype = device.pick_dtype(config.dtype, run_device, model.config.n_embd)
-    with device.autocast(run_device, dtype):  # around all tokens: it casts the weights once
+    with device.autocast(run_device, dtype), packed(model):  # around all tokens: weights are cast once
         for sample in range(config.num_samples):
             if config.num_samples > 1:
                 print(f"--- {sample + 1} of {config.num_samples} ---")

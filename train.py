@@ -5,13 +5,10 @@ from reslab.run import launch
 from reslab.run.settings import TrainConfig
 
 HELP = """
-    python train.py config/deep.py                          48 layers with skips
+    python train.py config/smoke.py                       does everything work?
     python train.py config/deep.py --residual=none --out_dir=runs/deep-none
-    python train.py config/deep.py --resume                 go on after a stop
-    torchrun --nproc_per_node=8 train.py config/deep.py     the same run on 8 GPUs, see docs/scale.md
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 3 the run diverged;
-128 + a signal's number: stopped and saved (130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1 on Linux).
+    python train.py config/deep.py --resume               go on after a stop
+    torchrun --nproc_per_node=8 train.py config/deep.py   8 GPUs, docs/scale.md
 """
 
 

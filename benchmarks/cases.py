@@ -32,6 +32,17 @@ def train_sides(bench, shape: dict, residual: str = "pre") -> dict:
         if not bench.quick:
             sides["nanogpt compiled float32"] = ("nanogpt", shape | plain | {"compile": "True"})
             sides["nanogpt compiled bfloat16"] = ("nanogpt", shape | half | {"compile": "True"})
+    return sides | other_sides(bench, shape)
+
+
+def other_sides(bench, shape: dict) -> dict:
+    """transformers in both precisions and the limit in that of ours, where they are asked for."""
+    sides = {}
+    if "transformers" in bench.others:
+        for dtype in ("float32", "bfloat16"):
+            sides[f"transformers {dtype}"] = ("transformers", shape | {"dtype": dtype})
+    if "limit" in bench.others:
+        sides["limit"] = ("limit", shape)
     return sides
 
 
@@ -120,6 +131,7 @@ def sampling(batch: int):
         if bench.peer:
             for dtype in ("float32", "bfloat16"):
                 sides[f"nanogpt {dtype}"] = ("nanogpt", MIDDLE | {"dtype": dtype, "compile": "False"})
+        sides |= other_sides(bench, MIDDLE)
         result = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
         return {"shape": MIDDLE, "tokens": 200, "batch": batch} | result
 

@@ -5,7 +5,7 @@
     python benchmarks/gpu.py --rehearse                the same steps in tiny shapes on a CPU
 
 A step is a process of its own under a time limit; one that fails or hangs does not stop the next. The result
-of each is written to experiments/gpu/result.json as soon as it is there, its output to runs/gpu/STEP.log. A
+of each is written to runs/gpu/gpu.json as soon as it is there, its output to runs/gpu/STEP.log. A
 second call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
 """
 
@@ -224,8 +224,7 @@ def main(argv: list[str]) -> int:
     if not (args.rehearse or args.list or torch.cuda.is_available()):
         raise configure.UsageError("torch sees no CUDA GPU here; try the steps on a CPU with --rehearse")
     folder = Path("runs/gpu-rehearsal" if args.rehearse else "runs/gpu")
-    default = folder / "gpu.json" if args.rehearse else Path("experiments/gpu/result.json")
-    out = (args.out or default).resolve()
+    out = (args.out or folder / "gpu.json").resolve()
     folder = out.parent / "gpu-rehearsal" if args.rehearse and args.out else folder
     nanogpt = str(Path(args.nanogpt).resolve()) if args.nanogpt else None
     steps = Plan(folder, nanogpt, args.rehearse, settings).steps

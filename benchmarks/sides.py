@@ -17,6 +17,7 @@ import torch
 
 from reslab.data.dataset import open_dataset
 from reslab.nn import flops
+from reslab.nn.packed import packed
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
 from reslab.system import device
@@ -47,8 +48,9 @@ class Ours:
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
-        with device.autocast(self.device, self.dtype), device.uncompiled():
-            for _ in self.state.model.eval().generate(idx, count):
+        model = self.state.model.eval()
+        with device.autocast(self.device, self.dtype), device.uncompiled(), packed(model):
+            for _ in model.generate(idx, count):
                 pass
 
     def val_loss(self) -> float:

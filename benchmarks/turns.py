@@ -17,6 +17,7 @@ from reslab.run.settings import TrainConfig
 from reslab.training.throughput import percent
 
 ROOT = Path(__file__).resolve().parents[1]
+NOISY = 0.15  # a ratio whose quartiles are further than this from their middle is not judged
 
 
 class Worker:
@@ -59,10 +60,11 @@ class Bench:
         peer: a checkout of nanoGPT, or None.
         quick: fewer turns, smaller cases.
         gpu: this machine has one.
+        others: further sides of steps and texts: "transformers", "limit" (benchmarks/peers.py).
     """
 
-    def __init__(self, peer: Path | None, quick: bool, gpu: bool):
-        self.peer, self.quick, self.gpu = peer, quick, gpu
+    def __init__(self, peer: Path | None, quick: bool, gpu: bool, others: tuple[str, ...] = ()):
+        self.peer, self.quick, self.gpu, self.others = peer, quick, gpu, others
         shakespeare = data_folder() / "shakespeare_char" / "meta.json"
         self.dataset = "shakespeare_char" if shakespeare.exists() else "stdlib"
 
@@ -134,9 +136,9 @@ class Bench:
                     f"    {name:28}{side['s']:8.1f} s, {side['step']} steps, val {side['val_loss']:.4f}"
                 )
         for name, ratio in case.get("ratios", {}).items():
-            lines.append(
-                f"    {name:48}{ratio['median']:6.2f}x  ({ratio['least']:.2f} to {ratio['most']:.2f})"
-            )
+            span = f"({ratio['least']:.2f} to {ratio['most']:.2f})"
+            judged = "too noisy to judge" if ratio["noisy"] else f"{ratio['median']:6.2f}x"
+            lines.append(f"    {name:48}{judged}  {span}")
         for name, reason in case.get("failed", {}).items():
             lines.append(f"    {name}: left out ({reason})")
         for key, value in case.items():
@@ -155,7 +157,7 @@ def summary(seconds: list[float]) -> dict:
 
 
 def ratios(turns: dict) -> dict:
-    """How many times as long each other side takes as ours, turn by turn."""
+    """How many times as long each other side takes as ours, turn by turn; noisy where the turns disagree."""
     by_pair = {}
     for ours in (name for name in turns if name.startswith("ours")):
         for other in turns:
@@ -165,4 +167,5 @@ def ratios(turns: dict) -> dict:
             key = f"{ours} against {other}"
             by_pair[key] = {"median": round(statistics.median(pairs), 3)}
             by_pair[key] |= {"least": round(min(pairs), 3), "most": round(max(pairs), 3)}
+            by_pair[key]["noisy"] = summary(pairs)["spread"] > NOISY
     return by_pair

@@ -2,6 +2,8 @@
 
 python -m benchmarks.worker ours
 python -m benchmarks.worker nanogpt PATH
+python -m benchmarks.worker transformers
+python -m benchmarks.worker limit
 """
 
 import json
@@ -15,9 +17,11 @@ def main(argv: list[str]) -> None:
     os.dup2(2, 1)  # what the sides print is not an answer
     import torch
 
-    from benchmarks import sides
+    from benchmarks import peers, sides
 
-    side = sides.Ours() if argv[0] == "ours" else sides.NanoGPT(argv[1])
+    kinds = {"ours": sides.Ours, "nanogpt": sides.NanoGPT}
+    kinds |= {"transformers": peers.Transformers, "limit": peers.Limit}
+    side = kinds[argv[0]](*argv[1:])
     for line in sys.stdin:
         task = json.loads(line)
         try:

@@ -6,20 +6,24 @@ from pathlib import Path
 
 from reslab import TOP, __version__
 from reslab.data.folders import data_folder
+from reslab.run.help import EXIT_CODES, columns, reflowed
 
 DOORS = ("train", "sample", "compare", "autopsy", "export", "bench")
-HELP = """usage: reslab PROGRAM ... | reslab prepare DATASET ...
+HELP = f"""usage: reslab PROGRAM ... | reslab prepare DATASET ...
 
-    reslab train config/smoke.py          train one model; configs are found here and in the package
-    reslab sample runs/smoke              text from it
-    reslab compare runs/smoke             a table and a page; or a config, whose grid is trained first
-    reslab autopsy runs/smoke             what each of its layers does
-    reslab export runs/smoke DIR          a folder of transformers
-    reslab bench                          how fast all this is
-    reslab prepare                        lists the datasets; `reslab prepare NAME` prepares one
+    reslab train config/smoke.py       train one model
+    reslab sample runs/smoke           text from it
+    reslab compare runs/smoke          a table and a page of runs
+    reslab compare config/laptop.py    train a grid, then compare its runs
+    reslab autopsy runs/smoke          what each of its layers does
+    reslab export runs/smoke DIR       a folder of transformers
+    reslab bench                       how fast all this is
+    reslab prepare stdlib              a dataset; no name lists them
 
-`reslab PROGRAM --help` lists the settings of each. Datasets go to the folder that the environment variable
-RESLAB_DATA names, without it to ~/.cache/reslab."""
+`reslab PROGRAM --help` lists the settings of each. A config is looked for here, then in the package. Datasets
+go to the folder that the environment variable RESLAB_DATA names, without it to ~/.cache/reslab.
+
+{EXIT_CODES}"""
 
 
 def datasets() -> dict[str, Path]:
@@ -45,7 +49,7 @@ def find_script(words: list[str]) -> tuple[Path, list[str]]:
 
 def dataset_list() -> str:
     """What `reslab prepare` prints: the names that it takes, and where they go."""
-    head = "usage: reslab prepare NAME ...; `reslab prepare NAME --help` says what it is and where it is from"
+    head = "usage: reslab prepare NAME [--option ...]; see reslab prepare NAME --help"
     return "\n    ".join([head, *datasets()]) + f"\nThey go to {data_folder()}, or where --out says."
 
 
@@ -55,7 +59,7 @@ def main() -> None:
         print(f"reslab {__version__}")
         return
     if not words or words[0] in ("--help", "-h"):
-        print(HELP)
+        print(reflowed(HELP, columns()))
         return
     if words in (["prepare"], ["prepare", "--help"], ["prepare", "-h"]):
         print(dataset_list())

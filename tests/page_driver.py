@@ -33,3 +33,18 @@ def unfold(driver) -> None:
     """Open the sections that are folded at first, and wait until they are drawn."""
     driver.execute_script("for (const fold of document.querySelectorAll('details.fold')) fold.open = true")
     driver.execute_script("drawAll()")
+
+
+def saved(driver, chart: str, kind: str):
+    """What a button under a figure saves: text, or the bytes of a picture."""
+    script = """
+        const [root, kind, done] = arguments;
+        const real = save;
+        save = async (name, content) => {
+          save = real;
+          if (!(content instanceof Blob)) return done(content);
+          const bytes = new Uint8Array(await content.arrayBuffer());
+          done(btoa(String.fromCharCode(...bytes.slice(0, 24))));
+        };
+        document.querySelector(root).querySelector(`[aria-label$="as ${kind}"]`).click();"""
+    return driver.execute_async_script(script, chart, kind)

@@ -18,7 +18,7 @@ NANOGPT = Path(__file__).resolve().parents[2] / "nanoGPT"  # a checkout beside o
     [
         ("--only=speed", "--only=speed: no such case; there are step-4L128, "),
         ("--peer=nanogpt=nowhere", "no model.py in nowhere"),
-        ("--peer=litgpt=.", "must be nanogpt=PATH"),
+        ("--peer=litgpt=.", "must be nanogpt=PATH or transformers"),
     ],
 )
 def test_a_fault_is_one_line_and_nothing_is_measured(word, message, tmp_path):

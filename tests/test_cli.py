@@ -15,6 +15,8 @@ from conftest import ROOT, run_python
 import compare
 import train
 from reslab.residual import WIRINGS
+from reslab.run.fields import settings
+from reslab.run.settings import TrainConfig
 from reslab.training.grid import plan
 from reslab.training.optimizer import SCHEDULES
 
@@ -42,6 +44,7 @@ def trained(text_folder, tmp_path_factory):
         "--max_iters=8",
     )
     assert done.stdout.splitlines()[-1].startswith("everything works: ")
+    assert "not learned" not in done.stdout  # 8 updates can't, and a first run that works is no failure
     return folder
 
 
@@ -192,8 +195,20 @@ def test_a_killed_run_is_resumed(text_folder, tmp_path):
         (["compare.py", "nowhere"], ["nowhere: no such file or folder"]),
         (
             ["compare.py", "config/smoke.py", "--arms=pre,nine"],
-            [f"--residual=nine: allowed are {', '.join(WIRINGS)}"],
+            [f"--arms=nine: allowed are {', '.join(WIRINGS)}"],
         ),
+        (
+            ["compare.py", "config/smoke.py", "--depths=x,2,y", "--lrs=abc", "--vary", "n_head=0"],
+            [
+                "--depths=x: must be a whole number",
+                "--vary=n_head=0: must be at least 1",
+                "--lrs=abc: must be a number",
+                "--depths=y: must be a whole number",
+            ],
+        ),
+        (["compare.py", "config/smoke.py", "--n_layer=x"], ["--n_layer=x: must be a whole number"]),
+        (["train.py", "--out_dir=", "--init_from="], ["--out_dir=: must be a path", "--init_from=: must be"]),
+        (["sample.py", ""], ["an argument is empty; leave it out, or give a path"]),
         (["data/text/prepare.py", "nowhere"], ["nowhere: no such file or folder"]),
     ],
 )
@@ -235,5 +250,5 @@ def test_every_cell_of_a_study_can_be_trained(name):
 
 def test_the_help_names_every_wiring_and_setting():
     stdout = run_python("train.py", "--help").stdout
-    assert all(f"--{key} " in stdout for key in ("n_layer", "residual", "learning_rate", "resume"))
-    assert all(name in re.split(r"[\s{},│]+", stdout) for name in WIRINGS)
+    assert all(f"--{key}" in stdout for key in settings(TrainConfig))
+    assert set(WIRINGS) <= set(re.split(r"[\s(),]+", stdout))

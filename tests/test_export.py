@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import export
+import sample
 from reslab.data.hf_tokenizer import to_tokenizers
 from reslab.data.tokenizer import GPT2_PATTERN, BPETokenizer, ByteTokenizer, CharTokenizer, train_bpe
 from reslab.model import GPT
@@ -170,6 +171,9 @@ def test_an_export_is_whole_and_replaces_nothing_unasked(train_config, tmp_path,
     assert (folder / "model.safetensors").read_bytes() == made
     assert export.main([*argv, "--overwrite"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
+    for door in (export.main, sample.main):
+        with pytest.raises(ValueError, match="out: a folder of transformers, and no run; make a run of it"):
+            door([str(folder), str(tmp_path / "again")][: 2 if door is export.main else 1])
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match=r"it holds no model that export\.py wrote; choose another DIR"):
         export.main([argv[0], str(tmp_path / "mine"), "--overwrite"])

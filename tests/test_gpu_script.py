@@ -46,6 +46,15 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
     assert {name: record["seconds"] for name, record in again.items()} == seconds
 
 
+def test_no_result_is_written_over_a_file_of_the_project(monkeypatch):
+    places = []
+    monkeypatch.setitem(GPU["main"].__globals__, "go", lambda steps, folder, out, cpu: places.append(out))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for argv in ([], ["--rehearse"]):
+        GPU["main"]([*argv, "--only=run-sample"])
+    assert [place.relative_to(Path.cwd()).parts[0] for place in places] == ["runs", "runs"]
+
+
 def test_the_plan_has_all_that_is_asked_of_a_first_hour():
     steps = GPU["Plan"](Path("runs/gpu"), "/nanoGPT", False, []).steps
     names = [step.name for step in steps]

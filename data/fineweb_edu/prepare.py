@@ -3,7 +3,7 @@
     python data/fineweb_edu/prepare.py                            streams all of it: 20 GB of shards
     python data/fineweb_edu/prepare.py --max_tokens 1e9           a part; a later run with more goes on
     python data/fineweb_edu/prepare.py --subset sample-100BT      ten times as much
-    python data/fineweb_edu/prepare.py --input FILE_OR_FOLDER ... your copies of its files, or your own
+    python data/fineweb_edu/prepare.py --input FILE_OR_FOLDER ...  your copies of its files, or your own
 
 Stop it at any time: the same command goes on. data/README.md is the format.
 """

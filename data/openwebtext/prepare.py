@@ -2,7 +2,7 @@
 
     python data/openwebtext/prepare.py                            streams all of it: 18 GB of shards
     python data/openwebtext/prepare.py --max_tokens 1e9           a part; a later run with more goes on
-    python data/openwebtext/prepare.py --input FILE_OR_FOLDER ... your copies of its files, or your own
+    python data/openwebtext/prepare.py --input FILE_OR_FOLDER ...  your copies of its files, or your own
 
 Stop it at any time: the same command goes on. data/README.md is the format.
 """

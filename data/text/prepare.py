@@ -1,7 +1,7 @@
 """Your own text: files, or folders whose .txt, .md, .py, ... files are read in sorted order.
 
     python data/text/prepare.py book.txt notes/ --tokenizer char
-    python data/text/prepare.py src/ --tokenizer bpe:4096 --out data/mycode --suffix .c --suffix .h
+    python data/text/prepare.py src/ --suffix .c --suffix .h --out data/mycode
 
 Tokenizers: char (one id per character), byte (256 ids), gpt2 (50,257 ids, downloaded once), bpe:N
 (N byte-pair tokens learned from the training split), or the folder of a model of `transformers`, whose

@@ -1,12 +1,11 @@
 """Measures how far a gradient gets, over a grid of skip weights, depths and training steps.
 
-python -m experiments.dial.measure --json experiments/dial/result.json
+    python -m experiments.dial.measure --json experiments/dial/result.json
 
 Each stack is config/dial.py with another weight and depth. The stacks are so small that starting a program
 for each would take most of the time, so a few processes make one after the other.
 """
 
-import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from experiments import measured
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 
 CONFIG = "config/dial.py"
@@ -80,11 +80,9 @@ def probe(model, x, y) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stacks at once")
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the result goes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="stacks at once")
     options, start = parser.parse_args(), time.monotonic()
     cells = [(weight, layers) for layers in reversed(DEPTHS) for weight in WEIGHTS]  # the long ones first
     runs = []

@@ -11,7 +11,7 @@ FAULTS = {
         "uninterrupted run, bit for bit, with dropout, accumulation and probes on",
     ),
     "signals": (
-        "SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU at random instants",
+        "SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU, SIGABRT at random instants",
         "saved within a step, exit code 128 + the signal's number, the command to go on is printed",
     ),
     "ways to end": (

@@ -79,7 +79,7 @@ class TokenDataset:
         """Starts of up to count sequences, spread evenly over the split, always the same, disjoint where
         the split has room for that many."""
         last = len(self.ids[split]) - self.block_size - 1
-        return np.unique(np.linspace(0, last, count).astype(np.int64))
+        return np.unique(np.linspace(0, last, min(count, last + 1)).astype(np.int64))
 
     def baselines(self, count: int) -> dict:
         """Uniform, unigram and bigram cross-entropy on the sequences of eval_starts, in nats per token.

@@ -128,8 +128,7 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
     if rows is not None:
         _encode_all(out_dir, plan, rows, partial(_encode, encoder=encoder, end=end), writers, progress, quiet)
     if not all(writer.tokens for writer in writers.values()):
-        n = progress["documents"]
-        raise ValueError(f"{source}: {n:,} documents leave a split empty; give more, or another --val_share")
+        raise ValueError(_too_few(source, progress["documents"]))
     meta = {
         "format": 2,
         "source": f"{progress['documents']:,} documents of {source}",
@@ -143,6 +142,12 @@ def _prepare(out_dir, source, plan, overwrite, quiet) -> dict:
     }
     _save(out_dir, writers, progress)  # first: a shard that a meta.json names is not written to again
     return _publish(out_dir, meta)
+
+
+def _too_few(source: Source, documents: int) -> str:
+    if not documents:
+        return f"{source}: holds no documents"
+    return f"{source}: {documents:,} documents leave a split empty; give more, or another --val_share"
 
 
 def _publish(out_dir: Path, meta: dict) -> dict:

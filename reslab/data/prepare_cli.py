@@ -17,6 +17,7 @@ from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.fields import expand, short
 from reslab.run.files import output_fault
+from reslab.run.help import EXIT_CODES
 from reslab.run.launch import as_typed
 from reslab.run.streams import lossy
 
@@ -42,7 +43,8 @@ def arguments(doc: str, out: Path) -> argparse.ArgumentParser:
     Args:
         out: the folder to write where --out names none.
     """
-    parser = ArgumentParser(as_typed(doc), as_typed(f"python {sys.argv[0]}").removeprefix("python "))
+    called = as_typed(f"python {sys.argv[0]}").removeprefix("python ")
+    parser = ArgumentParser(as_typed(doc), called, EXIT_CODES)
     parser.add_argument(
         "--out", type=output_folder, default=out, metavar="DIR", help="folder to write (default: %(default)s)"
     )
@@ -110,7 +112,12 @@ def _parser(doc: str, here: Path, subset: str | None):
     add("--text_column", default="text", metavar="NAME", help="column of the text (default: %(default)s)")
     add("--subset", default=subset, metavar="NAME", help="subset on the Hub (default: %(default)s)")
     add("--tokenizer", default=plan.tokenizer, help=f"{allowed_specs(True)} (default: %(default)s)")
-    add("--max_tokens", type=whole, metavar="N", help="stop there, e.g. 1e9; a later run with more goes on")
+    add(
+        "--max_tokens",
+        type=whole,
+        metavar="N",
+        help="stop with the batch that reaches it, e.g. 1e9; a later run with more goes on",
+    )
     add("--shard_tokens", type=whole, default=plan.shard_tokens, metavar="N", help="(default: %(default)s)")
     share = "of the documents (default: %(default)s)"
     add("--val_share", type=float, default=plan.val_share, metavar="X", help=share)
@@ -135,5 +142,11 @@ def run_documents(doc: str, here: Path, repo: str, subset: str | None) -> None:
         meta = prepare(args.out, source, plan, args.overwrite, args.quiet)
     if not args.quiet:
         print(describe(args.out, meta))
+        total = sum(split["tokens"] for split in meta["splits"].values())
+        if plan.max_tokens and total > plan.max_tokens:
+            print(
+                f"these are {total - plan.max_tokens:,} more than --max_tokens={plan.max_tokens:,}: "
+                "documents are added in whole batches, and none is taken away"
+            )
         if meta["bad_rows"]:
             print(f"rows without a text that were skipped: {meta['bad_rows']:,}")

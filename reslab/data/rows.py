@@ -8,7 +8,10 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import sys
+import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,21 +54,28 @@ def kind_by_name(name: str) -> str | None:
 
 def kind_of(path: Path) -> str:
     """parquet, json, csv or txt. Raises ValueError for anything else, or where it can't be unpacked."""
-    with path.open("rb") as file:
-        if file.read(4) == b"PAR1":
-            return "parquet"
     named = kind_by_name(path.name)
-    if named in ("csv", "txt", "parquet"):
-        return named
     try:
         with unpacked(path) as file:
-            start = file.read(1000).removeprefix(BOM.encode()).lstrip()[:1]
-    except (OSError, EOFError) as error:
+            start = file.read(1000)
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: can't be read ({error})") from None
+    if start[:4] == b"PAR1":
+        return "parquet"
+    if named in ("csv", "txt", "parquet"):
+        return named
+    start = start.removeprefix(BOM.encode()).lstrip()[:1]
     if start in (b"{", b"[") or (named and not start):
         return "json"
     wrong = "does not begin with { or [, as JSON does" if named else f"must end in {ENDINGS}"
     raise ValueError(f"{path}: {wrong}")
+
+
+def _packing(path: Path) -> str:
+    """gzip or zstd, by a file's first bytes; empty for what is not packed."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return "gzip" if start[:2] == b"\x1f\x8b" else "zstd" if start == b"\x28\xb5\x2f\xfd" else ""
 
 
 def unpacked(path: Path) -> io.BufferedIOBase:
@@ -73,11 +83,10 @@ def unpacked(path: Path) -> io.BufferedIOBase:
 
     Raises ValueError where zstd can't be read here.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"\x1f\x8b":
+    packing = _packing(path)
+    if packing == "gzip":
         return gzip.open(path, "rb")
-    if start != b"\x28\xb5\x2f\xfd":
+    if not packing:
         return path.open("rb")
     import pyarrow
 
@@ -87,11 +96,13 @@ def unpacked(path: Path) -> io.BufferedIOBase:
 
 
 def rows_of(path: Path, column: str) -> Iterator[str | Bad]:
-    """The texts of a file's rows in order, clean, with a Bad for each that holds none.
+    """The texts of a file's rows in order, clean; a Bad for each that holds none. An empty file has no rows.
 
     Raises:
         ReadError: the file is damaged, or of no known kind, or has no such column.
     """
+    if not path.stat().st_size:
+        return
     try:
         for place, text in READERS[kind_of(path)](path, column):
             if not isinstance(text, str | Bad):
@@ -126,7 +137,7 @@ def _parquet(path: Path, column: str) -> Iterator[tuple[str, object]]:
     import pyarrow
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with _seekable(path) as raw, pyarrow.parquet.ParquetFile(raw) as file:
         _check_column(path, column, file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=1024, columns=[column]):
@@ -141,6 +152,17 @@ def _parquet(path: Path, column: str) -> Iterator[tuple[str, object]]:
                 number += 1
                 place = f"{path}, row {number}"
                 yield place, _decoded(place, value) if isinstance(value, bytes) else value
+
+
+def _seekable(path: Path):
+    """A file's bytes, unpacked, in which parquet can seek: on the disk, as they may not fit into memory."""
+    if not _packing(path):
+        return path.open("rb")
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads closes it
+    with unpacked(path) as file:
+        shutil.copyfileobj(file, copy)
+    copy.seek(0)
+    return copy
 
 
 def _decoded(place: str, data: bytes) -> str | Bad:
@@ -202,6 +224,8 @@ def _csv(path: Path, column: str) -> Iterator[tuple[str, object]]:
         # A byte that is not UTF-8 becomes half of a surrogate pair, and so a bad row.
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         header = file.readline()
+        if not header:
+            return
         names = {mark: next(csv.reader([header], delimiter=mark), []) for mark in ",;\t"}
         mark = next(
             (mark for mark in names if column in names[mark]), max(names, key=lambda m: len(names[m]))

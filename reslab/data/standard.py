@@ -106,7 +106,8 @@ def run_wikitext(doc: str, out: Path) -> None:
     parser = arguments(doc, out)
     add = parser.add_argument
     add("--input", nargs="+", type=home_path, metavar="PATH", help="parquet or text files, or their folder")
-    add("--subset", choices=SUBSETS, default=SUBSETS[0], help="on the Hub (default: %(default)s)")
+    subset = f"{', '.join(SUBSETS)} (default: %(default)s)"
+    add("--subset", choices=SUBSETS, default=SUBSETS[0], metavar="NAME", help=subset)
     add("--split", choices=("valid", "test"), default="valid", help=HELD_OUT)
     add("--tokenizer", default="bpe:8192", help=f"{allowed_specs()} (default: %(default)s)")
     args = parser.parse_args()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
+from reslab.data.textfiles import clean
 from reslab.instruments.anatomy import FAMILIES, unknown_parts
 from reslab.run.fields import first_line
+from reslab.run.files import read_input
 
 LENGTH = 64  # tokens of a sequence, where the text and the model's positions allow it
 
@@ -76,7 +78,7 @@ def _first_line(place: str, call):
 def read_text(path: Path) -> str:
     """A text file. Raises ValueError in one line when it can't be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return clean(read_input(path).decode())
     except UnicodeDecodeError:
         raise ValueError(f"text={path}: not UTF-8 text") from None
     except OSError as error:

@@ -1,12 +1,6 @@
-"""What attention is made of: the kernel, rotary positions, and the keys and values that are remembered.
+"""What attention is made of: the kernel, and the keys and values that are remembered.
 
 `attention` computes softmax(q k^T / sqrt(D)) v by whatever is fastest on this device.
-
-Rotary positions (Su et al. 2021, arXiv 2104.09864) turn a position into an angle of queries and keys:
-
-    <R_t q, R_s k> = <q, R_(t-s) k>        R_t rotates pair j of channels by t w_j, w_j = base^(-2j / D)
-
-so that the score of two tokens depends on their distance and not on where they stand.
 """
 
 import math
@@ -50,20 +44,6 @@ def _attention_by_matmul(q, k, v, dropout):
         scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))  # (B H, T, T)
         weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
         return torch.bmm(weights, v).view(B, H, T, D)
-
-
-def rope_cache(T: int, D: int, base: float = 10_000.0) -> torch.Tensor:
-    """Cosine and sine of t w_j for positions t and pairs j of a head's D channels: (T, D / 2, 2)."""
-    frequencies = 1 / base ** (torch.arange(0, D, 2) / D)
-    angles = torch.outer(torch.arange(T), frequencies)  # (T, D / 2)
-    return torch.stack([angles.cos(), angles.sin()], dim=-1)
-
-
-def apply_rotary_emb(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
-    """R_t x of x (B, H, T, D), cos_sin (T, D / 2, 2); channel j makes a pair with j + D / 2, as in Llama."""
-    cos, sin = cos_sin.unbind(-1)  # (T, D / 2)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).type_as(x)
 
 
 class KVCache:

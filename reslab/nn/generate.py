@@ -7,6 +7,7 @@ import torch
 from reslab.nn.attention import KVCache
 
 HOP_SHARE = 4  # a full context drops the oldest quarter
+COLDEST = 1e-30  # logits divided by less are not finite
 
 
 @torch.no_grad()
@@ -62,7 +63,7 @@ def sample_next_token(logits, temperature=1.0, top_k=None, top_p=None, generator
     """Draw one id per row from logits (B, V) -> (B,)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
-    logits = logits / temperature
+    logits = logits / max(temperature, COLDEST)
     if top_k is not None and top_k < logits.shape[-1]:
         kth = logits.topk(top_k).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < kth, -torch.inf)

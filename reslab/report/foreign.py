@@ -5,6 +5,7 @@ foreign wherever it is shown. READERS: a record for each kind of file; no torch.
 """
 
 import csv
+import io
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from reslab.report.facts import common_baselines, complete_config, complete_facts
 from reslab.run.configfile import UsageError
 from reslab.run.fields import short
+from reslab.run.files import read_input
 from reslab.run.log import Run
 
 Point = tuple[int, str, float]  # step, the file's own name, value
@@ -34,7 +36,7 @@ NANOGPT = re.compile(r"^(step|iter) (\d+): (.*)$")
 
 def read_csv(path: Path) -> Iterable[Point]:
     """The points of a CSV with a column of steps, or of one run as --curves writes it."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with io.StringIO(read_input(path).decode("utf-8-sig"), newline="") as file:
         reader = csv.DictReader(file, strict=True)
         columns = [name for name in reader.fieldnames or [] if name]
         step = next((name for name in columns if name.lower() in STEPS), None)
@@ -71,7 +73,7 @@ def read_tensorboard(folder: Path) -> Iterable[Point]:
 
 def read_trainer_state(path: Path) -> Iterable[Point]:
     """The log of transformers' Trainer: trainer_state.json of a checkpoint."""
-    state = json.loads(path.read_text(encoding="utf-8"))
+    state = json.loads(read_input(path))
     if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
         raise ValueError("no log_history; must be a trainer_state.json of transformers")
     for entry in state["log_history"]:
@@ -84,7 +86,7 @@ def read_trainer_state(path: Path) -> Iterable[Point]:
 
 def read_nanogpt(path: Path) -> Iterable[Point]:
     """What nanoGPT's train.py prints: `step N: train loss X, val loss Y` and `iter N: loss X, time ...`."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_input(path).decode().splitlines():
         if match := NANOGPT.match(line.strip()):
             for name, text in re.findall(r"(train loss|val loss|loss) ([-+\w.]+)", match[3]):
                 value = _number(text)
@@ -135,7 +137,7 @@ def read_foreign(path: Path, names: dict[str, str]) -> Run:
     try:
         points = list(READERS[kind](path))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = (str(error).splitlines() or [""])[0].removeprefix(f"{path}: ")
         if not isinstance(error, ValueError) or isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
             reason = f"damaged ({type(error).__name__}: {reason})"
         raise ValueError(f"{path}: can't be read as {kind}: {reason}") from None

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reslab.report.facts import UNKNOWN, data_hash, known
+from reslab.report.facts import UNKNOWN, data_hash
 from reslab.run.fields import from_flat, with_part, with_role
 from reslab.run.log import Run
 from reslab.run.settings import GPTConfig, TrainConfig
@@ -87,14 +87,22 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
         varied = told if enough else [k for k in keys if len({one.get(k) for one in settings}) > 1]
         config, usual = by_key[key][0].config, {k: _usual(settings, k) for k in varied}
         unusual = [k for k in varied if usual[k] is None or dict(key).get(k) != usual[k]]
-        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {known(config.get(k))}" for k in unusual)
-    if len(set(names.values())) < len(names):  # the settings are the same, and so the data differ
-        data = {key: dict(key)["data"] for key in names}
-        texts = {key: text if UNKNOWN in text else text[:8] for key, text in data.items()}
-        names = {key: f"{name}, data {texts[key]}" for key, name in names.items()}
-    if len(set(names.values())) < len(names):  # one does not tell what another tells
-        names = {key: f"{name} ({by_key[key][0].folder})" for key, name in names.items()}
+        told = [k for k in unusual if config.get(k) is not None]
+        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {config[k]}" for k in told)
+    data = {key: dict(key)["data"] for key in names}
+    short = {key: text if UNKNOWN in text else text[:8] for key, text in data.items()}
+    names = _told_apart(names, {key: f", data {text}" for key, text in short.items()})
+    # Of two that are still alike, one does not tell what the other tells.
+    names = _told_apart(names, {key: f" ({run.folder})" for key, (run, *_) in by_key.items()})
     return [names[settings_key(run, leave_out)] for run in runs]
+
+
+def _told_apart(names: dict[tuple, str], ends: dict[tuple, str]) -> dict[tuple, str]:
+    """Names of groups, with ends where several groups have the same name and their ends differ."""
+    alike: dict[str, set] = {}
+    for key, name in names.items():
+        alike.setdefault(name, set()).add(ends[key])
+    return {key: name + ends[key] if len(alike[name]) > 1 else name for key, name in names.items()}
 
 
 def _usual(settings: list[dict], key: str) -> str | None:

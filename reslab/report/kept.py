@@ -4,6 +4,7 @@ A short log is a run directory without its checkpoint, small enough to be commit
 the probes of fewer steps and with three digits, no path of the machine that made it.
 
     experiments/NAME/log/RUN/{config.json, metrics.jsonl}
+    experiments/NAME/autopsy-ARM.json                       of the run of that arm, where there is one
 """
 
 import json
@@ -84,6 +85,25 @@ def kept_runs(experiment: Path) -> list[Run]:
         return [replace(load(path.parent), folder=Path(path.parent.name)) for path in logs]
     result = experiment / "result.json"
     return last_rows(result) if result.is_file() else []
+
+
+def kept_autopsy(path: Path) -> dict | None:
+    """What the tour reads of an autopsy, from the JSON that `autopsy.py --json` writes; None without one.
+
+    Returns:
+        paths, norms of the parts of the gradient at layer 0 by the number of branches passed; total, that of
+        their sum; lesions, the rise of the loss without each block and its standard error; no pictures.
+    """
+    if not path.is_file():
+        return None
+    report = parse_json(path.read_bytes(), f"{path}")
+    autopsy = {"figures": [], "lens": ""}
+    if total := re.search(r"at layer 0 has norm ([\d.e+-]+);", "\n".join(report["findings"])):
+        autopsy |= {"paths": report["paths"], "total": float(total[1])}
+    costs = [row["without block"].split(" ± ") for row in report["layers"]]
+    if all(len(cost) == 2 for cost in costs):  # else n/a
+        autopsy["lesions"] = [[float(part) for part in cost] for cost in costs]
+    return autopsy
 
 
 def last_rows(path: Path) -> list[Run]:

@@ -1,26 +1,27 @@
 """The project's pages as a static site, from what the repository keeps.
 
-python -m reslab.report.site --out site                             index.html and a page for each of PAGES
-python -m reslab.report.site --out site --project https://...       its pages link to the project there
-python -m reslab.report.site --keep experiments/deep runs/deep/*    keep the logs of these runs for its page
+    python -m reslab.report.site --out site --project https://...
+    python -m reslab.report.site --keep experiments/deep runs/deep/*
+
+The first writes index.html and a page for each of PAGES; the second keeps the logs of some runs for its page.
 """
 
-import argparse
 from html import escape
 from pathlib import Path
 from string import Template
 
 from reslab.report.claim import claim
 from reslab.report.html import WEB, html
-from reslab.report.kept import keep, kept_runs
+from reslab.report.kept import keep, kept_autopsy, kept_runs
 from reslab.report.notebook import notebook_html
 from reslab.report.pagedata import page_data
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 # Experiment -> the name of its page, and what a visitor finds there.
 PAGES = {
-    "laptop": ("24-layers", "24 layers, two minutes on a laptop"),
+    "laptop": ("24-layers", "24 layers, three minutes on a laptop"),
     "deep": ("48-layers", "48 layers"),
     "thousand": ("1000-layers", "1000 layers"),
     "study": ("study", "What a plain stack is not saved by: rates, optimizers, starts, precision"),
@@ -45,7 +46,11 @@ def build(out: Path, project: str = "") -> list[Path]:
             continue
         runs = sorted(runs, key=lambda run: run.config["residual"] != "pre")
         files.append(out / f"{name}.html")
-        write_atomically(files[-1], html(page_data(runs, title), project=project))
+        data = page_data(runs, title)
+        for entry in data["runs"]:
+            arm = entry["config"]["residual"]
+            entry["autopsy"] = kept_autopsy(ROOT / "experiments" / experiment / f"autopsy-{arm}.json")
+        write_atomically(files[-1], html(data, project=project))
         entries.append((files[-1].name, title, _sentence(runs)))
     files += [out / "lesson.html", out / "index.html"]
     lesson = notebook_html(LESSON, lambda address: _link(address, project))
@@ -70,7 +75,7 @@ def index(entries: list[tuple[str, str, str]]) -> str:
         ]
     ]
     return (
-        "<p>A GPT trains with its skips, and the same GPT trains without them. Each page shows what was "
+        "<p>A GPT is trained with its skips, and the same GPT without them. Each page shows what was "
         "measured on the way; one part of it trains two small stacks in your browser.</p>\n"
         f"<ul class='pages'>{''.join(lines)}</ul>"
     )
@@ -102,13 +107,12 @@ def _link(address: str, project: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, help="the folder to write")
-    parser.add_argument("--project", default="", help="the address of the repository")
-    parser.add_argument("--keep", type=Path, help="an experiment's folder, for the logs of the runs given")
-    parser.add_argument("runs", type=Path, nargs="*", help="run directories, with --keep")
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
+    project = "the address of the repository, which the pages link to"
+    parser.add_argument("--project", default="", metavar="ADDRESS", help=project)
+    parser.add_argument("--keep", type=Path, metavar="EXPERIMENT", help="the folder for the runs' logs")
+    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run directories, with --keep")
     options = parser.parse_args()
     try:
         if options.keep:

@@ -1,9 +1,7 @@
 """Runs as rows of a table, groups of runs as rows of another, and what differs between settings."""
 
 import os
-import shutil
-import sys
-import textwrap
+import re
 from pathlib import Path
 
 from reslab.report.diagnosis import crossing
@@ -23,6 +21,7 @@ from reslab.report.groups import (
 from reslab.run.fields import with_role
 from reslab.run.log import Run
 from reslab.run.settings import TrainConfig
+from reslab.run.streams import terminal_width, wrapped
 
 __all__ = ["COLUMNS", "arm", "differences", "labels", "lines", "row", "table", "wiring_names"]
 
@@ -59,6 +58,7 @@ FOLD_FIRST = (
     *("params", "tok/s", "<unigram at", "<bigram at", "steps"),
     *("bits/byte", "train", "-unigram", "-bigram", "layers", "arm", "95 % interval", "sd"),
 )
+NOT_SHOWN = "not shown for want of width"
 FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
 lines = baselines_of
 
@@ -176,34 +176,36 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
         notes += [f"all {kind}s: {column} {rows[0][column]}" for column in same]
         rows = [{c: v for c, v in cells.items() if c not in same} for cells in rows]
     # The names of groups are long sentences: their numbers are worth more than one line for both.
-    folded, above = [], kind == "group" and not _fits(rows, width)
-    for column in FOLD_FIRST:
-        if _fits([_first(cells)[1] for cells in rows] if above else rows, width):
-            break
-        if column in rows[0]:
-            folded.append(column)
-            rows = [{c: v for c, v in cells.items() if c != column} for cells in rows]
+    above = kind == "group" and not _fits(rows, width)
+    rows, folded = fold(rows, FOLD_FIRST, width, named=not above)
     if folded:
-        notes.append(f"not shown for want of width: {', '.join(folded)}; --csv FILE has them")
+        notes.append(f"{NOT_SHOWN}: {', '.join(folded)}; --csv FILE has them")
     notes = [line for note in notes for line in wrapped(note, width)]
     above = above or not _fits(rows, width)
     return "\n".join([_names_above(rows, width) if above else table(rows), *notes])
 
 
-def terminal_width() -> int:
-    """Characters of a line; a file or a pipe has no limit."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 20
+def fold(
+    rows: list[dict[str, str]], order: tuple, width: int, named: bool = True
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows without the columns that don't fit a width, and the names of these.
+
+    Args:
+        order: the columns that may go, the first one first.
+        named: whether the first cell of a row stands in its line.
+    """
+    folded = []
+    for column in order:
+        if _fits(rows if named else [_first(cells)[1] for cells in rows], width):
+            break
+        if column in rows[0]:
+            folded.append(column)
+            rows = [{c: v for c, v in cells.items() if c != column} for cells in rows]
+    return rows, folded
 
 
 def _fits(rows: list[dict[str, str]], width: int) -> bool:
     return max(map(len, table(rows).splitlines())) <= width
-
-
-def wrapped(text: str, width: int | None = None) -> list[str]:
-    """A sentence as lines that fit; paths stay whole."""
-    width = width or terminal_width()
-    options = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, width, **options)
 
 
 def _names_above(rows: list[dict[str, str]], width: int) -> str:
@@ -216,10 +218,15 @@ def _names_above(rows: list[dict[str, str]], width: int) -> str:
     )
 
 
-def legend(rows: list[dict[str, str]]) -> str:
-    """What the columns of a table mean that its reader can't guess, a line each, of those with a number."""
-    texts = GROUP_COLUMNS if "group" in rows[0] else COLUMNS
+def legend(rows: list[dict[str, str]], shown: str) -> str:
+    """What the columns of a table mean that its reader can't guess, a line each, of those with a number.
+
+    Args:
+        shown: the table, fitted: a column that it has left out is not explained.
+    """
+    texts, shown = GROUP_COLUMNS if "group" in rows[0] else COLUMNS, shown.partition(NOT_SHOWN)[0]
     known = [c for c in EXPLAINED if any(cells.get(c, "") not in ("", UNKNOWN) for cells in rows)]
+    known = [column for column in known if re.search(rf"(?<!\S){re.escape(column)}(?!\S)", shown)]
     return "\n".join(line for column in known for line in wrapped(f"{column}: {texts[column]}"))
 
 

@@ -235,6 +235,7 @@ def _put_together(tree, tensor):
 
 
 def _sibling(folder: Path, ending: str) -> Path:
+    folder = folder.resolve() if folder.name in ("", "..") else folder  # "." has no name
     return folder.with_name(folder.name + ending)
 
 

@@ -12,7 +12,7 @@ PARENT = "RESLAB_PARENT"  # in a child's environment: the process that waits for
 ALWAYS = ("SIGINT", "SIGTERM", "SIGUSR1")
 # Each would end the process. One that is ignored (nohup) or has another use (a debugger) is left alone.
 BY_DEFAULT = ("SIGHUP", "SIGQUIT", "SIGUSR2", "SIGXCPU", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPWR", "SIGIO")
-BY_DEFAULT += ("SIGBREAK",)  # of Windows
+BY_DEFAULT += ("SIGABRT", "SIGBREAK")  # sent by a watchdog, not by abort() itself; of Windows
 PR_SET_PDEATHSIG = 1
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from reslab import INSTALLED
 from reslab.run import children, streams
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import (
@@ -29,6 +28,7 @@ from reslab.run.fields import (
     settings,
     short,
 )
+from reslab.run.help import help_text
 from reslab.run.launch import as_typed
 
 
@@ -97,7 +97,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
             prefix. Its faults() method lists what is not allowed.
         argv: the command line without the program's name. `--key=value`, `--key value`, and for a
             boolean just `--key`.
-        text: what the help says after the settings: examples, exit codes.
+        text: what the help says after the settings: examples, and what else there is to say.
         leave_out: names in config files that another program reads.
 
     Raises:
@@ -105,12 +105,13 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
         SystemExit: with code 0, after --help or --print_config.
     """
     if "--help" in argv or "-h" in argv:
-        _help(cls, text)
+        print(help_text(cls, text))
         raise SystemExit(0)
     known = settings(cls)
     given, places = _split(argv, known)
     files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
     faults = cls.POSITIONALS.faults([word for word in places if word not in files])
+    faults += ["an argument is empty; leave it out, or give a path"] if "" in places else []
     from_files = []
     for file in files:
         try:
@@ -206,26 +207,11 @@ def _convert(cls: type[Config], texts: dict[str, str]) -> Config:
     Raises:
         SystemExit: a text does not fit.
     """
-    with contextlib.redirect_stderr(io.StringIO()):
-        return _tyro(cls, [f"--{key}={text}" for key, text in texts.items()])
-
-
-def _tyro(cls: type[Config], arguments: list[str], **options) -> Config:
     import tyro  # here, because whoever raises a UsageError imports this module
 
     marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
-    return tyro.cli(marked, args=arguments, use_underscores=True, **options)
-
-
-def _help(cls: type, text: str) -> None:
-    """Print the help; without colours where NO_COLOR says so, which tyro does not ask."""
-    captured = io.StringIO()
-    plain = contextlib.redirect_stdout(captured) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
-    door = Path(sys.argv[0])
-    program = f"{f'reslab {door.stem}' if INSTALLED else door.name} {cls.POSITIONALS.usage}".strip()
-    with plain, contextlib.suppress(SystemExit):
-        _tyro(cls, ["--help"], prog=program)
-    print(re.sub(r"\x1b\[[0-9;]*m", "", captured.getvalue()) + as_typed(text), end="")
+    with contextlib.redirect_stderr(io.StringIO()):
+        return tyro.cli(marked, args=[f"--{key}={text}" for key, text in texts.items()], use_underscores=True)
 
 
 def collect(*checks) -> list:
@@ -251,6 +237,15 @@ def told(error: OSError) -> str:
     return f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 
+def _tell(message: str) -> None:
+    """Print a message of one fault in a line. What a terminal would obey is escaped, and so is a newline that
+    was typed, in a path for example."""
+    for word in re.split(r"[=/,;]", "=".join(sys.argv[1:])):
+        if word.strip() and not word.isprintable():
+            message = message.replace(word, one_line(word))
+    print("\n".join(f"error: {one_line(line)}" for line in message.split("\n")), file=sys.stderr)
+
+
 def run_door(main) -> None:
     """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2."""
     children.follow_parent()
@@ -258,22 +253,21 @@ def run_door(main) -> None:
     try:
         code = main(sys.argv[1:])
     except ValueError as error:
-        lines = as_typed(str(error)).splitlines()
-        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
+        _tell(as_typed(str(error)))
         code = 2
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # of pathlib, which has no class of its own for it
             raise
-        print(f"error: {error}: this link leads to itself", file=sys.stderr)
+        _tell(f"{error}: this link leads to itself")
         code = 2
     except MachineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(str(error))
         code = 1
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        print(f"error: {told(error)}", file=sys.stderr)
+        _tell(told(error))
         code = 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)

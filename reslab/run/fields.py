@@ -76,6 +76,7 @@ Weights = Annotated[T, Role("experiment", "weights")]
 Wiring = Annotated[T, Role("experiment", "wiring")]
 
 PathText = Annotated[str, IsPath()]
+GivenPath = Annotated[PathText, Check(bool, "a path")]
 OutputFile = Annotated[Path, Output()]
 OutputFolder = Annotated[Path, Output(folder=True)]
 Count = Annotated[int, Check(lambda n: n >= 1, "at least 1")]

@@ -1,6 +1,7 @@
 """Files that must be right on the disk: their hashes, where they can be written, writing them whole or not
 at all, JSON that is ours."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from reslab.run.fields import did_you_mean
+from reslab.run.fields import did_you_mean, one_line
 
 
 def sha256(path: Path) -> str:
@@ -39,8 +40,7 @@ def write_atomically(path: Path, text: str) -> None:
     A link stays and its target is written; a device, a pipe or what this program prints to is written to.
     """
     if mode := _through(path):
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        _write_through(path, mode, text)
         return
     path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +54,27 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush(path.parent)
+
+
+def read_input(path: Path) -> bytes:
+    """The bytes of a file that a user names; of a pipe, all that is written to it.
+
+    Raises:
+        ValueError: the file is empty, or a pipe that nobody writes to: reading it would wait for ever.
+    """
+    if not stat.S_ISFIFO(path.stat().st_mode):
+        data = path.read_bytes()
+    else:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(handle, "rb", buffering=0) as file:  # noqa: PTH123
+            data = file.read(1)
+            if data == b"":
+                raise ValueError(f"{one_line(path)}: a pipe that nobody writes to; start its writer first")
+            os.set_blocking(handle, True)
+            data = (data or b"") + file.read()
+    if not data:
+        raise ValueError(f"{one_line(path)}: is empty")
+    return data
 
 
 def no_such_place(path: Path) -> str | None:
@@ -104,6 +125,23 @@ def run_that_owns(path: Path) -> Path | None:
             first = path.absolute().relative_to(folder).parts[0]
             return folder if first in RECORD else None
     return None
+
+
+def _write_through(path: Path, mode: str, text: str) -> None:
+    """Write to what can't be replaced. Raises ValueError for a pipe that nobody reads."""
+
+    def opener(name, flags):
+        handle = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # else it waits for a reader, for ever
+        os.set_blocking(handle, True)
+        return handle
+
+    try:
+        with open(path, mode, encoding="utf-8", opener=opener) as file:
+            file.write(text)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ValueError(f"{one_line(path)}: nobody reads from it; start its reader first") from None
 
 
 def _through(path: Path) -> str:

@@ -210,7 +210,7 @@ class BenchConfig(Options):
     POSITIONALS: ClassVar = Positionals("", count=0)
 
     peer: Place[str] = ""
-    """A checkout to run beside ours, as nanogpt=PATH."""
+    """What runs beside ours: nanogpt=PATH (a checkout), transformers (as installed), or both with a comma."""
     only: Measuring[str] = ""
     """Run these cases only, with commas."""
     list: Place[bool] = False
@@ -222,15 +222,17 @@ class BenchConfig(Options):
 
     def faults(self) -> "list[str]":
         """What can't be measured, one line per fault."""
-        cases, name, path = keys_of("benchmarks/cases.py", "CASES"), *self.peer.partition("=")[::2]
+        cases = keys_of("benchmarks/cases.py", "CASES")
         faults = value_faults(self) + output_faults(self)
         faults += [
             f"--only={case}: no such case; there are {', '.join(cases)}"
             for case in filter(None, self.only.split(","))
             if case not in cases
         ]
-        if self.peer and (name != "nanogpt" or not path):
-            faults.append(f"--peer={self.peer}: must be nanogpt=PATH")
-        elif self.peer and not (Path(path).expanduser() / "model.py").is_file():
-            faults.append(f"--peer={self.peer}: no model.py in {path}; give a checkout of nanoGPT")
+        for peer in filter(None, self.peer.split(",")):
+            name, _, path = peer.partition("=")
+            if peer != "transformers" and (name != "nanogpt" or not path):
+                faults.append(f"--peer={peer}: must be nanogpt=PATH or transformers")
+            elif path and not (Path(path).expanduser() / "model.py").is_file():
+                faults.append(f"--peer={peer}: no model.py in {path}; give a checkout of nanoGPT")
         return faults

@@ -14,10 +14,10 @@ from reslab.run.fields import (
     Check,
     Count,
     Experiment,
+    GivenPath,
     Machine,
     Measuring,
     Number,
-    PathText,
     Place,
     Positive,
     Schedule,
@@ -212,11 +212,11 @@ class TrainConfig:
 
     model: GPTConfig = field(default_factory=GPTConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    dataset: Experiment[PathText] = "stdlib"
+    dataset: Experiment[GivenPath] = "stdlib"
     """A name under data/, or the path of a folder that a prepare.py wrote."""
-    out_dir: Place[PathText] = "runs/out"
+    out_dir: Place[GivenPath] = "runs/out"
     """The run directory."""
-    init_from: Experiment[PathText] = "scratch"
+    init_from: Experiment[GivenPath] = "scratch"
     """scratch; a run directory: start from its weights, grown to n_layer by silent blocks; gpt2, gpt2-medium,
     gpt2-large, gpt2-xl; a folder of transformers; or a ckpt.pt of nanoGPT."""
     grow_at: Experiment[GrowthPlace] = "end"
@@ -247,7 +247,7 @@ class TrainConfig:
     """every:500 keeps a checkpoint of each 500th update, in checkpoint/step-N; empty only the last and the
     best."""
     end_note: Place[str] = ""
-    """A last line to print when all updates are made."""
+    """What to print when all updates are made, in place of what the losses mean."""
     log: Place[str] = ""
     """Trackers that get the metrics too: tensorboard, wandb, trackio, with commas."""
     seed: Experiment[Seed] = 1337

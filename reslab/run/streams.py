@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 
 from reslab.run.fields import named_line
 
@@ -36,6 +38,17 @@ def lossy():
 
 
 NAMES = ("stdout", "stderr")
+
+
+def terminal_width() -> int:
+    """Characters of a line; a file or a pipe has no limit."""
+    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else 1 << 20
+
+
+def wrapped(text: str, width: int | None = None) -> list[str]:
+    """A sentence as lines that fit a width, or the terminal; paths stay whole."""
+    options = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width or terminal_width(), **options)
 
 
 def warn_once(what: str, error: Exception, result: str, warned: set = set()) -> None:  # noqa: B006

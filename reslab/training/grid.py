@@ -12,13 +12,14 @@ from reslab import TOP
 from reslab.data.dataset import same_data
 from reslab.run.children import Children
 from reslab.run.config import parse
-from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import did_you_mean, flat, settings, short, with_role
+from reslab.run.configfile import UsageError
+from reslab.run.fields import flat, with_role
 from reslab.run.log import read_run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import lossy
 from reslab.system import cluster
+from reslab.training.grid_values import as_typed, read_grids
 
 # Settings in which a finished run may differ from what is asked now and still be the same run.
 SAME_RUN = with_role(TrainConfig, "place", "machine")
@@ -39,49 +40,6 @@ class Cell(NamedTuple):
     """Its value of each setting of the grid, as text."""
 
 
-def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
-    """The grids to train: name (empty for the command line's) -> setting -> values as text, each once.
-
-    Raises:
-        UsageError: --vary can't be read, or a value is not one of its setting's type.
-    """
-    given = {"residual": config.arms, "n_layer": config.depths, "learning_rate": config.lrs}
-    given = {key: values.split(",") for key, values in given.items() if values} | read_vary(config.vary)
-    written = [read_config_file(path).get("study") for path in files]
-    if any(written) and not given:
-        grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
-    else:
-        grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]} | given
-        seeds = range(config.train.seed, config.train.seed + config.seeds)
-        grids = {"": {"seed": seeds} | grid if "seed" in given else grid | {"seed": seeds}}
-    for grid in grids.values():
-        for key, values in grid.items():
-            grid[key] = list(dict.fromkeys(normalised(key, value) for value in values))
-    return grids
-
-
-def read_vary(text: str) -> dict[str, list[str]]:
-    """Settings of --vary and their values: `a=1,2;b=3`, as compare.py joins what is given several times."""
-    known, varied = settings(TrainConfig), {}
-    for part in filter(None, map(str.strip, text.split(";"))):
-        key, equals, values = part.partition("=")
-        if not equals or not values:
-            raise UsageError(f"--vary={short(part)}: must be SETTING=VALUE,...")
-        if key not in known:
-            raise UsageError(f"--vary={short(part)}: no such setting{did_you_mean(key, known)}")
-        varied[key] = values.split(",")
-    return varied
-
-
-def normalised(key: str, value) -> str:
-    """A value as its setting's type writes it, so that 1e-3, 0.001 and 1E-3 are one; others as they are."""
-    setting, text = settings(TrainConfig).get(key), str(value).strip()
-    try:
-        return str(setting.kind(text)) if setting and setting.kind in (int, float) else text
-    except ValueError:
-        return text  # the command line tells what is wrong with it
-
-
 def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]:
     """The cells of all grids, all of them checked.
 
@@ -92,7 +50,7 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
     Raises:
         ValueError: a cell can't be trained, or its directory holds a run with other settings.
     """
-    cells = {}
+    cells, faults = {}, []
     for name, grid in read_grids(config, files).items():
         for combination in product(*grid.values()):
             values = dict(zip(grid, combination, strict=True))
@@ -101,8 +59,14 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
             folder = Path(config.train.out_dir) / "-".join([name] * bool(name) + parts)
             own = [f"--{key}={value}" for key, value in values.items()]
             line = [*files, *args, *own, f"--out_dir={folder}", "--end_note="]  # that of one run alone
-            parsed = parse(TrainConfig, line, leave_out=("study",)).config
+            try:
+                parsed = parse(TrainConfig, line, leave_out=("study",)).config
+            except UsageError as error:
+                faults += as_typed(str(error), config, values)
+                continue
             cells[folder] = Cell(folder, line, parsed, name, values)
+    if faults:
+        raise UsageError("\n".join(dict.fromkeys(faults)))
     from reslab.residual import check_wirings  # here, so that a fault in the words comes before torch
     from reslab.training.init_from import resolve_init_from
 

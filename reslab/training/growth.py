@@ -15,6 +15,7 @@ from reslab.run.fields import flat, from_flat, with_part
 from reslab.run.settings import GPTConfig, OptimConfig
 from reslab.training import init_from
 from reslab.training.formats import canonical
+from reslab.training.load import check_finite
 from reslab.training.optimizer import make_optimizer
 
 
@@ -62,11 +63,7 @@ def start_from(source: str, model: torch.nn.Module, optimizer, where: str, token
         ValueError: there is no checkpoint, the shapes or tokenizers differ, or the wiring can't grow.
     """
     line = _start_from(source, model, optimizer, where, tokenizer)
-    if broken := [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]:
-        raise ValueError(
-            f"init_from={source}: {broken[0]} has values that are not finite"
-            f"{f', and so have {len(broken) - 1} more' if broken[1:] else ''}; give a model that works"
-        )
+    check_finite(model, f"init_from={source}")
     return line
 
 

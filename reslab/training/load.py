@@ -4,6 +4,8 @@ import contextlib
 import sys
 from pathlib import Path
 
+import torch
+
 from reslab.data.tokenizer import tokenizer_from_json
 from reslab.model import GPT
 from reslab.run import capacity, checkpoint
@@ -27,6 +29,11 @@ def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
         ValueError: there is no checkpoint, or it is damaged.
     """
     folder = Path(folder)
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):  # of ours only one is there
+        raise ValueError(
+            f"{folder}: a folder of transformers, and no run; make a run of it: "
+            f"python train.py ... --init_from={folder}"
+        )
     names = ("best", "last") if weights == "best" else ("last",)
     places = (folder, *(folder / "checkpoint" / name for name in names))
     checkpoint_dir = checkpoint.find(*places, needs=checkpoint.SAMPLED)
@@ -41,8 +48,18 @@ def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
             raise ValueError("\n".join(f"{checkpoint_dir / 'state.json'}: {fault}" for fault in faults))
         model, tokenizer = GPT(shape), tokenizer_from_json(state["tokenizer"])
     checkpoint.load_model(checkpoint_dir, model)
+    check_finite(model, str(checkpoint_dir))
     print(describe_weights(folder, checkpoint_dir, state), file=sys.stderr, flush=True)
     return model.to(run_device).eval(), tokenizer, state
+
+
+def check_finite(model: torch.nn.Module, place: str) -> None:
+    """Raises ValueError where a weight is inf or NaN; the message begins with where they are from."""
+    if broken := [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]:
+        raise ValueError(
+            f"{place}: {broken[0]} has values that are not finite"
+            f"{f', and so have {len(broken) - 1} more' if broken[1:] else ''}; give a model that works"
+        )
 
 
 def describe_weights(folder: Path, checkpoint_dir: Path, state: dict) -> str:

@@ -41,9 +41,8 @@ def run(context: RunContext, step=train_step) -> int:
         code = train_loop(state, context, step)
     context.log.close()
     if context.strategy.is_main:
-        outcome.print_summary(code, context.folder, state.step, context.resume_command())
-        if code == 0 and context.config.end_note:
-            print(as_typed(context.config.end_note), flush=True)
+        note = as_typed(context.config.end_note)
+        outcome.print_summary(code, context.folder, state.step, context.resume_command(), note)
     return code
 
 

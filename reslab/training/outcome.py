@@ -8,6 +8,7 @@ from reslab.instruments.divergence import trace
 from reslab.report.diagnosis import diagnosis
 from reslab.run import checkpoint
 from reslab.run.log import Run, read_run
+from reslab.run.streams import wrapped
 from reslab.system import device
 from reslab.training.context import RunContext
 from reslab.training.state import TrainState
@@ -23,7 +24,7 @@ def exit_code(folder: Path, max_iters: int, restarts: int) -> int | None:
     if run.status == "unfinished":
         return None
     if run.last("step") >= max_iters:
-        print(f"{folder}: {run.status} already. {run.last('diagnosis')}")
+        print("\n".join(wrapped(f"{folder}: {run.status} already. {run.last('diagnosis')}")))
         return 0
     return 3 if restarts and run.status == "diverged" else None  # it would diverge again
 
@@ -65,15 +66,21 @@ def per_text(run: Run) -> str:
     return ", ".join(units[key].format(value) for key, value in known.items() if value is not None)
 
 
-def print_summary(code: int, folder: Path, step: int, resume_command: str) -> None:
-    """Print the diagnosis of a run, or how to go on with it."""
+def print_summary(code: int, folder: Path, step: int, resume_command: str, note: str = "") -> None:
+    """Print the diagnosis of a run, or how to go on with it.
+
+    Args:
+        note: what to print in place of the diagnosis when all updates are made.
+    """
     if code > 128:
         print_saved(step, resume_command)
+    elif code == 0 and note:
+        print("\n".join(wrapped(note)), flush=True)
     else:
         run = read_run(folder)
         if line := per_text(run):
             print(f"{folder}: val {line}")
-        print(f"{folder}: {run.last('diagnosis')}")
+        print("\n".join(wrapped(f"{folder}: {run.last('diagnosis')}")), flush=True)
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
         step = checkpoint.load_state(good)["step"]
         print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")

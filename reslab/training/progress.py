@@ -1,5 +1,6 @@
 """What a person sees of a running training, and how they stop it: a bar, plain lines, Ctrl-C."""
 
+import math
 import shlex
 import signal
 import sys
@@ -10,8 +11,8 @@ from reslab.run.children import on_ending_signals
 from reslab.run.launch import as_typed
 from reslab.training.throughput import Throughput
 
-# What a narrow terminal cuts off is the end: the bar itself, then the rate.
 BAR_FORMAT = "{n_fmt}/{total_fmt}{desc}, {remaining} left{postfix} |{bar}|"
+TIME = len(", 1:23:45 left |||")  # what stands behind the loss, at its longest
 
 
 class Progress:
@@ -43,23 +44,30 @@ class Progress:
     def updated(self, batch_loss: float, throughput: Throughput) -> None:
         """Show that an update is done."""
         if self.terminal:  # before the bar is drawn: the loss that it shows is that of the update it counts
-            self.bar.set_description_str(f", batch loss {batch_loss:.3f}", refresh=False)
-            rates = [f"{text} {name}" for name, text in throughput.texts().items()]
-            self.bar.set_postfix_str(", ".join(rates), refresh=False)
+            loss = f", {'batch ' if self.width >= 60 else ''}loss {batch_loss:.3f}"
+            count = 2 * len(f"{self.total}") + 1
+            self.bar.set_description_str(loss, refresh=False)
+            rates = ", ".join(f"{text} {name}" for name, text in throughput.texts().items())
+            fits = count + len(loss) + TIME + len(f", {rates}") <= self.width  # whole or not at all
+            self.bar.set_postfix_str(rates if fits else "", refresh=False)
         self.bar.update()
+
+    @property
+    def width(self) -> float:
+        """Characters of a line: of the terminal that the bar is drawn on; a pipe has no limit."""
+        return (self.bar.format_dict["ncols"] if self.terminal else None) or math.inf
 
     def evaluated(self, step: int, row: dict, throughput: Throughput) -> None:
         """Show an evaluation, and how long the rest of the run takes."""
-        line = (
-            f"step {step:>6}/{self.total}   train {row['train/loss']:.4f}   "
-            f"val {row['val/loss']:.4f} ± {row['val/loss_se']:.4f}"
-        )
+        train, val = f"train {row['train/loss']:.4f}", f"val {row['val/loss']:.4f}"
+        losses = f"step {step:>6}/{self.total}   {train}   {val} ± {row['val/loss_se']:.4f}"
+        lines = [losses, f"step {step}/{self.total} {train} {val}"]
         if throughput.tokens_per_s:
             rate, *mfu = throughput.texts().items()
             left = tqdm.format_interval(throughput.seconds_for(self.total - step))
             parts = [f"{rate[1]} tok/s", *(f"{name} {text}" for name, text in mfu), f"{left} left"]
-            line = "   ".join([line, *parts])
-        self.say(line)
+            lines.insert(0, "   ".join([losses, *parts]))
+        self.say(next((line for line in lines if len(line) <= self.width), lines[-1]))
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar."""

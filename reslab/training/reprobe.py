@@ -22,8 +22,6 @@ REQUIRED = ("dataset", "block_size", "seed", "probe_sequences")  # settings of t
 HELP = """
     python train.py config/laptop.py --keep=every:100
     python -m reslab.training.reprobe runs/laptop
-
-Exit codes: 0 done; 1 the disk or the memory is full; 2 what was asked can't be done; 130 Ctrl-C.
 """
 
 

@@ -178,6 +178,15 @@ def test_a_print_that_fails_ends_no_preparation(inputs, tmp_path, streams):
     assert sorted(content(tmp_path / "out")) == ["meta.json", "train.bin", "val.bin"]
 
 
+def test_more_tokens_than_were_asked_for_are_told(inputs, tmp_path):
+    words = [*SCRIPTS["fineweb_edu"](inputs), "--out", tmp_path / "out", "--val_share=0.1", "--max_tokens"]
+    for asked in (10_000, 1):  # the second time they are there already
+        told = run_python(*words, asked).stdout
+        counts = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))["splits"].values()
+        more = sum(split["tokens"] for split in counts) - asked
+        assert more > 0 and f"these are {more:,} more than --max_tokens={asked:,}: documents are" in told
+
+
 @pytest.mark.parametrize("size", ["99999999", "9" * 5000, "255", "-300", "1e3"])
 def test_a_vocabulary_of_any_size_is_told_in_a_line(tmp_path, size):
     with pytest.raises(

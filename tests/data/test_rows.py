@@ -78,10 +78,13 @@ SHAPES = {  # name of the file: its bytes, the texts; None stands for a bad row
         ["a", "b", "a"],
     ),
     "text with breaks.jsonl": (lines({"text": "\ufeffa\r\nb\rc"}), ["a\nb\rc"]),
-    "empty.jsonl": (b"", []),
+    **{f"empty.{end}": (b"", []) for end in ("jsonl", "json", "csv", "txt", "parquet", "parquet.gz")},
+    "nothing packed.csv.gz": (gzip.compress(b""), []),
     "empty text.jsonl": (lines({"text": ""}), [""]),
     "plain.parquet": (table({"text": ["a", "b"]}), ["a", "b"]),
     "not named so.jsonl": (table({"text": ["a", "b"]}), ["a", "b"]),
+    "packed.parquet.gz": (gzip.compress(table({"text": ["a", "b"]})), ["a", "b"]),
+    "packed, not named so.gz": (gzip.compress(table({"text": ["a", "b"]})), ["a", "b"]),
     "nulls.parquet": (table({"text": ["a", None, "b"]}), ["a", None, "b"]),
     "groups.parquet": (table({"text": list("abcde")}, row_group_size=2), list("abcde")),
     "others.parquet": (table({"id": [1, 2], "m": [{"x": 1}, None], "text": ["a", "b"]}), ["a", "b"]),
@@ -137,7 +140,7 @@ DAMAGED = {
         "no column text; there are id, body: choose with --text",
     ),
     "other.csv": (b"id,body\n1,x\n", "no column text; there are id, body: choose with --text_column"),
-    "empty.csv": (b"", "no column text"),
+    "cut.parquet.gz": (gzip.compress(table({"text": ["a"]}))[:-20], "can't be read (Compressed file ended"),
 }
 
 
@@ -232,6 +235,14 @@ def test_bad_rows_are_skipped_counted_and_told(tmp_path, capsys):
         ReadError, match=r"line 1: no column text; there are body: .*; and no row holds a text"
     ):
         make(tmp_path / "none", path)
+
+
+def test_files_without_a_document_are_told(tmp_path):
+    files = (tmp_path / "a.csv", tmp_path / "b.csv")
+    for path in files:
+        path.touch()
+    with pytest.raises(ValueError, match=r"a\.csv, b\.csv: holds no documents"):
+        prepare(tmp_path / "out", Source("x/y", files=files), Plan("byte"), quiet=True)
 
 
 def test_what_was_read_already_must_stay(tmp_path):

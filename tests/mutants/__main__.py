@@ -1,14 +1,16 @@
-"""python -m tests.mutants [--only PATH ...] [--sample N] [--jobs N] [--list]
+"""Put one mistake at a time into a copy of the code and run the tests that fit the changed file.
 
-Put one mistake at a time into a copy of the code and run the tests that fit the changed file. A mutant that
-some test notices is killed; one that all of them pass has survived, and says which test is missing. Results
-are kept in .mutants/ and asked for again only when the source or one of the tests has changed.
+    python -m tests.mutants --only reslab/run/ --jobs 2      of these files
+    python -m tests.mutants --sample 30                      a few of all
+
+A mutant that some test notices is killed; one that all of them pass has survived, and says which test is
+missing. Results are kept in .mutants/ and asked for again only when the source or one of the tests has
+changed.
 
 Mutants are of two kinds: those of tests/mutants/list, written by hand, and a few of each file made by rule.
 Exit code: 0; 1 when a hand-written mutant is stale or a test fails without any mutant.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -19,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
+
+from reslab.run.arguments import ArgumentParser
 
 from . import operators
 from .fitting import Tree
@@ -200,11 +204,7 @@ def report(session: Session, results: dict[Mutant, dict], equal: list[Mutant], s
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.mutants",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ArgumentParser(__doc__)
     add = parser.add_argument
     add("--only", action="append", metavar="PATH", help="mutants of files whose path begins so")
     add("--sample", type=int, default=0, metavar="N", help="N of the mutants, drawn by the seed")

@@ -51,9 +51,10 @@ def run_pytest(folder: Path, arguments: list[str]) -> None:
         os.dup2(nothing.fileno(), 0)
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    # As `python -m pytest` begins: of this program nothing is left, its module least of all.
+    # As `python -m pytest` begins: of this program and what it imports nothing is left.
     sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+    own = {path.stem for path in ROOT.iterdir()}
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
         del sys.modules[name]
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.argv = ["pytest", *arguments]

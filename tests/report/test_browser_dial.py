@@ -1,9 +1,11 @@
 """The dial shows what was measured and nothing between; the live section trains in a real browser."""
 
+import base64
 import json
+from xml.etree import ElementTree
 
 import pytest
-from page_driver import move, text
+from page_driver import move, saved, text
 from runs_by_hand import write_run
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -39,7 +41,14 @@ def dial(page, tmp_path, monkeypatch):
     path = tmp_path / "dial.json"
     path.write_text(json.dumps({"date": "a day", "machine": "a machine", "runs": runs}), encoding="utf-8")
     monkeypatch.setattr(pagedata, "DIAL", path)
-    return page(write_run(tmp_path), width=390)
+    run = write_run(tmp_path)
+    return lambda query="": page(run, width=390, query=query)
+
+
+def picture_words(driver, figure: str) -> str:
+    """The words of a section's picture, whose PNG is one too."""
+    assert base64.b64decode(saved(driver, figure, "PNG")).startswith(b"\x89PNG")
+    return " ".join(ElementTree.fromstring(saved(driver, figure, "SVG")).itertext())
 
 
 def slider(number: int) -> str:
@@ -47,6 +56,7 @@ def slider(number: int) -> str:
 
 
 def test_the_dial_snaps_to_what_was_measured(dial):
+    dial = dial()
     assert dial.execute_script("return document.documentElement.scrollWidth") == 390
     stops = [dial.execute_script(f"return document.querySelector('{slider(k)}').max") for k in (1, 2, 3)]
     assert stops == ["2", "2", "1"]  # a stop for each value, none between
@@ -63,7 +73,27 @@ def test_the_dial_snaps_to_what_was_measured(dial):
     assert "on the first token" in text(dial, "#dial .stage")
 
 
+def test_a_link_restores_the_dial(dial):
+    driver = dial("?show=dial&skip=0.5&layers=8&updates=0")
+    assert "run scaled-0.5-L8" in text(driver, "#dial") and "at step 0" in text(driver, "#dial")
+    move(driver, slider(2), 0)
+    assert driver.execute_script("return linkTo('dial')").endswith("skip=0.5&layers=2&updates=0")
+    driver.execute_script(
+        "document.querySelectorAll('#dial .cell')[8].dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+    assert "skip=1&layers=8&updates=0" in driver.current_url
+    driver = dial("?skip=0.7&layers=&updates=ten")  # what was not measured is left out
+    assert "run scaled-1-L8" in text(driver, "#dial") and "at step 10" in text(driver, "#dial")
+
+
+def test_the_dial_is_a_picture_with_its_choice_and_its_run(dial):
+    words = picture_words(dial("?skip=0.5&layers=8&updates=0"), "#dial")
+    for part in ("training step 0", "λ = 0.5, 8 layers", "1.6×10⁻⁵", "run scaled-0.5-L8", "a day, a machine"):
+        assert part in words, part
+
+
 def test_a_cell_of_the_map_is_a_stack(dial):
+    dial = dial()
     cells = "return document.querySelectorAll('#dial .cell').length"
     assert dial.execute_script(cells) == len(WEIGHTS) * len(DEPTHS)
     click = "dispatchEvent(new MouseEvent('click', {bubbles: true}))"
@@ -99,6 +129,9 @@ def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
     assert driver.execute_script("return liveView.told.textContent").startswith(
         f"Stopped after {step} updates"
     )
+    words = picture_words(driver, "#live")
+    for part in (f"after {step} updates", "with skips", "without skips", "Trained live in a browser"):
+        assert part in words, part
     uniform = driver.execute_script("return Math.log(liveView.V)")
     assert all(3 < point < uniform for point in points)  # both learn the frequencies first
     assert [len(values) for values in reach] == [17, 17] and reach[0][0] > 1e3 * reach[1][0] > 0

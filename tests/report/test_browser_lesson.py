@@ -5,7 +5,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from page_driver import press, resize, text, unfold
+from page_driver import press, resize, saved, text, unfold
 from runs_by_hand import AUTOPSY, LINES, write_run
 
 from reslab.report.claim import claim
@@ -115,6 +115,21 @@ def test_the_tour_asks_before_it_answers_with_the_numbers_of_the_runs(page, pair
     assert driver.execute_script("return document.activeElement.textContent") == "Take the tour: 7 stops"
 
 
+def test_runs_whose_probes_are_not_kept_show_their_losses_and_no_empty_views(page, pair):
+    for folder in pair:
+        path = folder / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [{key: value for key, value in row.items() if "probe/" not in key} for row in rows]
+        rows[-1]["probe/layers_that_learn"] = 3
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    driver = page(*pair, query="?tour=2")
+    assert "2.20" in text(driver, "#first dl") and seen(driver, "#first dl")
+    assert not any(seen(driver, place) for place in ("#tour", "#first figure", "#first .told button"))
+    assert "probes are not kept" in text(driver, "#block .stage")
+    for place in ("#block figure", "#block .buttons", "#block input", "#reach"):
+        assert not seen(driver, place), place
+
+
 def test_a_link_restores_what_was_seen(page, tmp_path, pair):
     deeper = write_run(tmp_path, "deep", n_layer=8)
     driver = page(*pair, deeper, query="?show=reach&step=10&depth=4", folded=True)
@@ -141,21 +156,6 @@ def test_two_sizes_and_the_size_of_their_sum_are_explained(page, pair):
     said = text(driver, "#block [data-run=pre] .says")
     assert f"a cosine of {cosine:.2f}, so their sum has size 1.1, not 1.65" in said
     assert "cosine" not in text(driver, "#block [data-run=none] .says")
-
-
-def saved(driver, chart: str, kind: str):
-    """What a button under a figure saves: text, or the bytes of a picture."""
-    script = """
-        const [root, kind, done] = arguments;
-        const real = save;
-        save = async (name, content) => {
-          save = real;
-          if (!(content instanceof Blob)) return done(content);
-          const bytes = new Uint8Array(await content.arrayBuffer());
-          done(btoa(String.fromCharCode(...bytes.slice(0, 24))));
-        };
-        document.querySelector(root).querySelector(`[aria-label$="as ${kind}"]`).click();"""
-    return driver.execute_async_script(script, chart, kind)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_line_joins_only_runs_of_one_experiment(make_run):
     figure = FIGURES[DEPTH]([*runs, *others, single])
     drawn = {trace.name: points(trace) for trace in figure.data if trace.mode == "lines+markers"}
     assert drawn == {
-        "pre, dropout unknown": [(2, 3.0), (4, 2.5), (8, 2.0)],
+        "pre": [(2, 3.0), (4, 2.5), (8, 2.0)],
         "pre, dropout 0.1": [(2, 9.0), (4, 9.0)],
     }
     assert split_baselines(figure) == VAL_LINES

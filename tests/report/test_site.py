@@ -8,7 +8,7 @@ from conftest import ROOT, run_python
 from runs_by_hand import write_run
 
 from reslab.report import site
-from reslab.report.kept import PROBE_NUMBERS, keep, kept_runs, portable, spread
+from reslab.report.kept import PROBE_NUMBERS, keep, kept_autopsy, kept_runs, portable, spread
 from reslab.report.notebook import markdown_html, notebook_html
 from reslab.report.pictures import missing, open_page
 
@@ -88,6 +88,29 @@ def test_a_kept_log_is_the_run_in_short(tmp_path):
     unfinished = write_run(tmp_path, "open", status="")
     with pytest.raises(ValueError, match="open: has not ended"):
         keep(unfinished, tmp_path / "experiment")
+
+
+def test_the_tour_of_the_demo_has_the_numbers_of_its_autopsies(built):
+    text = (built / "24-layers.html").read_text(encoding="utf-8")
+    runs = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])["runs"]
+    kept_logs = kept_runs(ROOT / "experiments" / "laptop")
+    commits = {run.config["residual"]: run.facts["git_commit"] for run in kept_logs}
+    for run in runs:
+        kept = json.loads((ROOT / f"experiments/laptop/autopsy-{run['arm']}.json").read_text("utf-8"))
+        assert run["autopsy"]["paths"] == kept["paths"] and len(run["autopsy"]["lesions"]) == run["layers"]
+        assert f"has norm {run['autopsy']['total']:.1e};" in kept["findings"][1]
+        rise, error = run["autopsy"]["lesions"][0]
+        assert kept["layers"][0]["without block"] == f"{rise:+.3f} ± {error:.3f}"
+        assert kept["git_commit"] == commits[run["arm"]]  # the autopsy is of this run
+
+
+def test_an_autopsy_that_could_not_measure_all_tells_the_rest(tmp_path):
+    path = tmp_path / "autopsy-post.json"
+    assert kept_autopsy(path) is None
+    path.write_text(
+        '{"findings": ["paths: n/a, no"], "layers": [{"without block": "n/a"}]}', encoding="utf-8"
+    )
+    assert kept_autopsy(path) == {"figures": [], "lens": ""}
 
 
 def test_the_logs_that_are_kept_end_as_the_results_say():

@@ -53,7 +53,7 @@ def wait_for(*paths) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGQUIT"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGQUIT", "SIGABRT"])
 def test_a_signal_reaches_the_children_and_the_parent_waits(tmp_path, name):
     parent, number = start(tmp_path, "a", "b"), getattr(signal, name)
     wait_for(tmp_path / "a", tmp_path / "b")

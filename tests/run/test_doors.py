@@ -19,6 +19,8 @@ ENDS = {  # what a program's main does -> exit code, stderr
     "two faults": (configure.UsageError("a=1: no\nb=2: no"), 2, "error: a=1: no\nerror: b=2: no\n"),
     "wrong": (ValueError("not a run"), 2, "error: not a run\n"),
     "no file": (FileNotFoundError(2, "No such file", "x"), 2, "error: x: No such file\n"),
+    "what a terminal obeys": (ValueError("a\x1b[2J\rb: no\nc"), 2, "error: a\\x1b[2J\\rb: no\nerror: c\n"),
+    "in a disk": (configure.MachineError("a\x07: full"), 1, "error: a\\x07: full\n"),
     "no name": (OSError(5, "Input/output error"), 2, "error: [Errno 5] Input/output error\n"),
     "rename": (OSError(18, "Other disk", "a", None, "b"), 2, "error: a -> b: Other disk\n"),
     "full": (OSError(errno.ENOSPC, "No space", "x"), 1, "error: x: No space\n"),
@@ -42,6 +44,17 @@ def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
         configure.run_door(main)
     assert ended.value.code == code and calls == [["--a=1", "b"]]
     assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize("argv", [["runs/a\nerror: b/x"], ["--out_dir=a\nerror: b"], ["--o", "a\nerror: b"]])
+def test_a_newline_that_was_typed_is_no_end_of_a_line(argv, monkeypatch, capsys):
+    def main(argv):
+        raise ValueError("/home/a\nerror: b: no\nn_layer=1: no")
+
+    monkeypatch.setattr(sys, "argv", ["door.py", *argv])
+    with pytest.raises(SystemExit):
+        configure.run_door(main)
+    assert capsys.readouterr().err == "error: /home/a\\nerror: b: no\nerror: n_layer=1: no\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(monkeypatch, capfd):

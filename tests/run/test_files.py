@@ -3,11 +3,12 @@
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from reslab.run.files import parse_json, write_atomically
+from reslab.run.files import parse_json, read_input, write_atomically
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):
@@ -47,6 +48,25 @@ def test_a_pipe_and_a_device_are_written_to(tmp_path):
     write_atomically(nothing, "gone")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode) and nothing.is_symlink()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_without_its_other_end_is_told_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "pi\npe"
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match=r"pi\\npe: nobody reads from it; start its reader first"):
+        write_atomically(pipe, "through")
+    with pytest.raises(ValueError, match=r"pi\\npe: a pipe that nobody writes to; start its writer first"):
+        read_input(pipe)
+    threading.Thread(target=lambda: pipe.write_text("a\nb" * 50_000), daemon=True).start()
+    time.sleep(0.1)  # it waits for a reader
+    assert read_input(pipe) == b"a\nb" * 50_000
+
+
+def test_an_input_without_a_byte_is_told(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(ValueError, match="a: is empty"):
+        read_input(tmp_path / "a")
 
 
 def test_a_folder_is_not_replaced(tmp_path):

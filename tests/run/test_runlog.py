@@ -197,6 +197,9 @@ def test_the_last_lines_are_the_diagnosis_or_how_to_go_on(tmp_path, monkeypatch,
     for code, status in {0: diagnosis, 3: diverged, 130: stopped, 143: stopped}.items():
         outcome.print_summary(code, folder, 12, "AGAIN")
         assert capsys.readouterr().out == status
+    for code, shown in {0: "all is well\n", 3: diverged}.items():
+        outcome.print_summary(code, folder, 12, "AGAIN", note="all is well")
+        assert capsys.readouterr().out == shown
 
 
 HOLD = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"

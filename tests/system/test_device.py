@@ -1,5 +1,9 @@
 """Device, precision and seeds: chosen as documented on machines that are not here."""
 
+import os
+import platform
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -124,3 +128,23 @@ def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
     device.compile_model(model, "True", "cpu")
     assert all(block._compiled_call_impl is None for block in model.blocks)
     assert capsys.readouterr().err == "compile: no working compiler (no C++ compiler); going on without\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_a_step_frees_is_there_for_the_next():
+    """A process of its own: the setting holds until it ends."""
+    code = """
+import resource, torch
+from reslab.system import device
+device.prepare_torch("cpu")
+def step(): return [torch.ones(4 << 20) for _ in range(4)]  # 16 MB each
+for _ in range(4): step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3): step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    free = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    for environment, kept in ((free, True), (free | {"MALLOC_TRIM_THRESHOLD_": "131072"}, False)):
+        command = [sys.executable, "-c", code]
+        faults = int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+        assert (faults < 100) == kept  # a user's own setting stands

@@ -1,7 +1,9 @@
-"""python -m tests.torture [--row NAME ...] [--share X] [--json FILE]
+"""Do to the programs what weeks and other people do, and print what held, row by row.
 
-Do to the programs what weeks and other people do, and print what held, row by row. The whole takes about half
-an hour of one core; --share=0.05 does a twentieth of it. A row that does not hold ends with what broke.
+    python -m tests.torture --share 0.05            a twentieth of it
+    python -m tests.torture --row "disk full"       one row
+
+The whole takes about an hour of one core. A row that does not hold ends with what broke.
 """
 
 import os
@@ -11,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import datetime
 import json
+import math
 import platform
 import shlex
 import signal
@@ -23,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 from reslab.run.log import git_commit
 
@@ -34,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def tests(*names: str):
     """A row that has no number to make larger: tests of the suite, by name."""
 
-    def row(dataset: Path, folder: Path, share: float) -> dict:
+    def row(dataset: Path, folder: Path, share: float, minutes: float) -> dict:
         argv = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rs"]
         files = sorted({name.split("::")[0] for name in names})
         keys = " or ".join(name.split("::")[1] for name in names)
@@ -54,15 +58,15 @@ def at_least(share: float, count: int, least: int = 3) -> int:
     return max(least, round(share * count))
 
 
-def preparations(dataset: Path, folder: Path, share: float) -> dict:
+def preparations(dataset: Path, folder: Path, share: float, minutes: float) -> dict:
     return damage.killed_preparations(folder, at_least(share, 100)) | damage.one_line(
         folder, at_least(share, 100_000_000)
     )
 
 
 ROWS = {
-    "kill -9": lambda data, at, share: restarts.kills(data, at, at_least(share, 100)),
-    "signals": lambda data, at, share: restarts.signals(data, at, at_least(share, 60)),
+    "kill -9": lambda data, at, share, minutes: restarts.kills(data, at, at_least(share, 100)),
+    "signals": lambda data, at, share, minutes: restarts.signals(data, at, at_least(share, 60)),
     "ways to end": tests(
         "run/test_children.py::reaches_the",
         "run/test_children.py::is_killed_leaves",
@@ -70,14 +74,18 @@ ROWS = {
         "training/test_door.py::goes_wrong_between",
         "training/test_door.py::breaks_off",
     ),
-    "updates lost": lambda data, at, share: ends.lost_updates(data, at, at_least(share, 20, 1)),
-    "ended parents": lambda data, at, share: ends.ended_parents(data, at, at_least(share, 20, 1)),
-    "outputs": lambda data, at, share: outputs.all_targets(data, at),
-    "documents": lambda data, at, share: shapes.documents(at),
-    "texts": lambda data, at, share: shapes.texts(at),
+    "updates lost": lambda data, at, share, minutes: ends.lost_updates(
+        data, at, at_least(share, 20, 1), minutes
+    ),
+    "ended parents": lambda data, at, share, minutes: ends.ended_parents(
+        data, at, at_least(share, 20, 1), minutes
+    ),
+    "outputs": lambda data, at, share, minutes: outputs.all_targets(data, at),
+    "documents": lambda data, at, share, minutes: shapes.documents(at),
+    "texts": lambda data, at, share, minutes: shapes.texts(at),
     "other JSON": tests("test_other_json.py::shape", "test_other_json.py::fields"),
-    "disk full": lambda data, at, share: restarts.full_disks(data, at, at_least(share, 40)),
-    "damaged checkpoint": lambda data, at, share: damage.checkpoint_bytes(at, at_least(share, 500)),
+    "disk full": lambda data, at, share, minutes: restarts.full_disks(data, at, at_least(share, 40)),
+    "damaged checkpoint": lambda data, at, share, minutes: damage.checkpoint_bytes(at, at_least(share, 500)),
     "pickles and paths": tests(
         "run/test_checkpoint.py::runs_no_code",
         "run/test_checkpoint.py::another_shape",
@@ -95,31 +103,30 @@ ROWS = {
         "data/test_dataset.py::changes_under", "data/test_dataset.py::refused", "data/test_dataset.py::beyond"
     ),
     "resume with changes": tests("training/test_train.py::may_change", "training/test_train.py::same_data"),
-    "command lines": lambda data, at, share: commands.bad_commands(at, at_least(share, 2000)),
+    "command lines": lambda data, at, share, minutes: commands.bad_commands(at, at_least(share, 2000)),
     "data preparation": preparations,
     "download": tests("data/test_download.py::download"),
     "out of memory": tests("training/test_train.py::full_memory"),
-    "soak": lambda data, at, share: restarts.soak(data, at, at_least(share, 100_000), at_least(share, 1000)),
+    "soak": lambda data, at, share, minutes: restarts.soak(
+        data, at, at_least(share, 100_000), at_least(share, 1000)
+    ),
     "no network": tests("data/test_corpus.py::gpt2_without", "data/test_corpus.py::no_tiktoken"),
     "terminals and paths": tests("test_terminal.py::test"),
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        prog="python -m tests.torture",
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--row", action="append", choices=ROWS, metavar="NAME", help=", ".join(ROWS))
     parser.add_argument(
         "--share", type=float, default=1.0, metavar="X", help="of the long version (default: 1)"
     )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, metavar="M", help="that ways to end may take, in rounds"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, by row, in this file")
     args = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # so that what is mounted goes
+    hear_signals()
     broken = 0
     with tempfile.TemporaryDirectory(prefix="tortured ü ") as place:  # a blank and a letter that is not ASCII
         data = Path(place) / "data"
@@ -132,22 +139,32 @@ def main() -> int:
             folder.mkdir()
             began = time.perf_counter()
             try:
-                figures = ROWS[name](data, folder, args.share)
+                figures = ROWS[name](data, folder, args.share, args.minutes)
             except Exception:
                 broken += 1
                 figures = {"BROKEN": traceback.format_exc().strip()[-3000:]}
             figures["seconds"] = round(time.perf_counter() - began, 1)
             print(f"{name:<20} " + ", ".join(f"{key}: {value}" for key, value in figures.items()), flush=True)
             if args.json:
-                keep(args.json, name, args.share, figures)
+                keep(args.json, name, args, figures)
     return 1 if broken else 0
 
 
-def keep(path: Path, name: str, share: float, figures: dict) -> None:
+def hear_signals() -> None:
+    """Ignore no signal, since what is started here would, too; SIGTERM leaves nothing mounted."""
+    for number in restarts.SIGNALS:  # nohup and a shell's & let some be ignored
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def keep(path: Path, name: str, args: argparse.Namespace, figures: dict) -> None:
     """Add a row to the file; rows may be measured on different days."""
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    options = [f"--row={name}", f"--share={args.share:g}"]
+    options += [f"--minutes={args.minutes:g}"] if math.isfinite(args.minutes) else []
     rows[name] = figures | {
-        "command": shlex.join(["python", "-m", "tests.torture", f"--row={name}", f"--share={share:g}"]),
+        "command": shlex.join(["python", "-m", "tests.torture", *options]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,

@@ -1,6 +1,8 @@
 """Ways in which a run ends that is not done: what is lost, and what becomes of the children of a parent."""
 
 import fcntl
+import itertools
+import math
 import os
 import random
 import shutil
@@ -10,32 +12,43 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from reslab.run import checkpoint
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import read_run
 
-from .restarts import FULL, SHAPE, SIGNALS, TrainProcess
+from .restarts import FULL, LIMIT, SHAPE, SIGNALS, TrainProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "--max_iters=100000 --eval_interval=25 --sample_tokens=20"
 PARENT_ENDS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGKILL"]
 
 
-def lost_updates(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """Each way `count` times at a random instant of a run; of each, the most updates that were lost."""
+def lost_updates(dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0) -> dict:
+    """Each way `count` times at a random instant of a run; of each, the most updates that were lost.
+
+    Args:
+        minutes: after them no other round of all ways is begun.
+    """
     draw = random.Random(seed)
     ways = {signal.Signals(number).name: _by_signal(number) for number in SIGNALS}
     ways |= {"terminal closed": _by_terminal, "data overwritten": _by_data}
     ways |= {"stdout on a full disk": _by_full_disk, "reader of stdout gone": _by_pipe}
-    most = {}
-    for name, way in ways.items():
-        for number in range(count):
-            lost = way(dataset, folder / f"{name} {number}", draw.random() * 0.5)
-            most[name] = max(lost, most.get(name, 0))
-            shutil.rmtree(folder / f"{name} {number}")
-    return {"instants of each": count, "updates lost, at most": most}
+    most, done = dict.fromkeys(ways, 0), 0
+    for number in _rounds(count, minutes):
+        for name, way in ways.items():
+            place = folder / f"{name} {number}"
+            most[name] = max(most[name], way(dataset, place, draw.random() * 0.5))
+            shutil.rmtree(place)
+        done += 1
+    return {"instants of each": done, "updates lost, at most": most}
+
+
+def _rounds(count: int, minutes: float) -> Iterator[int]:
+    """0 to count - 1, of which all after the first are begun within some minutes."""
+    end = time.monotonic() + 60 * minutes
+    yield from itertools.takewhile(lambda number: not number or time.monotonic() < end, range(count))
 
 
 def _start(dataset: Path, folder: Path, output: Path | None = None, before=lambda process: None):
@@ -153,50 +166,64 @@ def _goes_on(process: TrainProcess, wait: float) -> int:
     return process.number(0)
 
 
-def ended_parents(dataset: Path, folder: Path, count: int, seed: int = 0) -> dict:
-    """compare.py with two trainings at a time, ended `count` times in each way at random instants. Once for
-    each way the same command then finishes the grid."""
-    draw, most = random.Random(seed), {}
-    command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
-    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=500", "--log_interval=1", "--sample_tokens=0"]
-    command += ["--out_dir=grid"]
+def ended_parents(dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0) -> dict:
+    """compare.py with two trainings at a time, ended `count` times in each way at random instants.
+
+    Every second instant is drawn from the first update of both trainings on, the others from that of one, so
+    that the other may still be starting. The same command goes on after each; a grid that is done is followed
+    by a new one.
+
+    Args:
+        minutes: after them no other round of all ways is begun.
+    """
+    draw, most, done = random.Random(seed), dict.fromkeys(PARENT_ENDS, 0), 0
+    grids, finished = dict.fromkeys(PARENT_ENDS, 0), 0
     for name in PARENT_ENDS:
-        for number in range(count):
-            place = folder / f"{name} {number}"
-            place.mkdir()
-            (place / "made.py").write_text("max_iters = 4000\n", encoding="utf-8")
-            command = [
-                sys.executable,
-                str(ROOT / "compare.py"),
-                "made.py",
-                *SHAPE.split(),
-                "--log_interval=1",
-            ]
-            command += [f"--dataset={dataset}", "--jobs=2", "--arms=pre,none", "--eval_interval=500"]
-            command += ["--sample_tokens=0", "--out_dir=grid"]
-            lost = _end_parent(command, place, getattr(signal, name), draw.random() * 1.5)
-            most[name] = max(lost, most.get(name, 0))
-            if not number:
-                done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-                assert done.returncode == 0 and done.stdout.count(": resuming") == 2, (
-                    done.stdout + done.stderr
-                )
-            shutil.rmtree(place)
-    return {"instants of each": count, "children left": 0, "their updates lost, at most": most}
+        (folder / name).mkdir()
+        (folder / name / "made.py").write_text("max_iters = 1000\n", encoding="utf-8")
+    for number in _rounds(count, minutes):
+        for name in PARENT_ENDS:
+            ready, sent, lost = all if number % 2 else any, getattr(signal, name), None
+            while lost is None:
+                command = _grid(dataset, grids[name])
+                lost = _end_parent(command, folder / name, sent, ready, draw.random())
+                grids[name] += lost is None
+            most[name] = max(lost, most[name])
+        done += 1
+    for name in PARENT_ENDS:
+        last = subprocess.run(_grid(dataset, grids[name]), cwd=folder / name, capture_output=True, text=True)
+        assert last.returncode == 0, last.stdout + last.stderr
+        finished += grids[name] + 1
+    ends = {"instants of each": done, "grids finished by the same command": finished}
+    return ends | {"children left": 0, "their updates lost, at most": most}
 
 
-def _end_parent(command: list[str], place: Path, number: int, wait: float) -> int:
-    """End a parent when both of its children have made updates; the most updates that one of them lost."""
-    parent = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    runs = [place / "grid" / f"{arm}-L2-s1337" for arm in ("pre", "none")]
-    while not all(_updates(run) for run in runs):
-        assert parent.poll() is None, parent.communicate()[0]
-        time.sleep(0.02)
-    time.sleep(wait)
-    parent.send_signal(number)
-    told = parent.communicate(timeout=60)[0]
-    assert parent.returncode == (-number if number == signal.SIGKILL else 128 + number), told
-    end = time.monotonic() + 20
+def _grid(dataset: Path, number: int) -> list[str]:
+    """The command of a grid of two trainings."""
+    command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
+    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=250", "--log_interval=1", "--sample_tokens=0"]
+    return [*command, f"--out_dir=grid{number}"]
+
+
+def _end_parent(command: list[str], place: Path, number: int, ready, wait: float) -> int | None:
+    """End a parent a while after its children have made updates; the most that one of them lost. None where
+    it was done before."""
+    runs = [place / command[-1].partition("=")[2] / f"{arm}-L2-s1337" for arm in ("pre", "none")]
+    before = [_updates(run) for run in runs]
+    with (place / "told").open("w+", encoding="utf-8") as told:
+        parent = subprocess.Popen(command, cwd=place, stdout=told, stderr=told)
+        while not ready(_updates(run) > old for run, old in zip(runs, before, strict=True)):
+            if parent.poll() is not None:
+                break
+            time.sleep(0.02)
+        time.sleep(wait)
+        parent.send_signal(number)
+        code = parent.wait(LIMIT)
+        told.seek(0)
+        if code == 0:
+            return None
+        assert code == (-number if number == signal.SIGKILL else 128 + number), told.read()
+    end = time.monotonic() + LIMIT
     for run in runs:
         while _is_locked(run):  # after SIGKILL the kernel asks the children to end, and nobody waits for them
             assert number == signal.SIGKILL and time.monotonic() < end, f"{run}: its training lives"
@@ -213,10 +240,11 @@ def _is_locked(run: Path) -> bool:
 
 
 def _updates(run: Path) -> int:
-    """Updates that are logged."""
-    rows = read_run(run).rows if (run / "metrics.jsonl").exists() else []
-    return 1 + max((row["step"] for row in rows if "batch/loss" in row), default=-1)
+    """Updates that are logged, one in a row."""
+    log = run / "metrics.jsonl"
+    return log.read_bytes().count(b'"batch/loss"') if log.exists() else 0
 
 
 def _saved(run: Path) -> int:
-    return checkpoint.load_state(checkpoint.find(run / "checkpoint" / "last"))["step"]
+    last = checkpoint.find(run / "checkpoint" / "last")
+    return checkpoint.load_state(last)["step"] if last else 0

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import math
 import mmap
 import os
 import random
@@ -23,7 +24,8 @@ from reslab.training import loop
 from reslab.training.step import train_step
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2]
-SIGNALS.append(signal.SIGXCPU)
+SIGNALS += [signal.SIGXCPU, signal.SIGABRT]
+LIMIT = 300  # seconds that anything may take to end: where many share the cores, an import takes 20
 CLOCK = {"elapsed_s", "tokens_per_s", "mfu"}
 SHAPE = "--n_layer=2 --n_head=2 --n_embd=16 --block_size=16 --eval_sequences=8 --device=cpu --warmup_iters=2"
 # Everything that draws random numbers or keeps state between updates is on.
@@ -81,9 +83,16 @@ class TrainProcess:
     def _set(self, which: int, value: int) -> None:
         self.shared[4 + 4 * which : 8 + 4 * which] = value.to_bytes(4, "little")
 
-    def wait(self) -> int:
-        """The exit code; minus the signal's number when one ended it."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def wait(self, limit: float = LIMIT) -> int:
+        """The exit code; minus the signal's number when one ended it. AssertionError after `limit` s."""
+        end = time.monotonic() + limit
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"does not end within {limit} s: {self.messages()[-2000:]}")
+            time.sleep(0.005)
+        return os.waitstatus_to_exitcode(ended[1])
 
     def messages(self) -> str:
         return self.output.read_text(encoding="utf-8")
@@ -236,7 +245,7 @@ def soak(dataset: Path, folder: Path, steps: int, evals: int) -> dict:
         loop.evaluate_and_save = sampled
 
     process = TrainProcess(argv, folder / "messages", sample)
-    assert process.wait() == 0, process.messages()
+    assert process.wait(math.inf) == 0, process.messages()
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     paces = [(b[3] - a[3]) / (b[0] - a[0]) * 1e3 for a, b in itertools.pairwise(rows)]
     evaluations = [row for row in read_run(folder / "soak").rows if "val/loss" in row]

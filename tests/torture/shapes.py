@@ -73,7 +73,7 @@ def document_files() -> dict[str, tuple[str, list[bytes], int | None]]:
         kind + way: (name(kind), [change(data) for data in PLAIN[kind]], len(TEXTS))
         for kind in PLAIN
         for way, (name, change) in ways.items()
-        if kind != "parquet" or "suffix" in way or not way
+        if kind != "parquet" or not way.startswith(" with ")
     }
     return cases | {case: (name, [data], count) for case, (name, data, count) in _rows().items()}
 

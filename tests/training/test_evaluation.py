@@ -35,6 +35,12 @@ def place(train_config):
     return state, config, dataset
 
 
+def test_more_sequences_than_there_are_cost_no_memory(place):
+    dataset = place[2]
+    starts = dataset.eval_starts("val", 10**15)
+    assert starts.tolist() == list(range(len(dataset.ids["val"]) - 16))
+
+
 def losses_by_hand(model, dataset, split: str, sequences: int) -> list[float]:
     """Mean nats per token of each sequence, the model without dropout, one token at a time."""
     plain = GPT(replace(model.config, dropout=0.0))

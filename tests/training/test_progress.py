@@ -79,11 +79,35 @@ def test_the_bar_fits_and_its_loss_is_that_of_the_update_it_counts(monkeypatch, 
         progress.bar.dynamic_ncols, progress.bar.ncols, progress.bar.mininterval = None, width, 0
         for step in range(1, 700):
             progress.updated(float(step), throughput)
-    drawn = [line for line in shown.getvalue().split("\r") if "batch loss" in line]
+    drawn = [line for line in shown.getvalue().split("\r") if "loss" in line]
     assert len(drawn) > 600
+    rate = ", 1,250 tok/s" if width == 80 else ""  # no part is cut in its middle
     for line in drawn:
-        count, loss = re.search(r"(\d+)/700, batch loss (\d+)\.\d{3}, \d+:\d\d left", line).groups()
+        count, loss, rest = re.match(
+            r"(\d+)/700, (?:batch )?loss (\d+)\.\d{3}, \d+:\d\d left(.*)", line
+        ).groups()
         assert count == loss and len(line.rstrip("\n")) <= width
+        assert rest.startswith(f"{rate} |"), line
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "step    350/700   train 1.2500   val 2.7500 ± 0.1250   1,250 tok/s   00:14 left"),
+        (60, "step    350/700   train 1.2500   val 2.7500 ± 0.1250"),
+        (40, "step 350/700 train 1.2500 val 2.7500"),
+    ],
+)
+def test_an_evaluation_fits_the_terminal(monkeypatch, width, line):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(sys, "stdout", shown)
+    throughput = Throughput(50)
+    throughput.add(seconds=0.04)
+    with Progress(700, 0) as progress:
+        progress.bar.dynamic_ncols, progress.bar.ncols = None, width
+        progress.evaluated(350, ROW, throughput)
+    assert line in re.split(r"[\r\n]", shown.getvalue())
 
 
 def ticking(monkeypatch, start: float, step: float) -> None:

@@ -63,6 +63,10 @@ def test_the_likeliest_is_taken_without_a_draw():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_the_coldest_draw_is_the_likeliest():
+    assert sample_next_token(LOGITS, 1e-300).tolist() == [1, 3]
+
+
 def test_a_generator_alone_decides():
     many = LOGITS[:1].expand(200, 5)
     draws = [sample_next_token(many, generator=torch.Generator().manual_seed(s)).tolist() for s in (1, 1, 2)]
@@ -126,6 +130,18 @@ def run(train_config):
     state = checkpoint.load_state(best) | {"step": 1}
     checkpoint.save(best, model, checkpoint.load_optimizer(best), state)
     return folder
+
+
+def test_weights_that_are_not_finite_are_refused(run):
+    best = run / "checkpoint" / "best"
+    model, _, state = load(best)
+    with torch.no_grad():
+        model.wte.weight[0, 0] = torch.nan
+    checkpoint.save(best, model, checkpoint.load_optimizer(best), state)
+    with pytest.raises(
+        ValueError, match=r"best: wte\.weight has values that are not finite; give a model that"
+    ):
+        sample.main([str(run), "--device=cpu"])
 
 
 def test_a_text_comes_from_the_best_weights_without_dropout(run, capsys):

@@ -127,6 +127,9 @@ const nameOf = (run) => run.short ?? run.label;
 const pairRuns = () =>
   (page.data.claim?.pair ?? []).map((folder) => page.data.runs.find((run) => run.folder === folder));
 
+// Whether a run has the list of a probe at some step: of some runs the losses alone are kept.
+const keepsProbe = (run, name) => run.probes.values.some((row) => Array.isArray(row[name]));
+
 // One line for a screen reader, and one place that says it. What plays says nothing: see stepReach.
 function announce(words) {
   const line = document.getElementById("announced");

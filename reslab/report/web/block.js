@@ -76,20 +76,21 @@ function buildBlock(root) {
   );
   root.tabIndex = 0;
   root.addEventListener("keydown", blockKey);
+  view.buttons = el(
+    "div",
+    { class: "controls steps" },
+    el(
+      "span",
+      { class: "buttons", role: "group", "aria-label": "steps" },
+      view.back,
+      ...view.dots,
+      view.next,
+    ),
+  );
   root.append(
     el("h2", {}, "Why: one block"),
     el("p", { class: "soft" }, BLOCK_WORDS, " ", el("span", { class: "wide-only" }, BLOCK_HELP)),
-    el(
-      "div",
-      { class: "controls steps" },
-      el(
-        "span",
-        { class: "buttons", role: "group", "aria-label": "steps" },
-        view.back,
-        ...view.dots,
-        view.next,
-      ),
-    ),
+    view.buttons,
     view.says,
     view.figure,
     el(
@@ -145,7 +146,7 @@ function blockKey(event) {
 
 function drawBlock() {
   const view = blockView;
-  const probed = shownRuns().filter((run) => run.probes.steps.length);
+  const probed = shownRuns().filter((run) => ["resid_rms", FIRST_PROBE].some((name) => keepsProbe(run, name)));
   view.root.hidden = !page.data.runs.length;
   fillPicks(view.picks, probed);
   const runs = view.picks
@@ -155,7 +156,10 @@ function drawBlock() {
   const step = BLOCK_STEPS[view.step];
   view.says.textContent = runs.length
     ? step.says
-    : "None of the runs shown has probes, so there is nothing measured to show here.";
+    : "Of these runs the probes are not kept, so there is nothing measured to show here.";
+  for (const part of [view.buttons, view.figure, view.layers.root, view.steps.root, view.kinds.root]) {
+    part.hidden = !runs.length;
+  }
   view.back.setAttribute("aria-disabled", view.step === 0);
   view.next.setAttribute("aria-disabled", view.step === BLOCK_STEPS.length - 1);
   view.dots.forEach((dot, k) => {
@@ -266,7 +270,7 @@ function blockPicture() {
   const { runs, at } = blockView.drawn;
   const step = BLOCK_STEPS[blockView.step];
   const title = `One block: ${blockPlace(runs[0], at)}. ${step.says}`;
-  const { root, top } = framed(40 + 360 * Math.max(2, runs.length), 470, title, runs);
+  const { root, top } = framed(40 + 360 * Math.max(2, runs.length), 470, title, originOf(runs));
   const drawings = [...blockView.arms.querySelectorAll("svg")];
   runs.forEach((run, k) => {
     const x = 20 + 360 * k;

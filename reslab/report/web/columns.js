@@ -77,9 +77,9 @@ const placeLayer = (cell) =>
   Math.min(cell.values.length - 1, Math.max(0, Math.floor(cell.place * cell.values.length)));
 
 // Show a probe's list (see probeAt) in a column; `cell.asked` is the step that it is to be of.
-function fillColumn(cell, run, probe, list, scale, shorten = (name) => name) {
+function fillColumn(cell, run, probe, list, scale) {
   cell.values = list?.values ?? null;
-  cell.name = (k) => shorten(placeName(run, probe, k, list.parts));
+  cell.name = (k) => placeName(run, probe, k, list.parts).replace(", resid_pre", ""); // where a layer begins
   const count = cell.values?.length ?? 1;
   // A list over the stream has one value more than its layers have sites: what the head reads.
   const behind = list && count > run.layers * perLayer(probe, list.parts);

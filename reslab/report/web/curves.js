@@ -224,7 +224,7 @@ function drawCurves() {
       title: { text: AXES[view.axis.input.value][0] },
       type: view.logX.input.checked ? "log" : "linear",
     },
-    yaxis: { type: "log", exponentformat: "power" },
+    yaxis: { type: "log", exponentformat: "power", nticks: 6 },
   });
 }
 

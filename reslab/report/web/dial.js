@@ -2,6 +2,7 @@
 // numbers are experiments/dial/result.json; between two measured stacks there is nothing, so the dial snaps.
 
 const dialView = { weight: 1, layers: 64, step: 0 };
+const DIAL_LINK = { weight: "skip", layers: "layers", step: "updates" }; // what the address calls its choices
 
 // A column of values, the last on top, in the colours of a scale.
 function gradientColumn(values, scale, { title, top, foot, label }) {
@@ -48,16 +49,14 @@ function buildDial(root) {
   view.weights = over((run) => [run.residual_scale]);
   view.depths = over((run) => [run.n_layer]);
   view.at = over((run) => run.probed.map((probe) => probe.step));
-  view.step = view.at.at(-1);
-  view.layers = view.depths.includes(64) ? 64 : view.depths.at(-1);
+  view.weight = linkChoice(DIAL_LINK.weight, view.weights, view.weights.at(-1));
+  view.layers = linkChoice(DIAL_LINK.layers, view.depths, view.depths.includes(64) ? 64 : view.depths.at(-1));
+  view.step = linkChoice(DIAL_LINK.step, view.at, view.at.at(-1));
   view.scale = commonScale(
     view.runs.flatMap((run) => run.probed.map((probe) => probe.gradient)),
     "log",
   );
-  const drag = (key) => (value) => {
-    view[key] = value;
-    drawDial();
-  };
+  const drag = (key) => (value) => turnDial({ [key]: value });
   view.controls = {
     weight: stops("weight of the skip", view.weights, (v) => `λ = ${v}`, drag("weight")),
     layers: stops("depth", view.depths, (v) => `${v} layers`, drag("layers")),
@@ -86,9 +85,17 @@ function buildDial(root) {
       el("div", { class: "dial-map" }, view.title, view.map),
     ),
     view.legend,
+    pictureTools("dial", dialPicture),
     view.from,
     sectionLink("dial"),
   );
+}
+
+// Choose another stack or step; the address keeps the choice.
+function turnDial(choice) {
+  Object.assign(dialView, choice);
+  for (const [key, value] of Object.entries(choice)) remember(DIAL_LINK[key], value);
+  drawDial();
 }
 
 const dialRun = (weight, layers) =>
@@ -121,6 +128,18 @@ function drawDial() {
   view.from.textContent =
     `Measured in run ${run.run} (one of ${view.runs.length} of config/dial.py) at step ${view.step}: ‖dL/dh‖ at ` +
     `${run.places.length} of its ${run.n_layer + 1} places, on one sequence; ${date}, ${machine}.`;
+}
+
+// The dial as a picture: the column of the chosen stack, and the map of all.
+function dialPicture() {
+  const { weight, layers, step, scale } = dialView;
+  const { gradient } = dialProbe(dialRun(weight, layers));
+  const [first, last] = [gradient[0], gradient.at(-1)].map((value) => shown(value));
+  const column = { name: `λ = ${weight}, ${layers} layers`, values: gradient, head: `head: ${last}`, note: first };
+  const title = `y = λ x + F(N(x)), training step ${step}. ${dialView.title.textContent.replace(/:$/, ".")}`;
+  const beside = dialView.map.querySelector("svg");
+  const label = "gradient at the stream, ‖dL/dh‖";
+  return columnsPicture({ title, columns: [column], scale, label, origin: dialView.from.textContent, beside });
 }
 
 function dialSentence(probe) {
@@ -164,8 +183,7 @@ function dialMap() {
       });
       cell.append(svg("title", {}, `λ = ${w}, ${depth} layers: ${shown(probe.gradient[0])}`));
       cell.addEventListener("click", () => {
-        Object.assign(dialView, { weight: w, layers: depth });
-        drawDial();
+        turnDial({ weight: w, layers: depth });
       });
       drawing.append(cell);
     });

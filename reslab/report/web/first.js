@@ -47,8 +47,9 @@ function drawFirst() {
     el("p", {}, lossInWords(claim)),
     ...claim.notes.map((note) => el("p", {}, note)),
   );
-  const measured = runs.every((run) => run.probes.values.some((row) => Array.isArray(row[FIRST_PROBE])));
+  const measured = canTour();
   view.columns.parentElement.hidden = !measured;
+  view.tour.hidden = !measured;
   if (measured) drawFirstColumns(runs);
 }
 
@@ -102,7 +103,7 @@ function drawFirstColumns(runs) {
   }
   view.cells.forEach((cell, k) => {
     cell.asked = at;
-    fillColumn(cell, runs[k], FIRST_PROBE, lists[k], scale, (name) => name.replace(", resid_pre", ""));
+    fillColumn(cell, runs[k], FIRST_PROBE, lists[k], scale);
   });
   view.drawn = { runs, at, scale };
   view.when.textContent = `Training step ${at}`;
@@ -124,13 +125,14 @@ function reachInWords(lists) {
 function firstPicture() {
   const { runs, at, scale } = firstView.drawn;
   const columns = firstView.cells.map((cell, k) => ({
-    run: runs[k],
+    name: nameOf(runs[k]),
     values: cell.values ?? [null],
     head: cell.head,
     note: shown(cell.values?.[0] ?? null, 2),
   }));
   const title = `${page.data.claim.heading} Training step ${at}`;
-  return columnsPicture(title, columns, scale, probeFacts(FIRST_PROBE).label);
+  const { label } = probeFacts(FIRST_PROBE);
+  return columnsPicture({ title, columns, scale, label, origin: originOf(runs) });
 }
 
 page.sections.push({ id: "first", build: buildFirst, draw: drawFirst });

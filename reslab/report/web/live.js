@@ -52,6 +52,7 @@ function buildLive(root) {
     ),
     el("div", { class: "controls" }, view.start, view.again, view.state),
     el("div", { class: "live" }, view.plot, view.columns),
+    pictureTools("live", livePicture),
     view.told,
     el(
       "p",
@@ -156,8 +157,9 @@ function drawLive() {
     ? `${view.step} updates, ${shown(view.rate, 2)} a second`
     : "not started";
   const arms = view.arms.length ? view.arms : LIVE_ARMS.map((arm) => ({ ...arm, points: [], losses: [] }));
+  view.root.classList.toggle("idle", !view.arms.length);
   view.plot.replaceChildren(livePlot(arms));
-  const scale = commonScale([arms.flatMap((arm) => arm.reach ?? [])], "log");
+  const scale = liveScale(arms);
   view.columns.replaceChildren(
     ...arms.map((arm) =>
       gradientColumn(arm.reach ?? [], scale, {
@@ -170,11 +172,32 @@ function drawLive() {
   );
 }
 
+const liveScale = (arms) =>
+  commonScale(
+    arms.map((arm) => arm.reach ?? []),
+    "log",
+  );
+
+// What the reader's machine has trained, as a picture: the gradient of both arms, and their losses.
+function livePicture() {
+  const { step, arms, plot } = liveView;
+  const columns = LIVE_ARMS.map(({ name, equation }, k) => {
+    const reach = arms[k]?.reach ?? null;
+    return { name, values: reach ?? [null], head: equation, note: shown(reach?.[0] ?? null) };
+  });
+  const { L, C, T } = LIVE.shape;
+  const origin = `Trained live in a browser: ${L} layers, width ${C}, sequences of ${T} tokens, AdamW at ${LIVE.options.rate}.`;
+  const title = `The same ${L} layers with and without skips, after ${step} updates`;
+  const label = "gradient at the stream, ‖dL/dh‖";
+  const beside = plot.querySelector("svg");
+  return columnsPicture({ title, columns, scale: liveScale(arms), label, origin, beside });
+}
+
 // Loss over updates as one drawing: a line for each arm, the unigram baseline dotted between them.
 function livePlot(arms) {
   const { V, unigram, step } = liveView;
   const [width, height, left, low] = [560, 300, 44, 262];
-  const most = Math.max(10, Math.ceil(step / 100)) * (step > 100 ? 100 : 10);
+  const most = 100 * Math.max(1, Math.ceil(step / 100));
   const values = arms.flatMap((arm) => arm.points);
   const top = Math.max(Math.log(V), ...values) + 0.1;
   const bottom = Math.min(unigram - 0.8, ...values) - 0.1;

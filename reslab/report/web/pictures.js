@@ -8,6 +8,7 @@ const PICTURE_STYLES = [
   "stroke-linecap",
   "stroke-linejoin",
   "opacity",
+  "paint-order",
   "font-family",
   "font-size",
   "font-style",
@@ -34,11 +35,11 @@ function styledCopy(drawing) {
 }
 
 // An empty picture with a title at its top and the origin of its numbers at its bottom.
-function framed(width, height, title, runs) {
+function framed(width, height, title, origin) {
   const font = getComputedStyle(document.body).fontFamily;
   const [above, below] = [
     wrapped(title, width / 10).split("<br>"),
-    wrapped(originOf(runs), width / 7).split("<br>"),
+    wrapped(origin, width / 7).split("<br>"),
   ];
   const top = 20 + 24 * above.length;
   const whole = top + height + 20 + 17 * below.length;
@@ -81,16 +82,25 @@ function pngOf(root) {
 const pictureTools = (name, draw) =>
   figureTools(name, { svg: async () => svgText(draw()), png: async () => pngOf(draw()) });
 
-// Columns of layers as an SVG: [{run, values, top, note}], on a common scale.
-function columnsPicture(title, columns, scale, label) {
-  const [wide, high, left] = [150, 420, 24];
-  const runs = columns.map((column) => column.run);
-  const { root, top } = framed(Math.max(460, left + columns.length * wide + 10), high + 110, title, runs);
+// Columns of layers as an SVG: [{name, values, head, note}], on a common scale; a drawing may stand beside them.
+function columnsPicture({ title, columns, scale, label, origin, beside = null }) {
+  const [wide, high, left, drawn] = [150, 420, 24, 460];
+  const edge = left + columns.length * wide;
+  const width = Math.max(460, edge + 10 + (beside ? drawn + 14 : 0));
+  const { root, top } = framed(width, high + 110, title, origin);
+  if (beside) {
+    const copy = styledCopy(beside);
+    const [, , across, down] = beside.getAttribute("viewBox").split(" ").map(Number);
+    const height = (drawn * down) / across;
+    const size = { x: edge, y: top + 46 + (high - height) / 2, width: drawn, height };
+    for (const [key, value] of Object.entries(size)) copy.setAttribute(key, value);
+    root.append(copy);
+  }
   const write = (x, y, words, size = 13) =>
     root.append(svg("text", { x, y, "font-size": size, fill: css("--ink"), "text-anchor": "middle" }, words));
-  columns.forEach(({ run, values, head, note }, k) => {
+  columns.forEach(({ name, values, head, note }, k) => {
     const x = left + k * wide;
-    write(x + 55, top + 18, nameOf(run), 14);
+    write(x + 55, top + 18, name, 14);
     write(x + 55, top + 38, head, 12);
     const step = high / values.length;
     values.forEach((value, layer) => {

@@ -72,13 +72,14 @@ const reachTitle = () =>
 // All of it as a picture: see columnsPicture.
 function reachPicture() {
   const columns = reachView.cells.map((cell, k) => ({
-    run: reachView.runs[k],
+    name: nameOf(reachView.runs[k]),
     values: cell.values ?? [null],
     head: cell.head,
-    note: cell.output.textContent.replace(/^layer 0, resid_pre/, "layer 0"),
+    note: cell.output.textContent.replace(/^layer 0: /, ""),
   }));
   const { label } = probeFacts(reachView.probe);
-  return columnsPicture(`Training step ${reachView.shownAt}`, columns, reachView.common, label);
+  const title = `${capital(label)}, training step ${reachView.shownAt}`;
+  return columnsPicture({ title, columns, scale: reachView.common, label, origin: originOf(reachView.runs) });
 }
 
 function reachKey(event) {
@@ -141,7 +142,7 @@ function drawReach() {
   fill(view.choice.input, options, view.probe);
   if (!options.length) return;
   const { label, scale: kind } = probeFacts(view.probe);
-  const able = shownRuns().filter((run) => run.probes.values.some((row) => Array.isArray(row[view.probe])));
+  const able = shownRuns().filter((run) => keepsProbe(run, view.probe));
   const runs = spread(able, COLUMNS);
   view.runs = runs;
   view.measured = probedSteps(runs);

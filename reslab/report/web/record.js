@@ -45,7 +45,7 @@ function drawAutopsies() {
   const autopsies = page.data.autopsy
     ? [[null, page.data.autopsy]]
     : shownRuns()
-        .filter((r) => r.autopsy)
+        .filter((r) => r.autopsy?.figures.length) // of a kept one the tour has the numbers
         .map((r) => [r, r.autopsy]);
   autopsyView.root.hidden = !autopsies.length;
   autopsyView.open ??= new Set(page.data.autopsy ? [""] : []);

@@ -9,6 +9,12 @@ function linkNumber(key, otherwise = null) {
   return value === null || !/^\d+$/.test(value) ? otherwise : Number(value);
 }
 
+// A number of the link that is one of some values; `otherwise` where it is none of them.
+function linkChoice(key, values, otherwise) {
+  const given = link.get(key);
+  return values.find((value) => given !== null && given !== "" && Number(given) === value) ?? otherwise;
+}
+
 // Keep one part of the state in the address; null takes it out.
 function remember(key, value) {
   if (value === null || value === undefined) link.delete(key);

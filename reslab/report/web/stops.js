@@ -31,8 +31,9 @@ function blockAnswer({ run, plain, first }) {
 function derivativeAnswer({ run, plain, last, middle }) {
   const [ours, theirs] = [run, plain].map((one) => blockSizes(one, middle, 0, last));
   if ([ours.dy, ours.skip, ours.branch, theirs.dy, theirs.branch].includes(null)) return NOT_MEASURED;
+  const all = run.wiring.attn.skip === 1 ? "All of it." : "All of it, times the weight of x in y.";
   return (
-    `The whole of it, times the weight of x in y. In layer ${middle} at step ${last}, ${shown(ours.dy)} comes in and ` +
+    `${all} In layer ${middle} at step ${last}, ${shown(ours.dy)} comes in and ` +
     `${shown(ours.skip)} goes past F, whatever F does; through F come ${shown(ours.branch)}. Without skips ` +
     `${shown(theirs.dy)} comes in and only what F lets through goes on, ${shown(theirs.branch)}.`
   );

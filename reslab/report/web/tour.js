@@ -42,9 +42,15 @@ function buildTour() {
   document.body.append(tour.root);
 }
 
+// The tour is about two arms whose gradients were measured.
+const canTour = () => {
+  const runs = pairRuns();
+  return runs.length === 2 && runs.every((run) => run && keepsProbe(run, FIRST_PROBE));
+};
+
 // Go to a stop, 1 to 7, and set the view that it is about.
 function goTour(number) {
-  if (number < 1 || number > STOPS.length || pairRuns().length < 2) return;
+  if (number < 1 || number > STOPS.length || !canTour()) return;
   if (tour.stop !== number) tour.answered = false;
   tour.stop = number;
   remember("tour", number);
@@ -111,7 +117,7 @@ function endTour() {
 function startTour() {
   buildTour();
   const number = linkNumber("tour");
-  if (!number || !page.data.claim) return;
+  if (!number || !canTour()) return;
   tour.answered = link.has("answer");
   tour.stop = number;
   goTour(number);

@@ -1,0 +1,63 @@
+"""The values of a grid's settings: read from the options of compare.py or from the study of a config."""
+
+from reslab.run.configfile import UsageError, read_config_file
+from reslab.run.fields import did_you_mean, settings, short
+from reslab.run.options import CompareConfig
+from reslab.run.settings import TrainConfig
+
+# Setting -> the option of compare.py that lists its values.
+OPTIONS = {"residual": "arms", "n_layer": "depths", "learning_rate": "lrs"}
+
+
+def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
+    """The grids to train: name (empty for the command line's) -> setting -> values as text, each once.
+
+    Raises:
+        UsageError: --vary can't be read, or a value is not one of its setting's type.
+    """
+    given = {key: getattr(config, option) for key, option in OPTIONS.items()}
+    given = {key: values.split(",") for key, values in given.items() if values} | read_vary(config.vary)
+    written = [read_config_file(path).get("study") for path in files]
+    if any(written) and not given:
+        grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
+    else:
+        grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]} | given
+        seeds = range(config.train.seed, config.train.seed + config.seeds)
+        grids = {"": {"seed": seeds} | grid if "seed" in given else grid | {"seed": seeds}}
+    for grid in grids.values():
+        for key, values in grid.items():
+            grid[key] = list(dict.fromkeys(normalised(key, value) for value in values))
+    return grids
+
+
+def read_vary(text: str) -> dict[str, list[str]]:
+    """Settings of --vary and their values: `a=1,2;b=3`, as compare.py joins what is given several times."""
+    known, varied = settings(TrainConfig), {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        key, equals, values = part.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--vary={short(part)}: must be SETTING=VALUE,...")
+        if key not in known:
+            raise UsageError(f"--vary={short(part)}: no such setting{did_you_mean(key, known)}")
+        varied[key] = values.split(",")
+    return varied
+
+
+def normalised(key: str, value) -> str:
+    """A value as its setting's type writes it, so that 1e-3, 0.001 and 1E-3 are one; others as they are."""
+    setting, text = settings(TrainConfig).get(key), str(value).strip()
+    try:
+        return str(setting.kind(text)) if setting and setting.kind in (int, float) else text
+    except ValueError:
+        return text  # the command line tells what is wrong with it
+
+
+def as_typed(message: str, config: CompareConfig, values: dict[str, str]) -> list[str]:
+    """The faults of a cell under the options that its values were typed with."""
+    varied, lines = read_vary(config.vary), message.split("\n")
+    for key, value in values.items():
+        option = f"--vary={key}" if key in varied else f"--{OPTIONS.get(key, key)}"
+        if key in varied or getattr(config, OPTIONS.get(key, ""), ""):
+            own = f"--{key}={short(value)}:"
+            lines = [line.replace(own, f"{option}={short(value)}:") for line in lines]
+    return lines
