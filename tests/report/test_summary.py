@@ -75,7 +75,8 @@ def test_a_run_without_rows_is_a_row_too(make_run):
 
 def test_the_legend_explains_every_column_whose_name_is_a_sign(make_run):
     """The unigram baseline and the bigram baseline alike."""
-    shown = legend([row(make_run())])
+    rows = [row(make_run())]
+    shown = legend(rows, table(rows))
     signs = [column for column in COLUMNS if column[0] in "-<"]
     assert signs == ["-unigram", "-bigram", "<unigram at", "<bigram at"]
     assert [c for c in signs if f"\n{c}: {COLUMNS[c]}" not in shown] == []
