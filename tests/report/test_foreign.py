@@ -127,7 +127,7 @@ def test_a_map_goes_before_the_known_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", "", "no column of steps"),
+        ("a.csv", "", "is empty"),
         ("a.csv", "time,loss\n1,2\n", "no column of steps .*it has time, loss"),
         ("a.csv", "step,loss\nx,2\n", "the step x is no whole number"),
         ("a.csv", "step,loss\n1.5,2\n", "the step 1.5 is no whole number"),

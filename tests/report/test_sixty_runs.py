@@ -175,8 +175,8 @@ def test_runs_of_one_group_are_those_that_differ_in_the_seed_alone(written, runs
 def test_every_point_of_the_figures(runs):
     figures = {figure["name"]: figure["data"] for figure in page_data(runs[:40], "grid")["figures"]}
     depths, drawn = [2, 4, 8, 16], figures["Loss over depth"]
-    for arm in ("pre", "none"):
-        line, dots = (trace for trace in drawn if trace["name"] == arm)
+    for arm, called in (("pre", "with skips"), ("none", "without skips")):
+        line, dots = (trace for trace in drawn if trace["name"] == called)
         losses = [[final(arm, n, s) for s in SEEDS] for n in depths]
         means = [sum(seeds) / 5 for seeds in losses]
         assert line["x"] == depths and line["y"] == pytest.approx(means)
@@ -189,7 +189,7 @@ def test_every_point_of_the_figures(runs):
         ]
         (ends,) = (trace for trace in figures["Layers that a signal reaches"] if trace["name"] == "all")
         assert ends["x"] == ends["y"] == depths
-        (reached,) = (trace for trace in figures["Layers that a signal reaches"] if trace["name"] == arm)
+        (reached,) = (trace for trace in figures["Layers that a signal reaches"] if trace["name"] == called)
         assert list(zip(reached["x"], reached["y"], strict=True)) == [
             (n, n - 2) for n in depths for _ in SEEDS
         ]

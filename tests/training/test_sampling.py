@@ -171,9 +171,10 @@ def test_a_prompt_file_is_read_or_refused(run, tmp_path, capsys):
     argv = [str(run), f"--prompt=FILE:{file}", "--max_new_tokens=1", "--device=cpu"]
     file.write_text("import", encoding="utf-8")
     assert sample.main(argv) == 0 and capsys.readouterr().out.startswith("import")
-    file.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"p\.txt: is empty; a prompt needs at least one character"):
-        sample.main(argv)
+    for nothing, message in ((b"", r"p\.txt: is empty"), (b"\xef\xbb\xbf", "needs at least one character")):
+        file.write_bytes(nothing)
+        with pytest.raises(ValueError, match=message):
+            sample.main(argv)
     file.write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"p\.txt: not UTF-8 text"):
         sample.main(argv)

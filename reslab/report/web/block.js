@@ -146,7 +146,9 @@ function blockKey(event) {
 
 function drawBlock() {
   const view = blockView;
-  const probed = shownRuns().filter((run) => ["resid_rms", FIRST_PROBE].some((name) => keepsProbe(run, name)));
+  const probed = shownRuns().filter((run) =>
+    ["resid_rms", FIRST_PROBE].some((name) => keepsProbe(run, name)),
+  );
   view.root.hidden = !page.data.runs.length;
   fillPicks(view.picks, probed);
   const runs = view.picks

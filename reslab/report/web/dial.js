@@ -135,11 +135,23 @@ function dialPicture() {
   const { weight, layers, step, scale } = dialView;
   const { gradient } = dialProbe(dialRun(weight, layers));
   const [first, last] = [gradient[0], gradient.at(-1)].map((value) => shown(value));
-  const column = { name: `λ = ${weight}, ${layers} layers`, values: gradient, head: `head: ${last}`, note: first };
+  const column = {
+    name: `λ = ${weight}, ${layers} layers`,
+    values: gradient,
+    head: `head: ${last}`,
+    note: first,
+  };
   const title = `y = λ x + F(N(x)), training step ${step}. ${dialView.title.textContent.replace(/:$/, ".")}`;
   const beside = dialView.map.querySelector("svg");
   const label = "gradient at the stream, ‖dL/dh‖";
-  return columnsPicture({ title, columns: [column], scale, label, origin: dialView.from.textContent, beside });
+  return columnsPicture({
+    title,
+    columns: [column],
+    scale,
+    label,
+    origin: dialView.from.textContent,
+    beside,
+  });
 }
 
 function dialSentence(probe) {

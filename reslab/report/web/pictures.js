@@ -37,10 +37,7 @@ function styledCopy(drawing) {
 // An empty picture with a title at its top and the origin of its numbers at its bottom.
 function framed(width, height, title, origin) {
   const font = getComputedStyle(document.body).fontFamily;
-  const [above, below] = [
-    wrapped(title, width / 10).split("<br>"),
-    wrapped(origin, width / 7).split("<br>"),
-  ];
+  const [above, below] = [wrapped(title, width / 10).split("<br>"), wrapped(origin, width / 7).split("<br>")];
   const top = 20 + 24 * above.length;
   const whole = top + height + 20 + 17 * below.length;
   const root = svg("svg", {
