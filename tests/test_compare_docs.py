@@ -84,7 +84,9 @@ def test_the_block_about_a_loop_of_ones_own_and_what_a_second_run_of_it_says(tmp
     exec(RECORDER, {})
     run = load(tmp_path / "runs" / "mine")
     assert run.status == "finished" and len(run.rows) == 102 and run.last("val/loss") < 2
-    with pytest.raises(ValueError, match=r"runs/mine: is in use and left as it is; .* folder of its own"):
+    with pytest.raises(
+        ValueError, match=r"runs/mine: holds something already and is left .* folder of its own"
+    ):
         exec(RECORDER, {})
     assert load(tmp_path / "runs" / "mine").rows == run.rows
 

@@ -36,10 +36,10 @@ def test_the_python_of_the_page_runs(tmp_path):
     save_foreign(tmp_path / "my-model", "gpt2", n_positions=64, bos_token_id=0, eos_token_id=0)
     (tmp_path / "page.py").write_text("\n\n".join(BLOCKS), encoding="utf-8")
     python(tmp_path, "page.py")
-    rows = read_run(tmp_path / "runs" / "mine").rows
+    rows = read_run(tmp_path / "runs" / "own-loop").rows
     assert len(rows[10]["probe/resid_gradient"]) == 7 and "probe/resid_gradient" not in rows[11]
     assert (tmp_path / "grown" / "model.safetensors").is_file()
-    shown = python(tmp_path, str(ROOT / "compare.py"), "runs/mine")
+    shown = python(tmp_path, str(ROOT / "compare.py"), "runs/own-loop")
     assert "mine" in shown and (tmp_path / "compare.html").is_file()
 
 

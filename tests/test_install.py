@@ -78,7 +78,7 @@ def test_prepare_without_a_name_lists_what_can_be_prepared(monkeypatch, capsys, 
         main()
         lines = capsys.readouterr().out.splitlines()
         names = sorted(path.parent.name for path in ROOT.glob("data/*/prepare.py"))
-        assert [line.strip() for line in lines[1:-1]] == names and len(names) == 9
+        assert [line.strip() for line in lines[1:-1]] == names and len(names) >= 9
         assert str(tmp_path) in lines[-1]
 
 
@@ -186,7 +186,7 @@ def test_an_installed_wheel_is_used_in_an_empty_folder(installed, tmp_path):
     start("prepare", "text", text, "--quiet")
     words = [f"--{key}={value}" for key, value in SMALL.items() if key != "max_iters"]
     told = start("train", "config/smoke.py", "--dataset=text", "--max_iters=5", *words).stdout
-    assert " bits per byte\n" in told and "reslab compare config/laptop.py" in told.splitlines()[-1]
+    assert " bits per byte" in told and "reslab compare config/laptop.py" in told.splitlines()[-1]
     facts = json.loads((here / "runs" / "smoke" / "config.json").read_text(encoding="utf-8"))
     assert facts["command"].startswith("reslab train config/smoke.py --dataset=text")
     assert facts["reslab"] == reslab.__version__ and facts["git_commit"] is None

@@ -101,14 +101,15 @@ def heading(run: Run, other: Run, same: bool) -> str:
     """Which of two runs of one depth learned: the first with skips, the other without."""
     count, layers = run.config["n_layer"], _layers(run)
     again = ("The same " if same else "") + layers
-    do, learn = ("do", "learn") if count > 1 else ("does", "learns")
+    do, learn, have = ("do", "learn", "have") if count > 1 else ("does", "learns", "has")
     match learned(run), learned(other):
         case True, False:
             return f"{layers} with skips {learn}. {again} without them {do} not."
         case False, True:
             return f"{layers} without skips {learn}. {again} with them {do} not."
         case False, False:
-            return f"{layers} {learn} neither with skips nor without them."
+            step = run.rows[-1]["step"]
+            return f"{layers} {have} learned neither with skips nor without them after {step} updates."
         case True, True:
             return f"{layers} {learn} with skips and without them. {_compared(run, other)}"
     return f"{layers}, with skips and without them"

@@ -46,8 +46,8 @@ class Recorder:
             "bigram": {...}}}.
 
     Raises:
-        ValueError: the folder is in use, or the config is no mapping of names to values, or one that has to
-            be a number (n_layer, seed, ...) is none.
+        ValueError: the folder is not empty, or the config is no mapping of names to values, or one that has
+            to be a number (n_layer, seed, ...) is none.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Recorder:
         self.folder = Path(folder)
         if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
             raise ValueError(
-                f"{self.folder}: is in use and left as it is; give this run a folder of its own, or delete "
-                "what an earlier run has left there"
+                f"{self.folder}: holds something already and is left as it is; give this run a folder of its "
+                "own, or delete what an earlier run has left there"
             )
         if not isinstance(config or {}, Mapping) or not all(isinstance(key, str) for key in config or {}):
             raise ValueError(f"config={short(config)}: must be a dict from names to values")

@@ -30,7 +30,7 @@ def pair(make_run, with_skips=2.2, without=UNIGRAM, **settings):
 HEADINGS = [
     ((2.2, UNIGRAM), "24 layers with skips learn. The same 24 layers without them do not."),
     ((UNIGRAM, 2.2), "24 layers without skips learn. The same 24 layers with them do not."),
-    ((UNIGRAM, UNIGRAM + 1), "24 layers learn neither with skips nor without them."),
+    ((UNIGRAM, UNIGRAM + 1), "24 layers have learned neither with skips nor without them after 10 updates."),
     (
         (2.2, 2.5),
         "24 layers learn with skips and without them. With skips the loss is 0.30 nats lower.",

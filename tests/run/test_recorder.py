@@ -93,7 +93,7 @@ def test_what_is_recorded_can_be_compared(tmp_path, key, value):
 def test_what_can_not_be_recorded_is_one_line(tmp_path):
     used = write_run(tmp_path, "used")
     for call, message in [
-        (lambda log: reslab.Recorder(used), "is in use.*a folder of its own"),
+        (lambda log: reslab.Recorder(used), "holds something already.*a folder of its own"),
         (lambda log: reslab.Recorder(tmp_path / "x", config=[1]), "must be a dict"),
         (lambda log: reslab.Recorder(tmp_path / "x")(0, loss=1.0), "in a with block"),
         (lambda log: log(1.5, loss=1.0), "must be a whole number"),
