@@ -186,7 +186,7 @@ def test_an_installed_wheel_is_used_in_an_empty_folder(installed, tmp_path):
     start("prepare", "text", text, "--quiet")
     words = [f"--{key}={value}" for key, value in SMALL.items() if key != "max_iters"]
     told = start("train", "config/smoke.py", "--dataset=text", "--max_iters=5", *words).stdout
-    assert " bits per byte" in told and "reslab compare config/laptop.py" in told.splitlines()[-1]
+    assert "reslab compare config/laptop.py" in told.splitlines()[-1]
     facts = json.loads((here / "runs" / "smoke" / "config.json").read_text(encoding="utf-8"))
     assert facts["command"].startswith("reslab train config/smoke.py --dataset=text")
     assert facts["reslab"] == reslab.__version__ and facts["git_commit"] is None
