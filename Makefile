@@ -27,8 +27,8 @@ demo: header setup
 
 header:
 	@echo "y = x + F(x). Two models of 24 layers, one with skips and one without, are trained side by side on the"
-	@echo "source of Python's standard library, then taken apart: about three minutes of training on two cores and"
-	@echo "two for the rest, after the first installation."
+	@echo "source of Python's standard library, then taken apart: one to three minutes of training on two cores and"
+	@echo "less than one for the rest, after the first installation."
 
 test: tools
 	$(RUN) -m ruff check .
