@@ -17,6 +17,7 @@ def python(name: str, code: str, limit_s: int = 60, **fields):
     return GPU["Step"](name, ["-c", code], limit_s, **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
 def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
     """A hanging step is ended with what it has started, and its result is what it had not written."""

@@ -33,8 +33,8 @@ SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_sequences
 SMALLER = f"{SMALL} --n_layer=2"
 LONG = re.compile(
     r"make demo|torchrun|runs/sharded|--depths|autopsy\.py|export\.py|--init_from|runs/mine|deep-none"
-    r"|config/(study|rescue|depth_mup|thousand|deep_llama|slide)\.py"
-)  # grids, many ranks, and what first trains a model of its own
+    r"|config/(study|rescue|depth_mup|thousand|deep|deep_llama|slide|shakespeare\w*)\.py"
+)  # grids, many ranks, and what first trains a model or prepares a text of its own
 
 
 def marked(command: str):

@@ -130,6 +130,7 @@ def test_without_a_compiler_a_run_goes_on_with_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "compile: no working compiler (no C++ compiler); going on without\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_what_a_step_frees_is_there_for_the_next():
     """A process of its own: the setting holds until it ends."""
