@@ -31,6 +31,7 @@ def test_an_unknown_device_has_no_number():
     assert flops.utilization(10**9, 494_500, "NVIDIA H200") == 0.5 and percent(0.5) == "50.0%"
 
 
+@pytest.mark.slow
 def test_a_profile_names_every_kind_and_changes_no_loss(train_config, tmp_path, capsys):
     plain, traced = train_config(), train_config(profile=True, out_dir=str(tmp_path / "b"))
     train(plain)

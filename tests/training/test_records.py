@@ -75,6 +75,7 @@ def test_overwriting_leaves_no_checkpoint_of_the_run_before(train_config, monkey
     assert not folder.exists() and rows(config) == []
 
 
+@pytest.mark.slow
 def test_a_stack_that_will_not_train_is_warned_of_early_and_once(train_config, monkeypatch):
     """Between the first update and the fiftieth: before, nothing is known; after, it is too late."""
     warnings = []
