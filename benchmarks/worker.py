@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from reslab.run.fields import named_line
+
 
 def main(argv: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
         try:
             answer = run(side, sides, torch, **task)
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+            answer = {"error": named_line(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -1,6 +1,6 @@
 """Finds by bisection where stacks begin to learn, between the values of a setting that a grid has.
 
-python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
+    python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
 
 First the study of the config is trained, as compare.py trains it. A stack has learned when its validation
 loss is below that of `silent`, the control of the same study. Where of two neighbouring values one has
@@ -8,13 +8,13 @@ learned and the other has not, all else being the same, the value half-way is tr
 that are there are kept, so the same command goes on.
 """
 
-import argparse
 import math
 from pathlib import Path
 
 from experiments.tables import edges
 from reslab.report.records import results
 from reslab.report.selection import load_runs
+from reslab.run.arguments import ArgumentParser
 from reslab.run.config import parse
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
@@ -70,9 +70,7 @@ def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("config", help="a config file with a study, `silent` in it")
     parser.add_argument("--setting", required=True, help="the setting whose edges are looked for")
     parser.add_argument("--steps", type=int, default=3, help="how often each interval is halved")

@@ -1,8 +1,7 @@
 """The two runs of the demo whose logs are kept, for its pictures."""
 
+from reslab.report.figure import SPOKEN as NAMES
 from reslab.run.log import Run
-
-NAMES = {"pre": "with skips", "none": "without skips"}
 
 
 def arms(runs: list[Run]) -> dict[str, Run]:

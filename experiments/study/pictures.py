@@ -3,8 +3,9 @@
 from experiments.depth import Seeds, over_depth
 from experiments.drawing import Picture, Theme
 from experiments.study.table import best_rates
+from reslab.report.figure import SPOKEN
 
-LINES = {"none": ("none", "without skips"), "pre": ("pre", "with skips")}
+LINES = {arm: (arm, SPOKEN[arm]) for arm in ("none", "pre")}
 
 
 def losses(result: dict) -> dict[tuple[str, str], Seeds]:

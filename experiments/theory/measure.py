@@ -1,11 +1,10 @@
 """Measures fresh stacks beside what theory predicts of them: token diversity, the stream and the gradient.
 
-python -m experiments.theory.measure --json experiments/theory/result.json
+    python -m experiments.theory.measure --json experiments/theory/result.json
 
 Each stack is config/theory.py with another wiring, depth and seed, and is not trained.
 """
 
-import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from experiments.measured import text as as_json
 from reslab.data.dataset import open_dataset
 from reslab.instruments.probes import measure_batch
 from reslab.model import GPT
+from reslab.run.arguments import ArgumentParser
 from reslab.run.config import parse
 from reslab.run.files import write_atomically
 from reslab.run.settings import TrainConfig
@@ -80,9 +80,7 @@ def measured(residual: str, layers: int, seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,12 +1,11 @@
 """Measures what the layers of small stacks are worth: lesions, blocks that suffice, one that learns alone.
 
-python -m experiments.worth.measure --json experiments/worth/result.json
+    python -m experiments.worth.measure --json experiments/worth/result.json
 
 Each stack is config/worth.py as its arm says. Lesions and random sets are those of Veit et al. 2016 (arXiv
 1605.06431), see autopsy.py.
 """
 
-import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from experiments import measured
+from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 
 CONFIG = "config/worth.py"
@@ -102,9 +102,7 @@ def measure(cell: tuple[str, str | int]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stacks at once")
     options, start, runs = parser.parse_args(), time.monotonic(), []

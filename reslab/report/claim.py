@@ -8,7 +8,7 @@ import math
 
 from reslab.report.diagnosis import MANY_ERRORS, side
 from reslab.report.facts import baselines_of
-from reslab.report.groups import FIRST_ARMS, arm, labels, settings_key
+from reslab.report.groups import FIRST_ARMS, WITH, WITHOUT, arm, labels, settings_key
 from reslab.report.summary import differences
 from reslab.run.fields import with_part
 from reslab.run.log import Run
@@ -30,7 +30,7 @@ def skips_of(run: Run) -> bool | None:
 
 def arm_names(runs: list[Run]) -> list[str]:
     """What people call each run: `with skips` or `without skips`, and more where that is not enough."""
-    known = {True: "with skips", False: "without skips", None: ""}
+    known = {True: WITH, False: WITHOUT, None: ""}
     sides, all_labels = [known[skips_of(run)] for run in runs], labels(runs)
     depths = {run.config["n_layer"] for run in runs}
     names = [
@@ -90,7 +90,7 @@ def claim(runs: list[Run]) -> dict | None:
         "pair": [str(run.folder) for run in pair],
         "heading": heading(*pair, same),
         "unit": _unit(pair[0]),
-        "rows": [_losses(run, name) for run, name in zip(pair, ("with skips", "without skips"), strict=True)],
+        "rows": [_losses(run, name) for run, name in zip(pair, (WITH, WITHOUT), strict=True)],
         "baseline": baselines_of(pair[0], "val")["unigram"],
         "frequencies": f"{_letters(pair[0])} frequencies alone",
         "notes": [*_training_notes(pair), _what_differs(pair)],
@@ -139,7 +139,7 @@ def _losses(run: Run, name: str) -> dict:
 def _training_notes(pair: tuple[Run, Run]) -> list[str]:
     """That a stack which did not learn is at the baseline on its training data, too, where it is."""
     notes = []
-    for run, name in zip(pair, ("with skips", "without skips"), strict=True):
+    for run, name in zip(pair, (WITH, WITHOUT), strict=True):
         loss, unigram = run.last("train/loss"), baselines_of(run, "train")["unigram"]
         if learned(run) is not False or run.status == "diverged" or None in (loss, unigram):
             continue

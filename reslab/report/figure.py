@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-SPOKEN = {"pre": "with skips", "none": "without skips"}  # what people call the two arms
+from reslab.report.groups import WITH, WITHOUT
+
+SPOKEN = {"pre": WITH, "none": WITHOUT}
 
 
 @dataclass(frozen=True)

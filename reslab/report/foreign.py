@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reslab.report.facts import common_baselines, complete_config, complete_facts
 from reslab.run.configfile import UsageError
-from reslab.run.fields import short
+from reslab.run.fields import first_line, named_line, short
 from reslab.run.files import read_input
 from reslab.run.log import Run
 
@@ -137,9 +137,9 @@ def read_foreign(path: Path, names: dict[str, str]) -> Run:
     try:
         points = list(READERS[kind](path))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, csv.Error) as error:
-        reason = (str(error).splitlines() or [""])[0].removeprefix(f"{path}: ")
+        reason = first_line(error).removeprefix(f"{path}: ")
         if not isinstance(error, ValueError) or isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
-            reason = f"damaged ({type(error).__name__}: {reason})"
+            reason = f"damaged ({named_line(error)})"
         raise ValueError(f"{path}: can't be read as {kind}: {reason}") from None
     known = list(dict.fromkeys(name for _, name, _ in points))
     keys = {name: names.get(name) or ALIASES.get(re.sub(r"\W+", "_", name).lower()) for name in known}

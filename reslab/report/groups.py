@@ -17,6 +17,7 @@ NICKNAMES = {"learning_rate": "lr"}
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999"]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash"]
 FIRST_ARMS = ("pre", "none")  # drawn first, and in the same colours in every figure
+WITH, WITHOUT = "with skips", "without skips"  # what people call them
 SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star", "hexagon", "pentagon"]
 # 97.5 % points of Student's t with 1, 2, ... 30 degrees of freedom.
 T_QUANTILES = (

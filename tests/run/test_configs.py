@@ -47,6 +47,19 @@ def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
         assert run["step"] in (values["max_iters"], 10 * values["max_iters"]) or run["status"] == "diverged"
 
 
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("dose", set()),
+        ("worth", {"n_layer", "eval_interval", "eval_sequences", "probe_sequences", "sample_tokens", "seed"}),
+        ("causes", {"residual", "n_layer", "optimizer", "muon_lr", "eval_interval", "eval_sequences"}),
+    ],
+)
+def test_a_recipe_that_is_called_that_of_degradation_is_that_one(name, others):
+    assert "The recipe is that of config/degradation.py" in PATHS[name].read_text(encoding="utf-8")
+    assert differences("degradation", name) <= {"out_dir", "probe_sequences", "seed", *others}
+
+
 def test_the_pair_of_today_differs_from_the_deep_one_in_its_blocks_and_its_size_alone():
     blocks = {"norm", "mlp", "pos", "bias", "tie_weights", "n_kv_head"}
     size = {"out_dir", "n_layer", "max_iters", "warmup_iters", "eval_interval"}
