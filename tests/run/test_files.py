@@ -3,7 +3,6 @@
 import os
 import stat
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,12 @@ def test_the_rights_of_a_file_stay(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_and_a_device_are_written_to(tmp_path):
-    pipe, got = tmp_path / "pipe", []
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
-    reader.start()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # open before it is written to: no race
     write_atomically(pipe, "through")
-    reader.join(20)
-    assert got == ["through"] and stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.read(reader, 100) == b"through" and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
     nothing = tmp_path / "nothing"
     nothing.symlink_to("/dev/null")
     write_atomically(nothing, "gone")
@@ -58,8 +56,9 @@ def test_a_pipe_without_its_other_end_is_told_and_not_waited_for(tmp_path):
         write_atomically(pipe, "through")
     with pytest.raises(ValueError, match=r"pi\\npe: a pipe that nobody writes to; start its writer first"):
         read_input(pipe)
-    threading.Thread(target=lambda: pipe.write_text("a\nb" * 50_000), daemon=True).start()
-    time.sleep(0.1)  # it waits for a reader
+    writer = os.fdopen(os.open(pipe, os.O_RDWR), "w")  # open before the pipe is read: no race
+    write = lambda: (writer.write("a\nb" * 50_000), writer.close())  # noqa: E731
+    threading.Thread(target=write, daemon=True).start()
     assert read_input(pipe) == b"a\nb" * 50_000
 
 
