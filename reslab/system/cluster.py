@@ -16,7 +16,7 @@ import socket
 import sys
 from pathlib import Path
 
-from reslab.run.children import PARENT, on_ending_signals
+from reslab.run.children import PARENT, on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.fields import first_line
 from reslab.run.lock import exclusive_lock, host_of_holder
@@ -181,7 +181,8 @@ def train_in_worker(script: str, cwd: str, folder: str, argv: list[str], threads
         return importlib.import_module(Path(script).stem).main(sys.argv[1:])
 
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    told = contextlib.redirect_stdout(output), contextlib.redirect_stderr(output)
+    with told[0], told[1], on_ending_signals(raise_interrupted):  # before there is anything to save
         try:
             run_door(door)
         except SystemExit as end:
