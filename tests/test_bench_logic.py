@@ -271,6 +271,20 @@ def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch
     assert kernels.milliseconds({"way": 0.0125}) == {"way": 12.5}
 
 
+def test_both_ways_of_the_loss_are_walked_forwards_and_back(monkeypatch):
+    walked = []
+
+    def way(name):
+        return lambda *args: SimpleNamespace(backward=lambda: walked.append(name))
+
+    monkeypatch.setattr(local.loss_module, "cross_entropy", way("logits held"))
+    monkeypatch.setattr(local.loss_module, "linear_cross_entropy", way("chunked"))
+    monkeypatch.setattr(local.torch.nn.functional, "linear", lambda x, weight: None)
+    monkeypatch.setattr(local, "seconds", lambda function, turns: function() or float(len(walked)))
+    assert local.loss(quick=True)["seconds"] == {"logits held": 2.0, "chunked": 3.0}
+    assert walked == ["logits held", "chunked"] * 2
+
+
 def test_cases_of_a_gpu_are_left_out_without_one_and_refused_by_name():
     gpu = {name for name, case in cases.CASES.items() if getattr(case, "gpu", False)}
     assert gpu and set(door.choose("", cases.CASES, False)) == set(cases.CASES) - gpu

@@ -235,3 +235,8 @@ def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run
     assert all("probed" in one for one in kept)
     kept = json.loads(results([*runs, make_run("fifth", seed=9)], ""))["runs"]
     assert len(kept) == 5 and not any("probed" in one for one in kept)
+
+
+def test_what_no_run_tells_is_said_once():
+    rows = [{"run": "a", "val": "2.1", "-bigram": "unknown"}, {"run": "b", "val": "2.2", "-bigram": ""}]
+    assert fitted_table(rows, 80) == "run  val\na    2.1\nb    2.2\nno run has: -bigram"
