@@ -19,6 +19,13 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     assert "ends on 3.500; the bigram baseline is 2.400, the unigram baseline 3.100" in note
 
 
+def test_a_grown_stack_is_a_row_by_its_depth_and_a_column_by_its_rate():
+    cells = {(9, 0.02): None, (9, 0.002): 2.25, (4, 0.02): 2.5, (4, 0.002): 2.75}
+    runs = [run("a", val, n_layer=n, muon_lr=rate) for (n, rate), val in cells.items()]
+    expected = [["layers", "rate 0.002", "rate 0.02"], ["4", "2.750", "2.500"], ["9", "2.250", "inf"]]
+    assert made("thousand_grown", result(*runs))[0] == expected
+
+
 def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
     runs = [run(residual="depth_mup", n_layer=n, val=n + s) for n in (2, 6) for s in (0.0, 0.5)]
     rows, note = made("depth_mup", result(*runs, run(residual="silent", n_layer=1, val=4.0)))

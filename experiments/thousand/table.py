@@ -31,4 +31,12 @@ def thousand(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
-TABLES = {"thousand": Table(thousand)}
+def thousand_grown(result: dict) -> str:
+    """Validation loss of a stack that grew half-way, by its depth since then and the rate of its blocks."""
+    runs = group_by(result["runs"], "n_layer", "muon_lr")
+    depths, rates = (sorted({key[place] for key in runs}) for place in (0, 1))
+    rows = [[str(n), *(f"{final_loss(runs[n, rate][0]):.3f}" for rate in rates)] for n in depths]
+    return markdown(["layers", *(f"rate {rate:g}" for rate in rates)], rows) + origin(result)
+
+
+TABLES = {"thousand": Table(thousand), "thousand_grown": Table(thousand_grown, ("grown",))}

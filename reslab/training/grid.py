@@ -87,10 +87,17 @@ WITHOUT_EFFECT = {
     "min_lr": (lambda c: c["schedule"] != "cosine", "has no effect without schedule=cosine"),
     "beta2": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
     "adam_eps": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
-    "init_qk_scale": (lambda c: c["init"] != "self", "has no effect without init=self"),
+    "init_qk_scale": (
+        lambda c: c["init"] not in ("self", "shared_qk"),
+        "has no effect without init=self or shared_qk",
+    ),
     "residual_scale": (
         lambda c: "scaled" not in (c["residual"], c["attn_residual"], c["mlp_residual"]),
         "has no effect without the wiring scaled",
+    ),
+    "skip_blocks": (
+        lambda c: "partial_skips" not in (c["residual"], c["attn_residual"], c["mlp_residual"]),
+        "has no effect without the wiring partial_skips",
     ),
     "residual": (
         lambda c: bool(c["attn_residual"] and c["mlp_residual"]),
@@ -167,7 +174,7 @@ def _work(config: dict) -> float:
 
 def _check_same(folder: Path, wanted: dict) -> None:
     run = read_run(folder)
-    saved, same = run.config, SAME_RUN
+    saved, same = flat(TrainConfig()) | run.config, SAME_RUN  # a setting that was not there yet: its default
     dataset = run.facts.get("dataset", {})
     if "splits" in dataset and same_data(dataset, wanted["dataset"]):
         same = same | {"dataset"}
