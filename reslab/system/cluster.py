@@ -121,7 +121,7 @@ def _train(task, runs: dict[str, tuple]) -> int:
     # Inside Ray a handler that raises would be told as a Ctrl-C, whatever the signal.
     with on_ending_signals(lambda number, frame: came.append(number)):
         running = {task.remote(*arguments): label for label, arguments in runs.items()}
-        while running and signal.SIGINT not in came[1:]:  # a second Ctrl-C ends at once
+        while running and came.count(signal.SIGINT) < 2:  # a second Ctrl-C ends at once
             done, _ = ray.wait(list(running), timeout=1)
             answers = {running.pop(ref): _answer(ref) for ref in done}
             if came and not code:

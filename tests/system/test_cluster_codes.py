@@ -111,9 +111,9 @@ def test_a_signal_is_told_by_its_number_after_the_runs_have_saved(ray, cells, tm
 
 
 def test_a_second_ctrl_c_waits_for_nobody(ray, cells, tmp_path):
-    ray.ends = {"a": [signal.SIGTERM, signal.SIGTERM], "b": [signal.SIGINT], "c": (0, "finished")}
+    ray.ends = {"begun": [signal.SIGTERM] * 2, "a": [signal.SIGINT], "b": [signal.SIGINT], "c": (0, "")}
     assert trained(cells, tmp_path) == 128 + signal.SIGTERM
-    assert set(ray.ends) == {"c"} and ray.cancelled == ["b", "c"] and ray.down == 1  # none is asked twice
+    assert set(ray.ends) == {"c"} and ray.cancelled == ["a", "b", "c"] and ray.down == 1  # each once
 
 
 def test_a_run_whose_node_is_asked_to_end_is_begun_elsewhere(ray, cells, tmp_path, capsys):
