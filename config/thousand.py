@@ -5,8 +5,7 @@
 #
 # Budget: two hours of CPU time; a stack of 1000 layers takes six to nine minutes of it.
 # `silent` is the control, the same at every depth. `pre` has three rates of its own, and the usual one with
-# AdamW, since all 2000 branches move at once. A plain stack of 1000 layers begins with a gradient whose norm
-# float32 can't hold, so there it has float64 and no clipping as well. docs/residuals.md discusses the result.
+# AdamW, since all 2000 branches move at once. docs/residuals.md discusses the result.
 #
 # Narrow and short, so that two CPU cores can do it; give it width and time on a GPU:
 # --n_embd=256 --n_head=4 --block_size=256 --batch_size=32 --max_iters=5000
@@ -48,5 +47,4 @@ study = {  # short ones first
     "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
     "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
     "seeds": {"residual": ["depth_mup"], "n_layer": [1, 4, 16, 64, 256, 1000], "seed": [1, 2]},
-    "float64": {"residual": ["none"], "n_layer": [1000], "dtype": ["float64"], "grad_clip": [0.0]},
 }

@@ -15,13 +15,12 @@ def thousand(result: dict) -> str:
     """Validation loss by wiring and depth; `pre` at each rate of its blocks, and with AdamW."""
     runs = [run for run in result["runs"] if run["residual"] != "silent"]
     depths, rows = sorted({run["n_layer"] for run in runs}), []
-    arms = group_by(runs, "residual", "optimizer", "muon_lr", "dtype")
-    order = sorted(arms, key=lambda arm: (list(NAMES).index(arm[0]), arm[1] == "adamw", arm[2], arm[3]))
-    for residual, optimizer, rate, dtype in order:
-        seeds = group_by(arms[residual, optimizer, rate, dtype], "n_layer")
+    arms = group_by(runs, "residual", "optimizer", "muon_lr")
+    order = sorted(arms, key=lambda arm: (list(NAMES).index(arm[0]), arm[1] == "adamw", arm[2]))
+    for residual, optimizer, rate in order:
+        seeds = group_by(arms[residual, optimizer, rate], "n_layer")
         name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
         name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
-        name += ", float64 without clipping" if dtype == "float64" else ""
         rows.append([name, *(_losses(seeds.get((depth,), [])) for depth in depths)])
     (silent,) = of_grid(result, "silent")
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
