@@ -83,3 +83,16 @@ def test_a_setting_gives_the_colours_and_numbers_have_a_ramp(shown):
     assert driver.execute_script(by_run) == driver.execute_script(
         "return Object.fromEntries(page.data.runs.map((run) => [run.name, run.line.color]))"
     )
+
+
+def test_one_step_that_explodes_does_not_darken_the_others(shown):
+    """Its values are brightest, and the end of the scale says that there is more beyond."""
+    driver, _ = shown
+    places = """const lists = arguments[0], scale = commonScale(lists, "log");
+        return [lowEnd(scale), highEnd(scale), scale.most, lists.map((list) => list.map(scale.place))];"""
+    usual = [[0.1, 1.0], [0.5, 2.0], [0.01, 4.0]]
+    low, high, most, drawn = driver.execute_script(places, usual)
+    assert (low, high, most) == ("0.01", "4", 4) and drawn[2] == [0, 1]
+    low, high, most, drawn = driver.execute_script(places, [*usual, [1e28, 1e29], [1e-20, 1.0]])
+    assert (low, high, most) == ("≤ 2×10⁻¹²", "≥ 2,000", 1e29)
+    assert drawn[3] == [1, 1] and drawn[4][0] <= 0 and 0.7 < drawn[0][1] < 0.9

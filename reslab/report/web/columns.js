@@ -1,22 +1,28 @@
 // A column of layers: bright where a gradient (or another probe) is large, on a scale that all arms share.
 
 const DECADES = 15; // of a logarithmic scale, below its largest value
+const ABOVE = 1000; // a logarithmic scale ends there, times the largest value of a usual list
 
 // The common scale of some lists: {low, high, place(value) -> 0..1}. Zeros and what lies below are darkest.
+// One list whose values are far above all others, as where a gradient explodes at step 0, does not darken
+// the rest: what lies beyond `high` is brightest, and `most` is the largest value.
 function commonScale(lists, kind) {
   const values = lists.flat().filter((v) => v !== null && (kind === "linear" || v > 0));
-  const high = !values.length ? 1 : values.reduce((a, b) => Math.max(a, b));
+  const most = !values.length ? 1 : values.reduce((a, b) => Math.max(a, b));
   if (kind === "linear") {
     const low = Math.min(
       0,
       values.reduce((a, b) => Math.min(a, b), 0),
     );
-    return { low, high, floored: false, place: (v) => (v - low) / (high - low || 1) };
+    return { low, high: most, most, floored: false, place: (v) => (v - low) / (most - low || 1) };
   }
+  const tops = lists.map((list) => Math.max(0, ...list.filter((v) => v !== null))).sort((a, b) => a - b);
+  const high = Math.min(most, ABOVE * tops[Math.floor(tops.length / 2)] || most);
   const least = values.length ? values.reduce((a, b) => Math.min(a, b)) : 0.1;
   const low = Math.min(high / 10, Math.max(least, high * 10 ** -DECADES));
   const span = Math.log(high / low);
-  return { low, high, floored: least < low, place: (v) => (v > 0 ? Math.log(v / low) / span : 0) };
+  const place = (v) => (v > 0 ? Math.min(1, Math.log(v / low) / span) : 0);
+  return { low, high, most, floored: least < low, place };
 }
 
 function drawScale(root, scale, label) {
@@ -27,12 +33,16 @@ function drawScale(root, scale, label) {
     context.fillRect(k, 0, 1, 1);
   }
   root.replaceChildren(
-    el("span", {}, `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`),
+    el("span", {}, lowEnd(scale)),
     canvas,
-    el("span", {}, shown(scale.high, 2)),
+    el("span", {}, highEnd(scale)),
     el("span", { class: "soft" }, label),
   );
 }
+
+// The ends of a scale in words, with a sign where values lie beyond.
+const lowEnd = (scale) => `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`;
+const highEnd = (scale) => `${scale.high < scale.most ? "≥ " : ""}${shown(scale.high, 2)}`;
 
 // The column of a run, under a name.
 function reachColumn(run, name = nameOf(run)) {

@@ -108,8 +108,7 @@ function columnsPicture({ title, columns, scale, label, origin, beside = null })
     write(x + 55, top + high + 64, "layer 0", 12);
     write(x + 55, top + high + 82, note, 12);
   });
-  const low = `${scale.floored ? "≤ " : ""}${shown(scale.low, 2)}`;
-  const words = `${label}: dark is ${low}, bright is ${shown(scale.high, 2)}`;
+  const words = `${label}: dark is ${lowEnd(scale)}, bright is ${highEnd(scale)}`;
   root.append(svg("text", { x: 16, y: top + high + 104, "font-size": 13, fill: css("--ink") }, words));
   return root;
 }

@@ -190,7 +190,7 @@ function drawDepth(drawn, runs, lists, scale) {
   const log = {
     type: "log",
     exponentformat: "power",
-    range: [Math.log10(scale.low) - 0.3, Math.log10(scale.high) + 0.3],
+    range: [Math.log10(scale.low) - 0.3, Math.log10(scale.most) + 0.3],
   };
   // As high as the columns beside it, layer by layer.
   const canvas = reachView.cells[0]?.canvas;
