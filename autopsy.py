@@ -2,6 +2,8 @@
 
 import copy
 import json
+import sys
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -26,15 +28,12 @@ JACOBIAN_ROWS = 4096  # the largest Jacobian that is taken apart
 
 
 def examine(model, x, y, decode: Callable, config: AutopsyConfig) -> dict:
-    """Every measurement of dissection.py that the model allows, as one report of plain numbers.
+    """All of dissection.py that the model allows, as plain numbers, and why the rest is "missing".
 
     Args:
         model: a GPT or a model of transformers, in eval mode.
         x, y: token ids (N, T), y shifted by one.
         decode: from a list of ids to text.
-
-    Returns:
-        the measurements; "missing" says of each that could not be taken why.
     """
     from tqdm import tqdm
 
@@ -45,6 +44,8 @@ def examine(model, x, y, decode: Callable, config: AutopsyConfig) -> dict:
     report: dict = {"layers": len(anatomy.blocks)}
     few, tiny, tiny_targets = slice(0, 4), x[:1, : config.tokens], y[:1, : config.tokens]
     missing = {name: anatomy.cannot(name) for name in (parts.LESIONS, parts.JACOBIANS, parts.PATHS)}
+    if not missing["lesions"]:
+        tell_sequences(model, x, y, config)
     steps = tqdm(total=6, desc="autopsy", unit="part", disable=None)
     if not missing["lesions"]:
         report["lesions"] = dissection.lesions(model, x, y, config.draws)
@@ -65,6 +66,25 @@ def examine(model, x, y, decode: Callable, config: AutopsyConfig) -> dict:
     steps.update()
     steps.close()
     return report | {"missing": {name: reason for name, reason in missing.items() if reason}}
+
+
+def tell_sequences(model, x, y, config: AutopsyConfig) -> None:
+    """Print how many sequences there are, and about how long their lesions take, by the time of the first.
+
+    Args:
+        x, y: as examine() takes them.
+    """
+    from reslab.instruments import dissection
+    from reslab.instruments.anatomy import anatomy_of
+
+    fewer = f", all there are of the {config.sequences:,} asked for" if len(x) < config.sequences else ""
+    dissection.sequence_losses(model, x[:1], y[:1])  # the first call is slower
+    began, first = time.perf_counter(), min(len(x), 32)
+    dissection.sequence_losses(model, x[:first], y[:first])
+    passes = 2 + (3 + config.draws) * len(anatomy_of(model).blocks)  # whole, no skips, parts, random sets
+    seconds = (time.perf_counter() - began) / first * len(x) * passes
+    line = f"lesions: {len(x):,} sequences{fewer}, at most {passes:,} times, about {seconds:,.0f} s"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _too_large(exact, inputs) -> str | None:

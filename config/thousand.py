@@ -3,7 +3,7 @@
 #
 #     python compare.py config/thousand.py --jobs 2 --json experiments/thousand/result.json
 #
-# Budget: an hour of CPU time; a stack of 1000 layers takes six to nine minutes of it.
+# Budget: two hours of CPU time; a stack of 1000 layers takes six to nine minutes of it.
 # `silent` is the control, the same at every depth. `pre` has three rates of its own, and the usual one with
 # AdamW, since all 2000 branches move at once. docs/residuals.md discusses the result.
 #
@@ -46,4 +46,5 @@ study = {  # short ones first
     "skips-adamw": _adamw | {"residual": ["pre"], "n_layer": [4, 64, 256]},
     "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
     "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
+    "seeds": {"residual": ["depth_mup"], "n_layer": [1, 4, 16, 64, 256, 1000], "seed": [1, 2]},
 }

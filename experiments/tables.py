@@ -1,5 +1,6 @@
 """What the tables of several experiments share: cells, Markdown, and the line that names their origin."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,28 @@ def of_grid(result: dict, name: str) -> list[dict]:
 def mean_of(runs: list[dict], figure: str = "val/loss") -> float:
     """The mean of a figure over runs."""
     return sum(run[figure] for run in runs) / len(runs)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
+    """The rate of the lowest mean training loss, and the validation losses there: those choose nothing.
+
+    The rate has a star where it is the smallest or the largest that was tried.
+
+    Args:
+        setting: the rate that differs, such as block_lr.
+    """
+    rates = group_by(runs, setting)
+    on_train = {
+        rate: mean([math.inf if run["train/loss"] is None else run["train/loss"] for run in group])
+        for rate, group in rates.items()
+    }
+    best = min(on_train, key=on_train.get)
+    star = "*" if len(rates) > 1 and best in (min(rates), max(rates)) else ""
+    return f"{best[0]:g}{star}", [final_loss(run) for run in rates[best]]
 
 
 def learned(loss: float | None, silent: float) -> bool:

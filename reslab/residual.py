@@ -19,6 +19,7 @@ from torch import nn
 
 from reslab.nn.init import orthogonal
 from reslab.nn.layers import make_norm
+from reslab.run.fields import word_and_count
 
 
 def rms_one(x: torch.Tensor) -> torch.Tensor:
@@ -66,7 +67,7 @@ class Residual(nn.Module):
     input there. `python -m reslab.check NAME` measures every answer and says which one to change.
 
     Args:
-        config: has n_embd, n_layer, bias, norm, norm_eps and residual_scale.
+        config: has n_embd, n_layer, bias, norm, norm_eps, residual_scale and skip_blocks.
         depth: position of this sublayer counted from the input, 0 .. 2 n_layer - 1.
     """
 
@@ -222,6 +223,35 @@ class Scaled(PreNorm):
 
     def forward(self, x, branch):
         return self.skip * x + branch(self.norm(x))
+
+
+class PartialSkips(PreNorm):
+    """Which skips does a stack need? Some blocks are those of `pre`, the others those of `none`.
+
+    dy/dx = I + dF/dx in a block with skips and dF/dx in one without, so a gradient goes past the former and
+    through all of the latter. Block 1 is the first: every:2 are blocks 2, 4, 6, .., and last:6 the six before
+    the head. Each block starts as its kind does.
+    """
+
+    equation = "y = x + F(N(x)) in the blocks of skip_blocks, y = F(N(x)) in the others"
+    has_identity = False
+    depth_independent = False  # which blocks have skips depends on their number
+    compile_per_block = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        which, n = word_and_count(config.skip_blocks, "every", "first", "last")
+        number = depth // 2 + 1
+        has_skip = {"every": number % n == 0, "first": number <= n, "last": number > config.n_layer - n}
+        self.skip = float(has_skip[which])
+
+    def forward(self, x, branch):
+        y = branch(self.norm(x))
+        return x + y if self.skip else y
+
+    def init(self, branch):
+        if self.skip:
+            super().init(branch)
 
 
 class ReZero(Residual):
@@ -841,6 +871,7 @@ WIRINGS = {
     "none": NoSkip,
     "post": PostNorm,
     "scaled": Scaled,
+    "partial_skips": PartialSkips,
     "rezero": ReZero,
     "sandwich": Sandwich,
     "reordered_norm": ReorderedNorm,

@@ -3,7 +3,9 @@
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +46,18 @@ def model_for(dataset, **changes):
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return model.eval()
+
+
+@pytest.mark.parametrize("asked", [6, 10**9])
+def test_how_many_sequences_are_taken_and_how_long_is_told_first(dataset, asked, capsys, monkeypatch):
+    model, clock = model_for(dataset), iter([100.0, 101.5])
+    config = replace(CONFIG, sequences=asked)
+    monkeypatch.setattr(autopsy, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    examine(model, *sequences(dataset), decode, config)
+    every = ", all there are of the 1,000,000,000 asked for" if asked > 6 else ""
+    passes = 2 + (3 + config.draws) * len(model.blocks)
+    told = f"lesions: 6 sequences{every}, at most {passes} times, about {1.5 * passes:,.0f} s"
+    assert told in capsys.readouterr().err.splitlines()
 
 
 def test_a_report_holds_what_the_functions_give(dataset):

@@ -1,13 +1,12 @@
 """The arithmetic of bench.py by sides whose seconds are made up: turns, medians, ratios."""
 
 import json
-import statistics
 from types import SimpleNamespace
 
 import pytest
 
 import bench as door
-from benchmarks import cases, kernels, local, sides
+from benchmarks import cases, sides
 from benchmarks.turns import Bench, ratios, summary
 
 
@@ -256,19 +255,6 @@ def test_training_stops_at_the_goal_and_evaluations_are_not_on_the_clock(monkeyp
     losses[:] = [3.0, 2.0, 1.5, 1.25, 1.75]
     result = sides.train_until(Side(), goal=0, every=2)  # to the end, the last update evaluated as well
     assert (result["step"], result["s"], result["val_loss"]) == (9, 18.0, 1.75)
-
-
-def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch):
-    now, spends = [0.0], iter([1.0, 9.0, 2.0, 100.0, 3.0, 3.0, 50.0, 5.0])
-
-    def work():
-        now[0] += next(spends)
-
-    monkeypatch.setattr(local.time, "perf_counter", lambda: now[0])
-    assert local.seconds(work) == 2.0
-    monkeypatch.setattr(kernels.time, "process_time", lambda: now[0])
-    assert kernels.compare({"way": work}, 4, "cpu") == {"way": statistics.median([3.0, 3.0, 50.0, 5.0])}
-    assert kernels.milliseconds({"way": 0.0125}) == {"way": 12.5}
 
 
 def test_cases_of_a_gpu_are_left_out_without_one_and_refused_by_name():

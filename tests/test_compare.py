@@ -115,6 +115,16 @@ def test_how_and_where_a_run_was_made_does_not_make_it_another(tmp_path):
     assert list(planned(f"--out_dir={tmp_path}")) == [folder]
 
 
+def test_a_run_from_before_a_setting_was_there_has_its_default(tmp_path):
+    folder = finished(tmp_path)
+    kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del kept["config"]["skip_blocks"]
+    (folder / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+    assert list(planned(f"--out_dir={tmp_path}")) == [folder]
+    with pytest.raises(ValueError, match=f"{folder}: made with skip_blocks=every:3, now skip_blocks=last:1"):
+        planned(f"--out_dir={tmp_path}", "--skip_blocks=last:1")
+
+
 @pytest.fixture
 def cells(tmp_path):
     """Five cells: finished, diverged, stopped, and two that have not begun."""

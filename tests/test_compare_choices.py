@@ -143,7 +143,13 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
         (("--vary=muon_lr=0.01,0.02", "--vary=optimizer=adamw,muon"), "muon_lr in 1 of 2 combinations"),
         (("--vary=residual_scale=0.5,0.7",), "residual_scale has no effect without the wiring scaled"),
         (("--vary=residual_scale=0.5,0.7", "--arms=scaled"), None),
-        (("--vary=init_qk_scale=1,3",), "init_qk_scale has no effect without init=self"),
+        (("--vary=init_qk_scale=1,3",), "init_qk_scale has no effect without init=self or shared_qk"),
+        (("--vary=init_qk_scale=1,3", "--init=shared_qk"), None),
+        (
+            ("--vary=skip_blocks=every:2,last:1",),
+            "skip_blocks has no effect without the wiring",
+        ),
+        (("--vary=skip_blocks=every:2,last:1", "--arms=partial_skips"), None),
     ],
 )
 def test_a_varied_setting_without_effect_is_told(tmp_path, capsys, argv, note):

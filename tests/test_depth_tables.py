@@ -7,16 +7,24 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     muon = {"optimizer": "muon", "muon_lr": 0.02}
     runs = [run("skips-pre-a", 2.5, **muon), run("skips-pre-b", None, n_layer=9, **muon | {"muon_lr": 0.002})]
     runs += [run("skips-adamw-pre-a", 2.75, **muon | {"optimizer": "adamw"})]
-    runs += [run("depth-depth_mup-a", 2.125, residual="depth_mup", n_layer=9, **muon)]
+    for k, val in enumerate((2.125, 2.0, 2.25)):
+        runs += [run(f"depth-depth_mup-{k}", val, residual="depth_mup", n_layer=9, **muon)]
     rows, note = made("thousand", result(*runs, run("silent-silent-L1", 3.5, residual="silent", **muon)))
     assert rows == [
         ["layers", "4", "9"],
-        ["with skips (`depth_mup`)", "", "2.125"],
-        ["with skips (`pre`), rate 0.002", "", "inf"],
+        ["with skips (`depth_mup`)", "", "2.125 (2.000 to 2.250)"],
+        ["with skips (`pre`), rate 0.002", "", "diverged"],
         ["with skips (`pre`), rate 0.02", "2.500", ""],
         ["with skips (`pre`), AdamW", "2.750", ""],
     ]
     assert "ends on 3.500; the bigram baseline is 2.400, the unigram baseline 3.100" in note
+
+
+def test_a_grown_stack_is_a_row_by_its_depth_and_a_column_by_its_rate():
+    cells = {(9, 0.02): None, (9, 0.002): 2.25, (4, 0.02): 2.5, (4, 0.002): 2.75}
+    runs = [run("a", val, n_layer=n, muon_lr=rate) for (n, rate), val in cells.items()]
+    expected = [["layers", "rate 0.002", "rate 0.02"], ["4", "2.750", "2.500"], ["9", "2.250", "inf"]]
+    assert made("thousand_grown", result(*runs))[0] == expected
 
 
 def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():

@@ -40,7 +40,7 @@ def test_the_python_of_the_page_runs(tmp_path):
     assert len(rows[10]["probe/resid_gradient"]) == 7 and "probe/resid_gradient" not in rows[11]
     assert (tmp_path / "grown" / "model.safetensors").is_file()
     shown = python(tmp_path, str(ROOT / "compare.py"), "runs/own-loop")
-    assert re.search(r"runs/own-loop +unknown +3 +11,490 +19 .* finished", shown)  # it tells no wiring
+    assert re.search(r"runs/own-loop +3 +11,490 +19 +finished", shown) and "no run has: arm, " in shown
     assert (tmp_path / "compare.html").is_file()
 
 

@@ -56,6 +56,9 @@ def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
     seeds = [float(y) for y in re.findall(rf'cy="([\d.]+)" r="4" fill="{LIGHT.arms["pre"]}"', svg)]
     assert first[0] < last[0] and last[1] == pytest.approx((seeds[2] + seeds[3]) / 2, abs=0.2)
     assert first[1] == seeds[0] > last[1]  # 2.25 lies below 2.5
+    unigram = first[1] - (3.2 - 2.25) / (2.5 - 2.25) * (first[1] - last[1])
+    flat = [line[0][1] for line in lines(svg, LIGHT.soft) if line[0][1] == line[-1][1] and len(line) == 2]
+    assert any(height == pytest.approx(unigram, abs=0.5) for height in flat)
     assert "with skips: from 2.25 to 2.50" in picture.alt(result)
 
 

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT, run_python
 
+import experiments.__main__ as door
 from experiments.__main__ import MARKER, drawn, file_of, fill, pages, pictures, tables
 from experiments.drawing import THEMES
 
@@ -17,6 +19,23 @@ FOLDERS = sorted(path.parent for path in ROOT.glob("experiments/*/README.md"))
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_is_what_the_results_say(page):
     assert fill(page) == page.read_text(encoding="utf-8"), "run: python -m experiments"
+
+
+def test_what_is_stale_is_written_or_only_told(tmp_path, monkeypatch):
+    old, right = tmp_path / "old.md", tmp_path / "right.md"
+    old.write_text("typed in", encoding="utf-8")
+    right.write_text("made", encoding="utf-8")
+    monkeypatch.setattr(door, "ROOT", tmp_path)
+    monkeypatch.setattr(door, "pages", lambda: [old, right])
+    monkeypatch.setattr(door, "fill", lambda page: "made")
+    monkeypatch.setattr(door, "drawn", lambda: {tmp_path / "new.svg": "drawn"})
+    monkeypatch.setattr(sys, "argv", ["experiments", "--check"])
+    with pytest.raises(SystemExit, match=r"^old\.md, new\.svg: not what the results say; run: python -m"):
+        door.main()
+    assert old.read_text(encoding="utf-8") == "typed in" and not (tmp_path / "new.svg").exists()
+    monkeypatch.setattr(sys, "argv", ["experiments"])
+    door.main()
+    assert [(tmp_path / n).read_text(encoding="utf-8") for n in ("old.md", "new.svg")] == ["made", "drawn"]
 
 
 @pytest.mark.slow

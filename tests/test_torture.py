@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from torture import __main__ as program
 from torture import commands, damage, ends, outputs, restarts, shapes
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,27 @@ def test_a_parent_ends_with_its_children(dataset_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ends, "PARENT_ENDS", ["SIGHUP"])
     counts = ends.ended_parents(dataset_folder, tmp_path, 1)
     assert counts["children left"] == 0 and counts["their updates lost, at most"] == {"SIGHUP": 0}
+
+
+@needs_fork
+@pytest.mark.cluster
+def test_a_parent_ends_with_its_workers_of_ray(dataset_folder, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.setattr(ends, "PARENT_ENDS", ["SIGKILL", "SIGTERM"])
+    counts = ends.ended_on_ray(dataset_folder, tmp_path, 1)
+    assert counts["children left"] == 0
+    assert counts["their updates lost, at most"] == {"SIGKILL": 0, "SIGTERM": 0}
+
+
+def test_a_row_that_can_t_be_run_here_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
+    kept = tmp_path / "torture.json"
+    kept.write_text('{"ended parents on Ray": {"instants of each": 5}}', encoding="utf-8")
+    before = kept.read_bytes()
+    monkeypatch.setattr(ends.cluster, "missing", lambda: "ray is not installed (run: pip)")
+    monkeypatch.setattr(sys, "argv", ["torture", "--row=ended parents on Ray", f"--json={kept}"])
+    monkeypatch.setattr(program, "hear_signals", lambda: None)
+    assert program.main() == 0 and kept.read_bytes() == before
+    assert capsys.readouterr().out == "ended parents on Ray not run: ray is not installed (run: pip)\n"
 
 
 def test_outputs_change_nothing_that_is_not_ours(dataset_folder, tmp_path):

@@ -28,6 +28,10 @@ FAULTS = {
         "compare.py --jobs=2 gets a signal or is killed at random instants of its trainings",
         "both save and end, it waits for them, and the same command finishes the grid",
     ),
+    "ended parents on Ray": (
+        "compare.py --ray=local gets a signal or is killed at random instants of its trainings",
+        "the same, of the workers of Ray, whose processes end with it",
+    ),
     "outputs": (
         "every option that writes, at a file, a link, a device, a folder, ~ or nothing; folders of "
         "transformers, nanoGPT and others",

@@ -1,6 +1,6 @@
 """One recipe for 1 to 1000 layers."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, of_grid, origin
+from experiments.tables import ARMS, Table, final_loss, group_by, markdown, mean_and_range, of_grid, origin
 
 NAMES = {
     "depth_mup": "with skips (`depth_mup`)",
@@ -18,17 +18,37 @@ def thousand(result: dict) -> str:
     arms = group_by(runs, "residual", "optimizer", "muon_lr")
     order = sorted(arms, key=lambda arm: (list(NAMES).index(arm[0]), arm[1] == "adamw", arm[2]))
     for residual, optimizer, rate in order:
-        losses = {run["n_layer"]: f"{final_loss(run):.3f}" for run in arms[residual, optimizer, rate]}
+        seeds = group_by(arms[residual, optimizer, rate], "n_layer")
         name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
         name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
-        rows.append([name, *(losses.get(depth, "") for depth in depths)])
+        rows.append([name, *(_losses(seeds.get((depth,), [])) for depth in depths)])
     (silent,) = of_grid(result, "silent")
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
-        f"\nValidation loss. `silent`, the same at every depth, ends on {final_loss(silent):.3f}; the bigram "
+        "\nValidation loss; of three seeds their mean and range. "
+        f"`silent`, the same at every depth, ends on {final_loss(silent):.3f}; the bigram "
     )
     note += f"baseline is {bigram:.3f}, the unigram baseline {unigram:.3f}.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
-TABLES = {"thousand": Table(thousand)}
+def _losses(seeds: list[dict]) -> str:
+    """The validation loss of one seed, or the mean and range of several."""
+    losses = [run["val/loss"] for run in seeds]
+    if None in losses:
+        return "diverged"
+    if len(losses) < 2:
+        return "".join(f"{loss:.3f}" for loss in losses)
+    mean, ends = mean_and_range(losses)
+    return f"{mean} ({ends})"
+
+
+def thousand_grown(result: dict) -> str:
+    """Validation loss of a stack that grew half-way, by its depth since then and the rate of its blocks."""
+    runs = group_by(result["runs"], "n_layer", "muon_lr")
+    depths, rates = (sorted({key[place] for key in runs}) for place in (0, 1))
+    rows = [[str(n), *(f"{final_loss(runs[n, rate][0]):.3f}" for rate in rates)] for n in depths]
+    return markdown(["layers", *(f"rate {rate:g}" for rate in rates)], rows) + origin(result)
+
+
+TABLES = {"thousand": Table(thousand), "thousand_grown": Table(thousand_grown, ("grown",))}

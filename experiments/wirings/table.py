@@ -2,26 +2,7 @@
 
 import math
 
-from experiments.tables import Table, final_loss, group_by, markdown, origin
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def at_best_rate(runs: list[dict]) -> tuple[str, list[float]]:
-    """The rate of the lowest mean training loss, and the validation losses there: those choose nothing.
-
-    The rate has a star where it is the smallest or the largest that was tried.
-    """
-    rates = group_by(runs, "block_lr")
-    on_train = {
-        rate: mean([math.inf if run["train/loss"] is None else run["train/loss"] for run in group])
-        for rate, group in rates.items()
-    }
-    best = min(on_train, key=on_train.get)
-    star = "*" if len(rates) > 1 and best in (min(rates), max(rates)) else ""
-    return f"{best[0]:g}{star}", [final_loss(run) for run in rates[best]]
+from experiments.tables import Table, at_best_rate, group_by, markdown, mean, origin
 
 
 def spread(groups: list[list[float]]) -> float:
@@ -33,7 +14,9 @@ def spread(groups: list[list[float]]) -> float:
 
 def wirings(result: dict) -> str:
     """A row for each wiring, the lowest mean over seeds first."""
-    best = {name: at_best_rate(runs) for (name,), runs in group_by(result["runs"], "residual").items()}
+    best = {
+        name: at_best_rate(runs, "block_lr") for (name,), runs in group_by(result["runs"], "residual").items()
+    }
     seeds = len(best["pre"][1])
     error = spread([losses for _, losses in best.values()]) / math.sqrt(seeds)
     noise = 2 * math.sqrt(2) * error

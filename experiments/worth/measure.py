@@ -21,6 +21,7 @@ CONFIG = "config/worth.py"
 ARMS = {
     "pre": ["--residual=pre", "--muon_lr=1.5e-2"],
     "depth_mup": ["--residual=depth_mup", "--muon_lr=1.5e-2"],
+    "keel": ["--residual=keel", "--muon_lr=1.5e-2"],
     "none, self": ["--residual=none", "--init=self", "--muon_lr=1.5e-3"],
     "none": ["--residual=none", "--muon_lr=1.5e-3"],
 }

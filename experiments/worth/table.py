@@ -5,6 +5,7 @@ from experiments.tables import Table, group_by, markdown, source
 NAMES = {
     "pre": "with skips (`pre`)",
     "depth_mup": "with skips (`depth_mup`)",
+    "keel": "with skips (`keel`)",
     "none, self": "without skips, init `self`",
     "none": "without skips, standard start",
 }
@@ -14,7 +15,7 @@ def alone(result: dict) -> str:
     """Validation loss where all blocks learn, where none does, and what one that learns alone is worth."""
     cells, rows = group_by(result["runs"], "arm", "learns"), []
     blocks = sorted({run["learns"] for run in result["runs"]} - {"all", "no block"})
-    for arm, name in NAMES.items():
+    for arm, name in ((arm, name) for arm, name in NAMES.items() if (arm, "all") in cells):
         (every,), (none,) = cells[arm, "all"], cells[arm, "no block"]
         gains = [f"{cells[arm, k][0]['val/loss'] - none['val/loss']:+.3f}" for k in blocks]
         rows.append([name, f"{every['val/loss']:.3f}", f"{none['val/loss']:.3f}", *gains])

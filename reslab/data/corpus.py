@@ -82,7 +82,7 @@ def write_dataset(
             tokenizer's name is wrong, or a run reads what is in out_dir.
     """
     out_dir = Path(out_dir)
-    with exclusive_lock(out_dir, "preparing data here", wait=True):
+    with exclusive_lock(out_dir, "preparing data here", wait=float("inf")):
         check_ours(out_dir, "meta.json", *(f"{split}.bin" for split in SPLITS), "progress.json")
         if (out_dir / "progress.json").exists():
             raise ValueError(f"{out_dir}: holds shards of documents; choose another --out")

@@ -67,8 +67,21 @@ def _self(config, residual, branch, std):
     starts (Trockman & Kolter 2023, arXiv 2305.09828); c is init_qk_scale.
     """
     _orthogonal(config, residual, branch, std)
-    if branch.kind == "mlp":
-        return
+    if branch.kind == "attn":
+        _share_key(config, branch)
+
+
+def _shared_qk(config, residual, branch, std):
+    """W_Q and W_K of `self`, and all other matrices as the wiring says: half of that repair."""
+    residual.init(branch)
+    if branch.kind == "attn":
+        _, key, _ = branch.input_matrices()
+        key.copy_(orthogonal(key))
+        _share_key(config, branch)
+
+
+def _share_key(config, branch):
+    """W_Q = W_K = c times the matrix that W_K is."""
     query, key, _ = branch.input_matrices()
     heads = key.unflatten(0, (branch.n_kv_head, -1))  # (n_kv_head, D, C)
     query.copy_(heads.repeat_interleave(branch.n_head // branch.n_kv_head, dim=0).flatten(0, 1))
@@ -84,4 +97,5 @@ INITS = {
     "fan_in": _fan_in,
     "orthogonal": _orthogonal,
     "self": _self,
+    "shared_qk": _shared_qk,
 }

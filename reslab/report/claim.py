@@ -9,7 +9,7 @@ import math
 from reslab.report.diagnosis import MANY_ERRORS, side
 from reslab.report.facts import baselines_of
 from reslab.report.groups import FIRST_ARMS, WITH, WITHOUT, arm, labels, settings_key
-from reslab.report.summary import differences
+from reslab.report.summary import FACTS, differences
 from reslab.run.fields import with_part
 from reslab.run.log import Run
 from reslab.run.settings import TrainConfig
@@ -152,7 +152,7 @@ def _training_notes(pair: tuple[Run, Run]) -> list[str]:
 
 
 def _what_differs(pair: tuple[Run, Run]) -> str:
-    rows = [row for row in differences(list(pair)) if row["setting"] not in ("out_dir", "device")]
+    rows = [row for row in differences(list(pair)) if row["setting"] not in ("out_dir", *FACTS)]
     listed = [f"{row['setting']} ({' and '.join(list(row.values())[1:])})" for row in rows]
     if not listed:
         return "No setting differs between the two."

@@ -74,7 +74,9 @@ def complete_config(config: dict) -> dict:
     is None where the record does not tell it.
     """
     required = {key: config.get(key) for key in NUMBERS} | {"residual": config.get("residual") or UNKNOWN}
-    empty = {"attn_residual": "", "mlp_residual": "", "residual_scale": flat(TrainConfig())["residual_scale"]}
+    defaults = flat(TrainConfig())
+    empty = {"attn_residual": "", "mlp_residual": ""}
+    empty |= {key: defaults[key] for key in ("residual_scale", "skip_blocks")}
     told = {key: value for key, value in config.items() if value is not None or key not in empty}
     return empty | {"gradient_accumulation_steps": 1} | told | required
 

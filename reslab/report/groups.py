@@ -35,10 +35,9 @@ def wiring_names(config: dict) -> dict[str, str]:
 
 def arm(config: dict) -> str:
     """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
-    kinds = {
-        kind: name + (f" {config['residual_scale']:g}" if name == "scaled" else "")
-        for kind, name in wiring_names(config).items()
-    }
+    shape = from_flat(GPTConfig, config)
+    own = {"scaled": f" {shape.residual_scale:g}", "partial_skips": f" {shape.skip_blocks}"}
+    kinds = {kind: name + own.get(name, "") for kind, name in wiring_names(config).items()}
     if kinds["attn"] == kinds["mlp"]:
         return kinds["attn"]
     return " ".join(f"{kind}:{name}" for kind, name in kinds.items())

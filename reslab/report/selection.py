@@ -47,11 +47,16 @@ def find_runs(places: list[str]) -> list[Path]:
             continue
         if reason := no_such_place(place):
             raise UsageError(reason)
-        below = [path.parent for path in sorted(place.rglob("config.json"))]
+        below = [path.parent for path in sorted(place.rglob("config.json"), key=_numbers_as_numbers)]
         below = [folder for folder in below if not NOT_RUNS & set(folder.relative_to(place).parts)]
         below = below or sorted({path.parent for path in place.rglob("*tfevents*")})
         folders += below or [place]
     return list(dict.fromkeys(folders))
+
+
+def _numbers_as_numbers(path: Path) -> list[tuple[str, int]]:
+    """A key that sorts L2 before L16."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", str(path))]
 
 
 def load_any(place: Path, names: dict[str, str]) -> Run:

@@ -164,7 +164,7 @@ def fitted_table(rows: list[dict[str, str]], width: int | None = None) -> str:
     width = width or terminal_width()
     rows, notes = [dict(cells) for cells in rows], []
     kind = "run" if "run" in rows[0] else "group"
-    if empty := [column for column in rows[0] if not any(cells[column] for cells in rows)]:
+    if empty := [column for column in rows[0] if all(cells[column] in ("", UNKNOWN) for cells in rows)]:
         notes.append(f"no {kind} has: {', '.join(empty)}")
         rows = [{c: v for c, v in cells.items() if c not in empty} for cells in rows]
     if len(rows) > 1:

@@ -224,6 +224,13 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def word_and_count(text: str, *words: str) -> tuple[str, int] | None:
+    """`every:500` as ("every", 500); None of another word, or of a number that is not at least 1."""
+    word, _, number = text.partition(":")
+    fits = word in words and number.isdecimal() and len(number) < 10 and int(number)
+    return (word, int(number)) if fits else None
+
+
 def expand(path: str) -> str:
     """A path as the user's shell would have it: ~ is the home folder; ~nobody and runs/x/ stay."""
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111

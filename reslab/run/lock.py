@@ -3,19 +3,20 @@
 import contextlib
 import os
 import platform
+import re
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
-def exclusive_lock(folder: Path, activity: str, wait: bool = False):
+def exclusive_lock(folder: Path, activity: str, wait: float = 0):
     """Hold folder/lock. The system gives it back when the process ends, however it ends.
 
     Args:
         folder: is made when it is not there, and removed again if it stays empty.
         activity: what the holder does, for the message.
-        wait: until it is free, instead of raising.
+        wait: seconds for it to become free; math.inf to raise never.
 
     Raises:
         ValueError: another process, which still runs, holds it; or the folder has another file of that name.
@@ -28,7 +29,7 @@ def exclusive_lock(folder: Path, activity: str, wait: bool = False):
     lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     try:
         try:
-            lock.acquire(timeout=-1 if wait else 0, poll_interval=0.1)
+            lock.acquire(timeout=wait, poll_interval=0.1)
         except Timeout:
             raise ValueError(
                 f"{folder}: another process is {activity} ({_holder(path)}); wait or stop it"
@@ -65,3 +66,9 @@ def _holder(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip() or "unknown"
     except OSError:
         return "unknown"
+
+
+def host_of_holder(folder: Path) -> str | None:
+    """The host whose process holds folder/lock, or held it when the host was lost; None if it is not told."""
+    named = re.fullmatch(r"pid \d+ on (.+)", _holder(folder / "lock"))
+    return named and named[1]

@@ -22,7 +22,7 @@ NAMES = {
 
 # Settings that readers compute with; the others are shown as they are.
 NUMBERS = ("n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed")
-TEXTS = ("residual", "attn_residual", "mlp_residual")
+TEXTS = ("residual", "attn_residual", "mlp_residual", "skip_blocks")
 
 
 class Recorder:

@@ -28,6 +28,7 @@ from reslab.run.fields import (
     Wiring,
     keys_of,
     value_faults,
+    word_and_count,
 )
 
 # What a setting may be, from the dict that holds it.
@@ -46,15 +47,6 @@ TRACKERS = keys_of("reslab/report/trackers.py", "TRACKERS")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def keep_interval(keep: str) -> int | None:
-    """N of `every:N`, 0 of an empty text; None where it is neither."""
-    if not keep:
-        return 0
-    word, _, number = keep.partition(":")
-    fits = word == "every" and number.isdecimal() and 1 <= len(number) < 10
-    return int(number) or None if fits else None
-
-
 def is_device(name: str) -> bool:
     """Whether a device has this name on some machine."""
     kind, colon, number = name.partition(":")
@@ -62,7 +54,13 @@ def is_device(name: str) -> bool:
 
 
 Keep = Annotated[
-    str, Check(lambda text: keep_interval(text) is not None, "empty, or every:N with N at least 1")
+    str, Check(lambda text: not text or word_and_count(text, "every"), "empty, or every:N with N at least 1")
+]
+SkipBlocks = Annotated[
+    str,
+    Check(
+        lambda text: word_and_count(text, "every", "first", "last"), "every:N, first:N or last:N; N above 0"
+    ),
 ]
 DeviceName = Annotated[str, Check(is_device, f"{', '.join(DEVICES)}, with a number as in cuda:1")]
 
@@ -113,11 +111,13 @@ class GPTConfig:
     """Wiring of the MLP sublayers only; empty takes `residual`."""
     residual_scale: Wiring[Number] = 0.5
     """lambda of the wiring `scaled`."""
+    skip_blocks: Wiring[SkipBlocks] = "every:3"
+    """Blocks of the wiring `partial_skips` that have skips: every:N, first:N or last:N."""
     init: Experiment[InitName] = "wiring"
     """Initial weights of the blocks; `wiring` is what each wiring's paper says, and with `self` each token
     attends to itself."""
     init_qk_scale: Experiment[Positive] = 3.0
-    """c of init self: W_Q = W_K = c times an orthogonal matrix."""
+    """c of init self and shared_qk: W_Q = W_K = c times an orthogonal matrix."""
     norm_eps: Weights[Positive] = 1e-5
     """Epsilon of the norms, added to the variance or the mean square."""
 

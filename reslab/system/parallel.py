@@ -67,9 +67,22 @@ class Single:
         """Context of a backward pass that another one follows: gradients are not exchanged yet."""
         return nullcontext()
 
-    def clip_grad_norm(self, parameters: list[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
-        """Clip the gradients; returns their norm before that, over all ranks, as a plain tensor ()."""
-        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    def clip_grad_norm(
+        self, parameters: list[torch.nn.Parameter], max_norm: float, wide: bool = False
+    ) -> torch.Tensor:
+        """Clip the gradients; returns their norm before that, over all ranks, as a plain tensor ().
+
+        Args:
+            wide: sum the squares in float64; in float32 those of numbers above 1e19 overflow.
+        """
+        if not wide:
+            return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        norms = [
+            torch.linalg.vector_norm(p.grad, dtype=torch.float64) for p in parameters if p.grad is not None
+        ]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+        return norm
 
     @contextmanager
     def full_model(self, model: torch.nn.Module):
@@ -164,8 +177,10 @@ class FSDP(Single):
         self.fsdp.apply_fsdp(model, self.device)
         return model
 
-    def clip_grad_norm(self, parameters: list[torch.nn.Parameter], max_norm: float) -> torch.Tensor:
-        return super().clip_grad_norm(parameters, max_norm).full_tensor()
+    def clip_grad_norm(
+        self, parameters: list[torch.nn.Parameter], max_norm: float, wide: bool = False
+    ) -> torch.Tensor:
+        return super().clip_grad_norm(parameters, max_norm, wide).full_tensor()
 
     @contextmanager
     def full_model(self, model: torch.nn.Module):

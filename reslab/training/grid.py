@@ -87,10 +87,17 @@ WITHOUT_EFFECT = {
     "min_lr": (lambda c: c["schedule"] != "cosine", "has no effect without schedule=cosine"),
     "beta2": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
     "adam_eps": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
-    "init_qk_scale": (lambda c: c["init"] != "self", "has no effect without init=self"),
+    "init_qk_scale": (
+        lambda c: c["init"] not in ("self", "shared_qk"),
+        "has no effect without init=self or shared_qk",
+    ),
     "residual_scale": (
         lambda c: "scaled" not in (c["residual"], c["attn_residual"], c["mlp_residual"]),
         "has no effect without the wiring scaled",
+    ),
+    "skip_blocks": (
+        lambda c: "partial_skips" not in (c["residual"], c["attn_residual"], c["mlp_residual"]),
+        "has no effect without the wiring partial_skips",
     ),
     "residual": (
         lambda c: bool(c["attn_residual"] and c["mlp_residual"]),
@@ -167,7 +174,7 @@ def _work(config: dict) -> float:
 
 def _check_same(folder: Path, wanted: dict) -> None:
     run = read_run(folder)
-    saved, same = run.config, SAME_RUN
+    saved, same = flat(TrainConfig()) | run.config, SAME_RUN  # a setting that was not there yet: its default
     dataset = run.facts.get("dataset", {})
     if "splits" in dataset and same_data(dataset, wanted["dataset"]):
         same = same | {"dataset"}
@@ -232,17 +239,18 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(safely, enumerate(cells, 1)))
         if children.signal_number:
-            print(f"stopped: {count_done(cells)}; the same command goes on from here", file=sys.stderr)
+            tell_stopped(cells)
             return 128 + children.signal_number
     code = next((code for code in codes if code not in (0, 3)), 0)
     return code if code >= 0 else 128 - code
 
 
-def count_done(cells: list[tuple[Path, list[str]]]) -> str:
-    """How many cells of a grid are done, and how many are begun, saved up to where they stopped."""
+def tell_stopped(cells: list[tuple[Path, list[str]]]) -> None:
+    """Print how many cells of a grid are done, and how many are begun, saved up to where they stopped."""
     begun = [read_run(folder).status for folder, _ in cells if (folder / "config.json").exists()]
     unfinished = begun.count("unfinished")
-    return f"{len(begun) - unfinished} of {len(cells)} runs are done, {unfinished} saved on their way"
+    done = f"{len(begun) - unfinished} of {len(cells)} runs are done, {unfinished} saved on their way"
+    print(f"stopped: {done}; the same command goes on from here", file=sys.stderr)
 
 
 def train_cells(config: CompareConfig, cells: list[Cell]) -> int:
@@ -252,4 +260,7 @@ def train_cells(config: CompareConfig, cells: list[Cell]) -> int:
         print(f"--ray={config.ray}: {reason}; training on this machine alone", flush=True)
     if reason or not config.ray or not pairs:
         return train_grid(pairs, config.jobs)
-    return cluster.train_on_ray(pairs, TOP / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run)
+    code = cluster.train_on_ray(pairs, TOP / "train.py", config.ray, config.cpus_per_run, config.gpus_per_run)
+    if code > 128:
+        tell_stopped(pairs)
+    return code

@@ -93,20 +93,22 @@ class Stop:
     """SIGINT (Ctrl-C), SIGTERM, SIGUSR1 (schedulers), SIGHUP (a terminal that is gone) and every other
     signal that would end the process ask the loop to save and end.
 
-    `signal_number` is 0 before that. A second Ctrl-C ends at once.
+    `signal_number` is 0 before that. A second Ctrl-C ends at once; the first may follow a SIGTERM to all
+    processes of a grid, whose compare.py asks its runs to save, too.
     """
 
-    signal_number = 0
+    signal_number, interrupted = 0, False
 
     def __enter__(self):
-        self.signal_number = 0
+        self.signal_number, self.interrupted = 0, False
         self._handlers = on_ending_signals(self._on_signal)
         self._handlers.__enter__()
         return self
 
     def _on_signal(self, number, frame):
-        if self.signal_number and number == signal.SIGINT:
+        if self.interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
+        self.interrupted = self.interrupted or number == signal.SIGINT
         self.signal_number = self.signal_number or number
 
     def __exit__(self, *error):

@@ -12,8 +12,8 @@ from reslab.data.dataset import TokenDataset
 from reslab.instruments import probes
 from reslab.nn.flops import flops_per_token
 from reslab.run import checkpoint
-from reslab.run.fields import flat
-from reslab.run.settings import TrainConfig, keep_interval
+from reslab.run.fields import flat, word_and_count
+from reslab.run.settings import TrainConfig
 from reslab.system.device import pick_dtype
 from reslab.system.parallel import SINGLE, Single
 from reslab.training.context import RunContext
@@ -92,7 +92,7 @@ def save(state: TrainState, context: RunContext, best: bool) -> None:
 
 def keeps_checkpoint(config: TrainConfig, step: int) -> bool:
     """Whether --keep asks for the checkpoint of a step."""
-    every = keep_interval(config.keep)
+    _, every = word_and_count(config.keep, "every") or ("", 0)
     return bool(every) and step % every == 0
 
 

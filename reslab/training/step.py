@@ -99,9 +99,13 @@ def train_step(
 
 
 def _backward(
-    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single
+    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single, wide: bool = False
 ) -> tuple[float, float]:
-    """Give the parameters their clipped gradients; returns the loss and the norm before clipping."""
+    """Give the parameters their clipped gradients; returns the loss and the norm before clipping.
+
+    Args:
+        wide: take the norm in float64.
+    """
     where = str(batch.device)
     dtype = device.pick_dtype(config.dtype, where, config.model.n_embd)
     size, passes = strategy.split(config.batch_size, config.gradient_accumulation_steps)
@@ -117,6 +121,10 @@ def _backward(
     total = strategy.dist.all_reduce_sum(torch.stack(losses).sum()) / strategy.dist.world_size
     state.scaler.unscale_(state.optimizer)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    norm = strategy.clip_grad_norm(parameters, config.optim.grad_clip or math.inf)
-    loss, norm = torch.stack([total, norm.to(total.dtype)]).tolist()  # the only wait for the GPU
+    norm = strategy.clip_grad_norm(parameters, config.optim.grad_clip or math.inf, wide)
+    loss, norm = torch.stack([total.to(norm.dtype), norm]).tolist()  # the only wait for the GPU
+    if math.isfinite(loss) and not math.isfinite(norm) and not wide and not state.scaler.is_enabled():
+        # Of finite gradients above 1e19, as deep plain stacks begin with, float32 can't hold the squares.
+        state.optimizer.zero_grad(set_to_none=True)
+        return _backward(state, batch, config, strategy, wide=True)
     return loss, norm

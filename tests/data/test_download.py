@@ -58,17 +58,18 @@ class Server(http.server.BaseHTTPRequestHandler):
     ],
 )
 def test_a_download_that_fails_is_tried_again_and_leaves_nothing(tmp_path, monkeypatch, path, message):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     Server.requests.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         with pytest.raises(ValueError, match=message) as caught:
             url = f"http://127.0.0.1:{server.server_port}{path}"
-            download(url, tmp_path / "input.txt", "0" * 64, tries=3, timeout_s=0.2 if path == "/slow" else 9)
+            download(url, tmp_path / "input.txt", "0" * 64, timeout_s=0.2 if path == "/slow" else 9)
     finally:
         server.shutdown()
         server.server_close()
-    assert Server.requests == [path] * 3
+    assert Server.requests == [path] * 3 and pauses == [1, 2]
     assert "--input FILE" in str(caught.value) and len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())

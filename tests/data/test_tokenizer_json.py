@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, run_python
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from experiments.rezero import words
 from experiments.rezero.words import word_tokenizer
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
@@ -141,4 +142,9 @@ def test_the_words_of_wikitext_are_its_tokens(tmp_path):
     numbers = {word: number for number, word in enumerate(dict.fromkeys(["\n", "<unk>", *title, *the]))}
     assert ids == [numbers[word] for word in title + the] and len(ids) == count["words"]
     assert tokenizer.vocab_size == len(numbers)
+    (tmp_path / "wiki.train.tokens").write_text("".join(train), encoding="utf-8")
+    for _ in range(2):  # a second time into the same folder
+        words.main(str(tmp_path / "new" / "folder"), str(tmp_path / "wiki.train.tokens"))
+    made = (tmp_path / "new" / "folder" / "tokenizer.json").read_text(encoding="utf-8")
+    assert json.loads(made) == json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert tokenizer.encode("The DOG\n").tolist() == [numbers["the"], numbers["<unk>"], numbers["\n"]]

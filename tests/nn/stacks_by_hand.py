@@ -40,6 +40,7 @@ STEPS = {
     "none": lambda r, F, x, k: F(norm(r.norm, x)),
     "post": lambda r, F, x, k: norm(r.norm, x + F(x)),
     "scaled": lambda r, F, x, k: 0.7 * x + F(norm(r.norm, x)),
+    "partial_skips": lambda r, F, x, k: (x if k in (4, 5) else 0) + F(norm(r.norm, x)),  # every:3
     "rezero": lambda r, F, x, k: x + r.alpha * F(x),
     "sandwich": lambda r, F, x, k: x + norm(r.norm_out, F(norm(r.norm, x))),
     "reordered_norm": lambda r, F, x, k: x + norm(r.norm_out, F(x)),

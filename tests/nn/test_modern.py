@@ -235,6 +235,18 @@ def test_init_self_is_orthogonal(scale):
     assert torch.equal(deeper.attn.c_attn.weight, block.attn.c_attn.weight)
 
 
+@pytest.mark.parametrize("changes", [{"n_head": 2, "n_kv_head": 1}, {"n_head": 4, "qk_norm": True}])
+def test_init_shared_qk_has_the_queries_and_keys_of_self_and_all_else_of_the_wiring(changes):
+    shape = {"n_embd": 48, "residual": "pre", "n_layer": 2} | changes
+    shared, by_self, wired = (GPT(tiny_config(**shape, init=i)) for i in ("shared_qk", "self", "wiring"))
+    for one, repaired, plain in zip(shared.blocks, by_self.blocks, wired.blocks, strict=True):
+        (q, k, v), (q1, k1, _) = one.attn.input_matrices(), repaired.attn.input_matrices()
+        assert torch.equal(q, q1) and torch.equal(k, k1)
+        assert torch.equal(v, plain.attn.input_matrices()[-1])
+        left = {n: p for n, p in one.named_parameters() if "c_attn.weight" not in n and "_norm" not in n}
+        assert all(torch.equal(p, dict(plain.named_parameters())[n]) for n, p in left.items())
+
+
 def test_init_self_keeps_the_tokens_of_a_plain_stack_apart():
     """Behind 12 blocks without a skip, where GPT-2's start has made them one."""
     shape = {"n_layer": 12, "n_embd": 64, "block_size": 64, "residual": "none"}

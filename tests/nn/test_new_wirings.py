@@ -1,6 +1,7 @@
 """What is special about a wiring's clean path, its draws or its mixing, beyond its equation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,24 @@ def test_the_skip_of_keel_is_whole_at_any_depth(layers):
     """exp(-1 / (4L)), where each norm of `post` halves the square of what passes."""
     assert share_of_the_clean_path("keel", layers) == pytest.approx(math.exp(-1 / (4 * layers)), rel=0.02)
     assert share_of_the_clean_path("post", layers) == pytest.approx(2.0**-layers, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("skip_blocks", "expected"),
+    [
+        *[("every:1", [1, 2, 3, 4, 5]), ("every:2", [2, 4]), ("every:3", [3]), ("every:6", [])],
+        *[("first:2", [1, 2]), ("last:2", [4, 5]), ("first:5", [1, 2, 3, 4, 5]), ("last:9", [1, 2, 3, 4, 5])],
+    ],
+)
+def test_blocks_with_skips_are_those_of_pre_and_the_others_those_of_none(skip_blocks, expected):
+    """Bit for bit, what they compute and how they start."""
+    config = tiny_config(n_layer=5, residual="partial_skips", skip_blocks=skip_blocks)
+    partial, pre, none = (GPT(replace(config, residual=r)) for r in ("partial_skips", "pre", "none"))
+    x = torch.randn(2, 8, 16)
+    for number, block in enumerate(partial.blocks, 1):
+        like = (pre if number in expected else none).blocks[number - 1]
+        assert torch.equal(block(x), like(x)), number
+        assert {residual.skip for residual, _ in block.sublayers()} == {float(number in expected)}
 
 
 def test_branches_are_left_out_for_each_sequence_and_only_while_training():

@@ -116,8 +116,9 @@ def test_the_start_that_comes_with_the_skip_is_named(make_run):
     said = claim(pair(make_run, init="wiring"))["notes"][-1]
     assert said.startswith("One setting differs between the two: residual (pre and none).")
     assert "with --init=unscaled on both, the skip is all that differs." in said
-    said = claim(pair(lambda name, **k: make_run(f"u{name}", **k), init="unscaled"))["notes"][-1]
-    assert said == "One setting differs between the two: residual (pre and none)."
+    later = pair(lambda name, **k: make_run(f"u{name}", **k, facts={"git_commit": name}), init="unscaled")
+    said = claim(later)["notes"][-1]
+    assert said == "One setting differs between the two: residual (pre and none).", "a commit is no setting"
 
 
 def test_of_many_runs_the_deepest_that_are_alike_are_the_pair(make_run):

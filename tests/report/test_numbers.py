@@ -13,7 +13,7 @@ from runs_by_hand import LINES, train_loss, write_run
 
 import compare
 from reslab.report.facts import load, warnings
-from reslab.report.groups import T_QUANTILES, Difference, mean_of, paired_difference
+from reslab.report.groups import T_QUANTILES, Difference, losses_by_seed, mean_of, paired_difference
 from reslab.report.pagedata import _digits
 from reslab.report.records import record, results
 from reslab.report.summary import group_rows, row
@@ -90,6 +90,15 @@ def test_a_loss_has_the_step_at_which_it_was_evaluated(tmp_path):
     rows = [{"step": 0, "train/loss": 4.0, "val/loss": 4.1}, {"step": 10, "train/loss": 3.0, "val/loss": 3.1}]
     run = load(write_run(tmp_path, rows=[*rows, {"step": 17, "batch/loss": 2.0}], status="unfinished"))
     assert (record(run)["step"], record(run)["val_step"], record(run)["val/loss"]) == (17, 10, 3.1)
+    assert (row(run)["steps"], row(run)["status"]) == ("17", "unfinished, val of step 10")
+
+
+def test_a_seed_that_was_run_twice_counts_once_by_its_mean(tmp_path):
+    seeds = {"first": (1, 2.0), "again": (1, 3.0), "other": (2, 4.0)}
+    runs = [load(write_run(tmp_path, n, losses=(5.0, loss), seed=s)) for n, (s, loss) in seeds.items()]
+    assert losses_by_seed(runs) == {1: 2.5, 2: 4.0}
+    (cells,) = group_rows(runs)
+    assert (cells["val"], cells["sd"], cells["n"]) == ("3.250", "1.061", "2")
 
 
 def test_means_are_over_seeds_and_arms_are_compared_seed_by_seed(runs):

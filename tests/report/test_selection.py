@@ -21,6 +21,12 @@ def test_what_lies_inside_a_run_is_no_run_and_a_folder_that_is_named_is_searched
     assert find_runs([str(run), str(run.parent), str(run)]) == [run, run / "another"]
 
 
+def test_depths_come_in_the_order_of_their_numbers(tmp_path):
+    for depth in (16, 1, 256, 2):
+        write_run(tmp_path, f"pre-L{depth}-s1337")
+    assert [run.name for run in find_runs([str(tmp_path)])] == [f"pre-L{k}-s1337" for k in (1, 2, 16, 256)]
+
+
 def runs(key: str, values: list) -> list[Run]:
     return [Run(Path(str(k)), {key: value}, {}, []) for k, value in enumerate(values)]
 

@@ -91,6 +91,8 @@ def test_each_split_has_baselines_of_its_own(make_run, split):
 def test_arms_are_named_by_what_differs(make_run):
     assert arm(make_run("a", attn_residual="none").config) == "attn:none mlp:pre"
     assert arm(make_run("b", residual="scaled", residual_scale=0.1).config) == "scaled 0.1"
+    partial = make_run("p", residual="partial_skips", mlp_residual="none", skip_blocks="last:2").config
+    assert arm(partial) == "attn:partial_skips last:2 mlp:none"
     runs = [make_run("c"), make_run("d", seed=2), make_run("e", residual="none", n_layer=6)]
     assert labels(runs) == ["pre, 4 layers, seed 1", "pre, 4 layers, seed 2", "none, 6 layers, seed 1"]
     runs = [make_run("f"), make_run("g", learning_rate=0.01), make_run("h", residual="none")]
@@ -233,3 +235,8 @@ def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run
     assert all("probed" in one for one in kept)
     kept = json.loads(results([*runs, make_run("fifth", seed=9)], ""))["runs"]
     assert len(kept) == 5 and not any("probed" in one for one in kept)
+
+
+def test_what_no_run_tells_is_said_once():
+    rows = [{"run": "a", "val": "2.1", "-bigram": "unknown"}, {"run": "b", "val": "2.2", "-bigram": ""}]
+    assert fitted_table(rows, 80) == "run  val\na    2.1\nb    2.2\nno run has: -bigram"

@@ -53,6 +53,9 @@ def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
         ("dose", set()),
         ("worth", {"n_layer", "eval_interval", "eval_sequences", "probe_sequences", "sample_tokens", "seed"}),
         ("causes", {"residual", "n_layer", "optimizer", "muon_lr", "eval_interval", "eval_sequences"}),
+        ("ladder", set()),
+        ("which_skip", set()),
+        ("widths", set()),
     ],
 )
 def test_a_recipe_that_is_called_that_of_degradation_is_that_one(name, others):

@@ -241,7 +241,7 @@ def test_a_lock_that_is_waited_for_is_had_once_it_is_free(tmp_path):
 
     def second():
         waiting.set()
-        with exclusive_lock(tmp_path, "second", wait=True):
+        with exclusive_lock(tmp_path, "second", wait=float("inf")):
             events.append("second")
             assert (tmp_path / "lock").exists()  # the new file, and not the one removed
 
@@ -278,6 +278,6 @@ def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, mon
         return real(file, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with exclusive_lock(tmp_path, "writing", wait=True):
+    with exclusive_lock(tmp_path, "writing", wait=float("inf")):
         assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} ")
     assert len(calls) == 2 and not (tmp_path / "lock").exists()

@@ -38,6 +38,7 @@ MATTERS = {
     "attn_residual": ("none", {}),
     "mlp_residual": ("none", {}),
     "residual_scale": (0.9, {"residual": "scaled"}),
+    "skip_blocks": ("first:1", {"residual": "partial_skips"}),
     "init": ("orthogonal", {}),
     "init_qk_scale": (1.0, {"init": "self"}),
     "norm_eps": (1e-2, {}),

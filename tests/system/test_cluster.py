@@ -7,6 +7,7 @@ import time
 
 import pytest
 from conftest import ROOT
+from runs_by_hand import write_run
 
 import compare
 from reslab.run.configfile import UsageError
@@ -37,6 +38,20 @@ def test_without_ray_the_grid_is_trained_here(dataset_folder, tmp_path, monkeypa
     assert grids.train_cells(args, cells) == 0
     assert trained == [cell.folder for cell in cells]
     assert "--ray=local: ray is not installed (run: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("code", "told"), [(143, 1), (130, 1), (2, 0), (0, 0)])
+def test_a_grid_that_a_signal_ends_says_what_it_kept(
+    dataset_folder, tmp_path, monkeypatch, capsys, code, told
+):
+    monkeypatch.setattr(cluster, "missing", lambda: None)
+    monkeypatch.setattr(cluster, "train_on_ray", lambda *rest: code)
+    args, cells = grid(dataset_folder, tmp_path, "--ray=local")
+    write_run(cells[0].folder.parent, cells[0].folder.name)
+    write_run(cells[1].folder.parent, cells[1].folder.name, status="")
+    assert grids.train_cells(args, cells) == code
+    line = "stopped: 1 of 3 runs are done, 1 saved on their way; the same command goes on from here"
+    assert capsys.readouterr().err.splitlines() == [line] * told
 
 
 @pytest.mark.parametrize("options", ["--gpus_per_run=2", "--gpus_per_run=x", "--cpus_per_run=0"])

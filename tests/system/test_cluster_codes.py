@@ -1,12 +1,19 @@
 """Runs on a cluster, with a Ray that is made up: what is asked for, and which code ends the whole."""
 
 import os
+import platform
+import signal
 import sys
+import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from runs_by_hand import write_run
 
+from reslab.run import children
+from reslab.run.lock import exclusive_lock
 from reslab.system import cluster
 
 
@@ -21,10 +28,12 @@ def ray(monkeypatch):
     made.nodes_ = [{"Alive": True, "Resources": {"CPU": 8.0}}]
 
     def get(ref):
-        end = made.ends.get(ref, (0, "finished"))
-        if isinstance(end, BaseException):
+        end = made.ends.pop(ref, (0, "finished"))
+        if isinstance(end, Exception):
             raise end
-        return end
+        for number in end if isinstance(end, list) else ():  # they come while this run goes on
+            signal.raise_signal(number)
+        return (128 + signal.SIGINT, "saved") if isinstance(end, list) else end
 
     def remote(**options):
         made.options = options
@@ -79,7 +88,6 @@ def test_what_has_ended_is_kept_and_the_rest_is_asked_for(ray, cells, tmp_path, 
         ({"a": (1, "disk full"), "b": (130, "stopped"), "c": (143, "stopped")}, 1, ["b", "c"]),
         ({"begun": (3, "diverged"), "b": (2, "wrong")}, 2, ["c"]),
         ({"a": RayError("lost\nfor ever")}, 1, ["b", "c"]),
-        ({"b": KeyboardInterrupt()}, 130, ["c"]),
     ],
 )
 def test_the_first_that_breaks_stops_the_others_and_a_divergence_does_not(
@@ -90,6 +98,29 @@ def test_the_first_that_breaks_stops_the_others_and_a_divergence_does_not(
     captured = capsys.readouterr()
     assert (f"stopping: exit code {code}; " in captured.err) is (code in (1, 2))
     assert captured.out.count("for ever") == 0
+
+
+@pytest.mark.parametrize("name", [s for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)])
+def test_a_signal_is_told_by_its_number_after_the_runs_have_saved(ray, cells, tmp_path, capsys, name):
+    number = getattr(signal, name)
+    ray.ends = {"a": [number], "b": (128 + signal.SIGINT, "saved"), "c": (0, "was done before")}
+    assert trained(cells, tmp_path) == 128 + number
+    assert ray.cancelled == ["b", "c"] and not ray.ends  # all were waited for
+    told = capsys.readouterr().out
+    assert "was done before" in told and "saved" not in told
+
+
+def test_a_second_ctrl_c_waits_for_nobody(ray, cells, tmp_path):
+    ray.ends = {"begun": [signal.SIGTERM] * 2, "a": [signal.SIGINT], "b": [signal.SIGINT], "c": (0, "")}
+    assert trained(cells, tmp_path) == 128 + signal.SIGTERM
+    assert set(ray.ends) == {"c"} and ray.cancelled == ["a", "b", "c"] and ray.down == 1  # each once
+
+
+def test_a_run_whose_node_is_asked_to_end_is_begun_elsewhere(ray, cells, tmp_path, capsys):
+    ray.ends = {"a": (128 + signal.SIGTERM, "saved")}
+    assert trained(cells, tmp_path) == 0 and not ray.cancelled
+    assert [Path(folder).name for _, folder, *_ in ray.submitted] == ["begun", "a", "b", "c", "a"]
+    assert f"{tmp_path / 'a'}: finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -117,11 +148,12 @@ def test_a_run_that_no_node_can_take_is_told_to_wait(ray, cells, tmp_path, capsy
 
 
 WORKER = """
-import os, sys
+import os, signal, sys
 from reslab.run.config import MachineError
 def main(argv):
     print("a first line")
     if "--full" in argv: raise MachineError("the disk is full")
+    if "--early" in argv: signal.raise_signal(signal.SIGTERM)
     print(f"{argv} {os.environ['OMP_NUM_THREADS']} {os.getcwd()}")
     return 3
 """
@@ -130,6 +162,8 @@ def main(argv):
 def test_a_worker_trains_in_its_process_and_answers_with_code_and_last_line(tmp_path, monkeypatch):
     (tmp_path / "worker_script.py").write_text(WORKER, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
+    watched = []
+    monkeypatch.setattr(children, "follow_parent", lambda: watched.append(os.environ.pop(children.PARENT)))
     monkeypatch.setattr(sys, "argv", ["ray"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir("/")
@@ -147,3 +181,50 @@ def test_a_worker_trains_in_its_process_and_answers_with_code_and_last_line(tmp_
     assert code == 3 and message.startswith("resumed on ") and "['--a=1', '--resume'] 5" in message
     code, message = answer(begun, "--full")
     assert code == 1 and message.endswith("error: the disk is full")
+    assert answer(tmp_path / "runs" / "new", "--early") == (143, f"trained on {platform.node()}: stopped")
+    assert watched == [str(os.getppid())] * 4  # a run ends with what started its process, and saves
+
+
+def alive(*hosts: tuple[str, bool]) -> list[dict]:
+    return [{"NodeManagerHostname": host, "Alive": there} for host, there in hosts]
+
+
+def test_a_run_waits_for_who_trained_it_before(tmp_path):
+    held, events = threading.Event(), []
+
+    def former():
+        with exclusive_lock(tmp_path, "saving"):
+            held.set()
+            time.sleep(0.2)
+            events.append("saved")
+
+    thread = threading.Thread(target=former)
+    thread.start()
+    held.wait()
+    cluster._await_lock(tmp_path)
+    events.append("begun")
+    thread.join()
+    assert events == ["saved", "begun"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "taken"),
+    [
+        (alive(("lost", False), ("here", True)), True),
+        (alive(("lost", True), ("lost", False)), False),  # it has come back
+        (alive(("lost", False), ("lost", True)), False),
+        (alive(("here", True), ("other", False)), False),  # of no node: a train.py somewhere else
+    ],
+)
+def test_only_the_lock_of_a_lost_node_is_taken(ray, tmp_path, monkeypatch, nodes, taken):
+    ray.nodes_ = nodes
+    monkeypatch.setattr(cluster, "LOCK_WAIT", 0.01)
+    monkeypatch.setattr(platform, "node", lambda: "lost")
+    with exclusive_lock(tmp_path, "training here"):
+        if not taken:
+            with pytest.raises(ValueError, match=r"another process is training here \(pid \d+ on lost\)"):
+                cluster._await_lock(tmp_path)
+            return
+        cluster._await_lock(tmp_path)
+        with exclusive_lock(tmp_path, "training here"):
+            pass

@@ -156,6 +156,16 @@ def test_one_process_alone_gives_back_what_it_was_given():
     assert dist.command() == ["python"]
 
 
+def test_of_several_ranks_losses_are_summed_and_the_largest_signal_counts(monkeypatch):
+    def others(tensor, op=distributed.dist.ReduceOp.SUM):
+        tensor.copy_(tensor + 10 if op == distributed.dist.ReduceOp.SUM else max(tensor.item(), 15))
+
+    monkeypatch.setattr(distributed.dist, "all_reduce", others)
+    ranks = DistContext(world_size=2, initialized=True)
+    assert ranks.all_reduce_sum(torch.tensor(3.0)) == 13
+    assert ranks.all_reduce_max(0) == 15 and ranks.all_reduce_max(130) == 130
+
+
 def test_files_are_prepared_once_on_each_machine():
     """The first rank of a machine runs the job before the others do."""
     for local_rank in (0, 1):

@@ -80,6 +80,9 @@ ROWS = {
     "ended parents": lambda data, at, share, minutes: ends.ended_parents(
         data, at, at_least(share, 20, 1), minutes
     ),
+    "ended parents on Ray": lambda data, at, share, minutes: ends.ended_on_ray(
+        data, at, at_least(share, 5, 1), minutes
+    ),
     "outputs": lambda data, at, share, minutes: outputs.all_targets(data, at),
     "documents": lambda data, at, share, minutes: shapes.documents(at),
     "texts": lambda data, at, share, minutes: shapes.texts(at),
@@ -140,6 +143,9 @@ def main() -> int:
             began = time.perf_counter()
             try:
                 figures = ROWS[name](data, folder, args.share, args.minutes)
+            except ends.NotRunError as reason:
+                print(f"{name:<20} not run: {reason}", flush=True)
+                continue
             except Exception:
                 broken += 1
                 figures = {"BROKEN": traceback.format_exc().strip()[-3000:]}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from reslab.run import checkpoint
 from reslab.run.lock import exclusive_lock
+from reslab.system import cluster
 
 from .restarts import FULL, LIMIT, SHAPE, SIGNALS, TrainProcess
 
@@ -166,7 +167,25 @@ def _goes_on(process: TrainProcess, wait: float) -> int:
     return process.number(0)
 
 
-def ended_parents(dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0) -> dict:
+class NotRunError(Exception):
+    """This machine lacks what a row needs; what was measured of it before stays."""
+
+
+def ended_on_ray(dataset: Path, folder: Path, count: int, minutes: float = math.inf) -> dict:
+    """ended_parents() with trainings in workers of a Ray that the parent starts.
+
+    Raises:
+        NotRunError: there is no Ray here.
+    """
+    if reason := cluster.missing():
+        raise NotRunError(reason)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # where many share the cores they would hardly begin
+    return ended_parents(dataset, folder, count, minutes, how="--ray=local")
+
+
+def ended_parents(
+    dataset: Path, folder: Path, count: int, minutes: float = math.inf, seed: int = 0, how: str = "--jobs=2"
+) -> dict:
     """compare.py with two trainings at a time, ended `count` times in each way at random instants.
 
     Every second instant is drawn from the first update of both trainings on, the others from that of one, so
@@ -175,6 +194,7 @@ def ended_parents(dataset: Path, folder: Path, count: int, minutes: float = math
 
     Args:
         minutes: after them no other round of all ways is begun.
+        how: the option by which compare.py trains two at a time.
     """
     draw, most, done = random.Random(seed), dict.fromkeys(PARENT_ENDS, 0), 0
     grids, finished = dict.fromkeys(PARENT_ENDS, 0), 0
@@ -185,23 +205,24 @@ def ended_parents(dataset: Path, folder: Path, count: int, minutes: float = math
         for name in PARENT_ENDS:
             ready, sent, lost = all if number % 2 else any, getattr(signal, name), None
             while lost is None:
-                command = _grid(dataset, grids[name])
+                command = _grid(dataset, grids[name], how)
                 lost = _end_parent(command, folder / name, sent, ready, draw.random())
                 grids[name] += lost is None
             most[name] = max(lost, most[name])
         done += 1
     for name in PARENT_ENDS:
-        last = subprocess.run(_grid(dataset, grids[name]), cwd=folder / name, capture_output=True, text=True)
+        command = _grid(dataset, grids[name], how)
+        last = subprocess.run(command, cwd=folder / name, capture_output=True, text=True)
         assert last.returncode == 0, last.stdout + last.stderr
         finished += grids[name] + 1
     ends = {"instants of each": done, "grids finished by the same command": finished}
     return ends | {"children left": 0, "their updates lost, at most": most}
 
 
-def _grid(dataset: Path, number: int) -> list[str]:
+def _grid(dataset: Path, number: int, how: str) -> list[str]:
     """The command of a grid of two trainings."""
     command = [sys.executable, str(ROOT / "compare.py"), "made.py", *SHAPE.split(), f"--dataset={dataset}"]
-    command += ["--jobs=2", "--arms=pre,none", "--eval_interval=250", "--log_interval=1", "--sample_tokens=0"]
+    command += [how, "--arms=pre,none", "--eval_interval=250", "--log_interval=1", "--sample_tokens=0"]
     return [*command, f"--out_dir=grid{number}"]
 
 

@@ -19,7 +19,7 @@ from reslab.training.step import make_state
 
 GROWING = [name for name, wiring in WIRINGS.items() if wiring.can_grow()]
 REFUSED = ["none", "post", "deepnorm", "keel", "resi_dual", "completep", "depth_scaled", "depth_mup"]
-REFUSED += ["stochastic_depth", "block_skip", "mhc"]
+REFUSED += ["stochastic_depth", "block_skip", "partial_skips", "mhc"]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,19 @@
 """What a run leaves behind: its best and last checkpoint, its diagnosis, its samples."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import rows
 
 from reslab.data.dataset import TokenDataset
 from reslab.model import GPT
 from reslab.run import checkpoint
 from reslab.run.log import read_run
+from reslab.system import device
 from reslab.training import loop, measure, outcome, samples
 from reslab.training.loop import train
 
@@ -48,6 +52,19 @@ def test_the_diagnosis_reads_the_metrics_by_the_baselines_of_the_same_sequences(
     assert run.rows[-1]["diagnosis"] == f"12 {dataset.baselines(5)}"
     assert run.facts["baselines_nats"] == dataset.baselines(5)
     assert run.facts["dtype"] == "float32" and run.config["dtype"] == "auto"
+
+
+def test_the_first_bad_layer_is_looked_for_with_the_dropout_of_its_step(monkeypatch):
+    drawn, kept = [], []
+    monkeypatch.setattr(outcome, "trace", lambda *args: drawn.append(torch.initial_seed()) or {"where": 3})
+    strategy = SimpleNamespace(is_main=True, full_model=contextlib.nullcontext)
+    config = SimpleNamespace(seed=5, gradient_accumulation_steps=1, batch_size=2)
+    context = SimpleNamespace(
+        strategy=strategy, config=config, dataset=None, log=SimpleNamespace(write=kept.append)
+    )
+    assert outcome.log_divergence(SimpleNamespace(model=None, step=7), context, {"loss": 9.0}) == 3
+    torch.manual_seed(device.step_seed(5, 7))
+    assert drawn == [torch.initial_seed()] and kept == [{"step": 7, "loss": 9.0, "where": 3}]
 
 
 def test_the_last_sample_is_what_the_last_checkpoint_writes(train_config):

@@ -1,0 +1,45 @@
+"""Which skips a stack needs: each choice of them at the best rate of its blocks."""
+
+from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, of_grid, origin
+
+KEYS = ("residual", "attn_residual", "mlp_residual", "skip_blocks")
+PARTIAL = ("partial_skips", "", "")
+NAMES = {  # wirings and skip_blocks -> the name of the row, and the number of skips
+    ("pre", "", ""): ("all", 24),
+    ("pre", "", "none"): ("attention", 12),
+    ("pre", "none", ""): ("MLP", 12),
+    ("block_skip", "", ""): ("one around attention and MLP together (`block_skip`)", 12),
+    (*PARTIAL, "first:6"): ("the first six blocks", 12),
+    (*PARTIAL, "last:6"): ("the last six blocks", 12),
+    (*PARTIAL, "every:2"): ("every second block", 12),
+    (*PARTIAL, "every:3"): ("every third block", 8),
+    (*PARTIAL, "every:4"): ("every fourth block", 6),
+    ("none", "", ""): ("none", 0),
+}
+
+
+def which_skip(result: dict) -> str:
+    """Validation loss of each choice of skips: mean and range of the seeds at its best rate."""
+    arms = group_by(result["runs"], *KEYS)
+    silent = mean([final_loss(run) for run in of_grid(result, "silent")])
+    unigram, rows = result["baselines_nats"]["unigram"]["val"], []
+    for arm, (name, skips) in NAMES.items():
+        (runs,) = (runs for key, runs in arms.items() if key[: len(arm)] == arm)
+        rate, losses = at_best_rate(runs, "muon_lr")
+        row = [name, str(skips), rate, f"{mean(losses):.3f}", f"{min(losses):.3f} to {max(losses):.3f}"]
+        rows.append([*row, f"{mean(losses) - unigram:+.3f}", f"{mean(losses) - silent:+.3f}"])
+    head = [
+        "skips around",
+        "how many",
+        "block rate",
+        "val loss",
+        "from, to",
+        "minus unigram",
+        "minus `silent`",
+    ]
+    note = "\nThe rate is the one with the lowest training loss; a star says that it is the smallest or the "
+    note += "largest of those tried.\n"
+    return markdown(head, rows) + note + origin(result)
+
+
+TABLES = {"which_skip": Table(which_skip)}

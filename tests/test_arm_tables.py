@@ -1,0 +1,66 @@
+"""The tables of starts, of skips and of widths, from results that are written by hand, number by number."""
+
+from test_tables import made, result, run
+
+
+def test_a_start_stands_at_the_best_rate_of_each_recipe():
+    rates = {"learning_rate": 1e-2, "block_lr": 0.0, "muon_lr": 5e-3}
+    runs = [run("silent-silent-a", 2.75, 2.7, residual="silent", **rates)]
+    for recipe, setting in (("adamw", "learning_rate"), ("adamw-slow", "block_lr"), ("muon", "learning_rate"),
+                            ("muon-slow", "muon_lr")):  # fmt: skip
+        for init in ("wiring", "orthogonal", "shared_qk", "self"):
+            for rate, train in ((0.1, 3.0), (0.2, 2.5), (0.3, None)):
+                own = rates | {"init": init, setting: rate, "residual": "none"}
+                runs.append(run(f"plain-{recipe}-none-x", rate + 2 + len(init) / 8, train, **own))
+        own = rates | {"init": "wiring", setting: 0.1}
+        runs += [run(f"skips-{recipe}-pre-x", val, 2.0, seed=val, **own) for val in (1.5, 2.0)]
+    rows, note = made("ladder", result(*runs))
+    assert rows[0] == [
+        "12 layers",
+        "AdamW, one rate",
+        "AdamW, slow blocks",
+        "Muon, one rate",
+        "Muon, slow blocks",
+    ]
+    assert rows[1] == ["without skips, standard start", *["2.950 (0.2)"] * 4]
+    assert rows[3] == ["without skips, W_Q = W_K alone", *["3.325 (0.2)"] * 4]
+    assert rows[5] == ["with skips (`pre`)", *["1.750 (0.1)"] * 4]
+    assert "`silent`, without blocks: 2.750 (0.01)" in note and "3.100" in note
+
+
+def test_skips_around_some_sublayers_or_blocks_are_counted_and_compared_with_the_control():
+    plain = {"attn_residual": "", "mlp_residual": "", "skip_blocks": "every:3", "muon_lr": 0.1}
+    arms = [{"residual": name} for name in ("pre", "block_skip", "none")]
+    arms += [{"attn_residual": "none"}, {"mlp_residual": "none"}]
+    blocks = ("every:2", "every:3", "every:4", "first:6", "last:6")
+    arms += [{"residual": "partial_skips", "skip_blocks": which} for which in blocks]
+    runs = [run("x", 2.0 + k / 8, 2.0, **plain | arm) for k, arm in enumerate(arms)]
+    runs += [run("x", 9.0, 1.0, **plain | arms[-1] | {"muon_lr": 0.2})]
+    runs += [run("x", 8.0, 1.0, **plain | arms[-1] | {"muon_lr": 0.2})]
+    rows, _ = made("which_skip", result(*runs, run("silent-silent-a", 3.0, **plain | {"residual": "silent"})))
+    cells = {row[0]: row[1:] for row in rows[1:]}
+    assert cells["all"] == ["24", "0.1", "2.000", "2.000 to 2.000", "-1.100", "-1.000"]
+    assert cells["attention"][:3] == ["12", "0.1", "2.500"] and cells["MLP"][:3] == ["12", "0.1", "2.375"]
+    assert cells["every fourth block"][:3] == ["6", "0.1", "2.875"]
+    assert cells["the last six blocks"][:4] == ["12", "0.2*", "8.500", "8.000 to 9.000"]
+    assert len(rows) == 11
+
+
+def test_widths_are_columns():
+    runs = [run("silent-silent-a", 3.0, w / 8, residual="silent", n_embd=w, muon_lr=0.1) for w in (8, 16)]
+    for grid, arm in (("skips", "pre"), ("start", "none"), ("plain", "none")):
+        for width in (8, 16):
+            for rate, train in ((0.1, 2.5 - width / 64), (0.2, 3.0), (0.3, None)):
+                runs.append(run(f"{grid}-{arm}-x", 2.0, train, residual=arm, n_embd=width, muon_lr=rate))
+    weights = ((0.3, 3.5), (0.5, 2.9), (0.7, 2.0))
+    runs += [run("d", val, residual="scaled", n_embd=8, residual_scale=x, muon_lr=0.1) for x, val in weights]
+    runs += [run("d", None, residual="scaled", n_embd=16, residual_scale=x, muon_lr=0.1) for x, _ in weights]
+    rows, _ = made("widths", result(*runs))
+    assert rows[0] == ["", "layers", "8 wide", "16 wide"]
+    assert rows[1] == ["with skips (`pre`)", "4", "2.375 (0.1)", "2.250 (0.1)"]
+    assert rows[-1] == ["no blocks (`silent`)", "", "1.000", "2.000"] and len(rows) == 5
+    assert made("widths_dose", result(*runs))[0][1:] == [["4", "0.32", "0.3 to 0.5", "never"]]
+    deep = [run("r", w / 8, residual=arm, n_embd=w) for arm in ("none", "depth_mup") for w in (8, 16)]
+    rows, _ = made("widths_thousand", result(*deep), result(*runs[:2]))
+    assert rows[1] == ["with skips (`depth_mup`)", "4", "1.000", "2.000"]
+    assert rows[3] == ["no blocks (`silent`)", "", "3.000", "3.000"]
