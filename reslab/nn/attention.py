@@ -4,11 +4,14 @@
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 
 SHORT = 512  # tokens up to which scores (T, T) are cheap to hold
+_by_matmul = {torch.bfloat16}  # precisions in which a CPU takes plain products where it trains
 
 
 def attention(
@@ -18,20 +21,21 @@ def attention(
 
     torch's kernel, but on a CPU in bfloat16 (docs/speed.md). There its backward pass takes two to five times
     as long as the plain products of matrices, so short sequences take those; and without a backward pass
-    it is slower than in float32, the precision of the keys and values in a cache.
+    it is slower than in float32, the precision of the keys and values in a cache. Inside of
+    float32_by_onednn() short sequences take the products in float32 too.
 
     Args:
         causal: query t attends to the keys up to t; S is T then.
         dropout: share of the attention weights that is dropped.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        if not q.requires_grad:
-            with torch.autocast("cpu", enabled=False):
-                heads = (x.float() for x in (q, k, v))
-                y = F.scaled_dot_product_attention(*heads, is_causal=causal, dropout_p=dropout)
-                return y.to(q.dtype)
-        if causal and q.shape[-2] <= SHORT:
-            return _attention_by_matmul(q, k, v, dropout)
+    on_cpu = q.device.type == "cpu"
+    if on_cpu and q.requires_grad and causal and q.dtype in _by_matmul and q.shape[-2] <= SHORT:
+        return _attention_by_matmul(q, k, v, dropout)
+    if on_cpu and q.dtype == torch.bfloat16 and not q.requires_grad:
+        with torch.autocast("cpu", enabled=False):
+            heads = (x.float() for x in (q, k, v))
+            y = F.scaled_dot_product_attention(*heads, is_causal=causal, dropout_p=dropout)
+            return y.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
 
 
@@ -44,6 +48,25 @@ def _attention_by_matmul(q, k, v, dropout):
         scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))  # (B H, T, T)
         weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
         return torch.bmm(weights, v).view(B, H, T, D)
+
+
+@contextmanager
+def float32_by_onednn() -> Iterator[None]:
+    """Context in which a CPU multiplies float32 by oneDNN, and not by MKL.
+
+    torch offers it as the permission to round to bfloat16, of which oneDNN makes use on CPUs with AMX alone;
+    on others the products keep all digits of float32. torch's attention kernel takes up to five times as long
+    inside, so attention over short sequences is made of products.
+    """
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    _by_matmul.add(torch.float32)
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+        _by_matmul.discard(torch.float32)
 
 
 class KVCache:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import torch
 
+from reslab.nn.attention import float32_by_onednn
 from reslab.run.fields import first_line
 
 WIDE = 128  # from this n_embd on bfloat16 pays on a CPU that has it, see docs/speed.md
@@ -57,6 +58,15 @@ def cpu_multiplies_bfloat16() -> bool:
     """Whether this CPU has units for products of bfloat16 (AVX512-BF16 or AMX); others emulate them."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+def float32_products(device: str, dtype: str):
+    """Context of a training pass, forward and backward. In float32 on a CPU with AVX512-BF16 and no AMX (AMD
+    from Zen 4 on) oneDNN multiplies: MKL uses half of the width of these units (docs/speed.md)."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    wide, amx = (getattr(torch.cpu, name, lambda: False)() for name in names)
+    pays = device == "cpu" and dtype == "float32" and wide and not amx
+    return float32_by_onednn() if pays else nullcontext()
 
 
 def prepare_torch(device: str) -> None:
@@ -117,6 +127,8 @@ def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
         reason = first_line(error)
         print(f"compile: no working compiler ({reason}); going on without", file=sys.stderr)
         return
+    # On a CPU a tanh is made of a sigmoid: GELU takes half the time of that by a library's tanh.
+    torch._inductor.config.cpp.use_decompose_tanh = True
     # DDP cuts graphs where it sends gradients; a region is a block already, and would only be halved.
     torch._dynamo.config.optimize_ddp = False
     for block in model.blocks:

@@ -112,7 +112,8 @@ def _backward(
     torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
     losses = []
     for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
-        with strategy.no_sync(state.model) if number < passes else nullcontext():
+        sync = strategy.no_sync(state.model) if number < passes else nullcontext()
+        with sync, device.float32_products(where, dtype):
             with device.autocast(where, dtype):
                 loss = strategy.loss(state.model, x, y) / passes
             state.scaler.scale(loss).backward()

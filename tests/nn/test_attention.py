@@ -57,6 +57,21 @@ def test_whatever_is_fastest_computes_the_same(monkeypatch, dtype, learns, T, S,
         assert torch.allclose(y[b, h, t].double(), expected, atol=0.03 if dtype == torch.bfloat16 else 1e-5)
 
 
+def test_float32_keeps_its_digits_where_products_replace_the_kernel():
+    """Inside of the context and after an error in it; on a CPU with AMX its products would round."""
+    exact, kernel = run(torchs, torch.float64), run(attention.attention, torch.float32)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with pytest.raises(KeyError), attention.float32_by_onednn():
+        assert torch.float32 in attention._by_matmul
+        products = run(attention.attention, torch.float32)
+        raise KeyError
+    assert torch.backends.mkldnn.matmul.fp32_precision == before and attention._by_matmul == {torch.bfloat16}
+    with device.float32_products("cpu", "float32"):
+        trained = run(attention.attention, torch.float32)
+    assert not torch.equal(products, kernel)  # it is another way
+    assert all((x - exact).norm() < 1e-6 * exact.norm() for x in (kernel, trained))
+
+
 def test_dropped_weights_are_as_many_as_asked_for():
     q, k = torch.zeros(1, 1, 400, 4), torch.zeros(1, 1, 400, 4)
     v = torch.ones(1, 1, 400, 4)

@@ -65,6 +65,45 @@ def test_half_precision_is_that_of_products_and_of_nothing_else():
             assert (a + b).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("place", "dtype", "avx512_bf16", "amx", "pays"),
+    [
+        ("cpu", "float32", True, False, True),
+        ("cpu", "float32", True, True, False),  # there oneDNN would round to bfloat16
+        ("cpu", "float32", False, False, False),
+        ("cpu", "bfloat16", True, False, False),
+        ("cuda", "float32", True, False, False),
+    ],
+)
+def test_float32_goes_by_onednn_only_where_it_keeps_its_digits(
+    monkeypatch, place, dtype, avx512_bf16, amx, pays
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with device.float32_products(place, dtype):
+        assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == pays
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_float32_has_its_digits_in_training_on_this_cpu():
+    generator = torch.Generator().manual_seed(1)
+    x, weight, gradient = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((512, 96), (384, 96), (512, 384))
+    )
+
+    def products(dtype):
+        inputs = [t.to(dtype).requires_grad_() for t in (x, weight)]
+        y = torch.nn.functional.linear(*inputs)
+        parts = (y, *torch.autograd.grad(y, inputs, gradient.to(dtype)))
+        return torch.cat([part.double().flatten() for part in parts])
+
+    exact = products(torch.float64)
+    with device.float32_products("cpu", "float32"):
+        assert (products(torch.float32) - exact).norm() < 1e-6 * exact.norm()
+
+
 def test_a_seed_is_of_one_run_one_step_and_one_rank():
     seeds = [0, 1, 11, 1337, 2**63 - 1]
     drawn = [device.step_seed(s, step, rank) for s in seeds for step in range(40) for rank in range(12)]

@@ -1,6 +1,8 @@
-"""One update as a GPU sees it: what is copied, what waits, what stays alive, and the rate that is shown."""
+"""One update as a device sees it: what is copied, what waits, what stays alive, what multiplies, and the rate
+that is shown."""
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reslab.data.dataset import TokenDataset
 from reslab.model import GPT
 from reslab.run.log import read_run
+from reslab.system import device
 from reslab.training import loop
 from reslab.training.loop import train
 from reslab.training.progress import Progress
@@ -125,3 +128,24 @@ def test_a_fresh_state_has_the_weights_of_its_seed(train_config):
         ours = make_state(config, 65).model.state_dict()
         expected = GPT(replace(config.model, vocab_size=65), seed).state_dict()
         assert all(torch.equal(ours[name], weights) for name, weights in expected.items())
+
+
+def test_both_passes_of_a_step_multiply_float32_the_fast_way(train_config, monkeypatch):
+    """That of device.float32_products, whichever it is on this CPU; accumulated batches too."""
+    config = train_config(dtype="float32", gradient_accumulation_steps=2)
+    dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
+    state = make_state(config, dataset.vocab_size)
+    opened, seen = [None], []
+
+    @contextmanager
+    def open_once(where, dtype):
+        opened.append((where, dtype))
+        yield
+        opened.append(None)
+
+    monkeypatch.setattr(device, "float32_products", open_once)
+    layer = state.model.blocks[0].mlp.c_fc
+    layer.register_forward_hook(lambda *_: seen.append(opened[-1]))
+    layer.weight.register_hook(lambda _: seen.append(opened[-1]))
+    update(state, config, dataset)
+    assert seen == 4 * [("cpu", "float32")] and opened[-1] is None
