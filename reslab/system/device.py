@@ -1,6 +1,7 @@
 """Where and how the arithmetic runs: device, precision, compilation, chosen once per run."""
 
 import ctypes
+import functools
 import hashlib
 import os
 import sys
@@ -60,12 +61,21 @@ def cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
+@functools.cache
+def onednn_keeps_float32() -> bool:
+    """Whether a product by oneDNN has the digits of float32 here; it may round to bfloat16."""
+    x = torch.full((256, 256), 1 + 2**-12)
+    with float32_by_onednn():
+        product = x @ x
+    return bool(torch.allclose(product, torch.tensor(256 * (1 + 2**-12) ** 2), rtol=1e-6))
+
+
 def float32_products(device: str, dtype: str):
     """Context of a training pass, forward and backward. In float32 on a CPU with AVX512-BF16 and no AMX (AMD
     from Zen 4 on) oneDNN multiplies: MKL uses half of the width of these units (docs/speed.md)."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     wide, amx = (getattr(torch.cpu, name, lambda: False)() for name in names)
-    pays = device == "cpu" and dtype == "float32" and wide and not amx
+    pays = device == "cpu" and dtype == "float32" and wide and not amx and onednn_keeps_float32()
     return float32_by_onednn() if pays else nullcontext()
 
 

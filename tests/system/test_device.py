@@ -66,24 +66,35 @@ def test_half_precision_is_that_of_products_and_of_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("place", "dtype", "avx512_bf16", "amx", "pays"),
+    ("place", "dtype", "avx512_bf16", "amx", "keeps", "pays"),
     [
-        ("cpu", "float32", True, False, True),
-        ("cpu", "float32", True, True, False),  # there oneDNN would round to bfloat16
-        ("cpu", "float32", False, False, False),
-        ("cpu", "bfloat16", True, False, False),
-        ("cuda", "float32", True, False, False),
+        ("cpu", "float32", True, False, True, True),
+        ("cpu", "float32", True, False, False, False),
+        ("cpu", "float32", True, True, True, False),  # there oneDNN would round to bfloat16
+        ("cpu", "float32", False, False, True, False),
+        ("cpu", "bfloat16", True, False, True, False),
+        ("cuda", "float32", True, False, True, False),
     ],
 )
 def test_float32_goes_by_onednn_only_where_it_keeps_its_digits(
-    monkeypatch, place, dtype, avx512_bf16, amx, pays
+    monkeypatch, place, dtype, avx512_bf16, amx, keeps, pays
 ):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(device, "onednn_keeps_float32", lambda: keeps)
     before = torch.backends.mkldnn.matmul.fp32_precision
     with device.float32_products(place, dtype):
         assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == pays
     assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+@pytest.mark.parametrize("digits", [torch.float32, torch.bfloat16])
+def test_a_product_that_rounds_to_bfloat16_is_noticed(monkeypatch, digits):
+    real = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: real(a.to(digits).float(), b))
+    device.onednn_keeps_float32.cache_clear()
+    assert device.onednn_keeps_float32() == (digits == torch.float32)
+    device.onednn_keeps_float32.cache_clear()
 
 
 def test_float32_has_its_digits_in_training_on_this_cpu():
