@@ -7,6 +7,7 @@ from pathlib import Path
 LAYER_OBJECTS = 50_000  # bytes of Python around the tensors of one block
 WEIGHT = 4  # bytes per parameter, in float32; a model begins in main memory wherever it is trained
 ADAM = 16  # weight, gradient and two moments
+MATRIX = 12  # of a block: weight, gradient and one moment, since Muon and SGD have no second
 
 
 def machine_bytes() -> int | None:
@@ -32,10 +33,13 @@ def faults(shape, sequences: dict[str, int], on_gpu: bool = False) -> list[str]:
     counts = (shape.n_layer, shape.n_embd, shape.block_size, *sequences.values())
     if has is None or min(counts) < 1:
         return []
-    each = WEIGHT if on_gpu else ADAM
-    model = shape.n_layer * (10 * each * shape.n_embd**2 + LAYER_OBJECTS)
+    each, of_block = (WEIGHT, WEIGHT) if on_gpu else (ADAM, MATRIX)
+    inside = 2 * (shape.n_head + shape.kv_heads) * shape.head_width + (2 + shape.gated) * shape.mlp_width
+    model = shape.n_layer * (of_block * inside * shape.n_embd + LAYER_OBJECTS)
     model += each * (shape.block_size + shape.vocab_size) * shape.n_embd
-    parts = {f"n_layer={shape.n_layer}, n_embd={shape.n_embd}, vocab_size={shape.vocab_size}": model}
+    given = ["n_layer", "n_embd", "vocab_size", *(["n_head", "head_dim"] if shape.head_dim else [])]
+    given += ["n_inner"] if shape.n_inner else []
+    parts = {", ".join(f"{key}={getattr(shape, key)}" for key in given): model}
     for key, count in sequences.items():
         parts[f"{key}={count}"] = 16 * count * shape.block_size
     largest = max(parts, key=parts.get)

@@ -2,17 +2,22 @@
 
 import os
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from reslab.run import capacity
+from reslab.run.settings import GPTConfig
 from reslab.system.memory import Shape, state_bytes
 
 
-def needs(shape: Shape, has: int, monkeypatch, **sequences: int) -> list[str]:
+def needs(shape: Shape | GPTConfig, has: int, monkeypatch, **sequences: int) -> list[str]:
     monkeypatch.setattr(capacity, "machine_bytes", lambda: has)
+    if isinstance(shape, Shape):
+        keys = ("n_layer", "n_embd", "n_head", "vocab_size", "block_size")
+        shape = GPTConfig(**{key: getattr(shape, key) for key in keys})
     return capacity.faults(shape, sequences)
 
 
@@ -36,6 +41,18 @@ def test_what_takes_most_is_named_and_all_parts_count(monkeypatch):
     assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6) == []
     assert needs(shape, 17 * 10**9, monkeypatch, batch_size=10**6, eval_sequences=10**6)  # together too many
     assert needs(shape, None, monkeypatch, batch_size=10**9) == []  # a machine that can't be asked
+
+
+@pytest.mark.parametrize("key", ["head_dim", "n_inner"])
+def test_widths_of_their_own_count(key, monkeypatch):
+    shape = GPTConfig(n_layer=2, n_head=2, n_embd=32, vocab_size=10, block_size=8)
+    assert needs(shape, 10**9, monkeypatch) == []
+    (line,) = needs(replace(shape, **{key: 2**62}), 10**9, monkeypatch)
+    assert f"{key}={2**62}, block_size=8: needs at least " in line
+    # in float32: Q, K, V and the output projection of two heads, or two matrices of an MLP
+    matrices = {"head_dim": 4 * 2, "n_inner": 2}[key]
+    least = 2 * 32 * matrices * 10**6 * 4
+    assert needs(replace(shape, **{key: 10**6}), least, monkeypatch)
 
 
 @pytest.mark.parametrize(("limit", "least"), [("max\n", 8 * 4096), ("5000\n", 5000), ("999999999", 8 * 4096)])
