@@ -11,7 +11,7 @@ from pathlib import Path
 from reslab.report.summary import fold, table
 from reslab.run import config as configure
 from reslab.run.launch import as_typed
-from reslab.run.log import read_run, write_atomically
+from reslab.run.log import write_atomically
 from reslab.run.options import AutopsyConfig
 from reslab.run.streams import terminal_width, wrapped
 
@@ -205,15 +205,17 @@ def _refuse_file(path: Path) -> None:
 def of_run(place: str, config: AutopsyConfig) -> None:
     """The autopsy of a run directory, beside its checkpoint."""
     from reslab.data.dataset import open_dataset
+    from reslab.report import facts
     from reslab.training.load import load
     from reslab.training.state import check_data
 
     folder = Path(place)
-    run = read_run(folder)
+    run = facts.load(folder)
+    data = config.dataset or run.config.get("dataset")
+    if data is None:
+        raise ValueError(f"{folder / 'config.json'}: no value for dataset; give the folder with --dataset")
     model, _, state = load(folder, weights=config.weights)
-    dataset = open_dataset(
-        config.dataset or run.config["dataset"], run.config["block_size"], run.config["seed"]
-    )
+    dataset = open_dataset(f"{data}", model.config.block_size, seed=0)  # orders batches: none is drawn
     check_data(folder, state, dataset)
     x, y = dataset.sequences("val", dataset.eval_starts("val", config.sequences))
 

@@ -217,6 +217,21 @@ def test_other_data_than_the_runs_are_refused(train_config, tmp_path):
         autopsy.main([config.out_dir, "--sequences=2"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"n_layer": "three", "seed": [], "residual": {}}, "n_layer is a str, must be a number"),
+        ({"n_layer": 3}, "no value for dataset; give the folder with --dataset"),
+    ],
+)
+def test_a_damaged_record_is_told_with_its_place(settings, reason, tmp_path):
+    record = tmp_path / "config.json"
+    record.write_text(json.dumps({"config": settings, "dataset": 7}), encoding="utf-8")
+    with pytest.raises(ValueError) as told:
+        autopsy.of_run(f"{tmp_path}", AutopsyConfig())
+    assert str(told.value) == f"{record}: {reason}"
+
+
 def test_a_file_in_place_of_a_folder_is_told_what_it_is(tmp_path):
     path = tmp_path / "weights.pt"
     texts = [], ["--text=book.txt"]
