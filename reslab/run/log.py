@@ -26,7 +26,7 @@ from pathlib import Path
 from reslab import INSTALLED, __version__
 from reslab.run.config import MachineError
 from reslab.run.derived import with_derived
-from reslab.run.fields import INT_LIMIT
+from reslab.run.fields import INT_LIMIT, short
 from reslab.run.files import no_such_place, output_fault, parse_json, write_atomically
 from reslab.run.launch import command_line
 
@@ -182,7 +182,7 @@ def row_fault(row) -> str | None:
     for key, value in row.items():
         if key.startswith(("train/", "val/", "batch/")) or key in ("tokens_per_s", "elapsed_s"):
             if value is not None and not is_number(value):
-                return f"{key} is a {type(value).__name__}, must be a number"
+                return no_number(key, value)
         elif key in ("status", "diagnosis", "early_warning") and not isinstance(value, str | None):
             return f"{key} is a {type(value).__name__}, must be text"
         elif key.startswith("probe/") and not _are_numbers(value):
@@ -194,6 +194,13 @@ def is_number(value) -> bool:
     """Whether a value is a number as readers take one."""
     is_integer = isinstance(value, int) and not isinstance(value, bool) and abs(value) < INT_LIMIT
     return is_integer or isinstance(value, float)
+
+
+def no_number(key: str, value) -> str:
+    """What is wrong with a value that is_number() refuses."""
+    if type(value) is int:
+        return f"{key} is {short(value)}, too large: must be between -2**63 and 2**63"
+    return f"{key} is a {type(value).__name__}, must be a number"
 
 
 def _are_numbers(value) -> bool:

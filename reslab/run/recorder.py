@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 
 from reslab.run.fields import flat, short
-from reslab.run.log import RunLog, is_number, whole_row, write_config
+from reslab.run.log import RunLog, is_number, no_number, whole_row, write_config
 
 # Short names of log() -> the keys of a row.
 NAMES = {
@@ -113,7 +113,7 @@ def setting_fault(config: dict) -> str | None:
         if key in TEXTS and not isinstance(value, str | None):
             return f"{key} is a {type(value).__name__}, must be text"
         if key in (*NUMBERS, "residual_scale") and not (value is None or is_number(value)):
-            return f"{key} is a {type(value).__name__}, must be a number"
+            return no_number(key, value)
     return None
 
 

@@ -182,6 +182,8 @@ def test_a_fact_that_is_not_known_is_unknown_everywhere(tmp_path, capsys, fact):
         ("metrics.jsonl", "[1]\n", "row 1: a list, must be an object"),
         ("metrics.jsonl", '{"val/loss": 1}\n', "row 1: no whole number under step"),
         ("metrics.jsonl", '{"step": 1, "val/loss": "low"}\n', "row 1: val/loss is a str, must be a number"),
+        ("metrics.jsonl", f'{{"step": 1, "val/loss": {10**60}}}\n', f"val/loss is {10**60}, too large"),
+        ("config.json", f'{{"config": {{"seed": {10**60}}}}}', f"seed is {10**60}, too large"),
         ("metrics.jsonl", '{"step": 1, "status": 3}\n', "row 1: status is a int, must be text"),
     ],
 )

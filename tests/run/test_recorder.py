@@ -84,7 +84,7 @@ def test_what_is_recorded_can_be_compared(tmp_path, key, value):
         with reslab.Recorder(tmp_path / "mine", config={"residual": "scaled", key: value}) as log:
             log(0, val_loss=3.0)
     except ValueError as error:
-        assert str(error).startswith(f"config: {key} is a ") and not (tmp_path / "mine").exists()
+        assert str(error).startswith(f"config: {key} is ") and not (tmp_path / "mine").exists()
     else:
         run = load(tmp_path / "mine")
         assert row(run)["val"] == "3.000" and html(page_data([run], "one"))
