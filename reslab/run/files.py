@@ -39,9 +39,18 @@ def write_atomically(path: Path, text: str) -> None:
 
     A link stays and its target is written; a device, a pipe or what this program prints to is written to.
     """
-    if mode := _through(path):
-        _write_through(path, mode, text)
-        return
+    try:
+        if mode := _through(path):
+            _write_through(path, mode, text)
+        else:
+            _replace(path, text)
+    except OSError as error:
+        error.filename = error.filename or f"{path}"  # a write that fails, on a full disk, names no file
+        raise
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file beside the old one, then in its place."""
     path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from reslab.run.config import told
 from reslab.run.files import parse_json, read_input, write_atomically
 
 
@@ -66,6 +67,22 @@ def test_an_input_without_a_byte_is_told(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(ValueError, match="a: is empty"):
         read_input(tmp_path / "a")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError) as through:
+        write_atomically(Path("/dev/full"), "text")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as replaced:
+        write_atomically(tmp_path / "a", "text")
+    places = "/dev/full", f"{tmp_path / 'a'}"
+    assert [told(end.value) for end in (through, replaced)] == [
+        f"{place}: No space left on device" for place in places
+    ]
 
 
 def test_a_folder_is_not_replaced(tmp_path):
