@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -84,7 +85,9 @@ Whole = Annotated[int, Check(lambda n: n >= 0, "at least 0")]
 Seed = Annotated[int, Check(lambda n: 0 <= n < INT_LIMIT, "at least 0 and below 2**63")]
 Number = Annotated[float, Check(math.isfinite, "finite")]
 Amount = Annotated[float, Check(lambda x: 0 <= x < math.inf, "finite and not negative")]
-Positive = Annotated[float, Check(lambda x: 0 < x < math.inf, "finite and above 0")]
+LEAST = sys.float_info.min  # what is smaller becomes 0, see prepare_torch() of reslab/system/device.py
+ABOVE_0 = "finite and above 0 (smaller than 2.3e-308 is 0)"
+Positive = Annotated[float, Check(lambda x: LEAST <= x < math.inf, ABOVE_0)]
 Base = Annotated[float, Check(lambda x: 1 <= x < math.inf, "finite and at least 1")]
 Share = Annotated[float, Check(lambda x: 0 <= x < 1, "at least 0 and below 1")]
 

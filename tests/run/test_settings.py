@@ -217,13 +217,15 @@ def test_absurd_numbers_of_config_files_are_told_too(tmp_path):
 
 
 def test_a_wrong_value_is_told_with_what_is_allowed():
-    lines = told("train", "--bias=maybe", "--n_layer=two", "--dropout=half", "--pos=sine", "--seed=-1")
+    wrong = ["--bias=maybe", "--n_layer=two", "--dropout=half", "--pos=sine", "--seed=-1"]
+    lines = told("train", *wrong, "--norm_eps=1e-320")
     assert lines == [
         "--bias=maybe: must be True or False",
         "--n_layer=two: must be a whole number",
         "--dropout=half: must be a number",
         "--pos=sine: allowed are learned, rope",
         "--seed=-1: must be at least 0 and below 2**63",
+        "--norm_eps=1e-320: must be finite and above 0 (smaller than 2.3e-308 is 0)",
     ]
 
 
