@@ -58,10 +58,20 @@ def check(config: TrainConfig, dist: distributed.DistContext) -> str:
             ),
             lambda: distributed.check_launch(config.shard),
             lambda: None if distributed.under_torchrun() else rundir.check_out_dir(config),
-            lambda: find_folder(config.dataset),
+            lambda: _find_data(config),
             lambda: check_wirings(config.model),
         )
     return run_device
+
+
+def _find_data(config: TrainConfig) -> None:
+    """Raises ValueError where the dataset is not; a resumed run may take it from another place."""
+    try:
+        find_folder(config.dataset)
+    except ValueError as error:
+        if not config.resume:
+            raise
+        raise ValueError(f"{error}; if the data were moved, give their new place: --dataset=PATH") from None
 
 
 @contextmanager

@@ -241,6 +241,20 @@ def test_a_resumed_run_sees_the_same_data(train_config, dataset_folder, tmp_path
         train(more)
 
 
+def test_a_resumed_run_is_told_how_to_find_data_that_were_moved(train_config, dataset_folder, tmp_path):
+    here = shutil.copytree(dataset_folder, tmp_path / "data")
+    config = train_config(dataset=str(here), max_iters=1)
+    train(config)
+    moved = here.rename(tmp_path / "moved")
+    more = replace(config, resume=True, optim=replace(config.optim, max_iters=2))
+    with pytest.raises(ValueError, match=r"no such folder; .*; if the data were moved, .* --dataset=PATH$"):
+        train(more)
+    with pytest.raises(ValueError, match="no such folder") as fresh:
+        train(replace(config, out_dir=str(tmp_path / "fresh")))
+    assert "moved" not in str(fresh.value)
+    assert train(replace(more, dataset=str(moved))) == 0
+
+
 @pytest.mark.parametrize("step", [0, 2])
 def test_only_a_run_that_has_made_an_update_is_told_to_go_on(train_config, capsys, step):
     with pytest.raises(RuntimeError, match="power cut"):
