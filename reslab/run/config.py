@@ -112,6 +112,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
     files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
     faults = cls.POSITIONALS.faults([word for word in places if word not in files])
     faults += ["an argument is empty; leave it out, or give a path"] if "" in places else []
+    faults += [f"{short(place)}: {fault}" for place in places if (fault := _not_text(place))]
     from_files = []
     for file in files:
         try:
@@ -190,6 +191,8 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
     setting = known[given.key]
     if given.text == "" and (setting.kind is Path or not given.has_value):
         return f"{given}: needs a value"
+    if fault := _not_text(given.text):
+        return f"{given}: {fault}"
     holder = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
     try:
         value = getattr(_convert(holder, {setting.name: given.text}), setting.name)
@@ -199,6 +202,20 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
         value = -INT_LIMIT if given.text.startswith("-") else INT_LIMIT  # more digits than Python converts
     fault = setting.fault(value)
     return f"{given}: {fault}" if fault else None
+
+
+def _not_text(word: str) -> str | None:
+    """Why a typed word can't be written into a file of UTF-8, as a message ends: its bytes are no characters
+    of the locale, and Python has kept them as halves of surrogate pairs. None for text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        try:
+            os.fsencode(word).decode()
+        except UnicodeError:
+            return "is not UTF-8 text; give another name"
+        return "can't be read in this locale; set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
+    return None
 
 
 def _convert(cls: type[Config], texts: dict[str, str]) -> Config:

@@ -9,6 +9,8 @@ import pytest
 from conftest import ROOT
 
 from reslab.run import config as configure
+from reslab.run.options import SampleConfig
+from reslab.run.settings import TrainConfig
 
 DOORS = sorted(path.relative_to(ROOT) for path in ROOT.glob("*.py") if "__main__" in path.read_text("utf-8"))
 ENDS = {  # what a program's main does -> exit code, stderr
@@ -93,3 +95,18 @@ def test_every_program_goes_through_it_and_refuses_what_it_does_not_know(door, m
     assert ended.value.code == 2 and len(handed) == 1 and not output.out
     assert "error: " in output.err and "Traceback" not in output.err
     assert not list(tmp_path.iterdir())
+
+
+def test_bytes_that_the_locale_has_no_characters_for_are_told():
+    names = "😀".encode(), "é".encode("latin-1")
+    emoji, latin = (name.decode("ascii", "surrogateescape") for name in names)
+    locale = "can't be read in this locale; set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
+    with pytest.raises(configure.UsageError) as told:
+        configure.parse(TrainConfig, [f"--out_dir=runs/{emoji}", f"--init_from={latin}"])
+    assert str(told.value).splitlines() == [
+        rf"--out_dir=runs/\udcf0\udc9f\udc98\udc80: {locale}",
+        r"--init_from=\udce9: is not UTF-8 text; give another name",
+    ]
+    with pytest.raises(configure.UsageError) as told:
+        configure.parse(SampleConfig, [emoji])
+    assert str(told.value) == rf"\udcf0\udc9f\udc98\udc80: {locale}"
