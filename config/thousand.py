@@ -46,5 +46,5 @@ study = {  # short ones first
     "skips-adamw": _adamw | {"residual": ["pre"], "n_layer": [4, 64, 256]},
     "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
     "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
-    "seeds": {"residual": ["depth_mup"], "n_layer": [1, 4, 16, 64, 256, 1000], "seed": [1, 2]},
+    "seeds": {"residual": ["depth_mup", "none"], "n_layer": [1, 4, 16, 64, 256, 1000], "seed": [1, 2]},
 }

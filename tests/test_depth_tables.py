@@ -5,14 +5,20 @@ from test_tables import made, probed, result, run
 
 def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     muon = {"optimizer": "muon", "muon_lr": 0.02}
-    runs = [run("skips-pre-a", 2.5, **muon), run("skips-pre-b", None, n_layer=9, **muon | {"muon_lr": 0.002})]
-    runs += [run("skips-adamw-pre-a", 2.75, **muon | {"optimizer": "adamw"})]
-    for k, val in enumerate((2.125, 2.0, 2.25)):
-        runs += [run(f"depth-depth_mup-{k}", val, residual="depth_mup", n_layer=9, **muon)]
+    ended = muon | {"status": "finished"}
+    runs = [
+        run("skips-pre-a", 2.5, **ended),
+        run("skips-pre-b", 5.0, n_layer=9, status="diverged", **muon | {"muon_lr": 0.002}),
+    ]
+    runs += [run("skips-adamw-pre-a", 2.75, **ended | {"optimizer": "adamw"})]
+    for k, val in enumerate((2.125, 2.0, 2.25, None)):
+        for n in (4, 9)[k % 2 :]:
+            status = "finished" if val else "diverged"
+            runs += [run(f"depth-{k}", val, residual="depth_mup", n_layer=n, **muon, status=status)]
     rows, note = made("thousand", result(*runs, run("silent-silent-L1", 3.5, residual="silent", **muon)))
     assert rows == [
         ["layers", "4", "9"],
-        ["with skips (`depth_mup`)", "", "2.125 (2.000 to 2.250)"],
+        ["with skips (`depth_mup`)", "2.188 (2.125 to 2.250)", "2.125 (2.000 to 2.250), 1 of 4 diverged"],
         ["with skips (`pre`), rate 0.002", "", "diverged"],
         ["with skips (`pre`), rate 0.02", "2.500", ""],
         ["with skips (`pre`), AdamW", "2.750", ""],

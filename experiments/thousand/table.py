@@ -25,7 +25,7 @@ def thousand(result: dict) -> str:
     (silent,) = of_grid(result, "silent")
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
-        "\nValidation loss; of three seeds their mean and range. "
+        "\nValidation loss; of several seeds their mean and range. "
         f"`silent`, the same at every depth, ends on {final_loss(silent):.3f}; the bigram "
     )
     note += f"baseline is {bigram:.3f}, the unigram baseline {unigram:.3f}.\n"
@@ -34,13 +34,14 @@ def thousand(result: dict) -> str:
 
 def _losses(seeds: list[dict]) -> str:
     """The validation loss of one seed, or the mean and range of several."""
-    losses = [run["val/loss"] for run in seeds]
-    if None in losses:
-        return "diverged"
-    if len(losses) < 2:
-        return "".join(f"{loss:.3f}" for loss in losses)
-    mean, ends = mean_and_range(losses)
-    return f"{mean} ({ends})"
+    losses = [run["val/loss"] for run in seeds if run["status"] != "diverged"]
+    told = ["".join(f"{loss:.3f}" for loss in losses)] if len(losses) == 1 else []
+    if len(losses) > 1:
+        mean, ends = mean_and_range(losses)
+        told = [f"{mean} ({ends})"]
+    if lost := len(seeds) - len(losses):
+        told.append(f"{lost} of {len(seeds)} diverged" if losses else "diverged")
+    return ", ".join(told)
 
 
 def thousand_grown(result: dict) -> str:

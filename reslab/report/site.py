@@ -54,7 +54,9 @@ def build(out: Path, project: str = "") -> list[Path]:
         entries.append((files[-1].name, title, _sentence(runs)))
     files += [out / "lesson.html", out / "index.html"]
     lesson = notebook_html(LESSON, lambda address: _link(address, project))
-    write_atomically(files[-2], text_page("The lesson, as a notebook", _back() + lesson, project))
+    write_atomically(
+        files[-2], text_page("The lesson, as a notebook", _back() + _colab(project) + lesson, project)
+    )
     write_atomically(files[-1], text_page("y = x + F(x)", index(entries), project))
     return files
 
@@ -94,6 +96,16 @@ def text_page(title: str, body: str, project: str) -> str:
 
 def _back() -> str:
     return '<p><a href="index.html">All pages</a></p>\n'
+
+
+def _colab(project: str) -> str:
+    """The button that opens the notebook on Colab, which reads it from GitHub; empty for another host."""
+    repository = project.removeprefix("https://github.com/")
+    if repository == project:
+        return ""
+    address = f"https://colab.research.google.com/github/{repository}/blob/main/docs/{LESSON.name}"
+    told = f"put {escape(project)} into REPOSITORY in its first cell"
+    return f'<p><a href="{escape(address)}">Open in Colab</a> ({told})</p>\n'
 
 
 def _link(address: str, project: str) -> str:

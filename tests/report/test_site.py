@@ -50,6 +50,16 @@ def test_links_of_the_lesson_go_to_the_project():
     assert site._link("../../elsewhere", PROJECT) == "index.html"
 
 
+def test_the_lesson_opens_on_colab_where_it_is_hosted_on_github(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "kept_runs", lambda experiment: [])  # the lesson alone
+    address = "https://colab.research.google.com/github/some/lab/blob/main/docs/lesson.ipynb"
+    for project, there in (("https://github.com/some/lab", True), (PROJECT, False), ("", False)):
+        site.build(tmp_path, project)
+        text = (tmp_path / "lesson.html").read_text(encoding="utf-8")
+        assert (f'href="{address}"' in text) == ("Colab</a>" in text) == there
+    assert (ROOT / "docs" / "lesson.ipynb").is_file()
+
+
 def test_a_notebook_shows_its_text_its_output_and_its_pictures_and_runs_nothing(tmp_path):
     picture = {"data": {"image/png": "aGk=\n", "text/plain": ["<Figure>"]}, "output_type": "display_data"}
     printed = {"output_type": "stream", "text": ["1 < 2\n"]}

@@ -126,7 +126,9 @@ def test_another_learning_rate_on_resume_leaves_muons_own_alone(train_config):
 def test_blocks_have_a_rate_of_their_own(train_config, optimizer):
     """One step by hand: what is inside the blocks moves at block_lr, the rest at learning_rate."""
     changes = {"optimizer": optimizer, "learning_rate": 1e-2, "weight_decay": 0.0, "grad_clip": 0.0}
-    config = train_config(**changes, block_lr=1e-3, schedule="linear", warmup_iters=0, max_iters=4)
+    config = train_config(
+        **changes, dtype="float64", block_lr=1e-3, schedule="linear", warmup_iters=0, max_iters=4
+    )
     dataset = open_dataset(config.dataset, 16, config.seed)
     state = make_state(config, dataset.vocab_size)
     state.step = 2  # half of the linear schedule is left
