@@ -15,7 +15,6 @@ its first sentence.
 """
 
 import importlib
-import json
 import os
 import re
 from functools import cache
@@ -23,6 +22,7 @@ from html import escape
 from pathlib import Path
 
 from experiments.drawing import THEMES, WIDTH
+from experiments.tables import read_result
 from reslab.report.claim import claim as claim_of
 from reslab.report.kept import kept_runs
 from reslab.run.arguments import ArgumentParser
@@ -57,10 +57,7 @@ def _registered(module: str, registry: str) -> dict:
 
 def results(folder: Path, names: tuple[str, ...]) -> list:
     """The results of an experiment; `log` are its runs whose logs are kept."""
-    return [
-        kept_runs(folder) if name == "log" else json.loads((folder / f"{name}.json").read_text("utf-8"))
-        for name in names
-    ]
+    return [kept_runs(folder) if name == "log" else read_result(folder / f"{name}.json") for name in names]
 
 
 def table(name: str, _page: Path) -> str:

@@ -59,6 +59,7 @@ def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:
 def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]:
     """The cells half-way between neighbours of which one has learned and the other has not."""
     losses = {cell.folder: runs[cell.folder].last("val/loss") for cell in cells}
+    losses |= {folder: None for folder, run in runs.items() if run.status == "diverged"}
     control = [losses[cell.folder] for cell in cells if cell.config.model.residual == "silent"]
     silent, new = sum(control) / len(control), []
     for family in families(cells, setting).values():

@@ -1,10 +1,12 @@
 """What the tables of several experiments share: cells, Markdown, and the line that names their origin."""
 
+import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 ARMS = {"pre": "with skips (`pre`)", "none": "without skips (`none`)", "silent": "no blocks (`silent`)"}
 
@@ -40,9 +42,17 @@ def source(result: dict) -> str:
     return f"\n`{result['command']}`, {result['date']}, {result['machine']}\n"
 
 
-def final_loss(run: dict) -> float:
-    """The validation loss that a run ended on; one that diverged has none."""
-    return float("inf") if run["val/loss"] is None else run["val/loss"]
+def read_result(path: Path) -> dict:
+    """A kept result. A run that diverged ended on no loss: those in its record are of an earlier step."""
+    result = json.loads(path.read_text("utf-8"))
+    none = {"train/loss": None, "val/loss": None}
+    ended = [run | none if run.get("status") == "diverged" else run for run in result.get("runs", [])]
+    return result | ({"runs": ended} if "runs" in result else {})
+
+
+def final_loss(run: dict, split: str = "val") -> float:
+    """The loss that a run ended on; one that diverged has none."""
+    return math.inf if run[f"{split}/loss"] is None else run[f"{split}/loss"]
 
 
 def skips_first(runs: list[dict]) -> list[dict]:
@@ -86,10 +96,7 @@ def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
         setting: the rate that differs, such as block_lr.
     """
     rates = group_by(runs, setting)
-    on_train = {
-        rate: mean([math.inf if run["train/loss"] is None else run["train/loss"] for run in group])
-        for rate, group in rates.items()
-    }
+    on_train = {rate: mean([final_loss(run, "train") for run in group]) for rate, group in rates.items()}
     best = min(on_train, key=on_train.get)
     star = "*" if len(rates) > 1 and best in (min(rates), max(rates)) else ""
     return f"{best[0]:g}{star}", [final_loss(run) for run in rates[best]]

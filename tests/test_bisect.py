@@ -63,8 +63,8 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
     """Stacks of 2 and 3 layers that begin to learn at 0.6 and 0.8, and never train anything here."""
 
     class Made:
-        def __init__(self, loss):
-            self.loss = loss
+        def __init__(self, loss, status="finished"):
+            self.loss, self.status = loss, status
 
         def last(self, name):
             return self.loss
@@ -75,7 +75,10 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
             begins = {2: 0.6, 3: 0.8}.get(cell.config.model.n_layer, 0)
             learns = cell.config.model.residual_scale >= begins
             losses[cell.folder] = 3.0 if cell.config.model.residual == "silent" else 2.0 if learns else 3.1
-        return {folder: Made(loss) for folder, loss in losses.items()}
+        made = {folder: Made(loss) for folder, loss in losses.items()}
+        # One that diverged has not learned, though its last evaluation was below the control.
+        lost = next(cell.folder for cell in asked if cell.config.model.residual_scale == 0.1)
+        return made | {lost: Made(1.0, "diverged")}
 
     seen = []
     monkeypatch.setattr(bisect, "train", lambda asked, jobs: seen.append(list(asked)) or trained(asked, jobs))

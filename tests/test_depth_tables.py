@@ -1,20 +1,19 @@
 """The tables over depth, rate and dose, from results that are written by hand, number by number."""
 
+import json
+
 from test_tables import made, probed, result, run
+
+from experiments.tables import read_result
 
 
 def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     muon = {"optimizer": "muon", "muon_lr": 0.02}
-    ended = muon | {"status": "finished"}
-    runs = [
-        run("skips-pre-a", 2.5, **ended),
-        run("skips-pre-b", 5.0, n_layer=9, status="diverged", **muon | {"muon_lr": 0.002}),
-    ]
-    runs += [run("skips-adamw-pre-a", 2.75, **ended | {"optimizer": "adamw"})]
+    runs = [run("skips-pre-a", 2.5, **muon), run("skips-pre-b", None, n_layer=9, **muon | {"muon_lr": 0.002})]
+    runs += [run("skips-adamw-pre-a", 2.75, **muon | {"optimizer": "adamw"})]
     for k, val in enumerate((2.125, 2.0, 2.25, None)):
         for n in (4, 9)[k % 2 :]:
-            status = "finished" if val else "diverged"
-            runs += [run(f"depth-{k}", val, residual="depth_mup", n_layer=n, **muon, status=status)]
+            runs += [run(f"depth-{k}", val, residual="depth_mup", n_layer=n, **muon)]
     rows, note = made("thousand", result(*runs, run("silent-silent-L1", 3.5, residual="silent", **muon)))
     assert rows == [
         ["layers", "4", "9"],
@@ -24,6 +23,14 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
         ["with skips (`pre`), AdamW", "2.750", ""],
     ]
     assert "ends on 3.500; the bigram baseline is 2.400, the unigram baseline 3.100" in note
+
+
+def test_a_run_that_diverged_ended_on_no_loss_though_its_record_has_an_earlier_one(tmp_path):
+    kept = [run("a", 5.4, 5.3, status="diverged"), run("b", 2.5, status="finished")]
+    (tmp_path / "result.json").write_text(json.dumps(result(*kept)), encoding="utf-8")
+    read = read_result(tmp_path / "result.json")
+    assert [(r["train/loss"], r["val/loss"]) for r in read["runs"]] == [(None, None), (2.0, 2.5)]
+    assert read | {"runs": kept} == result(*kept)
 
 
 def test_a_grown_stack_is_a_row_by_its_depth_and_a_column_by_its_rate():

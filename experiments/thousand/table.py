@@ -1,5 +1,7 @@
 """One recipe for 1 to 1000 layers."""
 
+import math
+
 from experiments.tables import ARMS, Table, final_loss, group_by, markdown, mean_and_range, of_grid, origin
 
 NAMES = {
@@ -34,7 +36,7 @@ def thousand(result: dict) -> str:
 
 def _losses(seeds: list[dict]) -> str:
     """The validation loss of one seed, or the mean and range of several."""
-    losses = [run["val/loss"] for run in seeds if run["status"] != "diverged"]
+    losses = [loss for loss in map(final_loss, seeds) if loss < math.inf]
     told = ["".join(f"{loss:.3f}" for loss in losses)] if len(losses) == 1 else []
     if len(losses) > 1:
         mean, ends = mean_and_range(losses)
