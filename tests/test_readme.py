@@ -31,14 +31,6 @@ SHAKESPEARE = Path(
 SMALL = "--max_iters=2 --warmup_iters=1 "
 SMALL += "--n_embd=16 --n_head=2 --block_size=16 --batch_size=2 --eval_sequences=4 --device=cpu"
 SMALLER = f"{SMALL} --n_layer=2"
-LONG = re.compile(
-    r"make demo|torchrun|runs/sharded|--depths|autopsy\.py|export\.py|--init_from|runs/mine|deep-none"
-    r"|config/(study|rescue|depth_mup|thousand|deep|deep_llama|slide|shakespeare\w*)\.py"
-)  # grids, many ranks, and what first trains a model or prepares a text of its own
-
-
-def marked(command: str):
-    return pytest.param(command, marks=pytest.mark.slow) if LONG.search(command) else command
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +118,8 @@ def run(command: str, clone: Path) -> subprocess.CompletedProcess:
     return done
 
 
-@pytest.mark.parametrize("command", [marked(c) for c in COMMANDS if c != "make test"])  # that runs this
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "make test"])  # that runs this
 def test_a_command_of_the_readme(command, clone):
     done = run(command, clone)
     made = made_by(command)

@@ -54,7 +54,8 @@ class PageServer:
             raise ValueError(f"--port={port}: can't listen there ({error}); choose another") from None
         self._server.pages = self
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        poll = {"poll_interval": 0.05}  # seconds that close() waits at most
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs=poll, daemon=True)
         self._thread.start()
 
     def data(self) -> tuple[dict, bytes, str]:
