@@ -56,7 +56,7 @@ def test_the_lesson_opens_on_colab_where_it_is_hosted_on_github(tmp_path, monkey
     for project, there in (("https://github.com/some/lab", True), (PROJECT, False), ("", False)):
         site.build(tmp_path, project)
         text = (tmp_path / "lesson.html").read_text(encoding="utf-8")
-        assert (f'href="{address}"' in text) == ("Colab</a>" in text) == there
+        assert (f'href="{address}"' in text) == ("Open in Colab</a>" in text) == there
     assert (ROOT / "docs" / "lesson.ipynb").is_file()
 
 
