@@ -225,6 +225,9 @@ def test_a_pipeline_writes_as_long_as_the_context_and_complains_of_nothing(tmp_p
             assert text["generated_text"].startswith(prompt)
             ids = write(prompt, return_tensors=True)[0]["generated_token_ids"]
             assert len(ids) == 40 and max(ids) < tokenizer.vocab_size
+        long = torch.zeros(1, 30, dtype=torch.long)  # a number of new tokens would not end it at the context
+        assert write.model.generate(long).shape == (1, 40)
+        assert write.model.generate(long, max_length=35).shape == (1, 35)
     finally:
         logging.getLogger("transformers").removeHandler(caplog.handler)
     assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
