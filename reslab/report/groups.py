@@ -36,8 +36,8 @@ def wiring_names(config: dict) -> dict[str, str]:
 
 def arm(config: dict) -> str:
     """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
-    shape = from_flat(GPTConfig, config)
-    own = {"scaled": f" {shape.residual_scale:g}", "partial_skips": f" {shape.skip_blocks}"}
+    own = {"scaled": f" {config['residual_scale']:g}"} if "residual_scale" in config else {}
+    own |= {"partial_skips": f" {config['skip_blocks']}"} if "skip_blocks" in config else {}
     kinds = {kind: name + own.get(name, "") for kind, name in wiring_names(config).items()}
     if kinds["attn"] == kinds["mlp"]:
         return kinds["attn"]

@@ -82,8 +82,9 @@ def to_json(data: dict) -> str:
 
 
 def tokens_per_step(run: Run) -> int | None:
-    """Tokens that one update learns from; None where that is unknown."""
-    sizes = [run.config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size")]
+    """Tokens that one update learns from; None where that is unknown. Who tells no accumulation has none."""
+    config = {"gradient_accumulation_steps": 1} | run.config
+    sizes = [config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size")]
     return None if None in sizes else math.prod(sizes)
 
 
