@@ -32,16 +32,6 @@ def test_a_side_is_its_median_and_half_the_distance_of_its_quartiles():
     assert summary([1 / 3])["turns_s"] == [0.333333]  # to the microsecond
 
 
-def test_a_line_has_the_smallest_relative_residuals():
-    fitted = growth.line([1, 2, 4], [5.0, 7.0, 11.0])
-    assert fitted["at_zero"] == pytest.approx(3) and fitted["slope"] == pytest.approx(2)
-    assert fitted["largest_residual"] == 0
-    # 450 / 477 + 720 / 477 x, by hand; the line that is nearest to 6 would be off by a third at 0.
-    fitted = growth.line([0, 1, 2], [1.0, 2.0, 6.0])
-    assert fitted["at_zero"] == pytest.approx(450 / 477) and fitted["slope"] == pytest.approx(720 / 477)
-    assert fitted["largest_residual"] == 0.34
-
-
 class Machine:
     """Starts workers whose seconds are made up; remembers who was asked what, and in which order."""
 

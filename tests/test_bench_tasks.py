@@ -3,6 +3,8 @@
 import statistics
 from types import SimpleNamespace
 
+import pytest
+
 from benchmarks import growth, kernels, local, machine, sides, worker
 from reslab.report.selection import find_runs, load_runs
 from reslab.run.fields import flat
@@ -60,3 +62,13 @@ def test_a_look_of_the_probes_is_all_sequences_of_a_run_s(train_config, monkeypa
 def test_a_peer_s_place_is_left_out_of_a_command_and_the_other_peer_is_not():
     command = machine.facts(["--peer=nanogpt=/home/me/nanoGPT,transformers", "--quick"])["command"]
     assert command == "python bench.py --peer=nanogpt=PATH,transformers --quick"
+
+
+def test_a_line_has_the_smallest_relative_residuals():
+    fitted = growth.line([1, 2, 4], [5.0, 7.0, 11.0])
+    assert fitted["at_zero"] == pytest.approx(3) and fitted["slope"] == pytest.approx(2)
+    assert fitted["largest_residual"] == 0
+    # 450 / 477 + 720 / 477 x, by hand; the line that is nearest to 6 would be off by a third at 0.
+    fitted = growth.line([0, 1, 2], [1.0, 2.0, 6.0])
+    assert fitted["at_zero"] == pytest.approx(450 / 477) and fitted["slope"] == pytest.approx(720 / 477)
+    assert fitted["largest_residual"] == 0.34
