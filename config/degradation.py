@@ -6,7 +6,7 @@
 #     python -m experiments.bisect config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/edges.json
 #
-# Budget: an hour and a half of CPU time for both; the second goes on from the first's runs.
+# Budget: 35 minutes of CPU time for both; the second goes on from the first's runs.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
