@@ -2,7 +2,7 @@
 
     python data/khop/prepare.py
 
-`cefbgda2be` says that the arrow of a leads to c, that of b to e, ... that of g to a, and that 2 arrows lead
+`cefbgda2bg` says that the arrow of a leads to c, that of b to e, ... that of g to a, and that 2 arrows lead
 from b to g. The arrows of a line are one circle through all letters, so none of the asked hops comes back
 early. Each line asks once: no line holds a hop of another's answer. The circles of the validation split are
 in no training line.
@@ -21,6 +21,7 @@ from reslab.data.prepare_cli import arguments, run_prepare, run_script
 LETTERS = "abcdefg"
 HOPS = 3  # the most that is asked; the way back, 4 arrows, is longer
 LINES = {"train": 50_000, "val": 10_000}
+HELD_OUT = 72  # circles of the validation split, of 720
 
 
 def line(circle: str, hops: int, start: str) -> str:
@@ -31,11 +32,10 @@ def line(circle: str, hops: int, start: str) -> str:
 
 
 def circles() -> dict[str, list[str]]:
-    """All circles, each written from its first letter on, nine tenths of them for training."""
+    """All circles of each split, each written from its first letter on."""
     everyone = ["".join((LETTERS[0], *rest)) for rest in permutations(LETTERS[1:])]
     random.Random(1).shuffle(everyone)
-    cut = len(everyone) * 9 // 10
-    return {"train": everyone[:cut], "val": everyone[cut:]}
+    return {"train": everyone[HELD_OUT:], "val": everyone[:HELD_OUT]}
 
 
 def lines(split: str) -> Iterator[str]:
