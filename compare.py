@@ -185,6 +185,16 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
     from reslab.report import pictures
     from reslab.report.html import write_page
 
+    rows, cautions = print_tables(config, runs)
+    write_page(config.page, runs, title_of([run.folder for run in runs]), config.title)
+    print(f"\npage: {config.page.resolve()}", flush=True)
+    if config.png:
+        print(f"pictures: {', '.join(map(str, pictures.write_pictures(config.page, config.png)))}")
+    write_files(config, runs, rows, cautions)
+
+
+def print_tables(config: CompareConfig, runs: list[Run]) -> tuple[list[dict], list[str]]:
+    """Print what is compared; returns the rows of the table, and why runs should not be compared."""
     by_seed, cautions = group_rows(runs), warnings(runs)
     rows = by_seed if config.mean else [row(run) for run in runs]
     shown = fitted_table(rows)
@@ -197,11 +207,7 @@ def report(config: CompareConfig, runs: list[Run]) -> None:
     if cautions:
         lines = [line for caution in cautions for line in wrapped(f"warning: {caution}")]
         print("\n" + "\n".join(lines), flush=True)
-    write_page(config.page, runs, title_of([run.folder for run in runs]), config.title)
-    print(f"\npage: {config.page.resolve()}", flush=True)
-    if config.png:
-        print(f"pictures: {', '.join(map(str, pictures.write_pictures(config.page, config.png)))}")
-    write_files(config, runs, rows, cautions)
+    return rows, cautions
 
 
 def write_files(config: CompareConfig, runs: list[Run], rows: list[dict], cautions: list[str]) -> None:

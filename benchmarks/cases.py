@@ -4,12 +4,12 @@ import statistics
 
 import torch
 
+from benchmarks.growth import growth
 from reslab.system import flops
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
 DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
-NARROW = {"n_head": 2, "n_embd": 64, "block_size": 64, "batch_size": 16}  # as config/laptop.py
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
 DEEP_GPU = {"n_layer": 48, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64}
 THOUSAND = {"n_layer": 1000, "n_head": 4, "n_embd": 256, "block_size": 256, "batch_size": 8}
@@ -86,40 +86,6 @@ def first_step(bench) -> dict:
         pair = [result["compiled_by_depth"][str(L)]["median_s"] for L in (96, 12)]
         result["compiled_96_over_12"] = round(pair[0] / pair[1], 2)
     return result
-
-
-def depth(bench) -> dict:
-    """Step time and peak memory over depth, with a line through them; with and without recomputation."""
-    depths = (12, 48, 96) if bench.quick else (12, 48, 96, 250, 1000)
-    result = {"shape": NARROW}
-    for name in ("plain", "activation_checkpointing"):
-        settings = {} if name == "plain" else {name: True}
-        rows = []
-        for L in depths:
-            worker = bench.start("ours")
-            facts = worker.ask("build", settings=NARROW | settings | {"n_layer": L})
-            worker.ask("steps", count=1)
-            steps = max(2, 100 // L)
-            rows.append([L, worker.ask("steps", count=steps)["s"] / steps, worker.ask("memory")["bytes"]])
-            worker.stop()
-        state = 16 * facts["parameters"] / L  # a weight, its gradient and AdamW's two averages, float32
-        result[name] = {"layers_s_bytes": rows} | {
-            key: line([row[0] for row in rows], [row[column] for row in rows])
-            for key, column in (("seconds", 1), ("bytes", 2))
-        }
-    few, all_kept = (result[name]["bytes"]["per_layer"] for name in ("activation_checkpointing", "plain"))
-    return result | {
-        "state_bytes_per_layer": round(state),
-        "memory_slope_ratio": round(few / all_kept, 3),
-        "without_the_state": round((few - state) / (all_kept - state), 3),
-    }
-
-
-def line(xs: list, ys: list) -> dict:
-    """Least squares y = at_zero + per_layer x, and the largest deviation relative to y."""
-    slope, start = statistics.linear_regression(xs, ys)
-    off = max(abs(start + slope * x - y) / y for x, y in zip(xs, ys, strict=True))
-    return {"at_zero": start, "per_layer": slope, "largest_deviation": round(off, 3)}
 
 
 def sampling(batch: int):
@@ -226,7 +192,7 @@ CASES = {
     "step-48L128": train_step(DEEP),
     "none-pre": none_against_pre,
     "first-step": first_step,
-    "depth": depth,
+    "growth": growth,
     "sample-1": sampling(1),
     "sample-8": sampling(8),
     "kernels": alone("kernels", "Matrix products, attention, GELU and optimizers, each way that there is."),

@@ -1,6 +1,7 @@
 """What a speed was measured on."""
 
 import platform
+import re
 from datetime import UTC, datetime
 
 import torch
@@ -27,7 +28,7 @@ def facts(argv: list[str]) -> dict:
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return {
         "command": " ".join(
-            ["python bench.py", *(w.split("=")[0] + "=PATH" if "nanogpt=" in w else w for w in argv)]
+            ["python bench.py", *(re.sub("nanogpt=[^,]*", "nanogpt=PATH", word) for word in argv)]
         ),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "git_commit": git_commit(),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from reslab.data.dataset import open_dataset
+from reslab.instruments import probes
 from reslab.nn import flops
 from reslab.nn.packed import packed
 from reslab.run.fields import from_flat
@@ -52,6 +53,12 @@ class Ours:
         with device.autocast(self.device, self.dtype), device.uncompiled(), packed(model):
             for _ in model.generate(idx, count):
                 pass
+
+    def probe(self) -> None:
+        """What a run measures at a look, but for the size of its next update."""
+        sequences = self.dataset.eval_starts("train", self.config.probe_sequences)
+        x, y = (t.to(self.device) for t in self.dataset.sequences("train", sequences))
+        probes.measure_batch(self.state.model, x, y)
 
     def val_loss(self) -> float:
         return evaluate(self.state, self.config, self.dataset, self.strategy)["val/loss"]

@@ -36,17 +36,17 @@ def main(argv: list[str]) -> None:
 
 def run(side, sides, torch, task: str, **arguments) -> dict:
     """Do one task and say how long it took; times are seconds."""
-    from benchmarks import local
+    from benchmarks import growth, local
 
     if task == "build":
         begin = time.perf_counter()
         facts = side.build(arguments["settings"])
         return facts | {"s": time.perf_counter() - begin}
     if task == "first_step":
-        side.build(arguments["settings"])
+        facts = side.build(arguments["settings"])
         side.step()
         sides.synchronize(side)
-        return {"s": time.time() - arguments["started"]}
+        return facts | {"s": time.time() - arguments["started"], "cpu_s": time.process_time()}
     if task == "train_until":
         return sides.train_until(side, arguments["goal"], arguments["every"])
     if task == "val_loss":
@@ -57,14 +57,18 @@ def run(side, sides, torch, task: str, **arguments) -> dict:
         return {"kernels_s": kernel_seconds(side, arguments["count"])}
     if task in local.TASKS:
         return local.TASKS[task](arguments["quick"])
-    begin = time.perf_counter()
+    if task == "compare_runs":
+        return growth.compare_runs(arguments["count"])
+    begin, cpu = time.perf_counter(), time.process_time()
     if task == "steps":
         for _ in range(arguments["count"]):
             side.step()
     elif task == "sample":
         side.sample(arguments["batch"], arguments["count"])
+    elif task == "probe_look":
+        side.probe()
     sides.synchronize(side)
-    return {"s": time.perf_counter() - begin}
+    return {"s": time.perf_counter() - begin, "cpu_s": time.process_time() - cpu}
 
 
 def kernel_seconds(side, count: int) -> float:

@@ -3,7 +3,7 @@
 #
 #     python compare.py config/depth_mup.py --json experiments/depth_mup/result.json
 #
-# Budget: 20 minutes of CPU time.
+# Budget: 11 minutes of CPU time.
 # The rates were chosen at few layers and are the same for every arm and depth. docs/residuals.md discusses
 # the result. Vary it: --n_embd=32 --n_head=1 --arms depth_mup --depths 1,16,256.
 

@@ -3,7 +3,7 @@
 #
 #     python compare.py config/widths.py --jobs 2 --json experiments/widths/result.json
 #
-# Budget: 35 minutes of CPU time: 20 for the stacks over depth and rate, 12 for the weights.
+# Budget: 20 minutes of CPU time.
 # The recipe is that of config/degradation.py; each stack has a choice of three rates of its blocks.
 # experiments/widths has a command for a thousand layers' recipe too. docs/residuals.md discusses the result.
 

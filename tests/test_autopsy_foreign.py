@@ -1,6 +1,11 @@
 """autopsy.py on a folder of transformers: the same measurements, on a text, in the current folder."""
 
 import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
 import torch
@@ -106,6 +111,58 @@ def test_a_path_that_is_not_there_is_no_such_folder(place):
     for name in ("./nothing", str(place / "nothing"), "a/b/c"):
         with pytest.raises(ValueError, match=r"nothing: no such folder$|a/b/c: no such folder$"):
             autopsy.main([name, "--text=text.txt"])
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A Hub that has no model."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self):
+        self.asked.append(self.path)
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RepoNotFound")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "said"),
+    [
+        ("my-modle", True, "my-modle: no such folder, and the Hugging Face Hub has no model of this name"),
+        ("my-modle", False, "my-modle: no such folder, and the Hugging Face Hub can't be asked for it (["),
+        (
+            "my modle",
+            False,
+            "my modle: no such folder, and the Hugging Face Hub can't be asked for it (Repo id",
+        ),
+    ],
+)
+def test_a_mistyped_name_is_told_after_one_question(place, monkeypatch, name, answers, said):
+    """transformers would ask, wait and ask again."""
+    from huggingface_hub import constants
+
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(Hub, "asked", [])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        if answers:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        else:
+            server.server_close()  # whoever asks is turned away
+        with pytest.raises(ValueError, match=re.escape(said)) as told:
+            autopsy.main([name, "--text=text.txt"])
+        if answers:
+            server.shutdown()
+    assert "\n" not in str(told.value) and waits == []
+    assert Hub.asked == (["/my-modle/resolve/main/config.json"] if answers else [])
 
 
 @pytest.mark.parametrize(("lost", "said"), [(1, r"c_attn.bias$"), (2, r"and 1 more$")])

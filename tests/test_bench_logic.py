@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 import bench as door
-from benchmarks import cases, sides
+from benchmarks import cases, growth, sides
 from benchmarks.turns import Bench, ratios, summary
 
 
@@ -30,13 +30,6 @@ def test_a_side_is_its_median_and_half_the_distance_of_its_quartiles():
     assert spread["median_s"] == 4.0 and spread["spread"] == round((9 - 2) / 2 / 4, 3)
     assert spread["turns_s"] == [9.0, 1.0, 2.0, 4.0, 3.0, 5.0, 100.0]
     assert summary([1 / 3])["turns_s"] == [0.333333]  # to the microsecond
-
-
-def test_a_line_through_depths():
-    fitted = cases.line([1, 2, 4], [5.0, 7.0, 11.0])
-    assert fitted["at_zero"] == pytest.approx(3) and fitted["per_layer"] == pytest.approx(2)
-    assert fitted["largest_deviation"] == 0
-    assert cases.line([0, 1, 2], [1.0, 5.0, 3.0])["largest_deviation"] == 1.0  # at 0 it says 2 for 1
 
 
 class Machine:
@@ -128,7 +121,13 @@ def answers(side, task, settings, arguments):
     if task == "build":
         return {"parameters": 1000 * layers, "dtype": "x", "flops_per_token": 10**9}
     if task == "steps":
-        return {"s": arguments["count"] * (0.01 * layers if settings.get("n_embd") == 64 else step)}
+        if settings.get("n_embd") == 64:
+            return {"s": arguments["count"] * 0.1 * layers, "cpu_s": arguments["count"] * 0.01 * layers}
+        return {"s": arguments["count"] * step}
+    if task == "probe_look":
+        return {"s": 9.0 * layers, "cpu_s": 0.03 * layers}
+    if task == "compare_runs":
+        return {"table": 3 + arguments["count"] / 2, "page_bytes": 7 * arguments["count"]}
     if task == "memory":
         per_layer = 20_000 if settings.get("activation_checkpointing") else 48_000
         return {"bytes": 7_000_000 + per_layer * layers}
@@ -138,7 +137,8 @@ def answers(side, task, settings, arguments):
         loss = {"nanogpt": 1.9}.get(side, {1337: 1.7, 1: 1.8, 2: 1.9, 0: 1.5}.get(seed))
         return {"s": took, "step": 5, "val_loss": loss, "curve": []}
     if task == "first_step":
-        return {"s": {12: 4.0, 96: 10.0}.get(layers, 2.0 if side == "ours" else 3.0)}
+        took = {12: 4.0, 96: 10.0}.get(layers, 2.0 if side == "ours" else 3.0)
+        return {"s": took, "cpu_s": 2 + 0.02 * layers, "parameters": 1000 * layers}
     return {"s": step, "kernels_s": 0.05}
 
 
@@ -187,15 +187,26 @@ def test_first_steps_of_both_sides_and_of_two_depths():
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_depth_is_seconds_and_bytes_per_layer_with_and_without_recomputation(quick):
-    case = cases.depth(made_up(Machine(answers), quick))
-    assert [row[0] for row in case["plain"]["layers_s_bytes"]] == [12, 48, 96, 250, 1000][: 3 if quick else 5]
-    assert case["plain"]["seconds"]["per_layer"] == pytest.approx(0.01)
-    assert case["plain"]["bytes"]["per_layer"] == pytest.approx(48_000)
-    assert case["plain"]["bytes"]["at_zero"] == pytest.approx(7e6)
-    assert case["activation_checkpointing"]["bytes"]["per_layer"] == pytest.approx(20_000)
+def test_growth_is_a_line_through_what_each_depth_and_each_number_of_runs_takes(quick):
+    case = growth.growth(made_up(Machine(answers), quick))
+    depth, runs = case["depth"], case["runs"]
+    assert depth["at"][0] == 12 and depth["at"][-1] == (48 if quick else 1000) and runs["at"][0] == 2
+    slopes = {key: figure["slope"] for key, figure in (depth["figures"] | runs["figures"]).items()}
+    assert slopes == pytest.approx(
+        {"step": 0.01, "start": 0.02, "look": 0.03, "table": 0.5, "page_bytes": 7.0}
+        | {"bytes": 48_000, "bytes_probed": 48_000, "bytes_recomputing": 20_000}
+    )
+    assert depth["figures"]["bytes"]["at_zero"] == pytest.approx(7e6)
     assert case["state_bytes_per_layer"] == 16_000  # of the 48,000
     assert case["memory_slope_ratio"] == round(20 / 48, 3) and case["without_the_state"] == 4 / 32
+
+
+def test_growth_is_measured_on_one_thread_and_on_a_gpu_by_the_clock():
+    machine = Machine(answers)
+    growth.growth(made_up(machine, quick=True))
+    assert {call[4]["OMP_NUM_THREADS"] for call in machine.calls} == {"1"}
+    on_gpu = growth.growth(made_up(Machine(answers), quick=True, gpu=True))
+    assert on_gpu["clock"] == "s" and on_gpu["depth"]["figures"]["step"]["slope"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("batch", [1, 8])

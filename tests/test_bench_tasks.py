@@ -3,7 +3,11 @@
 import statistics
 from types import SimpleNamespace
 
-from benchmarks import kernels, local
+import pytest
+
+from benchmarks import growth, kernels, local, machine, sides, worker
+from reslab.report.selection import find_runs, load_runs
+from reslab.run.fields import flat
 
 
 def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch):
@@ -31,3 +35,40 @@ def test_both_ways_of_the_loss_are_walked_forwards_and_back(monkeypatch):
     monkeypatch.setattr(local, "seconds", lambda function, turns: function() or float(len(walked)))
     assert local.loss(quick=True)["seconds"] == {"logits held": 2.0, "chunked": 3.0}
     assert walked == ["logits held", "chunked"] * 2
+
+
+def test_the_runs_of_the_growth_are_a_grid_of_real_ones(tmp_path):
+    growth.write_runs(tmp_path, 24)
+    runs, left_out = load_runs(find_runs([str(tmp_path)]))
+    assert not left_out and len(runs) == 24
+    cells = {(r.config["residual"], r.config["seed"], r.config["learning_rate"]) for r in runs}
+    assert len(cells) == 24 and len({r.last("val/loss") for r in runs}) == 24
+    assert {arm for arm, _, _ in cells} == {"pre", "none"} and len({rate for _, _, rate in cells}) == 3
+    measured = growth.compare_runs(2)
+    assert measured["page_bytes"] > 1e6 and all(value > 0 for value in measured.values())
+
+
+def test_a_look_of_the_probes_is_all_sequences_of_a_run_s(train_config, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sides.probes, "measure_batch", lambda model, x, y: seen.append((x, y)))
+    side, settings = sides.Ours(), flat(train_config(probe_sequences=3))
+    first = worker.run(side, sides, None, "first_step", settings=settings, started=0.0)
+    assert first["parameters"] > 0 and 0 < first["cpu_s"] < first["s"] and side.state.step == 1
+    assert set(worker.run(side, sides, None, "probe_look")) == {"s", "cpu_s"}
+    ((x, y),) = seen
+    assert x.shape == y.shape == (3, 16)
+
+
+def test_a_peer_s_place_is_left_out_of_a_command_and_the_other_peer_is_not():
+    command = machine.facts(["--peer=nanogpt=/home/me/nanoGPT,transformers", "--quick"])["command"]
+    assert command == "python bench.py --peer=nanogpt=PATH,transformers --quick"
+
+
+def test_a_line_has_the_smallest_relative_residuals():
+    fitted = growth.line([1, 2, 4], [5.0, 7.0, 11.0])
+    assert fitted["at_zero"] == pytest.approx(3) and fitted["slope"] == pytest.approx(2)
+    assert fitted["largest_residual"] == 0
+    # 450 / 477 + 720 / 477 x, by hand; the line that is nearest to 6 would be off by a third at 0.
+    fitted = growth.line([0, 1, 2], [1.0, 2.0, 6.0])
+    assert fitted["at_zero"] == pytest.approx(450 / 477) and fitted["slope"] == pytest.approx(720 / 477)
+    assert fitted["largest_residual"] == 0.34

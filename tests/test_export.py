@@ -47,10 +47,7 @@ MODELS = {
     "llama": (MODERN | {"bias": False}, "llama"),
     "llama with biases": (MODERN | {"n_kv_head": 1, "tie_weights": False}, "llama"),
     "qwen3": ({"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "bias": False, "qk_norm": True}, "qwen3"),
-    "llama with shared keys and a padded vocabulary": (
-        {"norm": "rmsnorm", "mlp": "swiglu", "pos": "rope", "n_head": 4, "n_kv_head": 2, "vocab_size": 300},
-        "llama",
-    ),
+    "llama with shared keys, padded": (MODERN | {"n_head": 4, "n_kv_head": 2, "vocab_size": 300}, "llama"),
     "gpt2 with a padded vocabulary, head apart": ({"tie_weights": False, "vocab_size": 300}, "gpt2"),
     "qwen3 with shared keys, another epsilon": (
         {
@@ -225,6 +222,8 @@ def test_a_pipeline_writes_as_long_as_the_context_and_complains_of_nothing(tmp_p
             assert text["generated_text"].startswith(prompt)
             ids = write(prompt, return_tensors=True)[0]["generated_token_ids"]
             assert len(ids) == 40 and max(ids) < tokenizer.vocab_size
+        long = torch.zeros(1, 30, dtype=torch.long)
+        assert [write.model.generate(long, **n).shape[1] for n in ({}, {"max_length": 35})] == [40, 35]
     finally:
         logging.getLogger("transformers").removeHandler(caplog.handler)
     assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]

@@ -3,41 +3,59 @@
 from test_tables import made
 
 FACTS = {"date": "2026-01-02T03", "cpu": "a cpu", "threads": 2, "cpu_bfloat16": ["amx"], "torch": "2"}
+FACTS |= {"command": "python bench.py --peer nanogpt=PATH --only val,data --out=x/y.json"}
 
 
 def sides(**seconds: float) -> dict:
-    return {name.replace("_", " "): {"median_s": value} for name, value in seconds.items()}
+    return {name.replace("_", " "): {"median_s": s, "spread": s / 10} for name, s in seconds.items()}
 
 
-def test_a_case_beside_nanogpt_is_a_ratio_to_its_plain_and_its_fastest():
-    by_name = sides(ours=0.5, nanogpt_float32=1.0, nanogpt_bfloat16=0.75, nanogpt_compiled_float32=0.8)
-    ratios = {f"ours against {name}": {"median": 10 * t["median_s"]} for name, t in by_name.items()}
-    names = ("step-4L128", "step-6L384", "step-48L128", "sample-1", "sample-8")
-    cases = {name: {"facts": FACTS, "sides": by_name, "ratios": ratios} for name in names}
+def ratio(median: float, noisy: bool = False) -> dict:
+    return {"median": median, "least": median - 0.5, "most": median + 1, "noisy": noisy}
+
+
+def test_a_case_beside_others_is_a_ratio_to_the_plain_and_the_fastest_of_each():
+    by_name = sides(ours=0.5, ours_float32=0.9, nanogpt_float32=1.0, nanogpt_bfloat16=0.75, limit=0.25)
+    by_name |= sides(transformers_float32=2.0, transformers_bfloat16=3.0)
+    ratios = {f"ours against {name}": ratio(10 * t["median_s"]) for name, t in by_name.items()}
+    ratios["ours against nanogpt bfloat16"]["noisy"] = True
+    ratios["ours against limit"] = ratio(0.75)
+    case = {"facts": FACTS, "sides": by_name, "ratios": ratios}
+    older = {"facts": FACTS, "sides": sides(ours=0.5), "ratios": {}}
+    rows, note = made("beside", {"cases": {"step-4L128": case, "sample-8": older}})
+    assert rows[1:] == [
+        [
+            *("`step-4L128`", "500 ms ± 5%", "9.00x (8.50 to 10.00)", "10.00x (9.50 to 11.00)"),
+            *(
+                "noisy (7.00 to 8.50), bfloat16",
+                "20.00x (19.50 to 21.00)",
+                "20.00x (19.50 to 21.00), float32",
+            ),
+            "75% (25% to 175%)",
+        ],
+        ["`sample-8`", "500 ms ± 5%", *[""] * 6],
+    ]
+    assert note == "`python bench.py --peer nanogpt=PATH`, 2026-01-02, a cpu, 2 threads, amx, torch 2"
+
+
+def test_all_training_is_the_mean_over_seeds_and_each_machine_has_a_table():
     val = {"nanogpt": {"s": 90.0, "val_loss": 1.9}}
     val |= {f"ours seed {k}": {"s": s, "val_loss": 1.5 + k / 10} for k, s in enumerate((20.0, 30.0, 70.0))}
-    cases["val"] = {"facts": FACTS | {"date": "2026-02-02"}, "sides": val}
-    rows, note = made("beside", {"cases": cases})
-    assert rows[1] == ["`step-4L128`", "500 ms", "1,000 ms", "10.00x", "8.00x", "7.50x (bfloat16)"]
-    assert len(rows) == 7 and rows[-1] == ["`val`, all training", "40.0 s", "90.0 s", "2.25x", "", ""]
-    assert "nanoGPT ends at 1.900, this project, three seeds, at 1.500, 1.600, 1.700." in note
-    assert "2026-01-02, 2026-02-02, a cpu, 2 threads, amx, torch 2" in note
+    step = {"facts": FACTS, "sides": sides(ours=0.5), "ratios": {}}
+    cases = {"step-4L128": step, "val": {"facts": FACTS | {"date": "2026-02-02"}, "sides": val}}
+    other = {"step-4L128": step | {"facts": FACTS | {"cpu": "another cpu"}}}
+    rows, note = made("beside", {"cases": cases}, {"cases": {"data": {}}}, {"cases": other})
+    assert rows[2][:4] == ["`val`, all training", "40.0 s (20.0 to 70.0)", "", "2.25x (1.29 to 4.50)"]
+    assert "nanoGPT ends at 1.900, this project, one seed after the other, at 1.500, 1.600, 1.700." in note
+    assert "2026-01-02, 2026-02-02, a cpu, 2 threads" in note and note.count("another cpu") == 1
+    assert rows[3] == rows[0] and len(rows) == 6  # head, two cases; head, line and a case of the other
 
 
 def test_scaling_is_what_the_cases_measured():
     speeds = (("bpe:1024", 8.0), ("char", 16.0), ("byte", 32.0))
     cases = {
         "none-pre": {"none_over_pre": {"fresh": 0.75, "after 300 steps": 1.5}},
-        "first-step": {
-            "compiled_by_depth": {"12": {"median_s": 4.0}, "96": {"median_s": 9.0}},
-            "sides": sides(ours=2.0, nanogpt=3.0),
-        },
-        "depth": {
-            "plain": {"bytes": {"per_layer": 3e6}, "seconds": {"per_layer": 0.002}},
-            "state_bytes_per_layer": 1e6,
-            "memory_slope_ratio": 0.5,
-            "without_the_state": 0.25,
-        },
+        "first-step": {"compiled_by_depth": sides(a=4.0, b=9.0), "sides": sides(ours=2.0, nanogpt=3.0)},
         "data": {
             name: {"bare_MB_per_s": b, "written_MB_per_s_1_core": b / 2, "written_MB_per_s_2_cores": b / 4}
             for name, b in speeds
@@ -45,14 +63,39 @@ def test_scaling_is_what_the_cases_measured():
         "checkpoint": {"MB": 120.4, "save_s": 0.25},
         "probe": {"share_of_run": 0.035},
     }
-    rows, _ = made("scaling", {"cases": {name: case | {"facts": FACTS} for name, case in cases.items()}})
+    cases = {name: case | {"facts": FACTS} for name, case in cases.items()}
+    rows, _ = made("scaling", {"cases": cases})
     assert [row[1] for row in rows[1:]] == [
-        *("0.75", "1.50", "2.0 s (nanoGPT 3.0 s)", "4.0 s, 9.0 s"),
-        "3.00 MB, of which 1.00 are weights, gradients and AdamW's averages",
-        *("50% of that; of the activations 25%", "2.0 ms"),
+        *("0.75", "1.50", "2.0 s ± 20% (nanoGPT 3.0 s ± 30%)", "4.0 s ± 40%, 9.0 s ± 90%"),
         *("8.0, 4.0, 2.0 MB/s", "16.0, 8.0, 4.0 MB/s", "32.0, 16.0, 8.0 MB/s"),
         *("120 MB in 0.25 s", "3.5%"),
     ]
+    cases["first-step"] = {"sides": sides(ours=2.0), "facts": FACTS}  # quick, without a peer
+    del cases["data"]
+    rows, _ = made("scaling", {"cases": cases})
+    assert [row[1] for row in rows[3:]] == ["2.0 s ± 20%", "120 MB in 0.25 s", "3.5%"]
+
+
+def test_what_grows_has_its_values_its_line_and_the_residual():
+    line = {"at_zero": 2.5e6, "slope": -5e4, "largest_residual": 0.125}
+    seconds = {"values": [1.0, 2.0, 1234.0], "at_zero": 0.25, "slope": 0.125, "largest_residual": 0.02}
+    case = {
+        "facts": FACTS,
+        "clock": "seconds of a clock",
+        "depth": {"at": [1, 2, 4], "figures": {"step": seconds, "bytes": {"values": [1e6, 2e6, 4e9]} | line}},
+        "runs": {"at": [2], "figures": {"page_bytes": {"values": [5.125e6]} | line}},
+        "state_bytes_per_layer": 1e6,
+        "memory_slope_ratio": 0.5,
+        "without_the_state": 0.25,
+    }
+    rows, note = made("growth", {"cases": {"growth": case}})
+    assert rows[0] == ["layers", "1", "2", "4", "line", "largest residual"]
+    assert rows[1] == ["a step, s", "1", "2", "1,234", "0.25 + 0.125 for each layer", "2%"]
+    assert rows[2] == ["memory held at most, MB", "1", "2", "4,000", "2.5 - 0.05 for each layer", "12%"]
+    assert rows[3] == ["runs", "2", "line", "largest residual"]
+    assert rows[5] == ["size of the page, MB", "5.12", "2.5 - 0.05 for each run", "12%"]
+    assert "Times are seconds of a clock." in note and "1.00 are weights" in note
+    assert "takes 50% of all, and 25% of the activations" in note
 
 
 def test_kernels_are_a_row_for_each_shape_and_way():

@@ -95,9 +95,12 @@ class TokenDataset:
 
     def sequences(self, split: str, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (len(starts), block_size) that begin at the given positions, int64."""
-        for file in touched(self.files[split], starts, self.block_size + 1):
+        files = touched(self.files[split], starts, self.block_size + 1)
+        for file in files:  # before, since reading behind the end of a file that was cut ends the process
             file.check()
         rows = np.stack([self.ids[split][s : s + self.block_size + 1] for s in starts]).astype(np.int64)
+        for file in files:  # and after, since these rows may be of what was written meanwhile
+            file.check()
         if rows.max() >= self.vocab_size:
             sequence, place = np.unravel_index(rows.argmax(), rows.shape)
             raise ValueError(

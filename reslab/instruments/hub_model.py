@@ -37,6 +37,8 @@ def load(place: str):
     if _is_path(place) and not Path(place).is_dir():
         raise ValueError(f"{place}: no such folder")
     try:
+        if not Path(place).is_dir():
+            _ask_hub(place)
         import transformers
     except ImportError:
         raise ValueError(
@@ -64,6 +66,31 @@ def load(place: str):
 def _is_path(place: str) -> bool:
     """Whether it can be no name on the Hub, which is NAME or OWNER/NAME."""
     return place.startswith((".", "~", "/")) or place.count("/") > 1 or "\\" in place
+
+
+def _ask_hub(place: str) -> None:
+    """Ask the Hub once for a model that was not downloaded before; transformers would ask six times, for half
+    a minute, before it says that it gets no answer.
+
+    Raises:
+        ValueError: no answer within HF_HUB_ETAG_TIMEOUT seconds (10), or no such model.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    try:
+        if isinstance(try_to_load_from_cache(place, "config.json"), str):
+            return
+        get_hf_file_metadata(hf_hub_url(place, "config.json"))
+        return
+    except (errors.GatedRepoError, errors.EntryNotFoundError):
+        return  # transformers says what is the matter
+    except errors.RepositoryNotFoundError:
+        reason = "has no model of this name that you may read"
+    except errors.HfHubHTTPError:
+        return  # it answers: transformers asks again
+    except Exception as error:
+        reason = f"can't be asked for it ({first_line(error)})"
+    raise ValueError(f"{place}: no such folder, and the Hugging Face Hub {reason}")
 
 
 def _first_line(place: str, call):

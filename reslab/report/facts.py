@@ -9,15 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from reslab.run.derived import with_derived
-from reslab.run.fields import flat
 from reslab.run.files import parse_json
 from reslab.run.log import Run, read_run, row_fault
 from reslab.run.recorder import NUMBERS, setting_fault
-from reslab.run.settings import TrainConfig
 
 UNKNOWN = "unknown"
 TEXT_FACTS = ("torch", "git_commit", "device", "machine", "command", "started")
 NO_WIRING = {"equation": UNKNOWN, "skip": None, "has_identity": None}
+WIRING_SETTINGS = ("attn_residual", "mlp_residual", "residual_scale", "skip_blocks")
 PROBED_LATER = "probes.jsonl"  # what `python -m reslab.training.reprobe` adds to a run
 # A fresh stack passes this count whatever becomes of it: what it can't do shows within the first updates.
 NOT_AT_STEP = {("layers_that_learn", 0)}
@@ -70,15 +69,11 @@ def _with_later_probes(folder: Path, rows: list[dict], descriptions: dict) -> li
 
 
 def complete_config(config: dict) -> dict:
-    """A run's settings; the overrides of the wiring are empty where it has none, and what readers ask for
-    is None where the record does not tell it.
+    """A run's settings as it told them; those in which readers compute are None where it did not, and the
+    wiring's are left out where they are None.
     """
-    required = {key: config.get(key) for key in NUMBERS} | {"residual": config.get("residual") or UNKNOWN}
-    defaults = flat(TrainConfig())
-    empty = {"attn_residual": "", "mlp_residual": ""}
-    empty |= {key: defaults[key] for key in ("residual_scale", "skip_blocks")}
-    told = {key: value for key, value in config.items() if value is not None or key not in empty}
-    return empty | {"gradient_accumulation_steps": 1} | told | required
+    told = {key: value for key, value in config.items() if value is not None or key not in WIRING_SETTINGS}
+    return told | {key: config.get(key) for key in NUMBERS} | {"residual": config.get("residual") or UNKNOWN}
 
 
 def complete_facts(facts: dict) -> dict:

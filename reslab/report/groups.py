@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ def wiring_names(config: dict) -> dict[str, str]:
 
 def arm(config: dict) -> str:
     """The wiring in one word: `none`, or `attn:pre mlp:none` where the two sublayers differ."""
-    shape = from_flat(GPTConfig, config)
-    own = {"scaled": f" {shape.residual_scale:g}", "partial_skips": f" {shape.skip_blocks}"}
+    own = {"scaled": f" {config['residual_scale']:g}"} if "residual_scale" in config else {}
+    own |= {"partial_skips": f" {config['skip_blocks']}"} if "skip_blocks" in config else {}
     kinds = {kind: name + own.get(name, "") for kind, name in wiring_names(config).items()}
     if kinds["attn"] == kinds["mlp"]:
         return kinds["attn"]
@@ -78,17 +79,16 @@ def group_names(runs: list[Run], leave_out: Iterable[str] = ()) -> list[str]:
             else f", {run.config['n_layer']} layers"
         )
         start[key] = arm(run.config) + depth
-    names = {}
+    names, alike = {}, {}
     for key, name in start.items():
-        settings = [dict(other) for other, same in start.items() if same == name]
-        keys = sorted({k for one in settings for k in one} - {"data"})
-        told = [k for k in keys if len({one.get(k, "None") for one in settings} - {"None"}) > 1]
-        enough = len({tuple(one.get(k) for k in told) for one in settings}) == len(settings)
-        varied = told if enough else [k for k in keys if len({one.get(k) for one in settings}) > 1]
-        config, usual = by_key[key][0].config, {k: _usual(settings, k) for k in varied}
-        unusual = [k for k in varied if usual[k] is None or dict(key).get(k) != usual[k]]
-        told = [k for k in unusual if config.get(k) is not None]
-        names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {config[k]}" for k in told)
+        alike.setdefault(name, []).append(key)
+    for name, keys in alike.items():
+        varied = _varied([dict(key) for key in keys])
+        for key in keys:
+            config, settings = by_key[key][0].config, dict(key)
+            unusual = [k for k, usual in varied.items() if usual is None or settings.get(k) != usual]
+            told = [k for k in unusual if config.get(k) is not None]
+            names[key] = name + "".join(f", {NICKNAMES.get(k, k)} {config[k]}" for k in told)
     data = {key: dict(key)["data"] for key in names}
     short = {key: text if UNKNOWN in text else text[:8] for key, text in data.items()}
     names = _told_apart(names, {key: f", data {text}" for key, text in short.items()})
@@ -105,12 +105,16 @@ def _told_apart(names: dict[tuple, str], ends: dict[tuple, str]) -> dict[tuple, 
     return {key: name + ends[key] if len(alike[name]) > 1 else name for key, name in names.items()}
 
 
-def _usual(settings: list[dict], key: str) -> str | None:
-    """The value that more than half of some groups have for a setting; None where no value is so common. It
-    needs no place in a name, and names stay different: a name without the setting means this value."""
-    values = [one.get(key) for one in settings]
-    most = max(values, key=values.count)
-    return most if 2 * values.count(most) > len(values) else None
+def _varied(settings: list[dict]) -> dict[str, str | None]:
+    """The settings that tell some groups apart, and of each the value that more than half of the groups have;
+    None where no value is so common. That value needs no place in a name, and names stay different: a name
+    without the setting means it."""
+    keys = sorted({k for one in settings for k in one} - {"data"})
+    told = [k for k in keys if len({one.get(k, "None") for one in settings} - {"None"}) > 1]
+    enough = len({tuple(one.get(k) for k in told) for one in settings}) == len(settings)
+    varied = told if enough else [k for k in keys if len({one.get(k) for one in settings}) > 1]
+    most = {k: Counter(one.get(k) for one in settings).most_common(1)[0] for k in varied}
+    return {k: value if 2 * count > len(settings) else None for k, (value, count) in most.items()}
 
 
 def labels(runs: list[Run]) -> list[str]:
@@ -262,13 +266,15 @@ def _last_of_seed(runs: list[Run], seed: int, key: str) -> float | None:
     return next(run.last(key) for run in runs if run.config["seed"] == seed and run.status == "finished")
 
 
-def reference_of(runs: list[Run], by_key: dict[tuple, list[Run]]) -> list[Run] | None:
-    """The runs that a group is compared with: those with the wiring `pre` and otherwise the same settings."""
-    if arm(runs[0].config) == "pre":
-        return None
+def references(by_key: dict[tuple, list[Run]]) -> dict[tuple, list[Run] | None]:
+    """What each group of another wiring than `pre` is compared with: the runs with the wiring `pre` and
+    otherwise the same settings; None where there are none.
+
+    Args:
+        by_key: what groups() gave; the result has keys of it.
+    """
     wiring = with_part(TrainConfig, "wiring")
-    wanted = settings_key(runs[0], wiring)
-    for other in by_key.values():
-        if arm(other[0].config) == "pre" and settings_key(other[0], wiring) == wanted:
-            return other
-    return None
+    shared = {key: settings_key(members[0], wiring) for key, members in by_key.items()}
+    with_skips = {key: members for key, members in by_key.items() if arm(members[0].config) == "pre"}
+    first = {shared[key]: members for key, members in reversed(with_skips.items())}
+    return {key: first.get(shared[key]) for key in by_key if key not in with_skips}

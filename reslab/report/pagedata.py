@@ -28,37 +28,41 @@ PROBE_NUMBERS = 300_000  # of all probes together
 
 
 def page_data(runs: list[Run], title: str, size: int = DATA_BYTES, heading: str = "") -> dict:
-    """What the page of some runs draws, as plain JSON values of at most `size` bytes.
+    """What the page of some runs draws, as plain JSON values of at most `size` bytes, or of more where the
+    least that is drawn of each run (see _curve, _probes) does not fit.
 
     Args:
         title: what the page is called where its runs are no two arms.
         heading: what it is called in any case.
     """
+    data = {
+        "title": heading or title,
+        "heading": heading,
+        "about": _about(runs),
+        "claim": claim(runs),
+        "warnings": warnings(runs),
+        "first_arms": FIRST_ARMS,
+        "colours": COLOURS,
+        "probes": _descriptions(runs),
+        "runs": [],
+        "figures": _figures(FIGURES, runs, catch=Exception) if runs else [],
+        "columns": COLUMNS,
+        "table": [row(run) for run in runs],
+        "differences": differences(runs) if len(runs) > 1 else [],
+        "dial": dial_data(),
+    }
+    names = _names(runs)
+
+    def fill(share: float) -> int:
+        """Draw a share of the points that a run may have; returns the bytes of all."""
+        data["runs"] = [_run(run, len(runs), share) | name for run, name in zip(runs, names, strict=True)]
+        return len(to_json(data).encode())
+
     share = 1.0
-    figures = _figures(FIGURES, runs, catch=Exception) if runs else []
-    while True:
-        data = {
-            "title": heading or title,
-            "heading": heading,
-            "about": _about(runs),
-            "claim": claim(runs),
-            "warnings": warnings(runs),
-            "first_arms": FIRST_ARMS,
-            "colours": COLOURS,
-            "probes": _descriptions(runs),
-            "runs": [
-                _run(run, label, len(runs), share) for run, label in zip(runs, labels(runs), strict=True)
-            ],
-            "figures": figures,
-            "columns": COLUMNS,
-            "table": [row(run) for run in runs],
-            "differences": differences(runs) if len(runs) > 1 else [],
-            "dial": dial_data(),
-        }
-        _name_groups(data["runs"], runs)
-        if share < 1e-3 or len(to_json(data).encode()) <= size:
-            return data
-        share /= 2
+    if fill(share) > size >= fill(0.0):
+        while fill(share := share / 2) > size:
+            pass
+    return data
 
 
 def dial_data() -> dict | None:
@@ -78,8 +82,9 @@ def to_json(data: dict) -> str:
 
 
 def tokens_per_step(run: Run) -> int | None:
-    """Tokens that one update learns from; None where that is unknown."""
-    sizes = [run.config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size")]
+    """Tokens that one update learns from; None where that is unknown. Who tells no accumulation has none."""
+    config = {"gradient_accumulation_steps": 1} | run.config
+    sizes = [config[k] for k in ("batch_size", "gradient_accumulation_steps", "block_size")]
     return None if None in sizes else math.prod(sizes)
 
 
@@ -107,14 +112,13 @@ def thin(values: list[list[float | None]], limit: int) -> list[int]:
     return sorted(indices)
 
 
-def _run(run: Run, label: str, count: int, share: float) -> dict:
+def _run(run: Run, count: int, share: float) -> dict:
     notes = _missing(run)
     limit = max(50, int(share * min(CURVE_POINTS, PAGE_POINTS / count)))
     facts = run.facts
     return {
         "name": run.folder.name,
         "folder": str(run.folder),
-        "label": label,
         "arm": arm(run.config),
         "layers": run.config["n_layer"] or 0,
         "foreign": facts.get("foreign", ""),
@@ -220,14 +224,19 @@ def _missing(run: Run) -> list[str]:
     return notes
 
 
-def _name_groups(entries: list[dict], runs: list[Run]) -> None:
-    """Give each run its group, of those that differ in the seed alone, the group's name, its line, and the
-    name of its arm."""
-    keys, names = [settings_key(run) for run in runs], group_names(runs)
-    for entry, key, name, line in zip(entries, keys, names, run_lines(runs), strict=True):
-        entry["group"], entry["group_label"], entry["line"] = keys.index(key), name, line
-    for entry, short in zip(entries, arm_names(runs), strict=True):
-        entry["short"] = short
+def _names(runs: list[Run]) -> list[dict]:
+    """For each run its label, its group, of those that differ in the seed alone, the group's name, its line,
+    and the name of its arm."""
+    keys = [settings_key(run) for run in runs]
+    numbers = {key: k for k, key in reversed(list(enumerate(keys)))}
+    columns = {
+        "label": labels(runs),
+        "group": [numbers[key] for key in keys],
+        "group_label": group_names(runs),
+        "line": run_lines(runs),
+        "short": arm_names(runs),
+    }
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:

@@ -15,7 +15,7 @@ from reslab.report.groups import (
     losses_by_seed,
     mean_of,
     paired_difference,
-    reference_of,
+    references,
     wiring_names,
 )
 from reslab.run.fields import with_role
@@ -107,8 +107,9 @@ def _error(run: Run) -> str:
 def group_rows(runs: list[Run]) -> list[dict[str, str]]:
     """A row for each group of runs that differ in the seed alone, by GROUP_COLUMNS."""
     by_key, rows = groups(runs), []
+    compared_with = references(by_key)
     names = dict(zip((run.folder for run in runs), group_names(runs), strict=True))
-    for members in by_key.values():
+    for key, members in by_key.items():
         losses = losses_by_seed(members)
         val, train = mean_of(losses.values()), mean_of(losses_by_seed(members, "train/loss").values())
         begun = len({run.config["seed"] for run in members})
@@ -119,19 +120,21 @@ def group_rows(runs: list[Run]) -> list[dict[str, str]]:
                 "val": _number(val.mean if val else None),
                 "sd": "n = 1" if val and val.n == 1 else _number(val.sd if val else None),
                 "train": _number(train.mean if train else None),
-                **_against_pre(members, by_key),
+                **_against_pre(key, by_key, compared_with),
             }
         )
     return rows
 
 
-def _against_pre(members: list[Run], by_key: dict[tuple, list[Run]]) -> dict[str, str]:
+def _against_pre(
+    key: tuple, by_key: dict[tuple, list[Run]], compared_with: dict[tuple, list[Run] | None]
+) -> dict[str, str]:
     """The cells of a group's difference from the same settings with skips, or why there is none."""
-    cells = {"-pre": "", "95 % interval": "", "difference": ""}
-    if arm(members[0].config) == "pre":
-        compared = any(reference_of(others, by_key) is members for others in by_key.values())
+    cells, members = {"-pre": "", "95 % interval": "", "difference": ""}, by_key[key]
+    if key not in compared_with:
+        compared = any(reference is members for reference in compared_with.values())
         return cells | ({"difference": "the reference"} if compared else {})
-    reference = reference_of(members, by_key)
+    reference = compared_with[key]
     if reference is None:
         return cells | {"difference": "no pre run"}
     difference = paired_difference(members, reference)

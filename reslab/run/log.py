@@ -278,16 +278,17 @@ def changes(before: dict, now: dict) -> dict[str, list]:
     return {key: [before[key], value] for key, value in now.items() if before.get(key, value) != value}
 
 
-def git_commit() -> str | None:
-    """The checked-out commit, with + when files differ from it; None outside a repository, and for a wheel,
-    whose folder may lie in a repository of somebody else."""
-    if INSTALLED:
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit checked out at a folder, with + when files differ from it; None outside a repository.
+
+    Without a folder it is reslab's own, and None for a wheel: that may lie in a repository of somebody else.
+    """
+    if folder is None and INSTALLED:
         return None
-    here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=here,
+            cwd=folder or Path(__file__).resolve().parent,
             capture_output=True,
             text=True,
             check=True,

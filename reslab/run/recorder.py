@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 
 from reslab.run.fields import flat, short
-from reslab.run.log import RunLog, is_number, no_number, whole_row, write_config
+from reslab.run.log import RunLog, git_commit, is_number, no_number, whole_row, write_config
 
 # Short names of log() -> the keys of a row.
 NAMES = {
@@ -34,7 +34,8 @@ class Recorder:
             log(1000, val_loss=val_loss)
 
     When the block ends, the run is finished, or diverged where its newest loss is not finite; an exception
-    leaves it unfinished. What is not told is unknown to compare.py.
+    leaves it unfinished. What is not told is unknown to compare.py. The commit is that of the program that
+    runs the loop, where it lies in a git repository.
 
     Args:
         folder: the run directory; it must not exist, or be empty.
@@ -68,7 +69,8 @@ class Recorder:
             raise ValueError(f"config: {fault}")
         self._rows, self._started = None, time.perf_counter()
         self._step, self._finite = 0, True
-        self._content = settings, {"recorder": True} | _facts_of(model) | (facts or {})
+        origin = {"recorder": True, "git_commit": git_commit(_script_folder())}
+        self._content = settings, origin | _facts_of(model) | (facts or {})
 
     def __enter__(self) -> "Recorder":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +135,12 @@ def _plain(value):
 def _count(array) -> int:
     """How many numbers a tensor or an array holds."""
     return array.numel() if hasattr(array, "numel") else array.size
+
+
+def _script_folder() -> Path:
+    """Where the program lies that runs the loop; the current folder of a notebook, which has no file."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(script).resolve().parent if script else Path.cwd()
 
 
 def _facts_of(model) -> dict:

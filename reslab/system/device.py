@@ -157,6 +157,8 @@ def compile_loss(model: torch.nn.Module) -> None:
 
 def uncompiled():
     """Context in which compiled regions run as they were written, so that hooks see everything."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and set_stance would import the compiler
+        return nullcontext()
     return torch.compiler.set_stance("force_eager")
 
 

@@ -1,12 +1,27 @@
 """The optimizer and its learning rate, a pure function of the step."""
 
+import inspect
 import math
 
 import torch
 
 from reslab.run.fields import short
 from reslab.run.settings import OptimConfig
-from reslab.training.muon import Muon
+from reslab.training import muon
+
+
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """A class of torch's without the wrappers around its methods.
+
+    They keep the methods out of compiled graphs, and import torch's compiler for it: a third of the CPU time
+    from the start of a program to its first step. Here no optimizer is compiled.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+AdamW, SGD, Muon = (_uncompiled(kind) for kind in (torch.optim.AdamW, torch.optim.SGD, muon.Muon))
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
@@ -80,7 +95,7 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
 def _adamw(model, config):
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(
+    return AdamW(
         parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
         betas=betas,
@@ -90,9 +105,7 @@ def _adamw(model, config):
 
 
 def _sgd(model, config):
-    return torch.optim.SGD(
-        parameter_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1
-    )
+    return SGD(parameter_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1)
 
 
 class MuonAdamW:
@@ -119,9 +132,7 @@ class MuonAdamW:
             for g in parameter_groups(model, config.weight_decay)
         ]
         betas = (config.beta1, config.beta2)
-        self.adamw = torch.optim.AdamW(
-            rest, lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True
-        )
+        self.adamw = AdamW(rest, lr=config.learning_rate, betas=betas, eps=config.adam_eps, fused=True)
         self.optimizers = [self.muon, self.adamw]
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]
 

@@ -91,6 +91,19 @@ def test_a_file_that_changes_under_a_run_ends_it(here, train_config, how):
         train(train_config(dataset=str(here)), changing)
 
 
+def test_a_file_that_changes_while_a_batch_is_read_gives_none(here):
+    dataset = TokenDataset(here, 8, seed=1)
+
+    class Changing:
+        def __getitem__(self, place):
+            (here / "train.bin").write_bytes((here / "train.bin").read_bytes()[::-1])
+            return ids[place]
+
+    ids, dataset.ids["train"] = dataset.ids["train"], Changing()
+    with pytest.raises(ValueError, match="changed while a run reads it"):
+        dataset.sequences("train", np.array([3]))
+
+
 @pytest.mark.parametrize(
     "change",
     [

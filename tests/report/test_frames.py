@@ -35,6 +35,20 @@ def test_a_row_is_a_run_with_its_settings_losses_baselines_and_origin(folder):
     assert table.groupby("residual")["val/loss"].mean()["pre"] == 3.0
 
 
+def test_what_a_loop_does_not_tell_is_no_setting_of_it(folder):
+    """A column that only our runs tell is empty for the loop; alone, the loop has no such column."""
+    told = {"width": 8, "residual": "scaled", "gradient_accumulation_steps": None}
+    with reslab.Recorder(folder / "mine", config=told) as log:
+        log(0, val_loss=2.0)
+    recorded = set(load(folder / "mine").config)
+    assert recorded == {*told, "n_layer", "n_embd", "block_size", "batch_size", "learning_rate", "seed"}
+    alone = reslab.frame(folder / "mine").iloc[0]
+    assert alone["arm"] == "scaled" and alone["width"] == 8 and "residual_scale" not in alone
+    beside = reslab.frame(folder).set_index("run")
+    for setting in ("residual_scale", "attn_residual", "gradient_accumulation_steps", "n_layer"):
+        assert pandas.isna(beside[setting]["mine"]) and not pandas.isna(beside[setting]["a"]), setting
+
+
 def test_curves_are_tidy(folder):
     table = reslab.frame(folder / "a", folder / "b", curves=True)
     columns, *rows = curve_rows([load(folder / name) for name in ("a", "b")])

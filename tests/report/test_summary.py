@@ -5,13 +5,16 @@ run is another one.
 """
 
 import json
+from collections import Counter
 
 import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
+from reslab.report import groups, pagedata
 from reslab.report.groups import arm, group_names, labels
+from reslab.report.pagedata import page_data
 from reslab.report.records import results
-from reslab.report.summary import COLUMNS, differences, fitted_table, legend, lines, row, table
+from reslab.report.summary import COLUMNS, differences, fitted_table, group_rows, legend, lines, row, table
 from reslab.run.log import read_run
 
 
@@ -112,6 +115,30 @@ def test_a_name_tells_what_is_unusual(make_run):
         "pre, 4 layers, optimizer sgd",
     ]
     assert len(set(labels(runs))) == len(runs)
+
+
+@pytest.mark.parametrize("work", [group_rows, lambda runs: page_data(runs, "title", size=0)])
+def test_twice_as_many_groups_are_twice_the_work(make_run, monkeypatch, work):
+    """Groups of two arms that differ in their rate: what is asked of all of them is worked out once."""
+    calls = Counter()
+    for module, name in ((groups, "settings_key"), (groups, "_varied"), (pagedata, "_run")):
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, name=name, function=function: calls.update([name]) or function(*a)
+        )
+    runs = [
+        make_run(f"{arm}{k}", residual=arm, learning_rate=k / 100)
+        for k in range(1, 9)
+        for arm in ("pre", "none")
+    ]
+    counts = []
+    for number in (8, 16):
+        calls.clear()
+        work(runs[:number])
+        counts.append(dict(calls))
+    few, many = counts
+    assert many["settings_key"] == 2 * few["settings_key"] and many["_varied"] == few["_varied"]
+    assert many.get("_run", 0) in (0, 2 * 16)  # where nothing fits: as much as there is, and the least
 
 
 def test_only_what_differs_is_listed_settings_and_machines_alike(make_run):

@@ -3,12 +3,13 @@
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import ROOT, tiny_model
+from conftest import ROOT, run_python, tiny_model
 from runs_by_hand import config_of, facts_of, rows_of, write_run
 
 import compare
@@ -17,6 +18,7 @@ from reslab.report.facts import load
 from reslab.report.html import html
 from reslab.report.pagedata import page_data
 from reslab.report.summary import row
+from reslab.run.log import read_run
 from reslab.run.recorder import NUMBERS, TEXTS
 
 FACTS = list(facts_of("x", config_of()))
@@ -56,6 +58,35 @@ def test_what_a_loop_tells_is_read_back(tmp_path):
     cells = row(run)
     assert (cells["arm"], cells["layers"], cells["-bigram"]) == ("unknown", "unknown", "unknown")
     assert (cells["val"], cells["train"], cells["params"]) == ("3.000 ± 0.125", "2.500", "12")
+
+
+def test_the_commit_is_that_of_the_script_not_of_reslab(tmp_path):
+    """With + once a file of that repository has changed; a script outside a repository has none."""
+    script = "import reslab\nwith reslab.Recorder({!r}) as log:\n    log(0, loss=1.0)\n"
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(tmp_path)}
+
+    def git(*words) -> str:
+        command = ["git", "-C", str(tmp_path / "repo"), *identity, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def recorded(folder: str) -> str | None:
+        place = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        path = tmp_path / folder / "loop.py"
+        path.write_text(script.format(str(place)), encoding="utf-8")
+        run_python(path, cwd=tmp_path, env=environment)
+        return read_run(place).facts["git_commit"]
+
+    for folder in ("repo", "bare"):
+        (tmp_path / folder).mkdir()
+    git("init")
+    (tmp_path / "repo" / "kept.txt").write_text("a", encoding="utf-8")
+    git("add", "kept.txt")
+    git("commit", "-m", "a file")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert recorded("repo") == commit and recorded("bare") is None
+    (tmp_path / "repo" / "kept.txt").write_text("b", encoding="utf-8")
+    assert recorded("repo") == f"{commit}+"
 
 
 def test_the_settings_of_one_of_our_models_are_taken_and_the_callers_win(tmp_path):

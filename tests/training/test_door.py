@@ -20,7 +20,7 @@ from reslab.run import checkpoint
 from reslab.run import config as configure
 from reslab.run.config import MachineError
 from reslab.run.fields import flat
-from reslab.training import loop
+from reslab.training import loop, optimizer
 from reslab.training.step import train_step
 
 
@@ -135,14 +135,14 @@ def test_what_goes_wrong_between_updates_is_told_when_the_state_is_saved(ends, t
 
 
 def test_an_update_that_breaks_off_is_not_saved(ends, train_config, monkeypatch):
-    step = torch.optim.AdamW.step
+    step = optimizer.AdamW.step
 
     def torn(self, *rest):
         step(self, *rest)
         if self.state and next(iter(self.state.values()))["step"] >= 4:
             raise RuntimeError("an update broke off")
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", torn)
+    monkeypatch.setattr(optimizer.AdamW, "step", torn)
     with pytest.raises(RuntimeError, match="broke off"):
         ends(eval_interval=2)
     assert saved_step(train_config) == 2

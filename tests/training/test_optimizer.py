@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import run_python, tiny_config
 
 from reslab.model import GPT
 from reslab.residual import WIRINGS
@@ -131,3 +131,13 @@ def test_an_optimizer_of_other_groups_is_told_where_they_come_from(monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "mine", lambda model, config: torch.optim.SGD(model.parameters(), lr=1.0))
     with pytest.raises(ValueError, match=r"optimizer=mine: a group .* parameter_groups\(model"):
         make_optimizer(GPT(tiny_config()), OptimConfig(optimizer="mine"))
+
+
+def test_a_run_that_compiles_nothing_does_not_import_torchs_compiler(dataset_folder, tmp_path):
+    small = ["config/smoke.py", f"--dataset={dataset_folder}", "--n_layer=1", "--n_embd=16", "--block_size=8"]
+    small += ["--max_iters=2", "--warmup_iters=1", "--eval_interval=2", "--sample_tokens=2", "--device=cpu"]
+    runs = [
+        [*small, f"--optimizer={name}", f"--out_dir={tmp_path / name}"] for name in ("adamw", "sgd", "muon")
+    ]
+    code = f"import sys, train; assert not any(map(train.main, {runs})); "
+    run_python("-c", code + "assert 'torch._dynamo' not in sys.modules")
