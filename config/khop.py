@@ -1,0 +1,45 @@
+# Question: what does depth buy where an answer takes several steps? Where 1, 2 or 3 arrows lead from a
+# letter: how often stacks with and without skips answer rightly, over the number of layers.
+#
+#     python data/khop/prepare.py
+#     python -m experiments.khop.measure --json experiments/khop/result.json
+#     python train.py config/khop.py --n_layer=4     one of them, as a run
+#
+# Budget: 35 minutes of CPU time. Positions turn fast (rope_theta) and queries and keys have biases, since an
+# arrow is found by how far back it stands in a line of eleven tokens. Stacks with skips have one rate of
+# their blocks, chosen at 4 layers; plain ones have a choice of three.
+# docs/residuals.md discusses the result.
+
+dataset = "khop"
+out_dir = "runs/khop"
+
+n_head = 2
+n_embd = 32
+block_size = 55
+norm = "rmsnorm"
+pos = "rope"
+rope_theta = 50.0
+bias = False
+qkv_bias = True
+
+batch_size = 32
+max_iters = 3000
+optimizer = "muon"
+muon_lr = 4e-2
+learning_rate = 2e-2
+schedule = "linear"
+warmup_iters = 20
+
+eval_interval = 1500
+eval_sequences = 128
+probe_sequences = 2
+sample_tokens = 0
+
+_plain = {"n_layer": [1, 2, 4], "muon_lr": [2e-3, 1e-2, 4e-2], "seed": [1]}
+
+study = {
+    "silent": {"residual": ["silent"], "n_layer": [1], "seed": [1]},  # letters without arrows
+    "skips": {"residual": ["pre"], "n_layer": [1, 2, 3, 4, 8], "seed": [1, 2, 3]},
+    "plain": {"residual": ["none"]} | _plain,
+    "start": {"residual": ["none"], "init": ["self"]} | _plain,
+}

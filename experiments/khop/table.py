@@ -1,0 +1,36 @@
+"""How often stacks say rightly where arrows lead, over layers and hops."""
+
+from experiments.tables import Table, final_loss, group_by, markdown, mean, source
+
+NAMES = {
+    ("pre", "wiring"): "with skips (`pre`)",
+    ("none", "wiring"): "without skips, standard start",
+    ("none", "self"): "without skips, init `self`",
+    ("silent", "wiring"): "no blocks (`silent`)",
+}
+
+
+def khop(result: dict) -> str:
+    """The share of right answers by arm, depth and hops, each at the rate of the lowest training loss."""
+    cells = group_by(result["runs"], "residual", "init", "n_layer")
+    hops = sorted({hop for run in result["runs"] for hop in run.get("accuracy", {})})
+    rows = []
+    for arm, name in NAMES.items():
+        for depth in sorted(key[2] for key in cells if key[:2] == arm):
+            rates = group_by(cells[*arm, depth], "muon_lr")
+            best = min(rates, key=lambda rate: mean([final_loss(run, "train") for run in rates[rate]]))
+            shares = [[run["accuracy"][hop] for run in rates[best] if "accuracy" in run] for hop in hops]
+            rows.append([name, str(depth), f"{best[0]:g}", *map(_share, shares)])
+    head = ["", "layers", "block rate", *(f"{hop} hop{'s' * (hop != '1')}" for hop in hops)]
+    return markdown(head, rows) + source(result)
+
+
+def _share(values: list[float]) -> str:
+    """The mean of some shares, and their range where there are several."""
+    if not values:
+        return "diverged"
+    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{spread}"
+
+
+TABLES = {"khop": Table(khop)}
