@@ -5,6 +5,7 @@ import statistics
 import torch
 
 from benchmarks.growth import growth
+from benchmarks.turns import ratios
 from reslab.system import flops
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
@@ -70,8 +71,12 @@ def none_against_pre(bench) -> dict:
     fresh = bench.in_turns(sides, "steps", warm=2, seconds=0.5)
     steps = 30 if bench.quick else 300
     aged = bench.in_turns(sides, "steps", warm=steps, seconds=0.5)
-    ratios = [round(f["sides"]["none"]["median_s"] / f["sides"]["pre"]["median_s"], 3) for f in (fresh, aged)]
-    return {"shape": DEEP, "none_over_pre": {"fresh": ratios[0], f"after {steps} steps": ratios[1]}, **aged}
+    over = {
+        when: ratios({"ours": case["sides"]["pre"]["turns_s"], "none": case["sides"]["none"]["turns_s"]})
+        for when, case in (("fresh", fresh), (f"after {steps} steps", aged))
+    }
+    pairs = {when: ratio["ours against none"] for when, ratio in over.items()}
+    return {"shape": DEEP, "none_over_pre": pairs, **aged}
 
 
 def first_step(bench) -> dict:

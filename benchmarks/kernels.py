@@ -4,19 +4,19 @@ Times are medians of CPU seconds of this process over some calls in turns, so th
 enter; on a GPU seconds on the clock.
 """
 
-import statistics
 import time
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.turns import summary
 from reslab.nn.attention import _attention_by_matmul
 from reslab.system import device
 from reslab.training.muon import Muon
 
 
 def kernels(quick: bool) -> dict:
-    """Milliseconds, or GFLOP/s, of each way."""
+    """Milliseconds, or GFLOP/s, of each way, each with its spread (see turns.summary)."""
     where = device.pick_device("auto")
     device.prepare_torch(where)
     turns = 3 if quick else 9
@@ -27,7 +27,7 @@ def kernels(quick: bool) -> dict:
 
 
 def compare(ways: dict, turns: int, where: str) -> dict:
-    """Name -> median seconds of a call."""
+    """Name -> median seconds of a call, and their spread."""
     clock = time.process_time if where == "cpu" else time.perf_counter
     spent = {name: [] for name in ways}
     for turn in range(turns + 1):
@@ -37,7 +37,8 @@ def compare(ways: dict, turns: int, where: str) -> dict:
             device.synchronize(where)
             if turn:
                 spent[name].append(clock() - begin)
-    return {name: statistics.median(seconds) for name, seconds in spent.items()}
+    told = {name: summary(seconds) for name, seconds in spent.items()}
+    return {name: (one["median_s"], one["spread"]) for name, one in told.items()}
 
 
 def products(where: str, turns: int) -> dict:
@@ -48,7 +49,9 @@ def products(where: str, turns: int) -> dict:
         ways = {"float32": lambda a=a, b=b: F.linear(a, b), "bfloat16": lambda half=half: F.linear(*half)}
         seconds = compare(ways, turns, where)
         giga = 2 * M * K * N / 1e9
-        speeds[f"({M}, {K}) x ({K}, {N})"] = {name: round(giga / s, 1) for name, s in seconds.items()}
+        speeds[f"({M}, {K}) x ({K}, {N})"] = {
+            name: (round(giga / s, 1), spread) for name, (s, spread) in seconds.items()
+        }
     return speeds
 
 
@@ -67,7 +70,8 @@ def attention(where: str, turns: int) -> dict:
                 name: lambda way=way, x=x: way(*x.chunk(3, dim=1)).sum().backward()
                 for name, way in (("torch's", torchs), ("products", ours))
             }
-            medians[f"B{B} H{H} T{T} D{D} {str(dtype)[6:]}"] = milliseconds(compare(ways, turns, where))
+            seconds = compare(ways, turns, where)
+            medians[f"B{B} H{H} T{T} D{D} {str(dtype)[6:]}"] = milliseconds(seconds)
     return medians
 
 
@@ -101,4 +105,4 @@ def optimizers(where: str, turns: int) -> dict:
 
 
 def milliseconds(seconds: dict) -> dict:
-    return {name: round(s * 1e3, 2) for name, s in seconds.items()}
+    return {name: (round(s * 1e3, 2), spread) for name, (s, spread) in seconds.items()}

@@ -1,6 +1,5 @@
 """Cases that concern this repository alone: data, checkpoints, probes, the loss of a large vocabulary."""
 
-import statistics
 import tempfile
 import time
 from functools import partial
@@ -11,6 +10,7 @@ import torch
 
 from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
+from benchmarks.turns import summary
 from reslab.data import corpus, pool
 from reslab.data.dataset import open_dataset
 from reslab.data.tokenizer import make_tokenizer
@@ -25,14 +25,16 @@ from reslab.system.parallel import Single
 from reslab.training.step import make_state, next_batch, train_step
 
 
-def seconds(function, turns: int = 3) -> float:
-    """The median of some calls."""
+def seconds(function, spreads: list[float], turns: int = 5) -> float:
+    """The median of some calls; their spread (see turns.summary) goes to `spreads`."""
     durations = []
     for _ in range(turns):
         begin = time.perf_counter()
         function()
         durations.append(time.perf_counter() - begin)
-    return statistics.median(durations)
+    told = summary(durations)
+    spreads.append(told["spread"])
+    return told["median_s"]
 
 
 def write(text: str, encoder, jobs: int) -> None:
@@ -51,22 +53,22 @@ def data(quick: bool) -> dict:
         text += stdlib.pop().read_text(encoding="utf-8", errors="replace")
     text = text[:most]
     size = len(text.encode()) / 1e6
-    speeds = {"text_MB": round(size, 1)}
+    speeds, spreads = {"text_MB": round(size, 1)}, []
     for name in ("char", "byte", "bpe:1024"):
         sample = [text[:1_000_000]]
         encoder = make_tokenizer(name, iter(sample), "".join(sorted(set(text))))
         pieces = list(corpus.split_safely([text]))
-        bare = seconds(lambda encoder=encoder, pieces=pieces: [encoder.encode(piece) for piece in pieces])
+        bare = seconds(lambda encoder=encoder, pieces=pieces: list(map(encoder.encode, pieces)), spreads)
         row = {"bare_MB_per_s": size / bare}
         for jobs in sorted({1, pool.cores()}):
             row[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = size / seconds(
-                partial(write, text, encoder, jobs)
+                partial(write, text, encoder, jobs), spreads
             )
         speeds[name] = {key: round(value, 1) for key, value in row.items()}
         speeds[name]["one_core_share_of_bare"] = round(
             row["written_MB_per_s_1_core"] / row["bare_MB_per_s"], 3
         )
-    return speeds
+    return speeds | {"largest_spread": max(spreads)}
 
 
 def small_run(**settings):
@@ -82,13 +84,18 @@ def save(quick: bool) -> dict:
     """Seconds to save a checkpoint of the 6-layer model after an update, optimizer included."""
     state, config, dataset = small_run(n_layer=6, n_head=6, n_embd=384, batch_size=1)
     train_step(state, next_batch(dataset, config, state.step), config)
+    spreads = []
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "last"
         took = seconds(
-            lambda: checkpoint.save(to, state.model, {"optimizer": state.optimizer.state_dict()}, {"step": 1})
+            lambda: checkpoint.save(
+                to, state.model, {"optimizer": state.optimizer.state_dict()}, {"step": 1}
+            ),
+            spreads,
         )
         size = sum(path.stat().st_size for path in to.iterdir()) / 1e6
-    return {"MB": round(size, 1), "save_s": round(took, 3), "MB_per_s": round(size / took)}
+    result = {"MB": round(size, 1), "save_s": round(took, 3), "MB_per_s": round(size / took)}
+    return result | {"largest_spread": max(spreads)}
 
 
 def probe(quick: bool) -> dict:
@@ -113,10 +120,12 @@ def probe(quick: bool) -> dict:
         if number:  # the first round warms up
             updates.append((middle - begin) / steps)
             probings.append(time.perf_counter() - middle)
-    update, probing, ends = statistics.median(updates), statistics.median(probings), config.optim.max_iters
+    told, ends = [summary(updates), summary(probings)], config.optim.max_iters
+    update, probing = (one["median_s"] for one in told)
     count = sum(probes.due(step, config.eval_interval, step == ends) for step in range(ends + 1))
     share = count * probing / (count * probing + ends * update)
-    return {"update_s": update, "probe_s": probing, "probes": count, "share_of_run": round(share, 4)}
+    result = {"update_s": update, "probe_s": probing, "probes": count, "share_of_run": round(share, 4)}
+    return result | {"largest_spread": max(one["spread"] for one in told)}
 
 
 def loss(quick: bool) -> dict:
@@ -136,10 +145,12 @@ def loss(quick: bool) -> dict:
     turns = {name: [] for name in ways}
     for _ in range(2 if quick else 4):
         for name, way in ways.items():
-            turns[name].append(seconds(way, 1))
+            turns[name].append(seconds(way, [], 1))
     megabytes = tokens * vocabulary * 4 / 2**20
-    medians = {name: round(statistics.median(durations), 3) for name, durations in turns.items()}
-    return {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": medians}
+    told = {name: summary(durations) for name, durations in turns.items()}
+    medians = {name: round(one["median_s"], 3) for name, one in told.items()}
+    result = {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": medians}
+    return result | {"largest_spread": max(one["spread"] for one in told.values())}
 
 
 TASKS = {"kernels": kernels, "data": data, "checkpoint": save, "probe": probe, "loss": loss}

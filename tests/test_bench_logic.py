@@ -176,7 +176,8 @@ def test_none_is_divided_by_pre_fresh_and_aged(quick):
 
     aged = 30 if quick else 300
     case = cases.none_against_pre(made_up(Machine(seconds), quick))
-    assert case["none_over_pre"] == {"fresh": 0.5, f"after {aged} steps": 3.0}
+    medians = {when: ratio["median"] for when, ratio in case["none_over_pre"].items()}
+    assert medians == {"fresh": 0.5, f"after {aged} steps": 3.0}
     assert case["sides"]["none"]["median_s"] == 3.0  # the aged ones are shown
 
 

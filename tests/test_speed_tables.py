@@ -54,26 +54,28 @@ def test_all_training_is_the_mean_over_seeds_and_each_machine_has_a_table():
 def test_scaling_is_what_the_cases_measured():
     speeds = (("bpe:1024", 8.0), ("char", 16.0), ("byte", 32.0))
     cases = {
-        "none-pre": {"none_over_pre": {"fresh": 0.75, "after 300 steps": 1.5}},
+        "none-pre": {"none_over_pre": {"fresh": ratio(0.75), "after 300 steps": ratio(1.5)}},
         "first-step": {"compiled_by_depth": sides(a=4.0, b=9.0), "sides": sides(ours=2.0, nanogpt=3.0)},
         "data": {
             name: {"bare_MB_per_s": b, "written_MB_per_s_1_core": b / 2, "written_MB_per_s_2_cores": b / 4}
             for name, b in speeds
-        },
-        "checkpoint": {"MB": 120.4, "save_s": 0.25},
-        "probe": {"share_of_run": 0.035},
+        }
+        | {"largest_spread": 0.05},
+        "checkpoint": {"MB": 120.4, "save_s": 0.25, "largest_spread": 0.11},
+        "probe": {"share_of_run": 0.035, "largest_spread": 0.12},
     }
     cases = {name: case | {"facts": FACTS} for name, case in cases.items()}
     rows, _ = made("scaling", {"cases": cases})
     assert [row[1] for row in rows[1:]] == [
-        *("0.75", "1.50", "2.0 s ± 20% (nanoGPT 3.0 s ± 30%)", "4.0 s ± 40%, 9.0 s ± 90%"),
-        *("8.0, 4.0, 2.0 MB/s", "16.0, 8.0, 4.0 MB/s", "32.0, 16.0, 8.0 MB/s"),
-        *("120 MB in 0.25 s", "3.5%"),
+        *("0.75x (0.25 to 1.75)", "1.50x (1.00 to 2.50)"),
+        *("2.0 s ± 20% (nanoGPT 3.0 s ± 30%)", "4.0 s ± 40%, 9.0 s ± 90%"),
+        *("8.0, 4.0, 2.0 MB/s ± 5%", "16.0, 8.0, 4.0 MB/s ± 5%", "32.0, 16.0, 8.0 MB/s ± 5%"),
+        *("120 MB in 0.25 s ± 11%", "3.5% ± 12%"),
     ]
     cases["first-step"] = {"sides": sides(ours=2.0), "facts": FACTS}  # quick, without a peer
     del cases["data"]
     rows, _ = made("scaling", {"cases": cases})
-    assert [row[1] for row in rows[3:]] == ["2.0 s ± 20%", "120 MB in 0.25 s", "3.5%"]
+    assert [row[1] for row in rows[3:]] == ["2.0 s ± 20%", "120 MB in 0.25 s ± 11%", "3.5% ± 12%"]
 
 
 def test_what_grows_has_its_values_its_line_and_the_residual():
@@ -101,27 +103,30 @@ def test_what_grows_has_its_values_its_line_and_the_residual():
 def test_kernels_are_a_row_for_each_shape_and_way():
     case = {
         "facts": FACTS,
-        "matrix products, GFLOP/s": {"(1, 2) x (2, 3)": {"float32": 50.4, "bfloat16": 99.6}},
+        "matrix products, GFLOP/s": {"(1, 2) x (2, 3)": {"float32": (50.4, 0.1), "bfloat16": (99.6, 0.1)}},
         "attention forward + backward, ms": {
-            "B1 float32": {"torch's": 1.0, "products": 2.0},
-            "B1 bfloat16": {"torch's": 3.0, "products": 4.0},
+            "B1 float32": {"torch's": (1.0, 0.1), "products": (2.0, 0.1)},
+            "B1 bfloat16": {"torch's": (3.0, 0.1), "products": (4.0, 0.1)},
         },
-        "GELU forward + backward, ms": {"(7) float32": {"exact": 5.0}, "(7) bfloat16": {"exact": 6.0}},
+        "GELU forward + backward, ms": {
+            "(7) float32": {"exact": (5.0, 0.1)},
+            "(7) bfloat16": {"exact": (6.0, 0.1)},
+        },
         "optimizer step, ms": {
-            "4 layers": {"AdamW": 7.0, "Muon": 8.0},
-            "48 layers": {"AdamW": 9.0, "Muon": 9.5},
+            "4 layers": {"AdamW": (7.0, 0.1), "Muon": (8.0, 0.1)},
+            "48 layers": {"AdamW": (9.0, 0.1), "Muon": (9.5, 0.1)},
         },
     }
     rows, _ = made("kernels", {"cases": {"kernels": case}})
     assert rows[1:] == [
-        ["product (1, 2) x (2, 3)", "GFLOP/s", "50", "100"],
-        ["attention B1, torch kernel", "ms", "1.0", "3.0"],
-        ["attention B1, products", "ms", "2.0", "4.0"],
-        ["GELU (7), exact", "ms", "5.0", "6.0"],
+        ["product (1, 2) x (2, 3)", "GFLOP/s", "50 ± 10%", "100 ± 10%"],
+        ["attention B1, torch kernel", "ms", "1.0 ± 10%", "3.0 ± 10%"],
+        ["attention B1, products", "ms", "2.0 ± 10%", "4.0 ± 10%"],
+        ["GELU (7), exact", "ms", "5.0 ± 10%", "6.0 ± 10%"],
     ]
     rows, _ = made("optimizers", {"cases": {"kernels": case}})
     assert rows == [
         ["optimizer step, ms", "4 layers", "48 layers"],
-        ["AdamW", "7.0", "9.0"],
-        ["Muon", "8.0", "9.5"],
+        ["AdamW", "7.0 ± 10%", "9.0 ± 10%"],
+        ["Muon", "8.0 ± 10%", "9.5 ± 10%"],
     ]

@@ -92,7 +92,7 @@ def scaling(cases: dict) -> str:
 
 def _none_pre(case: dict) -> list[list[str]]:
     label = "step of `none` over that of `pre`, 48 layers"
-    return [[f"{label}, {when}", f"{ratio:.2f}"] for when, ratio in case["none_over_pre"].items()]
+    return [[f"{label}, {when}", _ratio(ratio)] for when, ratio in case["none_over_pre"].items()]
 
 
 def _starts(case: dict) -> list[list[str]]:
@@ -114,16 +114,22 @@ def _data(case: dict) -> list[list[str]]:
     for name in ("bpe:1024", "char", "byte"):
         speeds = [f"{value:.1f}" for key, value in case[name].items() if "MB_per_s" in key]
         label = f"data preparation, `{name}`: bare tokenizer, prepared on one core, on all"
-        rows.append([label, f"{', '.join(speeds)} MB/s"])
+        rows.append([label, f"{', '.join(speeds)} MB/s{_spread(case)}"])
     return rows
 
 
 def _checkpoint(case: dict) -> list[list[str]]:
-    return [["a checkpoint of the 6-layer model", f"{case['MB']:.0f} MB in {case['save_s']:.2f} s"]]
+    taken = f"{case['MB']:.0f} MB in {case['save_s']:.2f} s{_spread(case)}"
+    return [["a checkpoint of the 6-layer model", taken]]
 
 
 def _probe(case: dict) -> list[list[str]]:
-    return [["probes, share of the demo", f"{case['share_of_run']:.1%}"]]
+    return [["probes, share of the demo", f"{case['share_of_run']:.1%}{_spread(case)}"]]
+
+
+def _spread(case: dict) -> str:
+    """Half the distance of the quartiles of the case's most uncertain time, relative to its median."""
+    return f" ± {case['largest_spread']:.0%}"
 
 
 ALONE = {
@@ -140,7 +146,8 @@ def kernels(cases: dict) -> str:
     case = cases["kernels"]
     rows = []
     for shape, speed in case["matrix products, GFLOP/s"].items():
-        rows.append([f"product {shape}", "GFLOP/s", *(f"{speed[d]:.0f}" for d in ("float32", "bfloat16"))])
+        cells = [_typical(*speed[dtype], 0) for dtype in ("float32", "bfloat16")]
+        rows.append([f"product {shape}", "GFLOP/s", *cells])
     for key, part in (
         ("attention forward + backward, ms", "attention"),
         ("GELU forward + backward, ms", "GELU"),
@@ -148,10 +155,16 @@ def kernels(cases: dict) -> str:
         milliseconds = case[key]
         for shape in dict.fromkeys(name.rpartition(" ")[0] for name in milliseconds):
             for way in milliseconds[f"{shape} float32"]:
-                cells = [f"{milliseconds[f'{shape} {dtype}'][way]:.1f}" for dtype in ("float32", "bfloat16")]
+                cells = [
+                    _typical(*milliseconds[f"{shape} {dtype}"][way]) for dtype in ("float32", "bfloat16")
+                ]
                 rows.append([f"{part} {shape}, {way.replace(chr(39) + 's', ' kernel')}", "ms", *cells])
     head = ["forward + backward, but for the products", "", "float32", "bfloat16"]
     return markdown(head, rows) + origin({"kernels": case})
+
+
+def _typical(median: float, spread: float, digits: int = 1) -> str:
+    return f"{median:.{digits}f} ± {spread:.0%}"
 
 
 def optimizers(cases: dict) -> str:
@@ -159,7 +172,7 @@ def optimizers(cases: dict) -> str:
     case = cases["kernels"]
     milliseconds = case["optimizer step, ms"]
     names = list(next(iter(milliseconds.values())))
-    rows = [[name, *(f"{column[name]:.1f}" for column in milliseconds.values())] for name in names]
+    rows = [[name, *(_typical(*column[name]) for column in milliseconds.values())] for name in names]
     return markdown(["optimizer step, ms", *milliseconds], rows) + origin({"kernels": case})
 
 
