@@ -71,12 +71,13 @@ def none_against_pre(bench) -> dict:
     fresh = bench.in_turns(sides, "steps", warm=2, seconds=0.5)
     steps = 30 if bench.quick else 300
     aged = bench.in_turns(sides, "steps", warm=steps, seconds=0.5)
-    over = {
-        when: ratios({"ours": case["sides"]["pre"]["turns_s"], "none": case["sides"]["none"]["turns_s"]})
-        for when, case in (("fresh", fresh), (f"after {steps} steps", aged))
-    }
-    pairs = {when: ratio["ours against none"] for when, ratio in over.items()}
-    return {"shape": DEEP, "none_over_pre": pairs, **aged}
+
+    def none_over_pre(case: dict) -> dict:
+        turns = {name: case["sides"][side]["turns_s"] for name, side in (("ours", "pre"), ("none", "none"))}
+        return ratios(turns)["ours against none"]
+
+    over = {"fresh": none_over_pre(fresh), f"after {steps} steps": none_over_pre(aged)}
+    return {"shape": DEEP, "none_over_pre": over, **aged}
 
 
 def first_step(bench) -> dict:

@@ -25,16 +25,14 @@ from reslab.system.parallel import Single
 from reslab.training.step import make_state, next_batch, train_step
 
 
-def seconds(function, spreads: list[float], turns: int = 5) -> float:
-    """The median of some calls; their spread (see turns.summary) goes to `spreads`."""
+def timed(function, turns: int = 5) -> list[float]:
+    """The seconds of some calls."""
     durations = []
     for _ in range(turns):
         begin = time.perf_counter()
         function()
         durations.append(time.perf_counter() - begin)
-    told = summary(durations)
-    spreads.append(told["spread"])
-    return told["median_s"]
+    return durations
 
 
 def write(text: str, encoder, jobs: int) -> None:
@@ -58,12 +56,12 @@ def data(quick: bool) -> dict:
         sample = [text[:1_000_000]]
         encoder = make_tokenizer(name, iter(sample), "".join(sorted(set(text))))
         pieces = list(corpus.split_safely([text]))
-        bare = seconds(lambda encoder=encoder, pieces=pieces: list(map(encoder.encode, pieces)), spreads)
-        row = {"bare_MB_per_s": size / bare}
+        ways = {"bare_MB_per_s": lambda encoder=encoder, pieces=pieces: list(map(encoder.encode, pieces))}
         for jobs in sorted({1, pool.cores()}):
-            row[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = size / seconds(
-                partial(write, text, encoder, jobs), spreads
-            )
+            ways[f"written_MB_per_s_{jobs}_core{'s' * (jobs > 1)}"] = partial(write, text, encoder, jobs)
+        told = {key: summary(timed(way)) for key, way in ways.items()}
+        spreads += [one["spread"] for one in told.values()]
+        row = {key: size / one["median_s"] for key, one in told.items()}
         speeds[name] = {key: round(value, 1) for key, value in row.items()}
         speeds[name]["one_core_share_of_bare"] = round(
             row["written_MB_per_s_1_core"] / row["bare_MB_per_s"], 3
@@ -84,18 +82,16 @@ def save(quick: bool) -> dict:
     """Seconds to save a checkpoint of the 6-layer model after an update, optimizer included."""
     state, config, dataset = small_run(n_layer=6, n_head=6, n_embd=384, batch_size=1)
     train_step(state, next_batch(dataset, config, state.step), config)
-    spreads = []
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "last"
-        took = seconds(
-            lambda: checkpoint.save(
-                to, state.model, {"optimizer": state.optimizer.state_dict()}, {"step": 1}
-            ),
-            spreads,
+        durations = timed(
+            lambda: checkpoint.save(to, state.model, {"optimizer": state.optimizer.state_dict()}, {"step": 1})
         )
         size = sum(path.stat().st_size for path in to.iterdir()) / 1e6
+    told = summary(durations)
+    took = told["median_s"]
     result = {"MB": round(size, 1), "save_s": round(took, 3), "MB_per_s": round(size / took)}
-    return result | {"largest_spread": max(spreads)}
+    return result | {"largest_spread": told["spread"]}
 
 
 def probe(quick: bool) -> dict:
@@ -145,7 +141,7 @@ def loss(quick: bool) -> dict:
     turns = {name: [] for name in ways}
     for _ in range(2 if quick else 4):
         for name, way in ways.items():
-            turns[name].append(seconds(way, [], 1))
+            turns[name] += timed(way, 1)
     megabytes = tokens * vocabulary * 4 / 2**20
     told = {name: summary(durations) for name, durations in turns.items()}
     medians = {name: round(one["median_s"], 3) for name, one in told.items()}

@@ -5,24 +5,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import growth, kernels, local, machine, sides, worker
+from benchmarks import growth, kernels, local, machine, sides, turns, worker
 from reslab.report.selection import find_runs, load_runs
 from reslab.run.fields import flat
 
 
 def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch):
     now, spends = [0.0], iter([1.0, 9.0, 2.0, 100.0, 3.0, 3.0, 50.0, 5.0])
-    spreads = []
 
     def work():
         now[0] += next(spends)
 
     monkeypatch.setattr(local.time, "perf_counter", lambda: now[0])
-    assert local.seconds(work, spreads, 3) == 2.0
+    told = turns.summary(local.timed(work, 3))
+    assert (told["median_s"], told["spread"]) == (2.0, 2.0)  # (9 - 1) / 2 / 2
     monkeypatch.setattr(kernels.time, "process_time", lambda: now[0])
     middle = statistics.median([3.0, 3.0, 50.0, 5.0])
     assert kernels.compare({"way": work}, 4, "cpu") == {"way": (middle, 0.25)}  # (5 - 3) / 2 / 4
-    assert spreads == [2.0]  # (9 - 1) / 2 / 2
     assert kernels.milliseconds({"way": (0.0125, 0.1)}) == {"way": (12.5, 0.1)}
 
 
@@ -35,7 +34,7 @@ def test_both_ways_of_the_loss_are_walked_forwards_and_back(monkeypatch):
     monkeypatch.setattr(local.loss_module, "cross_entropy", way("logits held"))
     monkeypatch.setattr(local.loss_module, "linear_cross_entropy", way("chunked"))
     monkeypatch.setattr(local.torch.nn.functional, "linear", lambda x, weight: None)
-    monkeypatch.setattr(local, "seconds", lambda function, spreads, turns: function() or float(len(walked)))
+    monkeypatch.setattr(local, "timed", lambda function, turns: [function() or float(len(walked))])
     assert local.loss(quick=True)["seconds"] == {"logits held": 2.0, "chunked": 3.0}
     assert walked == ["logits held", "chunked"] * 2
 
