@@ -87,10 +87,8 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
-    """The rate of the lowest mean training loss, and the validation losses there: those choose nothing.
-
-    The rate has a star where it is the smallest or the largest that was tried.
+def best_rate(runs: list[dict], setting: str) -> tuple[float, list[dict]]:
+    """The rate of the lowest mean training loss, and the runs there.
 
     Args:
         setting: the rate that differs, such as block_lr.
@@ -98,8 +96,18 @@ def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
     rates = group_by(runs, setting)
     on_train = {rate: mean([final_loss(run, "train") for run in group]) for rate, group in rates.items()}
     best = min(on_train, key=on_train.get)
-    star = "*" if len(rates) > 1 and best in (min(rates), max(rates)) else ""
-    return f"{best[0]:g}{star}", [final_loss(run) for run in rates[best]]
+    return best[0], rates[best]
+
+
+def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
+    """The best rate, and the validation losses there: those choose nothing.
+
+    The rate has a star where it is the smallest or the largest that was tried.
+    """
+    rate, chosen = best_rate(runs, setting)
+    tried = {run[setting] for run in runs}
+    star = "*" if len(tried) > 1 and rate in (min(tried), max(tried)) else ""
+    return f"{rate:g}{star}", [final_loss(run) for run in chosen]
 
 
 def learned(loss: float | None, silent: float) -> bool:

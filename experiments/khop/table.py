@@ -1,6 +1,6 @@
 """How often stacks say rightly where arrows lead, over layers and hops."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, mean, source
+from experiments.tables import Table, best_rate, group_by, markdown, mean, source
 
 NAMES = {
     ("pre", "wiring"): "with skips (`pre`)",
@@ -17,10 +17,9 @@ def khop(result: dict) -> str:
     rows = []
     for arm, name in NAMES.items():
         for depth in sorted(key[2] for key in cells if key[:2] == arm):
-            rates = group_by(cells[*arm, depth], "muon_lr")
-            best = min(rates, key=lambda rate: mean([final_loss(run, "train") for run in rates[rate]]))
-            shares = [[run["accuracy"][hop] for run in rates[best] if "accuracy" in run] for hop in hops]
-            rows.append([name, str(depth), f"{best[0]:g}", *map(_share, shares)])
+            rate, runs = best_rate(cells[*arm, depth], "muon_lr")
+            shares = [[run["accuracy"][hop] for run in runs if "accuracy" in run] for hop in hops]
+            rows.append([name, str(depth), f"{rate:g}", *map(_share, shares)])
     head = ["", "layers", "block rate", *(f"{hop} hop{'s' * (hop != '1')}" for hop in hops)]
     return markdown(head, rows) + source(result)
 
