@@ -6,7 +6,7 @@
 #     python -m experiments.bisect config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/edges.json
 #
-# Budget: 35 minutes of CPU time for both; the second goes on from the first's runs.
+# Budget: an hour of CPU time for both; the second goes on from the first's runs.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
@@ -32,7 +32,7 @@ eval_sequences = 256
 probe_sequences = 2
 sample_tokens = 0
 
-_depths, _seeds = [1, 3, 6, 12, 24], [1, 2, 3]
+_depths, _seeds = [1, 2, 3, 6, 12, 24, 48], [1, 2, 3]
 _arms = {
     "start": {"residual": ["none"], "init": ["self"]},
     "plain": {"residual": ["none"]},
