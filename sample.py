@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
             raise ValueError(f"{path}: is empty; a prompt needs at least one character")
     encode = tokenizer.encode_special if config.special else tokenizer.encode
     ids = torch.from_numpy(encode(prompt))[None].to(run_device)  # (1, T)
-    dtype = device.pick_dtype(config.dtype, run_device, model.config.n_embd)
+    dtype = device.pick_dtype(config.dtype, run_device, model.config.n_embd, token=True)
     with device.autocast(run_device, dtype), packed(model):  # around all tokens: weights are cast once
         for sample in range(config.num_samples):
             if config.num_samples > 1:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.turns import summary
-from reslab.nn.attention import _attention_by_matmul
+from reslab.nn.attention import attention_by_products
 from reslab.system import device
 from reslab.training.muon import Muon
 
@@ -60,7 +60,7 @@ def attention(where: str, turns: int) -> dict:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     def ours(q, k, v):
-        return _attention_by_matmul(q, k, v, 0.0)
+        return attention_by_products(q, k, v, 0.0)
 
     medians = {}
     for B, H, T, D in ((12, 4, 64, 32), (16, 6, 256, 64), (4, 12, 512, 64)):

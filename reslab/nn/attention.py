@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-SHORT = 512  # tokens up to which scores (T, T) are cheap to hold
-_by_matmul = {torch.bfloat16}  # precisions in which a CPU takes plain products where it trains
+# Precision -> tokens up to which a CPU trains by plain products, which hold their scores (T, T).
+products_up_to = {torch.bfloat16: 512, torch.float32: 0}
 
 
 def attention(
@@ -29,8 +29,8 @@ def attention(
         dropout: share of the attention weights that is dropped.
     """
     on_cpu = q.device.type == "cpu"
-    if on_cpu and q.requires_grad and causal and q.dtype in _by_matmul and q.shape[-2] <= SHORT:
-        return _attention_by_matmul(q, k, v, dropout)
+    if on_cpu and q.requires_grad and causal and q.shape[-2] <= products_up_to.get(q.dtype, 0):
+        return attention_by_products(q, k, v, dropout)
     if on_cpu and q.dtype == torch.bfloat16 and not q.requires_grad:
         with torch.autocast("cpu", enabled=False):
             heads = (x.float() for x in (q, k, v))
@@ -39,7 +39,7 @@ def attention(
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
 
 
-def _attention_by_matmul(q, k, v, dropout):
+def attention_by_products(q, k, v, dropout):
     """Causal attention that holds its scores (B H, T, T) in the precision of q."""
     B, H, T, D = q.shape
     q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
@@ -51,22 +51,25 @@ def _attention_by_matmul(q, k, v, dropout):
 
 
 @contextmanager
-def float32_by_onednn() -> Iterator[None]:
+def float32_by_onednn(products: int = 512) -> Iterator[None]:
     """Context in which a CPU multiplies float32 by oneDNN, and not by MKL.
 
     torch offers it as the permission to round to bfloat16, of which oneDNN makes use on CPUs with AMX alone;
     on others the products keep all digits of float32. torch's attention kernel takes up to five times as long
     inside, so attention over short sequences is made of products.
+
+    Args:
+        products: tokens up to which it is.
     """
     matmul = torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16"
-    _by_matmul.add(torch.float32)
+    before_products, products_up_to[torch.float32] = products_up_to[torch.float32], products
     try:
         yield
     finally:
         matmul.fp32_precision = before
-        _by_matmul.discard(torch.float32)
+        products_up_to[torch.float32] = before_products
 
 
 class KVCache:

@@ -25,9 +25,9 @@ def packed(model: nn.Module) -> Iterator[None]:
     layers = [m for m in model.blocks.modules() if isinstance(m, nn.Linear) and m.weight.numel() >= least]
     try:
         for layer in layers:
-            layer.forward = _linear(layer.weight, layer.bias, dtype)
+            layer.forward = packed_linear(layer.weight, layer.bias, dtype)
         if model.head_weight.numel() >= least:
-            head = _linear(model.head_weight, None, dtype)
+            head = packed_linear(model.head_weight, None, dtype)
             model.head = lambda x: head(model.ln_f(x))
         yield
     finally:
@@ -48,7 +48,7 @@ def _dtype(weight: torch.Tensor) -> torch.dtype | None:
 
 
 @torch.no_grad()
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Callable:
+def packed_linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Callable:
     """x -> F.linear(x, weight, bias) in that dtype, for the rows of one token or of a prompt."""
     weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), 1)
     bias = None if bias is None else bias.to(dtype)

@@ -96,7 +96,7 @@ class SampleConfig(Options):
     device: Machine[DeviceName] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Machine[Literal["auto", "float32", "bfloat16", "float16"]] = "auto"
-    """Of the matrix products; auto is bfloat16 where it is faster."""
+    """Of the matrix products; auto is bfloat16 where that was measured to be faster on this machine."""
 
     def faults(self) -> list[str]:
         """What can't be sampled, one line per fault."""

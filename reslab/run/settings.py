@@ -114,8 +114,7 @@ class GPTConfig:
     skip_blocks: Wiring[SkipBlocks] = "every:3"
     """Blocks of the wiring `partial_skips` that have skips: every:N, first:N or last:N."""
     init: Experiment[InitName] = "wiring"
-    """Initial weights of the blocks; `wiring` is what each wiring's paper says, and with `self` each token
-    attends to itself."""
+    """Initial weights of the blocks: `wiring` as its paper says; with `self` each token attends to itself."""
     init_qk_scale: Experiment[Positive] = 3.0
     """c of init self and shared_qk: W_Q = W_K = c times an orthogonal matrix."""
     norm_eps: Weights[Positive] = 1e-5
@@ -244,8 +243,7 @@ class TrainConfig:
     sample_tokens: Measuring[Whole] = 200
     """Longest sample at an evaluation, in tokens; deep stacks write shorter ones; 0 writes none."""
     keep: Place[Keep] = ""
-    """every:500 keeps a checkpoint of each 500th update, in checkpoint/step-N; empty only the last and the
-    best."""
+    """every:500 keeps each 500th update's checkpoint, in checkpoint/step-N; empty only the last and best."""
     end_note: Place[str] = ""
     """What to print when all updates are made, in place of what the losses mean."""
     log: Place[str] = ""
@@ -258,6 +256,8 @@ class TrainConfig:
     """Precision of matrix products; auto is bfloat16 where it is faster. float64 is of the weights too."""
     compile: Machine[Literal["auto", "True", "False"]] = "auto"
     """Compile the blocks; auto does so on a GPU."""
+    kernels: Machine[Literal["auto", "torch"]] = "auto"
+    """On a CPU, attention and float32: auto by what was measured to be fastest here, torch by torch's own."""
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
     """On several ranks (torchrun): none gives each the whole model (DDP), fsdp shards it across ranks."""
     activation_checkpointing: Machine[bool] = False

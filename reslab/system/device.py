@@ -9,10 +9,10 @@ from contextlib import nullcontext
 
 import torch
 
-from reslab.nn.attention import float32_by_onednn
+from reslab.nn.attention import float32_by_onednn, products_up_to
 from reslab.run.fields import first_line
+from reslab.system.machine import WIDTHS, fastest
 
-WIDE = 128  # from this n_embd on bfloat16 pays on a CPU that has it, see docs/speed.md
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -40,25 +40,20 @@ def pick_device(name: str) -> str:
     return name
 
 
-def pick_dtype(name: str, device: str, width: int) -> str:
+def pick_dtype(name: str, device: str, width: int, token: bool = False) -> str:
     """The precision that `auto` means here: bfloat16 on GPUs with units for it, float16 on older ones; on a
-    CPU bfloat16 where it pays, float32 elsewhere.
+    CPU bfloat16 where it was measured to be faster (see machine.py), float32 elsewhere.
 
     Args:
-        width: n_embd. A CPU with units for bfloat16 multiplies twice as fast (eight times with AMX), but
-            the casts of narrow matrices cost more than that gains.
+        width: n_embd.
+        token: for text that is written one token at a time, not for training.
     """
     if name != "auto":
         return name
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    return "bfloat16" if device == "cpu" and width >= WIDE and cpu_multiplies_bfloat16() else "float32"
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has units for products of bfloat16 (AVX512-BF16 or AMX); others emulate them."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    pays = device == "cpu" and width >= min(WIDTHS) and fastest().bfloat16_pays(width, token)
+    return "bfloat16" if pays else "float32"
 
 
 @functools.cache
@@ -70,21 +65,31 @@ def onednn_keeps_float32() -> bool:
     return bool(torch.allclose(product, torch.tensor(256 * (1 + 2**-12) ** 2), rtol=1e-6))
 
 
-def float32_products(device: str, dtype: str):
-    """Context of a training pass, forward and backward. In float32 on a CPU with AVX512-BF16 and no AMX (AMD
-    from Zen 4 on) oneDNN multiplies: MKL uses half of the width of these units (docs/speed.md)."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    wide, amx = (getattr(torch.cpu, name, lambda: False)() for name in names)
-    pays = device == "cpu" and dtype == "float32" and wide and not amx and onednn_keeps_float32()
-    return float32_by_onednn() if pays else nullcontext()
+def float32_products(device: str, dtype: str, kernels: str = "auto"):
+    """Context of a training pass, forward and backward: in float32 on a CPU, oneDNN multiplies where that was
+    measured to be faster and keeps all digits. On AMD's CPUs from Zen 4 on MKL, which torch takes, uses half
+    of the width of their units (docs/speed.md).
+
+    Args:
+        kernels: the setting; with `torch` there is no other way than torch's.
+    """
+    ours = device == "cpu" and dtype == "float32" and kernels == "auto"
+    if ours and fastest().onednn_pays and onednn_keeps_float32():
+        return float32_by_onednn(fastest().longest_scores("float32"))
+    return nullcontext()
 
 
-def prepare_torch(device: str) -> None:
-    """Switches that hold for the whole process."""
+def prepare_torch(device: str, kernels: str = "auto") -> None:
+    """Switches that hold for the whole process.
+
+    Args:
+        kernels: auto, or torch for torch's own attention everywhere.
+    """
     # The gradients of a dying stack are denormal numbers, which a CPU handles a hundred times slower.
     torch.set_flush_denormal(True)
     if device == "cpu":
         keep_freed_memory()
+        products_up_to[torch.bfloat16] = fastest().longest_scores("bfloat16") if kernels == "auto" else 0
     if device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

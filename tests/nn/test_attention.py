@@ -29,7 +29,7 @@ def torchs(q, k, v, causal, dropout):
 def test_products_of_matrices_are_the_attention_of_torch():
     exact = run(torchs, torch.float64)
     assert (
-        run(lambda q, k, v, c, p: attention._attention_by_matmul(q, k, v, p), torch.float64) - exact
+        run(lambda q, k, v, c, p: attention.attention_by_products(q, k, v, p), torch.float64) - exact
     ).abs().max() < 1e-13
     errors = [
         (run(kernel, torch.bfloat16) - exact).norm() / exact.norm()
@@ -46,7 +46,7 @@ def test_products_of_matrices_are_the_attention_of_torch():
 @pytest.mark.parametrize("short", [512, 3])
 def test_whatever_is_fastest_computes_the_same(monkeypatch, dtype, learns, T, S, short):
     """Several queries see what is before them, one alone sees all keys; by plain loops."""
-    monkeypatch.setattr(attention, "SHORT", short)
+    monkeypatch.setattr(attention, "products_up_to", {torch.bfloat16: short})
     q, k, v = (torch.randn(2, 3, size, 8, dtype=torch.float64).to(dtype) for size in (T, S, S))
     y = attention.attention(q.clone().requires_grad_(learns), k, v, T > 1, 0.0)
     for b, h, t in itertools.product(range(2), range(3), range(T)):
@@ -60,12 +60,13 @@ def test_whatever_is_fastest_computes_the_same(monkeypatch, dtype, learns, T, S,
 def test_float32_keeps_its_digits_where_products_replace_the_kernel():
     """Inside of the context and after an error in it; on a CPU with AMX its products would round."""
     exact, kernel = run(torchs, torch.float64), run(attention.attention, torch.float32)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with pytest.raises(KeyError), attention.float32_by_onednn():
-        assert torch.float32 in attention._by_matmul
+    before, lengths = torch.backends.mkldnn.matmul.fp32_precision, dict(attention.products_up_to)
+    with pytest.raises(KeyError), attention.float32_by_onednn(products=33):
         products = run(attention.attention, torch.float32)
+        with attention.float32_by_onednn(products=32):
+            assert not torch.equal(run(attention.attention, torch.float32), products)
         raise KeyError
-    assert torch.backends.mkldnn.matmul.fp32_precision == before and attention._by_matmul == {torch.bfloat16}
+    assert torch.backends.mkldnn.matmul.fp32_precision == before and attention.products_up_to == lengths
     with device.float32_products("cpu", "float32"):
         trained = run(attention.attention, torch.float32)
     assert not torch.equal(products, kernel)  # it is another way
@@ -75,7 +76,7 @@ def test_float32_keeps_its_digits_where_products_replace_the_kernel():
 def test_dropped_weights_are_as_many_as_asked_for():
     q, k = torch.zeros(1, 1, 400, 4), torch.zeros(1, 1, 400, 4)
     v = torch.ones(1, 1, 400, 4)
-    y = attention._attention_by_matmul(q, k, v, 0.5)[0, 0, 200:, 0]
+    y = attention.attention_by_products(q, k, v, 0.5)[0, 0, 200:, 0]
     assert y.mean() == pytest.approx(1, abs=0.02) and y.std() > 0.01
 
 

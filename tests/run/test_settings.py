@@ -162,6 +162,7 @@ def test_a_schedules_own_settings_change_when_a_run_goes_on(train_config):
         {"profile": True},
         {"device": "cuda"},
         {"compile": "True"},
+        {"kernels": "torch"},
         {"eval_interval": 7},
         {"activation_checkpointing": True},
     ],

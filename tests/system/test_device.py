@@ -11,8 +11,9 @@ import torch
 from conftest import tiny_config
 
 from reslab.model import GPT
+from reslab.nn import attention
 from reslab.run.settings import TrainConfig
-from reslab.system import device
+from reslab.system import device, machine
 
 
 @pytest.mark.parametrize(
@@ -35,23 +36,31 @@ def test_auto_is_the_fastest_device_that_is_there(monkeypatch, cuda, mps, auto):
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "width", "units", "capability", "expected"),
+    ("name", "place", "width", "from_width", "capability", "expected"),
     [
-        ("auto", "cuda", 16, False, (9, 0), "bfloat16"),
-        ("auto", "cuda:1", 16, False, (8, 0), "bfloat16"),
-        ("auto", "cuda", 999, True, (7, 5), "float16"),
-        ("auto", "mps", 999, True, None, "float32"),
-        ("auto", "cpu", device.WIDE, True, None, "bfloat16"),
-        ("auto", "cpu", device.WIDE - 1, True, None, "float32"),
-        ("auto", "cpu", 999, False, None, "float32"),
-        ("float16", "cpu", 16, False, None, "float16"),
-        ("float64", "cuda", 16, False, (9, 0), "float64"),
+        ("auto", "cuda", 16, None, (9, 0), "bfloat16"),
+        ("auto", "cuda:1", 16, None, (8, 0), "bfloat16"),
+        ("auto", "cuda", 999, 128, (7, 5), "float16"),
+        ("auto", "mps", 999, 128, None, "float32"),
+        ("auto", "cpu", 128, 128, None, "bfloat16"),
+        ("auto", "cpu", 127, 128, None, "float32"),
+        ("auto", "cpu", 384, 384, None, "bfloat16"),
+        ("auto", "cpu", 383, 384, None, "float32"),
+        ("auto", "cpu", 999, None, None, "float32"),
+        ("float16", "cpu", 16, None, None, "float16"),
+        ("float64", "cuda", 16, None, (9, 0), "float64"),
     ],
 )
-def test_auto_is_the_precision_that_pays(monkeypatch, name, place, width, units, capability, expected):
+def test_auto_is_the_precision_that_pays(monkeypatch, name, place, width, from_width, capability, expected):
+    """In training and where text is written, each by what was measured of it."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
-    monkeypatch.setattr(device, "cpu_multiplies_bfloat16", lambda: units)
-    assert device.pick_dtype(name, place, width) == expected
+    pays = {n: 0.5 if from_width and n >= from_width else 1.0 for n in machine.WIDTHS}
+    never = dict.fromkeys(machine.WIDTHS, 1.0)
+    for token in (False, True):
+        of_job = (never, pays) if token else (pays, never)
+        fastest = machine.Fastest(dict(zip(("bfloat16", "bfloat16, one token"), of_job, strict=True)))
+        monkeypatch.setattr(device, "fastest", lambda fastest=fastest: fastest)
+        assert device.pick_dtype(name, place, width, token) == expected
 
 
 def test_half_precision_is_that_of_products_and_of_nothing_else():
@@ -66,26 +75,38 @@ def test_half_precision_is_that_of_products_and_of_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("place", "dtype", "avx512_bf16", "amx", "keeps", "pays"),
+    ("place", "dtype", "kernels", "ratio", "keeps", "pays"),
     [
-        ("cpu", "float32", True, False, True, True),
-        ("cpu", "float32", True, False, False, False),
-        ("cpu", "float32", True, True, True, False),  # there oneDNN would round to bfloat16
-        ("cpu", "float32", False, False, True, False),
-        ("cpu", "bfloat16", True, False, True, False),
-        ("cuda", "float32", True, False, True, False),
+        ("cpu", "float32", "auto", 0.7, True, True),
+        ("cpu", "float32", "auto", 0.9, True, False),
+        ("cpu", "float32", "auto", 0.7, False, False),  # with AMX oneDNN would round to bfloat16
+        ("cpu", "float32", "torch", 0.7, True, False),
+        ("cpu", "bfloat16", "auto", 0.7, True, False),
+        ("cuda", "float32", "auto", 0.7, True, False),
     ],
 )
-def test_float32_goes_by_onednn_only_where_it_keeps_its_digits(
-    monkeypatch, place, dtype, avx512_bf16, amx, keeps, pays
+def test_float32_goes_by_onednn_where_it_is_faster_and_keeps_its_digits(
+    monkeypatch, place, dtype, kernels, ratio, keeps, pays
 ):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    onednn, scores = dict.fromkeys(machine.WIDTHS, ratio), {64: 0.5, 256: 0.7, 512: 1.1}
+    fastest = machine.Fastest({"float32 by oneDNN": onednn, "scores, float32": scores})
+    monkeypatch.setattr(device, "fastest", lambda: fastest)
     monkeypatch.setattr(device, "onednn_keeps_float32", lambda: keeps)
     before = torch.backends.mkldnn.matmul.fp32_precision
-    with device.float32_products(place, dtype):
+    with device.float32_products(place, dtype, kernels):
         assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == pays
+        assert attention.products_up_to[torch.float32] == (256 if pays else 0)
     assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert attention.products_up_to[torch.float32] == 0
+
+
+@pytest.mark.parametrize(("kernels", "tokens"), [("auto", 256), ("torch", 0)])
+def test_attention_in_bfloat16_is_made_of_products_where_that_is_faster(monkeypatch, kernels, tokens):
+    fastest = machine.Fastest({"scores, bfloat16": {64: 0.9, 256: 0.7, 512: 0.9}})
+    monkeypatch.setattr(device, "fastest", lambda: fastest)
+    monkeypatch.setattr(device, "products_up_to", lengths := {})
+    device.prepare_torch("cpu", kernels)
+    assert lengths == {torch.bfloat16: tokens}
 
 
 @pytest.mark.parametrize("digits", [torch.float32, torch.bfloat16])

@@ -57,6 +57,7 @@ OUT_OF_RANGE = {
     "device": ["gpu", "cuda:x", "", "cpu:"],
     "dtype": ["int8", ""],
     "compile": ["maybe", ""],
+    "kernels": ["mkl", ""],
     "grow_at": ["start"],
 }
 BAD_SAMPLE = {
