@@ -133,9 +133,13 @@ def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
 
 
 def test_theory_stands_over_the_mean_of_the_seeds():
-    def fresh(residual, layers, seed):
-        one = {"residual": residual, "n_layer": layers, "token_diversity": [k + seed for k in range(25)]}
+    def fresh(residual, layers, seed, init="unscaled"):
+        one = {"residual": residual, "init": init, "n_layer": layers}
         return one | {
+            "token_diversity": [k + seed for k in range(25)],
+            "token_cosine": [k / 100 + seed / 10 for k in range(25)],
+            "qk_gradient": [k + seed + (init == "scaled") for k in range(layers)],
+            "v_gradient": [k * layers for k in range(layers)],
             "resid_rms": [seed / 8 + k for k in range(25)],
             "position0_share": [k / 100 for k in range(25)],
             "resid_gradient": [seed, 9.0, layers + seed],
@@ -144,6 +148,7 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     predicted = {"token_diversity": [k / 2 for k in range(25)], "position0_share": [0.5] * 25}
     predicted["resid_rms"] = [k / 4 for k in range(25)]
     runs = [fresh(arm, n, seed) for arm in ("pre", "none", "rezero") for n in (6, 24) for seed in (1, 3)]
+    runs += [fresh("pre", n, 5, "scaled") for n in (6, 24)]
     one = result(*runs) | {"predicted": predicted}
     rows, _ = made("theory_tokens", one)
     assert rows[1][1:4] == ["0.5", "1", "2"] and rows[2][1:4] == ["3", "4", "6"]
@@ -152,3 +157,8 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     assert rows[1][1:4] == ["0.000", "0.250", "0.500"] and rows[2][1:4] == ["0.250", "1.250", "2.250"]
     rows, _ = made("theory_gradient", one)
     assert rows[1] == ["with skips (`pre`)", "2 / 8", "2 / 26"]
+    rows, _ = made("theory_collapse", one)
+    assert rows[0][:7] == ["24 layers", *(f"{k} blocks" for k in (0, 1, 2, 6, 12, 24))]
+    assert rows[2][1:] == ["0.20", "0.21", "0.22", "0.26", "0.32", "0.44", "1.4e+01", "2.9e+02"]
+    assert rows[3][0] == "with skips (`pre`), branches / sqrt(2L)"
+    assert rows[3][1:] == ["0.50", "0.51", "0.52", "0.56", "0.62", "0.74", "1.8e+01", "2.9e+02"]

@@ -3,11 +3,16 @@
 from experiments.tables import ARMS, Table, group_by, markdown, source
 
 BLOCKS = (1, 2, 4, 6, 8, 10, 12, 24)  # behind which tokens and the stream are compared
+COLLAPSE = {  # wiring, start -> the name of its row
+    ("none", "unscaled"): ARMS["none"],
+    ("pre", "unscaled"): ARMS["pre"],
+    ("pre", "scaled"): f"{ARMS['pre']}, branches / sqrt(2L)",
+}
 
 
-def means(result: dict, residual: str, layers: int, key: str) -> list[float]:
+def means(result: dict, residual: str, layers: int, key: str, init: str = "unscaled") -> list[float]:
     """A probe of each layer, the mean over seeds."""
-    runs = group_by(result["runs"], "residual", "n_layer")[residual, layers]
+    runs = group_by(result["runs"], "residual", "init", "n_layer")[residual, init, layers]
     return [sum(values) / len(values) for values in zip(*(run[key] for run in runs), strict=True)]
 
 
@@ -46,4 +51,22 @@ def gradient(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + source(result)
 
 
-TABLES = {"theory_tokens": Table(tokens), "theory_stream": Table(stream), "theory_gradient": Table(gradient)}
+def collapse(result: dict) -> str:
+    """The mean cosine of two tokens over the blocks passed, and the gradients of Q, K and V in mid-stack."""
+    layers = max(run["n_layer"] for run in result["runs"])
+    blocks, rows = [k for k in (0, 1, 2, 6, 12, 24, 48, 96) if k <= layers], []
+    for (residual, init), name in COLLAPSE.items():
+        keys = ("token_cosine", "qk_gradient", "v_gradient")
+        cosine, qk, v = (means(result, residual, layers, key, init) for key in keys)
+        gradients = [f"{norms[layers // 2]:.1e}" for norms in (qk, v)]
+        rows.append([name, *(f"{cosine[k]:.2f}" for k in blocks), *gradients])
+    head = [f"{layers} layers", *(f"{k} blocks" for k in blocks), "gradient of Q and K", "of V"]
+    return markdown(head, rows) + source(result)
+
+
+TABLES = {
+    "theory_tokens": Table(tokens),
+    "theory_stream": Table(stream),
+    "theory_gradient": Table(gradient),
+    "theory_collapse": Table(collapse),
+}
