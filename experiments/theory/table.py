@@ -60,7 +60,7 @@ def collapse(result: dict) -> str:
         cosine, qk, v = (means(result, residual, layers, key, init) for key in keys)
         gradients = [f"{norms[layers // 2]:.1e}" for norms in (qk, v)]
         rows.append([name, *(f"{cosine[k]:.2f}" for k in blocks), *gradients])
-    head = [f"{layers} layers", *(f"{k} blocks" for k in blocks), "gradient of Q and K", "of V"]
+    head = [f"{layers} layers, behind blocks", *map(str, blocks), "gradient of Q and K", "of V"]
     return markdown(head, rows) + source(result)
 
 
