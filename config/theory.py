@@ -2,6 +2,7 @@
 # and its gradient?
 #
 #     python -m experiments.theory.measure --json experiments/theory/result.json     all stacks, one minute
+#     python -m experiments.theory.measure --scaled --json experiments/theory/scaled.json     / sqrt(2L)
 #     python train.py config/theory.py --residual=none     one of them, as a run
 #
 # Budget: one minute of CPU time. Nothing is trained. Compared are three predictions with stacks as GPT-2

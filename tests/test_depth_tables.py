@@ -135,12 +135,12 @@ def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
 
 
 def test_theory_stands_over_the_mean_of_the_seeds():
-    def fresh(residual, layers, seed, init="unscaled"):
-        one = {"residual": residual, "init": init, "n_layer": layers}
+    def fresh(residual, layers, seed):
+        one = {"residual": residual, "n_layer": layers}
         return one | {
             "token_diversity": [k + seed for k in range(25)],
             "token_cosine": [k / 100 + seed / 10 for k in range(25)],
-            "qk_gradient": [k + seed + (init == "scaled") for k in range(layers)],
+            "qk_gradient": [k + seed for k in range(layers)],
             "v_gradient": [k * layers for k in range(layers)],
             "resid_rms": [seed / 8 + k for k in range(25)],
             "position0_share": [k / 100 for k in range(25)],
@@ -150,7 +150,6 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     predicted = {"token_diversity": [k / 2 for k in range(25)], "position0_share": [0.5] * 25}
     predicted["resid_rms"] = [k / 4 for k in range(25)]
     runs = [fresh(arm, n, seed) for arm in ("pre", "none", "rezero") for n in (6, 24) for seed in (1, 3)]
-    runs += [fresh("pre", n, 5, "scaled") for n in (6, 24)]
     one = result(*runs) | {"predicted": predicted}
     rows, _ = made("theory_tokens", one)
     assert rows[1][1:4] == ["0.5", "1", "2"] and rows[2][1:4] == ["3", "4", "6"]
@@ -159,16 +158,16 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     assert rows[1][1:4] == ["0.000", "0.250", "0.500"] and rows[2][1:4] == ["0.250", "1.250", "2.250"]
     rows, _ = made("theory_gradient", one)
     assert rows[1] == ["with skips (`pre`)", "2 / 8", "2 / 26"]
-    rows, _ = made("theory_collapse", one)
+    rows, _ = made("theory_collapse", one, result(*(fresh("pre", n, 6) for n in (6, 24))))
     assert rows[0][:-2] == ["24 layers, behind blocks", "0", "1", "2", "6", "12", "24"]
     assert rows[2][1:] == ["0.20", "0.21", "0.22", "0.26", "0.32", "0.44", "1.4e+01", "2.9e+02"]
     assert rows[3][0] == "with skips (`pre`), branches / sqrt(2L)"
-    assert rows[3][1:] == ["0.50", "0.51", "0.52", "0.56", "0.62", "0.74", "1.8e+01", "2.9e+02"]
+    assert rows[3][1:] == ["0.60", "0.61", "0.62", "0.66", "0.72", "0.84", "1.8e+01", "2.9e+02"]
 
 
-def fresh(residual: str, init: str, cosine: float, qk: float) -> dict:
+def fresh(residual: str, cosine: float, qk: float) -> dict:
     ends = {"token_cosine": [0.0, 0.0, cosine], "qk_gradient": [9.0, qk], "v_gradient": [9.0, 4.0]}
-    return {"residual": residual, "init": init, "n_layer": 2} | ends
+    return {"residual": residual, "n_layer": 2} | ends
 
 
 def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
@@ -190,14 +189,10 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
         for arm, k in (("pre", 1), ("none, self", 8), ("none", 16))
         for learns in ("all", 0)
     ]
-    stacks = [
-        fresh("pre", "unscaled", 0.5, 2.0),
-        fresh("none", "unscaled", 1.0, 0.004),
-        fresh("pre", "scaled", 0.25, 1.0),
-    ]
+    stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
     wikitext = [run(residual=name, **{"val/word_perplexity": 200.4}) for name in ("pre", "rezero")]
     paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
-    rows, _ = made("marks", result(*depths), result(*worth), paths, result(*stacks), result(*wikitext))
+    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*wikitext))
     he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
     assert he.startswith("training loss at 3 and 48 layers: plain 2.50 and 3.50, with skips 2.25 and 2.00 (")
     assert "9 blocks: with skips +0.25 to +1.00 without one of them, and +0.10, +0.30, +0.70" in lesions

@@ -1,10 +1,10 @@
 """Published results beside the rows of other experiments that measure the same here, and what differs."""
 
+from itertools import islice
+
 from experiments.rezero.table import PUBLISHED
 from experiments.tables import Table, group_by, markdown, mean_of, of_grid
-from experiments.theory.table import COLLAPSE, means
-
-RESULTS = ("degradation/result", "worth/result", "laptop/autopsy-pre", "theory/result", "rezero/result")
+from experiments.theory.table import collapsed, deepest
 
 # Each: the paper and its mark, what it reports, what differs here.
 HE = (
@@ -75,17 +75,14 @@ def by_length(autopsy: dict) -> str:
     )
 
 
-def alike(result: dict) -> str:
+def alike(result: dict, scaled: dict) -> str:
     """The mean cosine of tokens behind the deepest fresh stacks, and the gradient of Q and K over V's."""
-    layers, cosines, ratios = max(run["n_layer"] for run in result["runs"]), [], []
-    for residual, init in COLLAPSE:
-        keys = ("token_cosine", "qk_gradient", "v_gradient")
-        cosine, qk, v = (means(result, residual, layers, key, init) for key in keys)
-        cosines.append(f"{cosine[-1]:.2f}")
-        ratios.append(f"{qk[layers // 2] / v[layers // 2]:.0e}")
+    stacks = collapsed(result, scaled).values()
+    plain, skips, both = (f"{cosine[-1]:.2f}" for cosine, _, _ in stacks)
+    ratios = ", ".join(f"{qk / v:.0e}" for _, qk, v in stacks)
     return (
-        f"mean cosine behind {layers} layers {cosines[0]} without skips, {cosines[1]} with, {cosines[2]} "
-        f"with branches scaled as well; gradient of Q and K over that of V in mid-stack {', '.join(ratios)}"
+        f"mean cosine behind {deepest(result)} layers {plain} without skips, {skips} with, {both} with "
+        f"branches scaled as well; gradient of Q and K over that of V in mid-stack {ratios}"
     )
 
 
@@ -96,15 +93,21 @@ def perplexity(result: dict) -> str:
 
 
 def marks(*results: dict) -> str:
-    """A row for each mark; the results are those of RESULTS."""
-    published = (HE, LESIONS, PATHS, NOCI, REZERO)
-    measured = (over_depth, taken_out, by_length, alike, perplexity)
-    folders, rows = [name.partition("/")[0] for name in RESULTS], []
-    for paper, here, result, folder in zip(published, measured, results, folders, strict=True):
-        mark, reported, differs = paper
+    """A row for each of MARKS, whose results come in their order."""
+    left, rows = iter(results), []
+    for (mark, reported, differs), here, folder, names in MARKS:
         page = f"[`{folder}`](../experiments/{folder}/README.md)"
-        rows.append([mark, reported, f"{here(result)} ({page})", differs])
+        rows.append([mark, reported, f"{here(*islice(left, len(names)))} ({page})", differs])
     return markdown(["mark", "the paper reports", "here", "what differs"], rows)
 
 
-TABLES = {"marks": Table(marks, tuple(f"../{name}" for name in RESULTS))}
+MARKS = (  # the paper, what is said of the results here, and where those are
+    (HE, over_depth, "degradation", ("result",)),
+    (LESIONS, taken_out, "worth", ("result",)),
+    (PATHS, by_length, "laptop", ("autopsy-pre",)),
+    (NOCI, alike, "theory", ("result", "scaled")),
+    (REZERO, perplexity, "rezero", ("result",)),
+)
+TABLES = {
+    "marks": Table(marks, tuple(f"../{folder}/{name}" for *_, folder, names in MARKS for name in names))
+}

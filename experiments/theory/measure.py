@@ -1,6 +1,7 @@
 """Measures fresh stacks beside what theory predicts of them: tokens, the stream and gradients.
 
     python -m experiments.theory.measure --json experiments/theory/result.json
+    python -m experiments.theory.measure --scaled --json experiments/theory/scaled.json
 
 Each stack is config/theory.py with another wiring, start, depth and seed, and is not trained.
 """
@@ -24,7 +25,6 @@ from reslab.run.settings import TrainConfig
 CONFIG = "config/theory.py"
 SEEDS = (1, 2, 3)
 DEPTHS = (6, 24, 96)
-ARMS = (("pre", "unscaled"), ("none", "unscaled"), ("rezero", "unscaled"), ("pre", "scaled"))  # wiring, start
 STD = 0.02  # of every matrix
 
 
@@ -87,23 +87,31 @@ def measured(residual: str, init: str, layers: int, seed: int) -> dict:
     kept["token_cosine"] = [token_cosine(stream) for stream in part.streams]
     kept |= {key: row[f"probe/{key}"] for key in ("qk_gradient", "v_gradient")}
     rounded = {key: [float(f"{value:.4g}") for value in values] for key, values in kept.items()}
-    name = residual if init == "unscaled" else f"{residual}-{init}"
-    run = {"run": f"{name}-s{seed}-L{layers}", "step": 0, "status": "finished"}
-    return run | {"residual": residual, "init": init, "n_layer": layers, "seed": seed} | rounded
+    run = {"run": f"{residual}-s{seed}-L{layers}", "step": 0, "status": "finished"}
+    return run | {"residual": residual, "n_layer": layers, "seed": seed} | rounded
+
+
+def predictions() -> dict:
+    """What is predicted of the config's stacks, over the blocks passed: `predicted` in result.json."""
+    shape = parse(TrainConfig, [CONFIG]).config.model
+    predicted = predicted_tokens(shape.block_size, shape.n_layer)
+    predicted["resid_rms"] = predicted_stream(shape.n_embd, shape.block_size, shape.n_layer)
+    return {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
 
 
 def main() -> None:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+    parser.add_argument(
+        "--scaled", action="store_true", help="`pre` alone, with GPT-2's start: --init=scaled"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    shape = parse(TrainConfig, [CONFIG]).config.model
-    predicted = predicted_tokens(shape.block_size, shape.n_layer)
-    predicted["resid_rms"] = predicted_stream(shape.n_embd, shape.block_size, shape.n_layer)
-    predicted = {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
-    runs = [measured(*arm, layers, seed) for arm in ARMS for layers in DEPTHS for seed in SEEDS]
-    text = as_json("experiments.theory.measure", runs, predicted=predicted)
-    write_atomically(options.json, text)
+    arms, init = (("pre",), "scaled") if options.scaled else (("pre", "none", "rezero"), "unscaled")
+    runs = [measured(arm, init, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
+    facts = {} if options.scaled else {"predicted": predictions()}
+    module = "experiments.theory.measure" + (" --scaled" if options.scaled else "")
+    write_atomically(options.json, as_json(module, runs, **facts))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,11 @@
 from experiments.tables import ARMS, Table, group_by, markdown, source
 
 BLOCKS = (1, 2, 4, 6, 8, 10, 12, 24)  # behind which tokens and the stream are compared
-COLLAPSE = {  # wiring, start -> the name of its row
-    ("none", "unscaled"): ARMS["none"],
-    ("pre", "unscaled"): ARMS["pre"],
-    ("pre", "scaled"): f"{ARMS['pre']}, branches / sqrt(2L)",
-}
 
 
-def means(result: dict, residual: str, layers: int, key: str, init: str = "unscaled") -> list[float]:
+def means(result: dict, residual: str, layers: int, key: str) -> list[float]:
     """A probe of each layer, the mean over seeds."""
-    runs = group_by(result["runs"], "residual", "init", "n_layer")[residual, init, layers]
+    runs = group_by(result["runs"], "residual", "n_layer")[residual, layers]
     return [sum(values) / len(values) for values in zip(*(run[key] for run in runs), strict=True)]
 
 
@@ -51,22 +46,41 @@ def gradient(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + source(result)
 
 
-def collapse(result: dict) -> str:
-    """The mean cosine of two tokens over the blocks passed, and the gradients of Q, K and V in mid-stack."""
-    layers = max(run["n_layer"] for run in result["runs"])
-    blocks, rows = [k for k in (0, 1, 2, 6, 12, 24, 48, 96) if k <= layers], []
-    for (residual, init), name in COLLAPSE.items():
-        keys = ("token_cosine", "qk_gradient", "v_gradient")
-        cosine, qk, v = (means(result, residual, layers, key, init) for key in keys)
-        gradients = [f"{norms[layers // 2]:.1e}" for norms in (qk, v)]
-        rows.append([name, *(f"{cosine[k]:.2f}" for k in blocks), *gradients])
+def deepest(result: dict) -> int:
+    return max(run["n_layer"] for run in result["runs"])
+
+
+def collapsed(result: dict, scaled: dict) -> dict[str, tuple[list[float], float, float]]:
+    """The mean cosine of two tokens over the blocks of the deepest stacks, and the gradients in their middle block
+    of Q and K, and of V.
+
+    Args:
+        scaled: the result in which branches start divided by sqrt(2L).
+    """
+    arms = {ARMS["none"]: (result, "none"), ARMS["pre"]: (result, "pre")}
+    arms |= {f"{ARMS['pre']}, branches / sqrt(2L)": (scaled, "pre")}
+    layers, cells = deepest(result), {}
+    for name, (of, residual) in arms.items():
+        qk, v = (means(of, residual, layers, key)[layers // 2] for key in ("qk_gradient", "v_gradient"))
+        cells[name] = means(of, residual, layers, "token_cosine"), qk, v
+    return cells
+
+
+def collapse(result: dict, scaled: dict) -> str:
+    """The same as a table."""
+    layers = deepest(result)
+    blocks = [k for k in (0, 1, 2, 6, 12, 24, 48, 96) if k <= layers]
+    rows = [
+        [name, *(f"{cosine[k]:.2f}" for k in blocks), f"{qk:.1e}", f"{v:.1e}"]
+        for name, (cosine, qk, v) in collapsed(result, scaled).items()
+    ]
     head = [f"{layers} layers, behind blocks", *map(str, blocks), "gradient of Q and K", "of V"]
-    return markdown(head, rows) + source(result)
+    return markdown(head, rows) + source(result) + source(scaled)
 
 
 TABLES = {
     "theory_tokens": Table(tokens),
     "theory_stream": Table(stream),
     "theory_gradient": Table(gradient),
-    "theory_collapse": Table(collapse),
+    "theory_collapse": Table(collapse, ("result", "scaled")),
 }
