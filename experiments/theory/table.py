@@ -51,8 +51,8 @@ def deepest(result: dict) -> int:
 
 
 def collapsed(result: dict, scaled: dict) -> dict[str, tuple[list[float], float, float]]:
-    """The mean cosine of two tokens over the blocks of the deepest stacks, and the gradients in their middle block
-    of Q and K, and of V.
+    """The mean cosine of two tokens over the blocks of the deepest stacks, and the gradients of Q and K, and
+    of V, in their middle block.
 
     Args:
         scaled: the result in which branches start divided by sqrt(2L).
