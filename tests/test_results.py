@@ -57,9 +57,11 @@ def test_a_picture_is_what_the_results_say(name):
     files = drawn()
     for theme in THEMES:
         path = file_of(name, theme)
-        assert path.read_text(encoding="utf-8") == files[path], "run: python -m experiments"
-        assert path.stat().st_size < 150_000
-        ElementTree.fromstring(files[path])
+        assert path.is_file() == (path in files)  # without its result there is no picture
+        if path in files:
+            assert path.read_text(encoding="utf-8") == files[path], "run: python -m experiments"
+            assert path.stat().st_size < 150_000
+            ElementTree.fromstring(files[path])
 
 
 def test_every_picture_of_a_text_is_there_and_none_is_left_over():
