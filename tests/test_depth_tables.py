@@ -6,6 +6,8 @@ from test_tables import made, probed, result, run
 
 from experiments.tables import read_result
 
+FOLDERS = ("degradation", "worth", "laptop", "theory", "rezero")  # of the marks
+
 
 def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     muon = {"optimizer": "muon", "muon_lr": 0.02}
@@ -134,8 +136,12 @@ def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
 
 def test_theory_stands_over_the_mean_of_the_seeds():
     def fresh(residual, layers, seed):
-        one = {"residual": residual, "n_layer": layers, "token_diversity": [k + seed for k in range(25)]}
+        one = {"residual": residual, "n_layer": layers}
         return one | {
+            "token_diversity": [k + seed for k in range(25)],
+            "token_cosine": [k / 100 + seed / 10 for k in range(25)],
+            "qk_gradient": [k + seed for k in range(layers)],
+            "v_gradient": [k * layers for k in range(layers)],
             "resid_rms": [seed / 8 + k for k in range(25)],
             "position0_share": [k / 100 for k in range(25)],
             "resid_gradient": [seed, 9.0, layers + seed],
@@ -152,3 +158,49 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     assert rows[1][1:4] == ["0.000", "0.250", "0.500"] and rows[2][1:4] == ["0.250", "1.250", "2.250"]
     rows, _ = made("theory_gradient", one)
     assert rows[1] == ["with skips (`pre`)", "2 / 8", "2 / 26"]
+    rows, _ = made("theory_collapse", one, result(*(fresh("pre", n, 6) for n in (6, 24))))
+    assert rows[0][:-2] == ["24 layers, behind blocks", "0", "1", "2", "6", "12", "24"]
+    assert rows[2][1:] == ["0.20", "0.21", "0.22", "0.26", "0.32", "0.44", "1.4e+01", "2.9e+02"]
+    assert rows[3][0] == "with skips (`pre`), branches / sqrt(2L)"
+    assert rows[3][1:] == ["0.60", "0.61", "0.62", "0.66", "0.72", "0.84", "1.8e+01", "2.9e+02"]
+
+
+def fresh(residual: str, cosine: float, qk: float) -> dict:
+    ends = {"token_cosine": [0.0, 0.0, cosine], "qk_gradient": [9.0, qk], "v_gradient": [9.0, 4.0]}
+    return {"residual": residual, "n_layer": 2} | ends
+
+
+def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
+    losses = {"plain": (2.5, 3.5), "skips": (2.25, 2.0)}
+    depths = [
+        run(f"{grid}-pre-L{n}", 9.0, train=loss + noise, n_layer=n)
+        for grid, pair in losses.items()
+        for n, loss in zip((3, 48), pair, strict=True)
+        for noise in (0.125, -0.125)
+    ]
+    worth = [
+        {
+            "arm": arm,
+            "learns": learns,
+            "n_layer": 9,
+            "block": [k, k / 4],
+            "random": [j / 10 for j in range(9)],
+        }
+        for arm, k in (("pre", 1), ("none, self", 8), ("none", 16))
+        for learns in ("all", 0)
+    ]
+    stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
+    wikitext = [run(residual=name, **{"val/word_perplexity": 200.4}) for name in ("pre", "rezero")]
+    paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
+    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*wikitext))
+    he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
+    assert he.startswith("training loss at 3 and 48 layers: plain 2.50 and 3.50, with skips 2.25 and 2.00 (")
+    assert "9 blocks: with skips +0.25 to +1.00 without one of them, and +0.10, +0.30, +0.70" in lesions
+    assert "with no skips +2.00 to +8.00 without one" in lesions
+    assert "4 branches, trained: the largest part of the gradient has passed 2, and" in lengths
+    assert "1 to 3" in lengths
+    assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
+    assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
+    assert rezero.startswith("12 layers after one pass: 200 with `pre` and 200 with `rezero`;")
+    assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
+    assert "243 with pre-norm, 228 with ReZero" in rows[5][1]

@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_model
 
 from experiments import measured
-from experiments.theory.measure import predicted_stream, predicted_tokens, uniform_attention
+from experiments.theory.measure import predicted_stream, predicted_tokens, token_cosine, uniform_attention
 from experiments.worth.measure import blocks_needed, freeze
 
 
@@ -45,6 +45,14 @@ def test_the_prediction_of_the_stream_is_a_sum_of_variances_of_random_branches()
     first, second, third = (value**2 for value in predicted_stream(C, T, 2))
     assert first == pytest.approx(2 * 0.02**2)
     assert second - first == pytest.approx(added, rel=0.1) and third - second == pytest.approx(second - first)
+
+
+def test_the_cosine_of_tokens_is_a_mean_over_pairs_whatever_their_lengths():
+    apart, alike, opposite = [[1.0, 0.0], [0.0, 3.0]], [[1.0, 1.0], [4.0, 4.0]], [[0.0, 2.0], [0.0, -5.0]]
+    for tokens, cosine in ((apart, 0.0), (alike, 1.0), (opposite, -1.0)):
+        assert token_cosine(torch.tensor([tokens])) == pytest.approx(cosine)
+    assert token_cosine(torch.tensor([alike, apart])) == pytest.approx(0.5)  # never across two sequences
+    assert token_cosine(torch.tensor([[*alike, [2.0, 0.0]]])) == pytest.approx((1 + 2 * 0.5**0.5) / 3)
 
 
 def test_of_a_frozen_stack_one_block_learns_beside_embeddings_and_head():

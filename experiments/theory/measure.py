@@ -1,8 +1,9 @@
-"""Measures fresh stacks beside what theory predicts of them: token diversity, the stream and the gradient.
+"""Measures fresh stacks beside what theory predicts of them: tokens, the stream and gradients.
 
     python -m experiments.theory.measure --json experiments/theory/result.json
+    python -m experiments.theory.measure --scaled --json experiments/theory/scaled.json
 
-Each stack is config/theory.py with another wiring, depth and seed, and is not trained.
+Each stack is config/theory.py with another wiring, start, depth and seed, and is not trained.
 """
 
 import math
@@ -13,7 +14,8 @@ import torch
 
 from experiments.measured import text as as_json
 from reslab.data.dataset import open_dataset
-from reslab.instruments.probes import measure_batch
+from reslab.instruments.probes import measure
+from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
 from reslab.run.arguments import ArgumentParser
 from reslab.run.config import parse
@@ -22,7 +24,7 @@ from reslab.run.settings import TrainConfig
 
 CONFIG = "config/theory.py"
 SEEDS = (1, 2, 3)
-DEPTHS = (6, 24, 96)  # at which the gradient is measured
+DEPTHS = (6, 24, 96)
 STD = 0.02  # of every matrix
 
 
@@ -64,34 +66,52 @@ def predicted_stream(C: int, T: int, layers: int) -> list[float]:
     return [math.sqrt(embeddings + k * (attention + mlp)) for k in range(layers + 1)]
 
 
-def measured(residual: str, layers: int, seed: int) -> dict:
+def token_cosine(x: torch.Tensor) -> float:
+    """The mean cosine of two tokens of one sequence, over all pairs and sequences of x (B, T, C)."""
+    T, unit = x.shape[1], torch.nn.functional.normalize(x.double(), dim=-1)
+    pairs = unit.sum(dim=1).square().sum(dim=-1) - T  # (B,), less each token with itself
+    return (pairs / (T * (T - 1))).mean().item()
+
+
+def measured(residual: str, init: str, layers: int, seed: int) -> dict:
     """A fresh stack's probes on sequences of the training data: its record in result.json."""
-    argv = [CONFIG, f"--residual={residual}", f"--n_layer={layers}", f"--seed={seed}"]
+    argv = [CONFIG, f"--residual={residual}", f"--init={init}", f"--n_layer={layers}", f"--seed={seed}"]
     config = replace(parse(TrainConfig, argv).config, device="cpu", dtype="float32")
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     model = GPT(replace(config.model, vocab_size=dataset.vocab_size), seed)
     x, y = dataset.sequences("train", dataset.eval_starts("train", config.probe_sequences))
-    row = measure_batch(model, x, y)
+    part = snapshot(model, x, y)
+    row = measure(part)
     kept = {key: row[f"probe/{key}"] for key in ("token_diversity", "position0_share")}
     kept |= {key: row[f"probe/{key}"][::2] for key in ("resid_rms", "resid_gradient")}  # around the blocks
+    kept["token_cosine"] = [token_cosine(stream) for stream in part.streams]
+    kept |= {key: row[f"probe/{key}"] for key in ("qk_gradient", "v_gradient")}
     rounded = {key: [float(f"{value:.4g}") for value in values] for key, values in kept.items()}
     run = {"run": f"{residual}-s{seed}-L{layers}", "step": 0, "status": "finished"}
     return run | {"residual": residual, "n_layer": layers, "seed": seed} | rounded
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+def predictions() -> dict:
+    """What is predicted of the config's stacks, over the blocks passed: `predicted` in result.json."""
     shape = parse(TrainConfig, [CONFIG]).config.model
     predicted = predicted_tokens(shape.block_size, shape.n_layer)
     predicted["resid_rms"] = predicted_stream(shape.n_embd, shape.block_size, shape.n_layer)
-    predicted = {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
-    arms = ("pre", "none", "rezero")
-    runs = [measured(arm, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
-    text = as_json("experiments.theory.measure", runs, predicted=predicted)
-    write_atomically(options.json, text)
+    return {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
+
+
+def main() -> None:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+    parser.add_argument(
+        "--scaled", action="store_true", help="`pre` alone, with GPT-2's start: --init=scaled"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    arms, init = (("pre",), "scaled") if options.scaled else (("pre", "none", "rezero"), "unscaled")
+    runs = [measured(arm, init, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
+    facts = {} if options.scaled else {"predicted": predictions()}
+    module = "experiments.theory.measure" + (" --scaled" if options.scaled else "")
+    write_atomically(options.json, as_json(module, runs, **facts))
 
 
 if __name__ == "__main__":

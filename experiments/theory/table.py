@@ -46,4 +46,41 @@ def gradient(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + source(result)
 
 
-TABLES = {"theory_tokens": Table(tokens), "theory_stream": Table(stream), "theory_gradient": Table(gradient)}
+def deepest(result: dict) -> int:
+    return max(run["n_layer"] for run in result["runs"])
+
+
+def collapsed(result: dict, scaled: dict) -> dict[str, tuple[list[float], float, float]]:
+    """The mean cosine of two tokens over the blocks of the deepest stacks, and the gradients of Q and K, and
+    of V, in their middle block.
+
+    Args:
+        scaled: the result in which branches start divided by sqrt(2L).
+    """
+    arms = {ARMS["none"]: (result, "none"), ARMS["pre"]: (result, "pre")}
+    arms |= {f"{ARMS['pre']}, branches / sqrt(2L)": (scaled, "pre")}
+    layers, cells = deepest(result), {}
+    for name, (of, residual) in arms.items():
+        qk, v = (means(of, residual, layers, key)[layers // 2] for key in ("qk_gradient", "v_gradient"))
+        cells[name] = means(of, residual, layers, "token_cosine"), qk, v
+    return cells
+
+
+def collapse(result: dict, scaled: dict) -> str:
+    """The same as a table."""
+    layers = deepest(result)
+    blocks = [k for k in (0, 1, 2, 6, 12, 24, 48, 96) if k <= layers]
+    rows = [
+        [name, *(f"{cosine[k]:.2f}" for k in blocks), f"{qk:.1e}", f"{v:.1e}"]
+        for name, (cosine, qk, v) in collapsed(result, scaled).items()
+    ]
+    head = [f"{layers} layers, behind blocks", *map(str, blocks), "gradient of Q and K", "of V"]
+    return markdown(head, rows) + source(result) + source(scaled)
+
+
+TABLES = {
+    "theory_tokens": Table(tokens),
+    "theory_stream": Table(stream),
+    "theory_gradient": Table(gradient),
+    "theory_collapse": Table(collapse, ("result", "scaled")),
+}

@@ -1,0 +1,113 @@
+"""Published results beside the rows of other experiments that measure the same here, and what differs."""
+
+from itertools import islice
+
+from experiments.rezero.table import PUBLISHED
+from experiments.tables import Table, group_by, markdown, mean_of, of_grid
+from experiments.theory.table import collapsed, deepest
+
+# Each: the paper and its mark, what it reports, what differs here.
+HE = (
+    "He et al. 2015, [1512.03385](https://arxiv.org/abs/1512.03385): degradation",
+    "ImageNet, top-1 error at 18 and 34 layers: plain 27.94% and 28.54%, with skips 27.88% and 25.03%; the "
+    "deeper plain net is the worse one on its training data, too",
+    "they have convolutions with batch norm, on images, and their deep plain net still learns",
+)
+LESIONS = (
+    "Veit et al. 2016, [1605.06431](https://arxiv.org/abs/1605.06431): lesions",
+    "CIFAR-10, 110 layers: without one block the error hardly changes (save for those that halve the image), "
+    "and it rises smoothly with the number taken out; VGG without one layer is down to chance",
+    "here a loss, and fewer blocks; the stack without skips is the repaired one of step 7, theirs is VGG",
+)
+PATHS = (
+    "Veit et al. 2016: lengths of paths",
+    "110 layers: most of the gradient comes from paths that are 10 to 34 layers deep",
+    "they multiply the number of paths of a length by the gradient through a few of them; here a part is the "
+    "exact sum over all paths of a length, which may cancel",
+)
+NOCI = (
+    "Noci et al. 2022, [2206.03126](https://arxiv.org/abs/2206.03126): rank collapse",
+    "at the start tokens are the more alike the deeper a stack is, unless its branches are scaled by the "
+    "depth (figure 1); where they are alike, the gradient of Q and K vanishes",
+    "their figure is of post-norm stacks that translate, and goes on through training; here causal pre-norm "
+    "stacks before training, and 1 / sqrt(2L) where they have 1 / sqrt(L)",
+)
+REZERO = (
+    "Bachlechner et al. 2020, [2003.04887](https://arxiv.org/abs/2003.04887): ReZero",
+    "WikiText-2, perplexity per word, in their [notebook](https://github.com/tbachlechner/ReZero-examples): "
+    f"12 layers after one pass {PUBLISHED['pre']:.0f} with pre-norm, {PUBLISHED['rezero']:.0f} with ReZero; "
+    "after three 194 and 187, and 168 with 128 layers of ReZero",
+    "AdamW at one rate for both in place of Adagrad; learned positions, a head that is the embedding, and "
+    "words as they stand between blanks",
+)
+
+
+def over_depth(result: dict) -> str:
+    """The training loss of the least and the most layers, without and with skips."""
+    cells = {}
+    for grid in ("plain", "skips"):
+        runs = {depth: runs for (depth,), runs in group_by(of_grid(result, grid), "n_layer").items()}
+        ends = min(runs), max(runs)
+        cells[grid] = " and ".join(f"{mean_of(runs[depth], 'train/loss'):.2f}" for depth in ends)
+    at = f"{ends[0]} and {ends[1]} layers"
+    return f"training loss at {at}: plain {cells['plain']}, with skips {cells['skips']}"
+
+
+def taken_out(result: dict) -> str:
+    """What the loss rises by without one block and without several."""
+    arms = {run["arm"]: run for run in result["runs"] if run["learns"] == "all"}
+    skips, plain = arms["pre"], arms["none, self"]
+    one, other = (f"{min(run['block']):+.2f} to {max(run['block']):+.2f}" for run in (skips, plain))
+    several = ", ".join(f"{skips['random'][k - 1]:+.2f}" for k in (2, 4, 8))
+    return (
+        f"rise of the loss in nats, {skips['n_layer']} blocks: with skips {one} without one of them, and "
+        f"{several} without 2, 4 and 8; with no skips {other} without one"
+    )
+
+
+def by_length(autopsy: dict) -> str:
+    """How many branches the paths have passed that carry the largest parts of the gradient at layer 0."""
+    norms = autopsy["paths"]
+    large = [k for k, norm in enumerate(norms) if norm >= max(norms) / 10]
+    return (
+        f"{len(norms) - 1} branches, trained: the largest part of the gradient has passed "
+        f"{norms.index(max(norms))}, and those of at least a tenth of it {large[0]} to {large[-1]}"
+    )
+
+
+def alike(result: dict, scaled: dict) -> str:
+    """The mean cosine of tokens behind the deepest fresh stacks, and the gradient of Q and K over V's."""
+    stacks = collapsed(result, scaled).values()
+    plain, skips, both = (f"{cosine[-1]:.2f}" for cosine, _, _ in stacks)
+    ratios = ", ".join(f"{qk / v:.0e}" for _, qk, v in stacks)
+    return (
+        f"mean cosine behind {deepest(result)} layers {plain} without skips, {skips} with, {both} with "
+        f"branches scaled as well; gradient of Q and K over that of V in mid-stack {ratios}"
+    )
+
+
+def perplexity(result: dict) -> str:
+    """Of both wirings after one pass over the text."""
+    cells = [f"{run['val/word_perplexity']:.0f} with `{run['residual']}`" for run in result["runs"]]
+    return f"12 layers after one pass: {' and '.join(cells)}; three passes and 128 layers were not run"
+
+
+def marks(*results: dict) -> str:
+    """A row for each of MARKS, whose results come in their order."""
+    left, rows = iter(results), []
+    for (mark, reported, differs), here, folder, names in MARKS:
+        page = f"[`{folder}`](../experiments/{folder}/README.md)"
+        rows.append([mark, reported, f"{here(*islice(left, len(names)))} ({page})", differs])
+    return markdown(["mark", "the paper reports", "here", "what differs"], rows)
+
+
+MARKS = (  # the paper, what is said of the results here, and where those are
+    (HE, over_depth, "degradation", ("result",)),
+    (LESIONS, taken_out, "worth", ("result",)),
+    (PATHS, by_length, "laptop", ("autopsy-pre",)),
+    (NOCI, alike, "theory", ("result", "scaled")),
+    (REZERO, perplexity, "rezero", ("result",)),
+)
+TABLES = {
+    "marks": Table(marks, tuple(f"../{folder}/{name}" for *_, folder, names in MARKS for name in names))
+}
