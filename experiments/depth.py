@@ -1,28 +1,36 @@
 """Losses over the number of layers, as a picture: a line for each kind of stack."""
 
+import math
+from dataclasses import dataclass
+
 from experiments.drawing import WIDTH, Axis, Theme, axes, document, dot, path, text
 
-Seeds = dict[int, list[float]]  # number of layers -> the losses of the seeds
+Seeds = dict[int, list[float]]  # number of layers -> the losses of the seeds, infinite where one diverged
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a line looks, and what stands at its end."""
+
+    colour: str  # a key of Theme.arms
+    name: str
+    dash: str = ""
 
 
 def over_depth(
-    theme: Theme,
-    lines: dict[tuple[str, str], Seeds],
-    baselines: dict[str, float],
-    name: str,
-    words: str,
+    theme: Theme, lines: dict[Line, Seeds], baselines: dict[str, float], name: str, words: str
 ) -> str:
     """Means as lines, each seed as a dot, baselines dotted. Each line has its name at its right end.
 
     Args:
-        lines: (colour, name) -> its losses.
         baselines: name -> loss.
         name: of the loss.
         words: the alternative text.
     """
-    depths = sorted({depth for line in lines.values() for depth in line})
     losses = [loss for line in lines.values() for seeds in line.values() for loss in seeds]
-    low, high = min([*losses, *baselines.values()]), max([*losses, *baselines.values()])
+    ended = [loss for loss in losses if loss < math.inf]
+    depths = sorted({depth for line in lines.values() for depth in line})
+    low, high = min([*ended, *baselines.values()]), max([*ended, *baselines.values()])
     x, y = Axis(depths[0], depths[-1], 60, WIDTH - 270, log=True), Axis(low - 0.05, high + 0.05, 330, 64)
     tenths = range(round(10 * low) // 2 * 2, round(10 * high) + 1, 2)
     ticks = (
@@ -33,16 +41,34 @@ def over_depth(
     ends = {f"{known} {loss:.2f}": (y(loss), theme.soft) for known, loss in baselines.items()}
     for loss in baselines.values():
         parts.append(path([(x.start, y(loss)), (x.end, y(loss))], theme.soft, 1.5, "2 5"))
-    for (colour, label), line in lines.items():
-        means = {depth: sum(seeds) / len(seeds) for depth, seeds in sorted(line.items())}
-        parts.append(path([(x(depth), y(mean)) for depth, mean in means.items()], theme.arms[colour]))
-        parts += [
-            dot(x(depth), y(loss), theme.arms[colour]) for depth, seeds in line.items() for loss in seeds
-        ]
-        ends[label] = y(list(means.values())[-1]), theme.arms[colour]
+    parts += curves(theme, x, y, lines)
+    for line, seeds in lines.items():
+        *_, last = means(seeds).values()
+        ends[line.name] = y(last), theme.arms[line.colour]
     for label, (place, colour) in apart(ends).items():
         parts.append(text(x.end + 14, place + 5, label, colour, 16, weight=600))
+    if len(ended) < len(losses):
+        parts.append(text(x.end + 30, y.end - 14, "×: a seed that diverged", theme.soft, 14))
     return document(theme, 385, words, *parts)
+
+
+def means(line: Seeds) -> dict[int, float]:
+    """Depth -> the mean of the seeds that did not diverge."""
+    ended = {depth: [loss for loss in line[depth] if loss < math.inf] for depth in sorted(line)}
+    return {depth: sum(losses) / len(losses) for depth, losses in ended.items() if losses}
+
+
+def curves(theme: Theme, x: Axis, y: Axis, lines: dict[Line, Seeds]) -> list[str]:
+    """The lines and dots alone; a cross above for each seed that diverged."""
+    parts = []
+    for line, seeds in lines.items():
+        colour = theme.arms[line.colour]
+        parts.append(path([(x(n), y(mean)) for n, mean in means(seeds).items()], colour, dash=line.dash))
+        for n, losses in seeds.items():
+            parts += [dot(x(n), y(loss), colour) for loss in losses if loss < math.inf]
+            if lost := losses.count(math.inf):
+                parts.append(text(x(n), y.end - 14, "×" * lost, colour, 16, "middle", 700))
+    return parts
 
 
 def apart(labels: dict[str, tuple[float, str]], gap: float = 21) -> dict[str, tuple[float, str]]:

@@ -1,19 +1,20 @@
-"""The training loss over depth, of three kinds of stacks."""
+"""The training loss over depth of three kinds of stacks, and where five kinds learn."""
 
-from experiments.depth import Seeds, over_depth
+from experiments.degradation import trainability
+from experiments.depth import Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
 from experiments.tables import of_grid
 
-LINES = {  # grid -> the colour and the name of its line
-    "plain": ("none", "without skips, standard"),
-    "start": ("other", "without skips, repaired"),
-    "skips": ("pre", "with skips"),
+LINES = {  # grid -> its line
+    "plain": Line("none", "without skips, standard"),
+    "start": Line("other", "without skips, repaired"),
+    "skips": Line("pre", "with skips"),
 }
 
 
-def losses(result: dict) -> dict[tuple[str, str], Seeds]:
+def losses(result: dict) -> dict[Line, Seeds]:
     """The training losses of all seeds, by line and depth."""
-    lines: dict[tuple[str, str], Seeds] = {line: {} for line in LINES.values()}
+    lines: dict[Line, Seeds] = {line: {} for line in LINES.values()}
     for grid, line in LINES.items():
         for run in of_grid(result, grid):
             lines[line].setdefault(run["n_layer"], []).append(run["train/loss"])
@@ -28,11 +29,11 @@ def degradation(theme: Theme, result: dict) -> str:
 
 def alt(result: dict) -> str:
     lines = losses(result)
-    depths = sorted(lines["pre", "with skips"])
+    depths = sorted(lines[LINES["skips"]])
     told = []
-    for (_, name), line in lines.items():
-        first, last = (sum(line[depth]) / len(line[depth]) for depth in (depths[0], depths[-1]))
-        told.append(f"{name}: from {first:.2f} to {last:.2f}")
+    for line, seeds in lines.items():
+        first, *_, last = means(seeds).values()
+        told.append(f"{line.name}: from {first:.2f} to {last:.2f}")
     return (
         f"The training loss after {result['runs'][0]['step']} updates, from {depths[0]} layer to "
         f"{depths[-1]} layers. {'; '.join(told).capitalize()}. Letter frequencies alone give "
@@ -40,4 +41,7 @@ def alt(result: dict) -> str:
     )
 
 
-PICTURES = {"degradation": Picture(degradation, alt)}
+PICTURES = {
+    "degradation": Picture(degradation, alt),
+    "trainability": Picture(trainability.draw, trainability.alt, ("edges",)),
+}

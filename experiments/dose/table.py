@@ -7,6 +7,11 @@ from experiments.tables import Table, edge, group_by, markdown, mean_of, of_grid
 FLOOR = 0.01  # what is left of the difference between tokens, lambda^L, when it is too little
 
 
+def predicted(layers: float) -> float:
+    """The weight lambda at which lambda^L comes down to the floor."""
+    return math.exp(math.log(FLOOR) / layers)
+
+
 def dose(result: dict) -> str:
     """By depth: the predicted weight, between which weights a stack begins to learn, and the losses."""
     silent, rows = mean_of(of_grid(result, "silent")), []
@@ -14,7 +19,7 @@ def dose(result: dict) -> str:
     for (layers,), members in sorted(runs.items()):
         losses = {run["residual_scale"]: run["val/loss"] for run in members}
         curve = ", ".join(f"{weight:g}: {_less(losses[weight], silent)}" for weight in sorted(losses))
-        rows.append([str(layers), f"{math.exp(math.log(FLOOR) / layers):.2f}", edge(losses, silent), curve])
+        rows.append([str(layers), f"{predicted(layers):.2f}", edge(losses, silent), curve])
     head = ["layers", "predicted", "begins to learn between", "lambda: val loss less that of `silent`"]
     return markdown(head, rows) + origin(result)
 

@@ -1,16 +1,16 @@
 """The training loss over depth, each stack at the best of its learning rates."""
 
-from experiments.depth import Seeds, over_depth
+from experiments.depth import Line, Seeds, over_depth
 from experiments.drawing import Picture, Theme
 from experiments.study.table import best_rates
 from reslab.report.figure import SPOKEN
 
-LINES = {arm: (arm, SPOKEN[arm]) for arm in ("none", "pre")}
+LINES = {arm: Line(arm, SPOKEN[arm]) for arm in ("none", "pre")}
 
 
-def losses(result: dict) -> dict[tuple[str, str], Seeds]:
+def losses(result: dict) -> dict[Line, Seeds]:
     """The training loss at the best rate, by line and depth: one seed."""
-    lines: dict[tuple[str, str], Seeds] = {line: {} for line in LINES.values()}
+    lines: dict[Line, Seeds] = {line: {} for line in LINES.values()}
     for (arm, depth), run in sorted(best_rates(result).items()):
         lines[LINES[arm]][depth] = [run["train/loss"]]
     return lines
@@ -24,8 +24,9 @@ def depth(theme: Theme, result: dict) -> str:
 
 def alt(result: dict) -> str:
     told = []
-    for (_, name), line in losses(result).items():
-        told.append(f"{name} it is " + ", ".join(f"{loss:.2f} at {n}" for n, (loss,) in sorted(line.items())))
+    for line, seeds in losses(result).items():
+        each = (f"{loss:.2f} at {n}" for n, (loss,) in sorted(seeds.items()))
+        told.append(f"{line.name} it is {', '.join(each)}")
     unigram, bigram = (result["baselines_nats"][name]["train"] for name in ("unigram", "bigram"))
     return (
         "The training loss over the number of layers, each stack at its best learning rate: "
