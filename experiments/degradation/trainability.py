@@ -137,6 +137,6 @@ def alt(result: dict) -> str:
         told.append(f"{name} ({min(known):+.2f} to {max(known):+.2f}): {each}")
     return (
         f"Validation loss less that of silent, over the number of layers and rates of the blocks from "
-        f"{RATES[0]:g} to {RATES[-1]:g}, and at which rates it is below 0 (at how many layers). "
+        f"{RATES[0]:g} to {RATES[-1]:g}, and at which rates it is below 0 (at how many layers): "
         f"{'; '.join(told)}."
     )

@@ -32,7 +32,7 @@ def dose(theme: Theme, result: dict) -> str:
     depths = sorted({layers for layers, _ in curves})
     weights = [weight for losses in curves.values() for weight in losses]
     x, y = Axis(0.8 * depths[0], depths[-1], 70, WIDTH - 180, log=True), Axis(min(weights) - 0.1, 1, 330, 64)
-    tenths = range(math.ceil(10 * y.low), 11)
+    tenths = range(2 * math.ceil(5 * y.low), 11, 2)
     ticks = {n: f"{n}" for n in depths}, {n / 10: f"{n / 10:g}" for n in tenths}
     parts = [axes(theme, x, y, ticks, ("layers", "weight of the skip"))]
     between = [x.low * (x.high / x.low) ** (k / 40) for k in range(41)]
@@ -53,14 +53,14 @@ def dose(theme: Theme, result: dict) -> str:
 
 def legend(theme: Theme, main: float, others: list[float]) -> list[str]:
     left = 470
-    parts = [path([(left - 12, 245), (left + 12, 245)], theme.soft, 2)]
-    parts.append(text(left + 24, 250, f"predicted, {LAW}", theme.ink, 14))
-    parts.append(rect(left - 8, 263, 16, 14, theme.arms["pre"]))
-    parts.append(text(left + 24, 275, f"begins to learn between, rate {main:g}", theme.ink, 14))
+    parts = [path([(left - 12, 277), (left + 12, 277)], theme.soft, 2)]
+    parts.append(text(left + 24, 282, f"predicted, {LAW}", theme.ink, 14))
+    parts.append(rect(left - 8, 290, 16, 14, theme.arms["pre"]))
+    parts.append(text(left + 24, 302, f"begins to learn between, rate {main:g}", theme.ink, 14))
     if others:
         sides = " and ".join(f"{rate:g} ({'right' if rate > main else 'left'})" for rate in others)
-        parts.append(rect(left - 3, 288, 6, 14, theme.arms["other"]))
-        parts.append(text(left + 24, 300, f"at rates {sides}", theme.ink, 14))
+        parts.append(rect(left - 3, 310, 6, 14, theme.arms["other"]))
+        parts.append(text(left + 24, 322, f"at rates {sides}", theme.ink, 14))
     return parts
 
 
