@@ -60,24 +60,25 @@ def results(folder: Path, names: tuple[str, ...]) -> list:
     return [kept_runs(folder) if name == "log" else read_result(folder / f"{name}.json") for name in names]
 
 
-def missing(folder: Path, names: tuple[str, ...]) -> str:
-    """A line that says which result of an experiment has not been measured; empty where none is missing."""
-    paths = [folder / (name if name == "log" else f"{name}.json") for name in names]
-    absent, page = [path.name for path in paths if not path.exists()], f"experiments/{folder.name}/README.md"
-    return f"Not measured yet; `{page}` has the command of {absent[0]}.\n" if absent else ""
+def not_measured(folder: Path, names: tuple[str, ...]) -> str:
+    """A line that says which of some results has not been measured, or nothing."""
+    paths = [folder / ("log" if name == "log" else f"{name}.json") for name in names]
+    missing = [path.name for path in paths if not path.exists()]
+    command = f"`experiments/{folder.name}/README.md` has the command of"
+    return f"Not measured yet; {command} {missing[0]}.\n" if missing else ""
 
 
 def table(name: str, _page: Path) -> str:
     """A table as Markdown, or a line that says which result has not been measured."""
     folder, entry = tables()[name]
-    return missing(folder, entry.results) or entry.make(*results(folder, entry.results))
+    return not_measured(folder, entry.results) or entry.make(*results(folder, entry.results))
 
 
 def picture(name: str, page: Path) -> str:
-    """A picture as HTML that a page shows in the colours of its reader, or the same line as a table's."""
+    """A picture as HTML that a page shows in the colours of its reader, or a line as of a table."""
     folder, entry = pictures()[name]
-    if told := missing(folder, entry.results):
-        return told
+    if line := not_measured(folder, entry.results):
+        return line
     words = escape(entry.alt(*results(folder, entry.results)))
     light, dark = (Path(os.path.relpath(file_of(name, theme), page.parent)).as_posix() for theme in THEMES)
     return (
@@ -91,13 +92,12 @@ def file_of(name: str, theme: str) -> Path:
 
 
 def drawn() -> dict[Path, str]:
-    """Every picture in its variants, of those whose results are there: file -> SVG."""
+    """Every picture that has been measured, in its variants: file -> SVG."""
     files = {}
     for name, (folder, entry) in pictures().items():
-        if missing(folder, entry.results):
-            continue
-        data = results(folder, entry.results)
-        files |= {file_of(name, theme): entry.draw(colours, *data) for theme, colours in THEMES.items()}
+        if not not_measured(folder, entry.results):
+            data = results(folder, entry.results)
+            files |= {file_of(name, theme): entry.draw(colours, *data) for theme, colours in THEMES.items()}
     return files
 
 

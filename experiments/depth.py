@@ -1,4 +1,4 @@
-"""Losses over the number of layers, as a picture: a line for each kind of stack."""
+"""Losses over the number of layers, as a picture, and its parts: a line for each kind of stack."""
 
 import math
 from dataclasses import dataclass
@@ -68,6 +68,18 @@ def curves(theme: Theme, x: Axis, y: Axis, lines: dict[Line, Seeds]) -> list[str
             parts += [dot(x(n), y(loss), colour) for loss in losses if loss < math.inf]
             if lost := losses.count(math.inf):
                 parts.append(text(x(n), y.end - 14, "×" * lost, colour, 16, "middle", 700))
+    return parts
+
+
+def at_ends(theme: Theme, x: Axis, y: Axis, lines: dict[Line, Seeds]) -> list[str]:
+    """The names of lines at their right ends, each behind a piece of its line."""
+    parts, dashes, ends = [], {line.name: line.dash for line in lines}, {}
+    for line, seeds in lines.items():
+        *_, last = means(seeds).values()
+        ends[line.name] = y(last), theme.arms[line.colour]
+    for name, (place, colour) in apart(ends).items():
+        parts.append(path([(x.end + 14, place), (x.end + 42, place)], colour, dash=dashes[name]))
+        parts.append(text(x.end + 52, place + 5, name, colour, weight=600))
     return parts
 
 

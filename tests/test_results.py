@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT, run_python
 
 import experiments.__main__ as door
-from experiments.__main__ import MARKER, drawn, file_of, fill, pages, pictures, tables
-from experiments.drawing import THEMES
+from experiments.__main__ import MARKER, drawn, fill, pages, pictures, tables
+from experiments.drawing import THEMES, Picture
 
 FOLDERS = sorted(path.parent for path in ROOT.glob("experiments/*/README.md"))
 
@@ -52,16 +52,29 @@ def test_a_figure_that_was_typed_in_is_found(tmp_path):
     assert page.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("name", pictures())
-def test_a_picture_is_what_the_results_say(name):
-    files = drawn()
-    for theme in THEMES:
-        path = file_of(name, theme)
-        assert path.is_file() == (path in files)  # without its result there is no picture
-        if path in files:
-            assert path.read_text(encoding="utf-8") == files[path], "run: python -m experiments"
-            assert path.stat().st_size < 150_000
-            ElementTree.fromstring(files[path])
+@pytest.mark.parametrize(("path", "svg"), drawn().items(), ids=lambda path: getattr(path, "name", ""))
+def test_a_picture_is_what_the_results_say(path, svg):
+    assert path.read_text(encoding="utf-8") == svg, "run: python -m experiments"
+    assert path.stat().st_size < 150_000
+    ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize("missing", ["result", "log"])
+def test_of_what_is_not_measured_yet_there_is_a_line_and_no_picture(missing, tmp_path, monkeypatch):
+    (tmp_path / "other.json").write_text("{}", encoding="utf-8")
+    entries = {
+        "both": Picture(None, None, ("other", missing)),
+        "whole": Picture(lambda *_: "", str, ("other",)),
+    }
+    monkeypatch.setattr(
+        door, "pictures", lambda: {name: (tmp_path, entry) for name, entry in entries.items()}
+    )
+    page = tmp_path / "README.md"
+    page.write_text("<!-- picture both -->\n<!-- end -->", encoding="utf-8")
+    file = "log" if missing == "log" else "result.json"
+    line = f"Not measured yet; `experiments/{tmp_path.name}/README.md` has the command of {file}."
+    assert fill(page) == f"<!-- picture both -->\n{line}\n<!-- end -->"
+    assert {path.name for path in drawn()} == {f"whole-{theme}.svg" for theme in THEMES}
 
 
 def test_every_picture_of_a_text_is_there_and_none_is_left_over():

@@ -12,19 +12,28 @@ def spread(groups: list[list[float]]) -> float:
     return math.sqrt(squares / sum(len(losses) - 1 for losses in groups))
 
 
-def wirings(result: dict) -> str:
-    """A row for each wiring, the lowest mean over seeds first."""
+def league(result: dict) -> tuple[dict[str, tuple[str, list[float]]], float]:
+    """The best rate of each wiring and its losses there, the lowest mean first; and the error of a mean."""
     best = {
         name: at_best_rate(runs, "block_lr") for (name,), runs in group_by(result["runs"], "residual").items()
     }
-    seeds = len(best["pre"][1])
-    error = spread([losses for _, losses in best.values()]) / math.sqrt(seeds)
-    noise = 2 * math.sqrt(2) * error
+    error = spread([losses for _, losses in best.values()]) / math.sqrt(len(best["pre"][1]))
+    return dict(sorted(best.items(), key=lambda entry: mean(entry[1][1]))), error
+
+
+def noise(error: float) -> float:
+    """The difference between two means up to which they are called equal: two of its standard errors."""
+    return 2 * math.sqrt(2) * error
+
+
+def wirings(result: dict) -> str:
+    """A row for each wiring, the lowest mean over seeds first."""
+    best, error = league(result)
     means = {name: mean(losses) for name, (_, losses) in best.items()}
 
     def against(name: str, other: str) -> str:
         difference = means[name] - means[other]
-        return "" if name == other else f"{difference:+.3f}" + ", equal" * (abs(difference) <= noise)
+        return "" if name == other else f"{difference:+.3f}" + ", equal" * (abs(difference) <= noise(error))
 
     rows = [
         [
@@ -33,16 +42,15 @@ def wirings(result: dict) -> str:
             f"{means[name]:.3f}",
             *(against(name, other) for other in ("pre", "none", "silent")),
         ]
-        for name in sorted(means, key=means.get)
+        for name in means
     ]
     head = ["wiring", "block rate", "val loss", "minus `pre`", "minus `none`", "minus `silent`"]
     note = (
-        f"\nMeans of {seeds} seeds, ± {2 * error:.3f}: two standard errors, by the spread that the seeds of "
+        f"\nMeans of {len(best['pre'][1])} seeds, ± {2 * error:.3f}: two standard errors, by the spread that "
+        f"the seeds of all wirings share. A difference of {noise(error):.3f} or less is called equal. The "
+        "rate is the one with the lowest training loss; a star says that it is the smallest or the largest "
+        "of those tried.\n"
     )
-    note += (
-        f"all wirings share. A difference of {noise:.3f} or less is called equal. The rate is the one with "
-    )
-    note += "the lowest training loss; a star says that it is the smallest or the largest of those tried.\n"
     return markdown(head, rows) + note + origin(result)
 
 
