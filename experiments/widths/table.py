@@ -66,4 +66,7 @@ TABLES = {
     "widths": Table(widths),
     "widths_dose": Table(widths_dose),
     "widths_thousand": Table(widths_thousand, ("thousand", "thousand_silent")),
+    "shakespeare_widths": Table(widths, ("shakespeare",)),
+    "shakespeare_dose": Table(widths_dose, ("shakespeare",)),
+    "shakespeare_thousand": Table(widths_thousand, ("shakespeare_thousand", "shakespeare_thousand_silent")),
 }
