@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import torch
 
 from reslab.run.log import git_commit
+from reslab.system.machine import fastest
 
 
 def machine_name() -> str:
@@ -37,5 +38,6 @@ def facts(argv: list[str]) -> dict:
         "cpu": cpu_name(),
         "cpu_bfloat16": [key for key in ("avx512_bf16", "amx_bf16") if abilities.get(key)],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "fastest": None if torch.cuda.is_available() else f"{fastest()}",
         "threads": torch.get_num_threads(),
     }

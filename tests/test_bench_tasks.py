@@ -4,6 +4,8 @@ import statistics
 from types import SimpleNamespace
 
 import pytest
+import torch
+from conftest import OURS
 
 from benchmarks import growth, kernels, local, machine, sides, turns, worker
 from reslab.report.selection import find_runs, load_runs
@@ -62,8 +64,9 @@ def test_a_look_of_the_probes_is_all_sequences_of_a_run_s(train_config, monkeypa
 
 
 def test_a_peer_s_place_is_left_out_of_a_command_and_the_other_peer_is_not():
-    command = machine.facts(["--peer=nanogpt=/home/me/nanoGPT,transformers", "--quick"])["command"]
-    assert command == "python bench.py --peer=nanogpt=PATH,transformers --quick"
+    facts = machine.facts(["--peer=nanogpt=/home/me/nanoGPT,transformers", "--quick"])
+    assert facts["command"] == "python bench.py --peer=nanogpt=PATH,transformers --quick"
+    assert facts["fastest"] == (None if torch.cuda.is_available() else f"{OURS}")
 
 
 def test_a_line_has_the_smallest_relative_residuals():
