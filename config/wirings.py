@@ -7,7 +7,8 @@
 # one of three, and smaller ones where short trials wanted that. Each rate has three seeds. `silent` is the
 # control: the same model without what its blocks compute.
 #
-# 219 runs, about 20 seconds of a core for each; `dynamic_hyper` takes 45 and `mhc` 90. An hour on two cores.
+# Budget: 80 minutes of CPU time for 219 runs, about 20 seconds for each; `dynamic_hyper` takes 45 and `mhc` 90.
+# docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/wirings"
