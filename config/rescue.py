@@ -2,7 +2,7 @@
 #
 #     python compare.py config/rescue.py --json experiments/rescue/result.json --page runs/rescue.html
 #
-# Budget: 45 minutes of CPU time.
+# Budget: 16 minutes of CPU time.
 # Two things stop the standard stack. Its tokens start alike: attention is nearly uniform, and a product of
 # such matrices maps every token to the first. Init `self` makes a token attend to itself. And training makes
 # tokens alike again when embeddings and blocks have the same learning rate, so blocks have a smaller one

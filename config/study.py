@@ -3,8 +3,9 @@
 #
 #     python compare.py config/study.py --jobs 2 --page runs/study.html
 #
-# Every grid below differs from the base in what it names. All runs: the same batches, the same draws, and one
-# learning rate for embeddings and blocks; config/rescue.py changes start and rates together, and that helps.
+# Budget: 50 minutes of CPU time. Every grid below differs from the base in what it names. All runs: the same
+# batches, the same draws, and one learning rate for embeddings and blocks; config/rescue.py changes start and
+# rates together, and that helps.
 # docs/residuals.md discusses the result; the figures are in experiments/study.
 
 dataset = "stdlib"
