@@ -7,7 +7,7 @@
 # one of three, and smaller ones where short trials wanted that. Each rate has three seeds. `silent` is the
 # control: the same model without what its blocks compute.
 #
-# Budget: 80 minutes of CPU time for 219 runs, about 20 seconds for each; `dynamic_hyper` takes 45 and `mhc` 90.
+# Budget: 80 minutes of CPU time for 219 runs, 20 seconds for most; `dynamic_hyper` takes 45 and `mhc` 90.
 # docs/residuals.md discusses the result.
 
 dataset = "stdlib"
