@@ -15,7 +15,7 @@ TRIED = {  # grid -> the name of its rows
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
     "dose": "{residual_scale:g} x + F(N(x))",
-    "control": "repaired, no skip: `identity_start`",
+    "control": "repaired, no skip: `identity_start`, learning rate {learning_rate:g}",
 }
 
 
