@@ -47,3 +47,7 @@ study |= {  # beside 5e-3: each arm has a choice of five
     f"{name}-rates": arm | {"n_layer": _depths, "muon_lr": [5e-4, 1.5e-3, 1.5e-2, 5e-2], "seed": [1]}
     for name, arm in _arms.items()
 }
+study |= {  # slower yet, where 48 layers learn at none of the five
+    f"{name}-slower": _arms[name] | {"n_layer": [48], "muon_lr": [5e-5, 1.5e-4], "seed": [1]}
+    for name in ("start", "attention-skip-only")
+}

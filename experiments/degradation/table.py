@@ -20,7 +20,7 @@ def degradation(result: dict) -> str:
 
 def of_arm(result: dict, grid: str) -> dict[tuple, list[dict]]:
     """The runs of an arm with the seed that has every rate, by depth."""
-    runs = [run for name in (grid, f"{grid}-rates") for run in of_grid(result, name)]
+    runs = [run for name in (grid, f"{grid}-rates", f"{grid}-slower") for run in of_grid(result, name)]
     return group_by([run for run in runs if run["seed"] == 1], "n_layer")
 
 
