@@ -1,8 +1,8 @@
-"""All wirings at 12 layers, each at the best of its rates for the blocks."""
+"""All wirings at 12 layers, each at the best of its rates for the blocks, and all at one rate."""
 
 import math
 
-from experiments.tables import Table, at_best_rate, group_by, markdown, mean, origin
+from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, origin
 
 
 def spread(groups: list[list[float]]) -> float:
@@ -54,4 +54,16 @@ def wirings(result: dict) -> str:
     return markdown(head, rows) + note + origin(result)
 
 
-TABLES = {"wirings": Table(wirings)}
+def one_rate(result: dict) -> str:
+    """A row for each wiring at one rate for all weights, the lowest loss first: one seed."""
+    losses = {run["residual"]: final_loss(run) for run in result["runs"]}
+    rows = [
+        [f"`{name}`", f"{loss:.3f}", *(f"{loss - losses[other]:+.3f}" for other in ("pre", "silent"))]
+        for name, loss in sorted(losses.items(), key=lambda entry: entry[1])
+    ]
+    unigram = result["baselines_nats"]["unigram"]["val"]
+    head = ["wiring", "val loss", "minus `pre`", "minus `silent`"]
+    return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origin(result)
+
+
+TABLES = {"wirings": Table(wirings), "wirings_one_rate": Table(one_rate, ("one_rate",))}
