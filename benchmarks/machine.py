@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import torch
 
 from reslab.run.log import git_commit
+from reslab.system.device import pick_device
 from reslab.system.machine import fastest
 
 
@@ -38,6 +39,6 @@ def facts(argv: list[str]) -> dict:
         "cpu": cpu_name(),
         "cpu_bfloat16": [key for key in ("avx512_bf16", "amx_bf16") if abilities.get(key)],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "fastest": None if torch.cuda.is_available() else f"{fastest()}",
+        "fastest": f"{fastest()}" if pick_device("auto") == "cpu" else None,
         "threads": torch.get_num_threads(),
     }

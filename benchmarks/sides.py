@@ -50,7 +50,8 @@ class Ours:
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
         model = self.state.model.eval()
-        with device.autocast(self.device, self.dtype), device.uncompiled(), packed(model):
+        dtype = device.pick_dtype(self.config.dtype, self.device, self.config.model.n_embd, token=True)
+        with device.autocast(self.device, dtype), device.uncompiled(), packed(model):
             for _ in model.generate(idx, count):
                 pass
 

@@ -1,6 +1,6 @@
 """A plain stack repaired: what a start and each kind of skip are worth, and at which rates."""
 
-from experiments.tables import Table, final_loss, markdown, mean_and_range, of_grid, origin
+from experiments.tables import Table, final_loss, group_by, markdown, mean_and_range, of_grid, origin
 
 ARMS = {  # grid -> the name of its row
     "plain": "without skips, standard start",
@@ -45,8 +45,19 @@ def rescue_rates(result: dict) -> str:
     return markdown(["", *(f"{titles[optimizer]} {rate:g}" for optimizer, rate in columns)], rows)
 
 
+def rescue_mlp(result: dict) -> str:
+    """The MLP's skip alone with init self, over the rate of the blocks."""
+    rows = []
+    for (rate,), runs in sorted(group_by(result["runs"], "muon_lr").items()):
+        losses = [final_loss(run) for run in runs]
+        rows.append([f"{rate:g}", *mean_and_range(losses)])
+    head = ["rate of the blocks", "val loss, three seeds", "from, to"]
+    return markdown(head, rows) + origin(result)
+
+
 TABLES = {
     "rescue": Table(rescue),
+    "rescue_mlp": Table(rescue_mlp, ("mlp_self",)),
     "rescue_rates": Table(rescue_rates),
     "rescue_shakespeare": Table(rescue, ("shakespeare",)),
 }

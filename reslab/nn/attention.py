@@ -4,6 +4,7 @@
 """
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,10 @@ import torch
 import torch.nn.functional as F
 
 # Precision -> tokens up to which a CPU trains by plain products, which hold their scores (T, T).
-products_up_to = {torch.bfloat16: 512, torch.float32: 0}
+PRODUCTS = {torch.bfloat16: 512, torch.float32: 0}
+products_up_to = dict(PRODUCTS)  # of now, see cpu_kernels()
+_open = []  # what was before the first of the open contexts of cpu_kernels(), once for each of them
+_lock = threading.Lock()
 
 
 def attention(
@@ -22,7 +26,7 @@ def attention(
     torch's kernel, but on a CPU in bfloat16 (docs/speed.md). There its backward pass takes two to five times
     as long as the plain products of matrices, so short sequences take those; and without a backward pass
     it is slower than in float32, the precision of the keys and values in a cache. Inside of
-    float32_by_onednn() short sequences take the products in float32 too.
+    cpu_kernels() short sequences may take the products in float32 too.
 
     Args:
         causal: query t attends to the keys up to t; S is T then.
@@ -51,25 +55,30 @@ def attention_by_products(q, k, v, dropout):
 
 
 @contextmanager
-def float32_by_onednn(products: int = 512) -> Iterator[None]:
-    """Context in which a CPU multiplies float32 by oneDNN, and not by MKL.
-
-    torch offers it as the permission to round to bfloat16, of which oneDNN makes use on CPUs with AMX alone;
-    on others the products keep all digits of float32. torch's attention kernel takes up to five times as long
-    inside, so attention over short sequences is made of products.
+def cpu_kernels(dtype: torch.dtype, products: int, onednn: bool = False) -> Iterator[None]:
+    """Context in which a CPU trains by these kernels. Threads share it: the last one to leave it ends it.
 
     Args:
-        products: tokens up to which it is.
+        dtype: precision of the products.
+        products: tokens up to which attention in that precision is made of products.
+        onednn: float32 is multiplied by oneDNN, and not by what torch takes. torch offers it as the
+            permission to round to bfloat16, of which oneDNN makes use on CPUs with AMX alone; on others
+            products keep all digits of float32. torch's attention kernel takes up to five times as long.
     """
     matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    before_products, products_up_to[torch.float32] = products_up_to[torch.float32], products
+    with _lock:
+        _open.append(_open[0] if _open else matmul.fp32_precision)
+        products_up_to[dtype] = products
+        if onednn:
+            matmul.fp32_precision = "bf16"
     try:
         yield
     finally:
-        matmul.fp32_precision = before
-        products_up_to[torch.float32] = before_products
+        with _lock:
+            before = _open.pop()
+            if not _open:
+                products_up_to.update(PRODUCTS)
+                matmul.fp32_precision = before
 
 
 class KVCache:

@@ -37,14 +37,19 @@ def packed(model: nn.Module) -> Iterator[None]:
 
 def _dtype(weight: torch.Tensor) -> torch.dtype | None:
     """What the weights are packed in, if they can be."""
+    half = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if half else weight.dtype
+    packs = weight.device.type == "cpu" and (half or dtype == torch.float32) and can_pack(dtype)
+    return dtype if packs else None
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this CPU and this build of torch have kernels for packed weights of a precision."""
     ops = torch.ops.mkldnn  # not part of torch's public interface, so it may be gone
     wanted = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
-    if weight.device.type != "cpu" or not all(hasattr(ops, name) for name in wanted):
-        return None
-    if not torch.is_autocast_enabled("cpu"):
-        return torch.float32 if weight.dtype == torch.float32 else None
-    half = torch.get_autocast_dtype("cpu")
-    return half if half == torch.bfloat16 and ops._is_mkldnn_bf16_supported() else None
+    if dtype not in (torch.float32, torch.bfloat16) or not all(hasattr(ops, name) for name in wanted):
+        return False
+    return dtype == torch.float32 or ops._is_mkldnn_bf16_supported()
 
 
 @torch.no_grad()

@@ -253,11 +253,11 @@ class TrainConfig:
     device: Machine[DeviceName] = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Schedule[Precision] = "auto"  # of the updates to come; the weights stay float32, but for float64
-    """Precision of matrix products; auto is bfloat16 where it is faster. float64 is of the weights too."""
+    """Precision of products; auto: bfloat16 where measured to be faster. float64 is of the weights too."""
     compile: Machine[Literal["auto", "True", "False"]] = "auto"
     """Compile the blocks; auto does so on a GPU."""
     kernels: Machine[Literal["auto", "torch"]] = "auto"
-    """On a CPU, attention and float32: auto by what was measured to be fastest here, torch by torch's own."""
+    """On a CPU: auto takes the attention and float32 library measured to be faster, torch always its own."""
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
     """On several ranks (torchrun): none gives each the whole model (DDP), fsdp shards it across ranks."""
     activation_checkpointing: Machine[bool] = False

@@ -1,7 +1,6 @@
 """Where and how the arithmetic runs: device, precision, compilation, chosen once per run."""
 
 import ctypes
-import functools
 import hashlib
 import os
 import sys
@@ -9,7 +8,7 @@ from contextlib import nullcontext
 
 import torch
 
-from reslab.nn.attention import float32_by_onednn, products_up_to
+from reslab.nn.attention import cpu_kernels
 from reslab.run.fields import first_line
 from reslab.system.machine import WIDTHS, fastest
 
@@ -56,40 +55,34 @@ def pick_dtype(name: str, device: str, width: int, token: bool = False) -> str:
     return "bfloat16" if pays else "float32"
 
 
-@functools.cache
-def onednn_keeps_float32() -> bool:
-    """Whether a product by oneDNN has the digits of float32 here; it may round to bfloat16."""
-    x = torch.full((256, 256), 1 + 2**-12)
-    with float32_by_onednn():
-        product = x @ x
-    return bool(torch.allclose(product, torch.tensor(256 * (1 + 2**-12) ** 2), rtol=1e-6))
-
-
-def float32_products(device: str, dtype: str, kernels: str = "auto"):
-    """Context of a training pass, forward and backward: in float32 on a CPU, oneDNN multiplies where that was
-    measured to be faster and keeps all digits. On AMD's CPUs from Zen 4 on MKL, which torch takes, uses half
-    of the width of their units (docs/speed.md).
+def training_kernels(device: str, dtype: str, kernels: str = "auto"):
+    """Context of a training pass, forward and backward: on a CPU the kernels that were measured to be faster
+    than torch's (see machine.py), or torch's.
 
     Args:
         kernels: the setting; with `torch` there is no other way than torch's.
     """
-    ours = device == "cpu" and dtype == "float32" and kernels == "auto"
-    if ours and fastest().onednn_pays and onednn_keeps_float32():
-        return float32_by_onednn(fastest().longest_scores("float32"))
-    return nullcontext()
+    if device != "cpu" or dtype not in ("float32", "bfloat16"):
+        return nullcontext()
+    if kernels == "torch":
+        return cpu_kernels(DTYPES[dtype], 0)
+    found = fastest()
+    return cpu_kernels(DTYPES[dtype], found.longest_scores(dtype), dtype == "float32" and found.onednn_pays)
 
 
-def prepare_torch(device: str, kernels: str = "auto") -> None:
-    """Switches that hold for the whole process.
+def kernels_told(device: str, dtype: str, kernels: str) -> str:
+    """What training_kernels() means here, for the record of a run."""
+    if device != "cpu" or dtype not in ("float32", "bfloat16") or kernels == "torch":
+        return "torch"
+    return fastest().told(dtype)
 
-    Args:
-        kernels: auto, or torch for torch's own attention everywhere.
-    """
+
+def prepare_torch(device: str) -> None:
+    """Switches that hold for the whole process."""
     # The gradients of a dying stack are denormal numbers, which a CPU handles a hundred times slower.
     torch.set_flush_denormal(True)
     if device == "cpu":
         keep_freed_memory()
-        products_up_to[torch.bfloat16] = fastest().longest_scores("bfloat16") if kernels == "auto" else 0
     if device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

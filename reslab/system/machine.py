@@ -10,35 +10,22 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from reslab.nn.attention import attention_by_products, float32_by_onednn
-from reslab.nn.packed import packed_linear
+from reslab.run.fields import first_line
 from reslab.run.files import parse_json
 from reslab.run.streams import wrapped
+from reslab.system.comparisons import SIZES, WIDTHS, Ratios, measure
 
-WIDTHS = (128, 384)  # n_embd; narrower models keep the digits of float32, which studies over depth compare
-LENGTHS = (64, 256, 512)  # tokens; the scores of longer sequences take too much memory
 CLEARLY = 0.8  # of the usual way's time; what gains less, or is within the noise of that, is not chosen
-TURNS, SECONDS = 3, 0.08  # of a comparison, at least; the fastest turn counts, others only slow it down
-SIZES = {
-    "bfloat16": WIDTHS,
-    "bfloat16, one token": WIDTHS,
-    "float32 by oneDNN": WIDTHS,
-    "scores, float32": LENGTHS[:2],  # at 512 tokens both are as fast, so noise would choose
-    "scores, bfloat16": LENGTHS,
-}
-
-Ratios = dict[str, dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -63,23 +50,30 @@ class Fastest:
 
     @property
     def onednn_pays(self) -> bool:
-        """Whether a step in float32 is faster by oneDNN than by the library that torch takes."""
+        """Whether a step in float32 is faster by oneDNN than by torch's choice, with all digits."""
         return _from(self.ratios["float32 by oneDNN"]) == min(WIDTHS)
 
     def longest_scores(self, dtype: str) -> int:
-        """Up to how many tokens attention made of products trains faster than torch's kernel; 0 is never."""
+        """Up to how many tokens attention made of products trains faster than torch's kernel; 0 is never. In
+        float32 it does beside products by oneDNN alone."""
+        if dtype == "float32" and not self.onednn_pays:
+            return 0
         ratios = self.ratios[f"scores, {dtype}"]
-        return max((length for length, ratio in ratios.items() if ratio <= CLEARLY), default=0)
+        slow = min((length for length, ratio in ratios.items() if ratio > CLEARLY), default=math.inf)
+        return max((length for length in ratios if length < slow), default=0)
+
+    def told(self, dtype: str) -> str:
+        """What a training in float32 or bfloat16 is made of."""
+        library = " by oneDNN" if dtype == "float32" and self.onednn_pays else ""
+        longest = self.longest_scores(dtype)
+        attention = f"attention by products up to {longest} tokens" if longest else "torch's attention"
+        return f"{dtype}{library}, {attention}"
 
     def __str__(self) -> str:
         least = {job: _from(self.ratios[job]) for job in ("bfloat16", "bfloat16, one token")}
         train, write = (f"bfloat16 from n_embd {n}" if n else "float32" for n in least.values())
-        library = "oneDNN" if self.onednn_pays else "torch's choice"
-        lengths = {dtype: self.longest_scores(dtype) for dtype in ("float32", "bfloat16")}
-        return (
-            f"training in {train}, text in {write}, float32 by {library}, attention by products up to "
-            + " and ".join(f"{length} tokens in {dtype}" for dtype, length in lengths.items())
-        )
+        ways = "; ".join(self.told(dtype) for dtype in ("float32", "bfloat16"))
+        return f"training in {train}, text in {write}; {ways}"
 
 
 def _from(ratios: dict[int, float]) -> int | None:
@@ -90,19 +84,30 @@ def _from(ratios: dict[int, float]) -> int | None:
 
 @functools.cache
 def fastest() -> Fastest:
-    """What is fastest here: as the first run on this machine measured it, or measured now."""
-    path = place()
-    if kept := read(path):
-        return kept
-    found = Fastest(measure())
-    kept, where = found, f"kept in {path}"
+    """What is clearly faster here than the usual way, as the first run on this machine measured it."""
+    path, kept, reason = None, None, ""
     try:
-        kept = keep(path, found)
+        path = place()
+        kept = read(path)
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+    if kept:
+        return kept
+    kept = Fastest(measure())
+    try:
+        kept = keep(path, kept) if path and not reason else kept
     except OSError as error:
-        where = f"each run measures it again, since {path} can't be written ({error.strerror})"
+        reason = _reason(error)
+    where = f"kept in {path}"
+    if reason:
+        where = f"each run measures it again, since it can't be kept ({reason}); RESLAB_CACHE names a folder"
     told = f"measured what is fastest on {name()}: {kept}; {where}. --dtype and --kernels overrule it"
     print("\n".join(wrapped(told)), file=sys.stderr)
     return kept
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else first_line(error)
 
 
 def name() -> str:
@@ -110,126 +115,61 @@ def name() -> str:
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     units = [unit for unit in ("avx512_bf16", "amx_bf16") if able.get(unit)]
     units.append(torch.backends.cpu.get_cpu_capability())
+    with suppress(OSError):  # Linux tells apart the CPUs that share a name
+        numbers = r"^(?:cpu family|model|stepping)\s*: (\d+)"
+        found = re.findall(numbers, Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)[:3]
+        units += [" ".join(["model", *found])] if found else []
     cpu = able.get("cpu_name") or able.get("architecture") or "this CPU"
     return f"{cpu} ({', '.join(units)}), torch {torch.__version__}"
 
 
 def place() -> Path:
-    """The file of this machine's choice: in the folder that RESLAB_CACHE names, else in ~/.cache/reslab."""
-    folder = Path(os.environ.get("RESLAB_CACHE") or Path.home() / ".cache" / "reslab").expanduser()
+    """The file of this machine's choice: in the folder that RESLAB_CACHE names, else in ~/.cache/reslab.
+
+    Raises:
+        RuntimeError: there is no home folder.
+    """
+    folder = Path(os.environ.get("RESLAB_CACHE") or "~/.cache/reslab").expanduser()
     return folder / f"fastest-{hashlib.sha256(name().encode()).hexdigest()[:12]}.json"
 
 
 def read(path: Path) -> Fastest | None:
     """What is kept; None where nothing is. A file that is no such choice is removed."""
+    if not path.is_file():
+        return None
     try:
         kept = parse_json(path.read_bytes(), f"{path}")["ratios"]
-        return Fastest({what: {n: float(kept[what][f"{n}"]) for n in sizes} for what, sizes in SIZES.items()})
-    except OSError:
-        return None
+        ratios = {what: {n: _checked(kept[what][f"{n}"]) for n in sizes} for what, sizes in SIZES.items()}
     except (ValueError, KeyError, TypeError):
         print(f"{path}: damaged, or of another version; measuring again", file=sys.stderr)
-        path.unlink(missing_ok=True)
+        path.unlink()
         return None
+    return Fastest(ratios)
+
+
+def _checked(ratio: float) -> float:
+    if type(ratio) is not float or not 0 < ratio < math.inf:
+        raise ValueError(ratio)
+    return ratio
 
 
 def keep(path: Path, found: Fastest) -> Fastest:
     """Keep what was measured, but for a file that another run has written meanwhile; returns what is kept."""
     told = {"machine": name(), "measured": f"{datetime.now(UTC):%Y-%m-%d}", "fastest": f"{found}"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(told | {"ratios": found.ratios}, indent=1) + "\n", encoding="utf-8")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return read(path) or found
+        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(json.dumps(told | {"ratios": found.ratios}, indent=1) + "\n")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if (kept := read(path)) is None:
+                raise
+            return kept
+        except OSError:  # a file system without links
+            os.replace(temporary, path)  # noqa: PTH105
     finally:
-        temporary.unlink()
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
     return found
-
-
-def measure() -> Ratios:
-    """All ratios; a run's random numbers stay what they were. One thread's CPU seconds are taken, which on a
-    busy machine are nearly those of an idle one."""
-    with torch.random.fork_rng(devices=()), torch.enable_grad(), _one_thread():
-        return {
-            "bfloat16": {C: _ratio(_products(C, torch.bfloat16), _products(C)) for C in WIDTHS},
-            "bfloat16, one token": {C: _ratio(_token(C, torch.bfloat16), _token(C)) for C in WIDTHS},
-            "float32 by oneDNN": {C: _ratio(_by_onednn(_products(C)), _products(C)) for C in WIDTHS},
-            "scores, float32": {
-                T: _ratio(*map(_by_onednn, _attention(T, torch.float32))) for T in LENGTHS[:2]
-            },
-            "scores, bfloat16": {T: _ratio(*_attention(T, torch.bfloat16)) for T in LENGTHS},
-        }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _ratio(way: Callable[[], None], usual: Callable[[], None]) -> float:
-    """The time of one way over that of the other, each the shortest of some turns."""
-    way(), usual()  # what is loaded and allocated once counts for nothing
-    shortest, spent, turns = {way: math.inf, usual: math.inf}, 0.0, 0
-    while turns < TURNS or spent < SECONDS:
-        for each in shortest:
-            begin = time.thread_time()
-            each()
-            took = time.thread_time() - begin
-            shortest[each], spent = min(shortest[each], took), spent + took
-        turns += 1
-    return round(shortest[way] / shortest[usual], 3)
-
-
-def _products(C: int, dtype: torch.dtype = torch.float32) -> Callable[[], None]:
-    """The products of an MLP's step: forward, and the gradients of inputs and weights; 512 tokens."""
-    x = torch.randn(512, C, requires_grad=True)
-    weight = torch.randn(4 * C, C, requires_grad=True)
-
-    def step():
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            y = F.linear(x, weight)
-        y.backward(y.detach())
-        x.grad = weight.grad = None
-
-    return step
-
-
-def _token(C: int, dtype: torch.dtype = torch.float32) -> Callable[[], None]:
-    """One token's products, with so many weights that they come from memory; packed as sample.py does."""
-    x = torch.randn(1, C)
-    products = [packed_linear(torch.randn(4 * C, C), None, dtype) for _ in range(12)]
-
-    def token():
-        with torch.no_grad():
-            for product in products:
-                product(x)
-
-    return token
-
-
-def _attention(T: int, dtype: torch.dtype) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A step of attention by products and by torch's kernel: 512 tokens, two heads of 64 channels."""
-    qkv = torch.randn(3, 512 // T, 2, T, 64, dtype=dtype, requires_grad=True)
-
-    def by_products():
-        attention_by_products(*qkv, dropout=0.0).sum().backward()
-
-    def by_kernel():
-        F.scaled_dot_product_attention(*qkv, is_causal=True).sum().backward()
-
-    return by_products, by_kernel
-
-
-def _by_onednn(way: Callable[[], None]) -> Callable[[], None]:
-    def within():
-        with float32_by_onednn():
-            way()
-
-    return within

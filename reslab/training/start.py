@@ -35,8 +35,8 @@ def open_run(config: TrainConfig):
     config = resolve_init_from(config)
     dist = distributed.from_torchrun_env()
     run_device = check(config, dist)
+    device.prepare_torch(run_device)
     with distributed.process_group(dist, run_device) as dist, ExitStack() as stack:
-        dist.once_per_machine(lambda: device.prepare_torch(run_device, config.kernels))
         dataset = dist.once_per_machine(
             lambda: open_dataset(config.dataset, config.model.block_size, config.seed)
         )

@@ -14,8 +14,7 @@ from reslab.nn.flops import flops_per_token
 from reslab.run import checkpoint
 from reslab.run.fields import flat, word_and_count
 from reslab.run.settings import TrainConfig
-from reslab.system.device import pick_dtype
-from reslab.system.machine import fastest
+from reslab.system.device import kernels_told, pick_dtype
 from reslab.system.parallel import SINGLE, Single
 from reslab.training.context import RunContext
 from reslab.training.growth import start_from
@@ -56,11 +55,12 @@ def describe(state: TrainState, context: RunContext) -> dict:
     """What config.json holds beside the settings."""
     config, dataset, run_device = context.config, context.dataset, context.strategy.device
     on_gpu = run_device.startswith("cuda")
+    dtype = pick_dtype(config.dtype, run_device, config.model.n_embd)
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
-        "dtype": pick_dtype(config.dtype, run_device, config.model.n_embd),
-        "kernels": f"{fastest()}" if run_device == "cpu" and config.kernels == "auto" else "torch",
+        "dtype": dtype,
+        "kernels": kernels_told(run_device, dtype, config.kernels),
         "threads": torch.get_num_threads(),
         "ranks": context.strategy.dist.world_size,
         "parameters": state.model.count_parameters(),

@@ -113,7 +113,7 @@ def _backward(
     losses = []
     for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
         sync = strategy.no_sync(state.model) if number < passes else nullcontext()
-        with sync, device.float32_products(where, dtype, config.kernels):
+        with sync, device.training_kernels(where, dtype, config.kernels):
             with device.autocast(where, dtype):
                 loss = strategy.loss(state.model, x, y) / passes
             state.scaler.scale(loss).backward()

@@ -61,16 +61,30 @@ def test_float32_keeps_its_digits_where_products_replace_the_kernel():
     """Inside of the context and after an error in it; on a CPU with AMX its products would round."""
     exact, kernel = run(torchs, torch.float64), run(attention.attention, torch.float32)
     before, lengths = torch.backends.mkldnn.matmul.fp32_precision, dict(attention.products_up_to)
-    with pytest.raises(KeyError), attention.float32_by_onednn(products=33):
+    with pytest.raises(KeyError), attention.cpu_kernels(torch.float32, 33, onednn=True):
         products = run(attention.attention, torch.float32)
-        with attention.float32_by_onednn(products=32):
-            assert not torch.equal(run(attention.attention, torch.float32), products)
         raise KeyError
     assert torch.backends.mkldnn.matmul.fp32_precision == before and attention.products_up_to == lengths
-    with device.float32_products("cpu", "float32"):
+    with attention.cpu_kernels(torch.float32, 32, onednn=True):
+        assert not torch.equal(run(attention.attention, torch.float32), products)
+    with device.training_kernels("cpu", "float32"):
         trained = run(attention.attention, torch.float32)
     assert not torch.equal(products, kernel)  # it is another way
     assert all((x - exact).norm() < 1e-6 * exact.norm() for x in (kernel, trained))
+
+
+def test_of_contexts_that_overlap_the_last_one_to_close_ends_them():
+    """As those of two threads do, which train side by side."""
+    before, lengths = torch.backends.mkldnn.matmul.fp32_precision, dict(attention.products_up_to)
+    one = attention.cpu_kernels(torch.float32, 64, onednn=True)
+    other = attention.cpu_kernels(torch.float32, 64, onednn=True)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+    assert attention.products_up_to[torch.float32] == 64
+    other.__exit__(None, None, None)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before and attention.products_up_to == lengths
 
 
 def test_dropped_weights_are_as_many_as_asked_for():

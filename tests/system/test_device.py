@@ -75,47 +75,32 @@ def test_half_precision_is_that_of_products_and_of_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("place", "dtype", "kernels", "ratio", "keeps", "pays"),
+    ("place", "dtype", "kernels", "ratio", "onednn", "tokens"),
     [
-        ("cpu", "float32", "auto", 0.7, True, True),
-        ("cpu", "float32", "auto", 0.9, True, False),
-        ("cpu", "float32", "auto", 0.7, False, False),  # with AMX oneDNN would round to bfloat16
-        ("cpu", "float32", "torch", 0.7, True, False),
-        ("cpu", "bfloat16", "auto", 0.7, True, False),
-        ("cuda", "float32", "auto", 0.7, True, False),
+        ("cpu", "float32", "auto", 0.7, True, 256),
+        ("cpu", "float32", "auto", 0.9, False, 0),
+        ("cpu", "float32", "torch", 0.7, False, 0),
+        ("cpu", "bfloat16", "auto", 0.7, False, 64),
+        ("cpu", "bfloat16", "torch", 0.7, False, 0),
+        ("cpu", "float64", "auto", 0.7, False, None),
+        ("cuda", "float32", "auto", 0.7, False, None),
     ],
 )
-def test_float32_goes_by_onednn_where_it_is_faster_and_keeps_its_digits(
-    monkeypatch, place, dtype, kernels, ratio, keeps, pays
+def test_a_cpu_trains_by_the_kernels_that_were_measured_to_be_faster(
+    monkeypatch, place, dtype, kernels, ratio, onednn, tokens
 ):
-    onednn, scores = dict.fromkeys(machine.WIDTHS, ratio), {64: 0.5, 256: 0.7, 512: 1.1}
-    fastest = machine.Fastest({"float32 by oneDNN": onednn, "scores, float32": scores})
-    monkeypatch.setattr(device, "fastest", lambda: fastest)
-    monkeypatch.setattr(device, "onednn_keeps_float32", lambda: keeps)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with device.float32_products(place, dtype, kernels):
-        assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == pays
-        assert attention.products_up_to[torch.float32] == (256 if pays else 0)
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
-    assert attention.products_up_to[torch.float32] == 0
-
-
-@pytest.mark.parametrize(("kernels", "tokens"), [("auto", 256), ("torch", 0)])
-def test_attention_in_bfloat16_is_made_of_products_where_that_is_faster(monkeypatch, kernels, tokens):
-    fastest = machine.Fastest({"scores, bfloat16": {64: 0.9, 256: 0.7, 512: 0.9}})
-    monkeypatch.setattr(device, "fastest", lambda: fastest)
-    monkeypatch.setattr(device, "products_up_to", lengths := {})
-    device.prepare_torch("cpu", kernels)
-    assert lengths == {torch.bfloat16: tokens}
-
-
-@pytest.mark.parametrize("digits", [torch.float32, torch.bfloat16])
-def test_a_product_that_rounds_to_bfloat16_is_noticed(monkeypatch, digits):
-    real = torch.Tensor.__matmul__
-    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: real(a.to(digits).float(), b))
-    device.onednn_keeps_float32.cache_clear()
-    assert device.onednn_keeps_float32() == (digits == torch.float32)
-    device.onednn_keeps_float32.cache_clear()
+    ratios = {"float32 by oneDNN": dict.fromkeys(machine.WIDTHS, ratio)}
+    ratios |= {"scores, float32": {64: 0.5, 256: 0.7}, "scores, bfloat16": {64: 0.5, 256: 0.9, 512: 0.7}}
+    monkeypatch.setattr(device, "fastest", lambda: machine.Fastest(ratios))
+    before, lengths = torch.backends.mkldnn.matmul.fp32_precision, dict(attention.products_up_to)
+    expected = lengths if tokens is None else lengths | {device.DTYPES[dtype]: tokens}
+    with device.training_kernels(place, dtype, kernels):
+        assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") == onednn
+        assert attention.products_up_to == expected
+    assert torch.backends.mkldnn.matmul.fp32_precision == before and attention.products_up_to == lengths
+    told = device.kernels_told(place, dtype, kernels)
+    assert ("by oneDNN" in told) == onednn and (f"up to {tokens} tokens" in told) == bool(tokens)
+    assert kernels == "auto" or told == "torch"
 
 
 def test_float32_has_its_digits_in_training_on_this_cpu():
@@ -132,7 +117,7 @@ def test_float32_has_its_digits_in_training_on_this_cpu():
         return torch.cat([part.double().flatten() for part in parts])
 
     exact = products(torch.float64)
-    with device.float32_products("cpu", "float32"):
+    with device.training_kernels("cpu", "float32"):
         assert (products(torch.float32) - exact).norm() < 1e-6 * exact.norm()
 
 

@@ -2,14 +2,15 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
 
-from reslab.system import machine
+from reslab.system import comparisons, machine
 
-SAME = {what: dict.fromkeys(sizes, 1.0) for what, sizes in machine.SIZES.items()}
-OURS = {what: dict.fromkeys(sizes, 0.5) for what, sizes in machine.SIZES.items()}
+SAME = {what: dict.fromkeys(sizes, 1.0) for what, sizes in comparisons.SIZES.items()}
+OURS = {what: dict.fromkeys(sizes, 0.5) for what, sizes in comparisons.SIZES.items()}
 
 
 @pytest.fixture
@@ -58,7 +59,16 @@ def test_of_runs_that_measure_at_once_all_take_what_the_first_has_kept(fresh):
     assert list(fresh.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"ratios": {"bfloat16": 1}}', '{"ratios": []}'])
+def with_ratio(value: str) -> str:
+    """A kept choice whose first ratio is this."""
+    return json.dumps({"ratios": OURS}).replace("0.5", value, 1)
+
+
+DAMAGED = ["", "{", "[]", "{}", '{"ratios": {"bfloat16": 1}}', '{"ratios": []}']
+DAMAGED += [with_ratio(value) for value in ("NaN", "0.0", "-1.0", "Infinity", '"0.5"', "true", "9" * 400)]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_choice_is_measured_again(fresh, monkeypatch, capsys, text):
     path = machine.place()
     path.parent.mkdir()
@@ -68,11 +78,41 @@ def test_a_damaged_choice_is_measured_again(fresh, monkeypatch, capsys, text):
     assert machine.read(path) == machine.Fastest(OURS)
 
 
-def test_where_nothing_can_be_kept_a_run_says_so_and_goes_on(fresh, monkeypatch, capsys):
-    fresh.write_text("a file where the folder would be")
+def occupied(folder):
+    folder.mkdir()
+    machine.place().mkdir()
+
+
+def unreadable(folder):
+    folder.mkdir()
+    machine.place().symlink_to(folder / "nothing")
+
+
+@pytest.mark.parametrize(
+    "hinder", [lambda folder: folder.write_text("a file where the folder would be"), occupied, unreadable]
+)
+def test_where_nothing_can_be_kept_a_run_says_so_and_goes_on(fresh, monkeypatch, capsys, hinder):
+    hinder(fresh)
     assert first_run(monkeypatch, OURS) == (machine.Fastest(OURS), True)
     told = " ".join(capsys.readouterr().err.split())
-    assert f"each run measures it again, since {machine.place()} can't be written (" in told
+    assert f"each run measures it again, since it can't be kept ({fresh}" in told
+    assert not fresh.is_dir() or list(fresh.iterdir()) == [machine.place()]
+
+
+def test_without_a_home_folder_a_run_goes_on(fresh, monkeypatch, capsys):
+    monkeypatch.setenv("RESLAB_CACHE", "~nobody-of-that-name/cache")
+    assert first_run(monkeypatch, OURS) == (machine.Fastest(OURS), True)
+    assert "since it can't be kept (Could not determine home" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_file_system_without_links_keeps_the_choice_too(fresh, monkeypatch):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert first_run(monkeypatch, OURS) == (machine.Fastest(OURS), True)
+    assert list(fresh.iterdir()) == [machine.place()]
+    assert first_run(monkeypatch, SAME) == (machine.Fastest(OURS), False)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +137,11 @@ def test_everything_is_measured_and_a_run_does_not_feel_it():
     torch.set_num_threads(3)
     try:
         with torch.no_grad():
-            ratios = machine.measure()
+            ratios = comparisons.measure()
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
-    assert {what: tuple(found) for what, found in ratios.items()} == machine.SIZES
+    assert {what: tuple(found) for what, found in ratios.items()} == comparisons.SIZES
     assert all(0 < ratio < math.inf for found in ratios.values() for ratio in found.values())
     assert torch.equal(torch.rand(3), expected)
     assert not torch.is_autocast_enabled("cpu")
@@ -115,6 +155,75 @@ def test_a_ratio_is_that_of_the_fastest_turns(monkeypatch):
     def work():
         now[0] += next(seconds)
 
-    monkeypatch.setattr(machine.time, "thread_time", lambda: now[0])
-    assert machine._ratio(lambda: work(), lambda: work()) == 0.25
+    monkeypatch.setattr(comparisons.time, "thread_time", lambda: now[0])
+    assert comparisons._ratio(lambda: work(), lambda: work()) == 0.25
     assert list(seconds) == [0, 0]
+
+
+def test_a_clock_that_stands_still_chooses_nothing(monkeypatch):
+    monkeypatch.setattr(comparisons.time, "thread_time", lambda: 1.0)
+    assert comparisons._ratio(lambda: None, lambda: 1) == 1.0
+
+
+def test_what_a_cpu_can_t_do_is_not_faster(monkeypatch):
+    """No kernels for packed bfloat16, a float32 that is rounded, and a torch that fails at a product."""
+    monkeypatch.setattr(comparisons, "_ratio", lambda *_: 0.5)
+    monkeypatch.setattr(comparisons, "can_pack", lambda dtype: dtype != torch.bfloat16)
+    monkeypatch.setattr(comparisons, "onednn_keeps_float32", lambda: False)
+    monkeypatch.setitem(comparisons.WAYS, "scores, bfloat16", lambda T: torch.zeros(2) @ torch.zeros(3))
+    slow = {"bfloat16, one token", "float32 by oneDNN", "scores, bfloat16"}
+    assert {what for what, found in comparisons.measure().items() if set(found.values()) == {1.0}} == slow
+
+
+@pytest.mark.parametrize("digits", [torch.float32, torch.bfloat16])
+def test_a_product_that_rounds_to_bfloat16_is_noticed(monkeypatch, digits):
+    real = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: real(a.to(digits).float(), b))
+    assert comparisons.onednn_keeps_float32() == (digits == torch.float32)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What the comparisons call: (what, precision, whether by oneDNN, whether causal), in order."""
+    seen = []
+
+    def watch(owner, name, precision=lambda _, result: result.dtype):
+        real = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            result = real(*args, **kwargs)
+            onednn = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+            seen.append((name, str(precision(args, result))[6:], onednn, kwargs.get("is_causal")))
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(comparisons.F, "linear")
+    watch(comparisons.F, "scaled_dot_product_attention")
+    watch(comparisons, "attention_by_products")
+    watch(comparisons, "packed_linear", lambda args, _: args[2])
+    return seen
+
+
+def test_each_comparison_runs_what_it_says_and_then_the_usual_way(monkeypatch, called):
+    """In float32 whatever the process's default is, causal, and by oneDNN where it says so."""
+    monkeypatch.setattr(comparisons, "onednn_keeps_float32", lambda: True)
+    monkeypatch.setattr(comparisons, "can_pack", lambda _: True)
+    monkeypatch.setattr(comparisons, "_ratio", lambda way, usual: way() or usual() or 0.5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        comparisons.measure()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    kernel, half, whole, causal = "scaled_dot_product_attention", "bfloat16", "float32", True
+    assert list(dict.fromkeys(called)) == [
+        ("linear", half, False, None),
+        ("linear", whole, False, None),
+        ("packed_linear", half, False, None),
+        ("packed_linear", whole, False, None),
+        ("linear", whole, True, None),
+        ("attention_by_products", whole, True, None),
+        (kernel, whole, True, causal),
+        ("attention_by_products", half, False, None),
+        (kernel, half, False, causal),
+    ]

@@ -19,6 +19,7 @@ from reslab.nn.generate import sample_next_token
 from reslab.run import checkpoint
 from reslab.run.log import read_run
 from reslab.run.options import SampleConfig
+from reslab.system import device
 from reslab.training import samples
 from reslab.training.load import load
 from reslab.training.loop import train
@@ -142,6 +143,15 @@ def test_weights_that_are_not_finite_are_refused(run):
         ValueError, match=r"best: wte\.weight has values that are not finite; give a model that"
     ):
         sample.main([str(run), "--device=cpu"])
+
+
+def test_a_text_has_the_precision_in_which_one_token_is_faster(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        device, "pick_dtype", lambda *told, token=False: asked.append((told, token)) or "float32"
+    )
+    assert sample.main([str(run), "--device=cpu", "--max_new_tokens=2"]) == 0
+    assert asked == [(("auto", "cpu", 16), True)]
 
 
 def test_a_text_comes_from_the_best_weights_without_dropout(run, capsys):

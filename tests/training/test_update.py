@@ -130,9 +130,25 @@ def test_a_fresh_state_has_the_weights_of_its_seed(train_config):
         assert all(torch.equal(ours[name], weights) for name, weights in expected.items())
 
 
+@pytest.mark.parametrize(
+    ("changes", "dtype", "kernels"),
+    [
+        ({}, "float32", "float32 by oneDNN, attention by products up to 256 tokens"),
+        ({"kernels": "torch"}, "float32", "torch"),
+        ({"dtype": "bfloat16"}, "bfloat16", "bfloat16, attention by products up to 512 tokens"),
+        ({"dtype": "float64"}, "float64", "torch"),
+    ],
+)
+def test_a_run_records_what_its_arithmetic_is(train_config, changes, dtype, kernels):
+    config = train_config(max_iters=0, warmup_iters=0, **changes)
+    assert train(config) == 0
+    facts = read_run(Path(config.out_dir)).facts
+    assert (facts["dtype"], facts["kernels"]) == (dtype, kernels)
+
+
 def test_both_passes_of_a_step_multiply_float32_the_fast_way(train_config, monkeypatch):
-    """That of device.float32_products, whichever it is on this CPU; accumulated batches too."""
-    config = train_config(dtype="float32", gradient_accumulation_steps=2)
+    """That of device.training_kernels with the run's setting; accumulated batches too."""
+    config = train_config(dtype="float32", gradient_accumulation_steps=2, kernels="torch")
     dataset = TokenDataset(Path(config.dataset), config.model.block_size, config.seed)
     state = make_state(config, dataset.vocab_size)
     opened, seen = [None], []
@@ -143,9 +159,9 @@ def test_both_passes_of_a_step_multiply_float32_the_fast_way(train_config, monke
         yield
         opened.append(None)
 
-    monkeypatch.setattr(device, "float32_products", open_once)
+    monkeypatch.setattr(device, "training_kernels", open_once)
     layer = state.model.blocks[0].mlp.c_fc
     layer.register_forward_hook(lambda *_: seen.append(opened[-1]))
     layer.weight.register_hook(lambda _: seen.append(opened[-1]))
     update(state, config, dataset)
-    assert seen == 4 * [("cpu", "float32", "auto")] and opened[-1] is None
+    assert seen == 4 * [("cpu", "float32", "torch")] and opened[-1] is None
