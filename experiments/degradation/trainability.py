@@ -127,8 +127,10 @@ def where(losses: Losses) -> str:
 
 
 def alt(result: dict) -> str:
-    told = []
-    for name, rows in panels(result).items():
+    told, every = [], panels(result)
+    least = min(rate for rows in every.values() for losses in rows.values() for rate in losses)
+    slower = f" (some tried from {least:g} on, left of the map)" if least < RATES[0] else ""
+    for name, rows in every.items():
         known = [loss for losses in rows.values() for loss in losses.values() if loss is not None]
         at: dict[str, list[str]] = {}
         for layers, losses in rows.items():
@@ -137,6 +139,6 @@ def alt(result: dict) -> str:
         told.append(f"{name} ({min(known):+.2f} to {max(known):+.2f}): {each}")
     return (
         f"Validation loss less that of silent, over the number of layers and rates of the blocks from "
-        f"{RATES[0]:g} to {RATES[-1]:g}, and at which rates it is below 0 (at how many layers): "
+        f"{RATES[0]:g} to {RATES[-1]:g}{slower}, and at which rates it is below 0 (at how many layers): "
         f"{'; '.join(told)}."
     )

@@ -50,7 +50,7 @@ def over_depth(result: dict) -> str:
         ends = min(runs), max(runs)
         cells[grid] = " and ".join(f"{mean_of(runs[depth], 'train/loss'):.2f}" for depth in ends)
     at = f"{ends[0]} and {ends[1]} layers"
-    return f"training loss at {at}: plain {cells['plain']}, with skips {cells['skips']}"
+    return f"training loss at {at}, at one rate: plain {cells['plain']}, with skips {cells['skips']}"
 
 
 def taken_out(result: dict) -> str:
@@ -58,10 +58,10 @@ def taken_out(result: dict) -> str:
     arms = {run["arm"]: run for run in result["runs"] if run["learns"] == "all"}
     skips, plain = arms["pre"], arms["none, self"]
     one, other = (f"{min(run['block']):+.2f} to {max(run['block']):+.2f}" for run in (skips, plain))
-    several = ", ".join(f"{skips['random'][k - 1]:+.2f}" for k in (2, 4, 8))
+    several = ", ".join(f"{skips['random'][k - 1]:+.2f}" for k in (2, 3, 4, 6, 8))
     return (
         f"rise of the loss in nats, {skips['n_layer']} blocks: with skips {one} without one of them, and "
-        f"{several} without 2, 4 and 8; with no skips {other} without one"
+        f"{several} without 2, 3, 4, 6 and 8; with no skips {other} without one"
     )
 
 
