@@ -139,6 +139,22 @@ def test_a_wiring_has_the_rate_of_its_lowest_training_loss_and_what_is_in_the_no
     assert [row[3] for row in rows[1:]] == ["", "+0.100, equal", "+0.500", "+0.500"]
 
 
+def test_at_one_rate_for_all_weights_a_wiring_is_beside_pre_and_silent_at_its_best():
+    losses = {"pre": (2.5, 2.75), "post": (3.0, None), "silent": (2.75, 3.25)}
+    runs = [
+        run(val=val, residual=name, learning_rate=rate)
+        for name, of_rates in losses.items()
+        for val, rate in zip(of_rates, (0.001, 0.003), strict=True)
+    ]
+    rows, _ = made("wirings_one_rate", result(*runs))
+    assert rows == [
+        ["wiring", "rate 0.001", "rate 0.003", "best minus `pre`", "best minus `silent`"],
+        ["`pre`", "2.500", "2.750", "+0.000", "-0.250"],
+        ["`silent`", "2.750", "3.250", "+0.250", "+0.000"],
+        ["`post`", "3.000", "inf", "+0.500", "+0.250"],
+    ]
+
+
 def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
     muon = {"optimizer": "muon", "muon_lr": 5e-3, "block_lr": 0.0, "seed": 1}
     adamw = {"optimizer": "adamw", "muon_lr": 5e-3, "block_lr": 1e-3, "seed": 1}

@@ -55,14 +55,18 @@ def wirings(result: dict) -> str:
 
 
 def one_rate(result: dict) -> str:
-    """A row for each wiring at one rate for all weights, the lowest loss first: one seed."""
-    losses = {run["residual"]: final_loss(run) for run in result["runs"]}
+    """A row for each wiring, and a column for each rate of all weights, the lowest loss first: one seed."""
+    runs = {name: found for (name,), found in group_by(result["runs"], "residual").items()}
+    losses = {name: {run["learning_rate"]: final_loss(run) for run in runs[name]} for name in runs}
+    least = {name: min(found.values()) for name, found in losses.items()}
+    rates = sorted(losses["pre"])
     rows = [
-        [f"`{name}`", f"{loss:.3f}", *(f"{loss - losses[other]:+.3f}" for other in ("pre", "silent"))]
-        for name, loss in sorted(losses.items(), key=lambda entry: entry[1])
+        [f"`{name}`", *(f"{losses[name][rate]:.3f}" for rate in rates)]
+        + [f"{least[name] - least[other]:+.3f}" for other in ("pre", "silent")]
+        for name in sorted(least, key=least.get)
     ]
+    head = ["wiring", *(f"rate {rate:g}" for rate in rates), "best minus `pre`", "best minus `silent`"]
     unigram = result["baselines_nats"]["unigram"]["val"]
-    head = ["wiring", "val loss", "minus `pre`", "minus `silent`"]
     return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origin(result)
 
 
