@@ -8,7 +8,7 @@ import torch
 
 from reslab.run.log import git_commit
 from reslab.system.device import pick_device
-from reslab.system.machine import fastest
+from reslab.system.machine import bfloat16_units, cpu_name, fastest
 
 
 def machine_name() -> str:
@@ -20,14 +20,8 @@ def machine_name() -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
-def cpu_name() -> str:
-    named = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return named.get("cpu_name") or platform.processor() or platform.machine()
-
-
 def facts(argv: list[str]) -> dict:
     """Where and how a case was measured."""
-    abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return {
         "command": " ".join(
             ["python bench.py", *(re.sub("nanogpt=[^,]*", "nanogpt=PATH", word) for word in argv)]
@@ -37,7 +31,7 @@ def facts(argv: list[str]) -> dict:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu": cpu_name(),
-        "cpu_bfloat16": [key for key in ("avx512_bf16", "amx_bf16") if abilities.get(key)],
+        "cpu_bfloat16": bfloat16_units(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "fastest": f"{fastest()}" if pick_device("auto") == "cpu" else None,
         "threads": torch.get_num_threads(),

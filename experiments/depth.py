@@ -17,6 +17,11 @@ class Line:
     dash: str = ""
 
 
+SKIPS = Line("pre", "with skips")
+REPAIRED = Line("other", "without skips, repaired")
+PLAIN = Line("none", "without skips, standard")
+
+
 def over_depth(
     theme: Theme, lines: dict[Line, Seeds], baselines: dict[str, float], name: str, words: str
 ) -> str:

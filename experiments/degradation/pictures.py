@@ -1,14 +1,14 @@
 """The training loss over depth of three kinds of stacks, and where five kinds learn."""
 
 from experiments.degradation import trainability
-from experiments.depth import Line, Seeds, means, over_depth
+from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
 from experiments.tables import of_grid
 
 LINES = {  # grid -> its line
-    "plain": Line("none", "without skips, standard"),
-    "start": Line("other", "without skips, repaired"),
-    "skips": Line("pre", "with skips"),
+    "plain": PLAIN,
+    "start": REPAIRED,
+    "skips": SKIPS,
 }
 
 

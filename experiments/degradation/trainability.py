@@ -4,13 +4,14 @@ import math
 from itertools import pairwise
 
 from experiments.degradation.table import RATES, of_arm
+from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
 from experiments.tables import edges, learned, mean_of, of_grid
 
 PANELS = {
-    "skips": "with skips",
-    "start": "without skips, repaired",
-    "plain": "without skips, standard",
+    "skips": SKIPS.name,
+    "start": REPAIRED.name,
+    "plain": PLAIN.name,
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
 }

@@ -1,13 +1,14 @@
 """The share of right answers over depth, a panel for each number of hops."""
 
-from experiments.depth import Line, Seeds, curves, means
+from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, curves, means
 from experiments.drawing import Axis, Picture, Theme, axes, document, path, text
+from experiments.khop.table import title
 from experiments.tables import best_rate, group_by
 
 LINES = {  # wiring and init -> its line
-    ("none", "wiring"): Line("none", "without skips, standard"),
-    ("none", "self"): Line("other", "without skips, repaired"),
-    ("pre", "wiring"): Line("pre", "with skips"),
+    ("none", "wiring"): PLAIN,
+    ("none", "self"): REPAIRED,
+    ("pre", "wiring"): SKIPS,
 }
 GUESS = 1 / 6  # a circle of seven does not lead back within three hops
 
@@ -22,10 +23,6 @@ def shares(result: dict) -> dict[str, dict[Line, Seeds]]:
                 for hop, share in run.get("accuracy", {}).items():
                     found.setdefault(hop, {}).setdefault(line, {}).setdefault(depth, []).append(share)
     return dict(sorted(found.items()))
-
-
-def title(hop: str) -> str:
-    return f"{hop} hop{'s' * (hop != '1')}"
 
 
 def khop(theme: Theme, result: dict) -> str:

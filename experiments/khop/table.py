@@ -10,6 +10,11 @@ NAMES = {
 }
 
 
+def title(hop: str) -> str:
+    """What stands above the answers after some hops."""
+    return f"{hop} hop{'s' * (hop != '1')}"
+
+
 def khop(result: dict) -> str:
     """The share of right answers by arm, depth and hops, each at the rate of the lowest training loss."""
     cells = group_by(result["runs"], "residual", "init", "n_layer")
@@ -20,7 +25,7 @@ def khop(result: dict) -> str:
             rate, runs = best_rate(cells[*arm, depth], "muon_lr")
             shares = [[run["accuracy"][hop] for run in runs if "accuracy" in run] for hop in hops]
             rows.append([name, str(depth), f"{rate:g}", *map(_share, shares)])
-    head = ["", "layers", "block rate", *(f"{hop} hop{'s' * (hop != '1')}" for hop in hops)]
+    head = ["", "layers", "block rate", *map(title, hops)]
     return markdown(head, rows) + source(result)
 
 

@@ -1,8 +1,6 @@
 """Three widths: stacks with and without skips, the weight of the skip, and a thousand layers' recipe."""
 
-import math
-
-from experiments.dose.table import FLOOR
+from experiments.dose.table import predicted
 from experiments.tables import ARMS, Table, edge, final_loss, group_by, markdown, of_grid, origin
 
 NAMES = {  # grid -> the name of its row
@@ -39,7 +37,7 @@ def widths_dose(result: dict) -> str:
         for width in columns:
             losses = {run["residual_scale"]: run["val/loss"] for run in members if run["n_embd"] == width}
             cells.append(edge(losses, silent[width]))
-        rows.append([str(layers), f"{math.exp(math.log(FLOOR) / layers):.2f}", *cells])
+        rows.append([str(layers), f"{predicted(layers):.2f}", *cells])
     return markdown(["layers", "predicted", *(f"{width} wide" for width in columns)], rows) + origin(result)
 
 

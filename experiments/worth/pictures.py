@@ -2,15 +2,15 @@
 
 import math
 
-from experiments.depth import Line, Seeds, at_ends, curves
+from experiments.depth import PLAIN, REPAIRED, Line, Seeds, at_ends, curves
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document
 
 LINES = {
     "pre": Line("pre", "with skips (pre)"),
     "depth_mup": Line("pre", "with skips (depth_mup)", "9 6"),
     "keel": Line("pre", "with skips (keel)", "2 6"),
-    "none, self": Line("other", "without skips, repaired"),
-    "none": Line("none", "without skips, standard"),
+    "none, self": REPAIRED,
+    "none": PLAIN,
 }
 
 

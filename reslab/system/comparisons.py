@@ -14,14 +14,6 @@ from reslab.nn.packed import can_pack, packed_linear
 WIDTHS = (128, 384)  # n_embd; narrower models keep the digits of float32, which studies over depth compare
 LENGTHS = (64, 256, 512)  # tokens; the scores of longer sequences take too much memory
 TURNS, SECONDS = 3, 0.08  # of a comparison, at least; the fastest turn counts, others only slow it down
-SIZES = {
-    "bfloat16": WIDTHS,
-    "bfloat16, one token": WIDTHS,
-    "float32 by oneDNN": WIDTHS,
-    "scores, float32": LENGTHS[:2],  # at 512 tokens both are as fast, so noise would choose
-    "scores, bfloat16": LENGTHS,
-}
-
 
 Ratios = dict[str, dict[int, float]]
 Way = Callable[[], None]
@@ -30,12 +22,12 @@ Way = Callable[[], None]
 def measure() -> Ratios:
     """All ratios; a run's random numbers stay what they were. One thread's CPU seconds are taken, which on a
     busy machine are nearly those of an idle one."""
-    found = {what: {} for what in SIZES}
+    found = {what: {} for what in COMPARISONS}
     with torch.random.fork_rng(devices=()), torch.inference_mode(False), torch.enable_grad(), _one_thread():
-        for what, sizes in SIZES.items():
+        for what, (sizes, ways) in COMPARISONS.items():
             for size in sizes:
                 try:
-                    found[what][size] = _ratio(*WAYS[what](size))
+                    found[what][size] = _ratio(*ways(size))
                 except (RuntimeError, AttributeError, NotImplementedError):  # this CPU or torch can't do it
                     found[what][size] = 1.0
     return found
@@ -150,10 +142,11 @@ def _by_onednn(way: Way) -> Way:
     return within
 
 
-WAYS = {  # what -> from a size to the way and the usual way
-    "bfloat16": _half,
-    "bfloat16, one token": _half_token,
-    "float32 by oneDNN": _onednn,
-    "scores, float32": _scores_by_onednn,
-    "scores, bfloat16": _scores,
+COMPARISONS = {  # what -> its sizes, and from a size to the way and the usual way
+    "bfloat16": (WIDTHS, _half),
+    "bfloat16, one token": (WIDTHS, _half_token),
+    "float32 by oneDNN": (WIDTHS, _onednn),
+    "scores, float32": (LENGTHS[:2], _scores_by_onednn),  # at 512 tokens both are as fast: noise would choose
+    "scores, bfloat16": (LENGTHS, _scores),
 }
+SIZES = {what: sizes for what, (sizes, _) in COMPARISONS.items()}

@@ -62,7 +62,7 @@ def training_kernels(device: str, dtype: str, kernels: str = "auto"):
     Args:
         kernels: the setting; with `torch` there is no other way than torch's.
     """
-    if device != "cpu" or dtype not in ("float32", "bfloat16"):
+    if not _has_a_choice(device, dtype):
         return nullcontext()
     if kernels == "torch":
         return cpu_kernels(DTYPES[dtype], 0)
@@ -72,9 +72,12 @@ def training_kernels(device: str, dtype: str, kernels: str = "auto"):
 
 def kernels_told(device: str, dtype: str, kernels: str) -> str:
     """What training_kernels() means here, for the record of a run."""
-    if device != "cpu" or dtype not in ("float32", "bfloat16") or kernels == "torch":
-        return "torch"
-    return fastest().told(dtype)
+    return fastest().told(dtype) if _has_a_choice(device, dtype) and kernels == "auto" else "torch"
+
+
+def _has_a_choice(device: str, dtype: str) -> bool:
+    """Whether there are kernels beside torch's."""
+    return device == "cpu" and dtype in ("float32", "bfloat16")
 
 
 def prepare_torch(device: str) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -112,15 +113,27 @@ def _reason(error: Exception) -> str:
 
 def name() -> str:
     """What the choice belongs to: the CPU and its units, and the version of torch."""
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if able.get(unit)]
-    units.append(torch.backends.cpu.get_cpu_capability())
+    units = [*bfloat16_units(), torch.backends.cpu.get_cpu_capability()]
     with suppress(OSError):  # Linux tells apart the CPUs that share a name
         numbers = r"^(?:cpu family|model|stepping)\s*: (\d+)"
         found = re.findall(numbers, Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)[:3]
         units += [" ".join(["model", *found])] if found else []
-    cpu = able.get("cpu_name") or able.get("architecture") or "this CPU"
-    return f"{cpu} ({', '.join(units)}), torch {torch.__version__}"
+    return f"{cpu_name()} ({', '.join(units)}), torch {torch.__version__}"
+
+
+def _able() -> dict:
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def cpu_name() -> str:
+    """The CPU's model, or what is known of it."""
+    return _able().get("cpu_name") or platform.processor() or platform.machine()
+
+
+def bfloat16_units() -> list[str]:
+    """The CPU's units for products of bfloat16."""
+    able = _able()
+    return [unit for unit in ("avx512_bf16", "amx_bf16") if able.get(unit)]
 
 
 def place() -> Path:
