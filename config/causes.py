@@ -2,10 +2,10 @@
 # {one rate for all, slow blocks}, and how different its tokens are before training and while it trains.
 #
 #     python compare.py config/causes.py --jobs 2 --json experiments/causes/result.json
-#     python compare.py config/causes.py --lrs 1e-3,3e-3,1e-2 --vary init=wiring,orthogonal,self --jobs 2 \
-#         --json experiments/causes/rates.json
+#     python compare.py config/causes.py --lrs 1e-3,3e-3,1e-2 --vary init=wiring,orthogonal,self --seeds 3 \
+#         --jobs 2 --json experiments/causes/rates.json
 #     python compare.py config/causes.py --vary block_lr=1e-4,3e-4,1e-3 --vary init=wiring,orthogonal,self \
-#         --jobs 2 --json experiments/causes/slow.json
+#         --seeds 3 --jobs 2 --json experiments/causes/slow.json
 #
 # Budget: five minutes of CPU time. The recipe is that of config/degradation.py with AdamW: embeddings and
 # head learn at 1e-2, the blocks at the same rate or at 3e-4. The other commands give one rate, and that of
@@ -34,7 +34,9 @@ eval_sequences = 128
 sample_tokens = 0
 seed = 1
 
+_starts = {"residual": ["none"], "init": ["wiring", "self"], "seed": [1, 2, 3]}
+
 study = {
-    "one-rate": {"residual": ["none"], "init": ["wiring", "self"]},
-    "slow-blocks": {"residual": ["none"], "init": ["wiring", "self"], "block_lr": [3e-4]},
+    "one-rate": _starts,
+    "slow-blocks": _starts | {"block_lr": [3e-4]},
 }

@@ -9,6 +9,7 @@ that are there are kept, so the same command goes on.
 """
 
 import math
+import re
 from pathlib import Path
 
 from experiments.tables import edges
@@ -20,7 +21,7 @@ from reslab.run.files import write_atomically
 from reslab.run.log import Run
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
-from reslab.training.grid import Cell, plan, train_grid
+from reslab.training.grid import SHORT, Cell, plan, train_grid
 
 
 def halfway(low: float, high: float, ratio: bool) -> float:
@@ -38,13 +39,14 @@ def families(cells: list[Cell], setting: str) -> dict[tuple, dict[float, Cell]]:
     return found
 
 
-def between(cell: Cell, setting: str, value: float) -> Cell:
+def changed(cell: Cell, setting: str, value: float) -> Cell:
     """The cell's run with another value of the setting, in a directory of its own."""
-    old, new = f"{setting}{cell.values[setting]}", f"{setting}{value}"
-    folder = cell.folder.with_name(cell.folder.name.replace(old, new))
-    changed = {f"--{setting}={cell.values[setting]}": f"--{setting}={value}"}
-    changed[f"--out_dir={cell.folder}"] = f"--out_dir={folder}"
-    argv = [changed.get(word, word) for word in cell.argv]
+    short = SHORT.get(setting, setting)
+    name = re.sub(rf"-{short}{re.escape(cell.values[setting])}(?=-|$)", f"-{short}{value}", cell.folder.name)
+    folder = cell.folder.with_name(name)
+    words = {f"--{setting}={cell.values[setting]}": f"--{setting}={value}"}
+    words[f"--out_dir={cell.folder}"] = f"--out_dir={folder}"
+    argv = [words.get(word, word) for word in cell.argv]
     config = parse(TrainConfig, argv, leave_out=("study",)).config
     return Cell(folder, argv, config, cell.grid, cell.values | {setting: str(value)})
 
@@ -66,8 +68,18 @@ def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell
         of_value = {value: losses[cell.folder] for value, cell in family.items()}
         for low, high in edges(of_value, silent):
             value = halfway(low, high, ratio=setting.endswith("lr"))
-            new.append(between(family[low], setting, value))
+            new.append(changed(family[low], setting, value))
     return new
+
+
+def search(config: str, setting: str, steps: int, jobs: int) -> tuple[list[Cell], dict[Path, Run]]:
+    """Train a config's study, and then what lies between; returns all of it."""
+    cells = plan(parse(CompareConfig, [config], leave_out=("study",)).config, [config], [])
+    runs = train(cells, jobs)
+    for _ in range(steps):
+        cells += middles(cells, runs, setting)
+        runs = train(cells, jobs)
+    return cells, runs
 
 
 def main() -> None:
@@ -78,12 +90,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     options = parser.parse_args()
-    compare = parse(CompareConfig, [options.config], leave_out=("study",)).config
-    cells = plan(compare, [options.config], [])
-    runs = train(cells, options.jobs)
-    for _ in range(options.steps):
-        cells += middles(cells, runs, options.setting)
-        runs = train(cells, options.jobs)
+    _, runs = search(options.config, options.setting, options.steps, options.jobs)
     command = f"python -m experiments.bisect {options.config} --setting={options.setting}"
     write_atomically(options.json, results(list(runs.values()), command))
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from experiments import bisect
-from experiments.bisect import between, families, halfway
+from experiments.bisect import changed, families, halfway
 from experiments.tables import edge, edges
 from reslab.run.config import parse
 from reslab.run.options import CompareConfig
@@ -51,9 +51,9 @@ def test_a_family_differs_in_the_setting_alone_and_the_control_is_in_none(cells)
         assert len({cell.config.model.n_layer for cell in family.values()}) == 1
 
 
-def test_what_lies_between_is_the_same_run_with_another_value_and_place(cells):
+def test_what_lies_changed_is_the_same_run_with_another_value_and_place(cells):
     old = next(cell for cell in cells if cell.values.get("residual_scale") == "0.5")
-    new = between(old, "residual_scale", 0.7)
+    new = changed(old, "residual_scale", 0.7)
     assert new.config.model.residual_scale == 0.7
     assert new.folder.name == old.folder.name.replace("0.5", "0.7") != old.folder.name
     assert f"--out_dir={new.folder}" in new.argv and f"--out_dir={old.folder}" not in new.argv

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from experiments import measured
+from experiments.best import chosen
 from experiments.bisect import train
 from reslab.data.dataset import open_dataset
 from reslab.run.arguments import ArgumentParser
@@ -54,7 +55,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     options = parser.parse_args()
     config = parse(CompareConfig, [CONFIG], leave_out=("study",)).config
-    runs, records = train(plan(config, [CONFIG], []), options.jobs), []
+    cells, records = plan(config, [CONFIG], []), []
+    runs = train(cells, options.jobs)
+    runs |= train(chosen(cells, runs, "muon_lr"), options.jobs)
     dataset = open_dataset(config.train.dataset, config.train.model.block_size, seed=0)
     characters = dataset.tokenizer.to_json()["chars"]
     tokens = torch.from_numpy(dataset.ids["val"][:].astype("int64"))

@@ -27,6 +27,7 @@ ARMS = {
 }
 ALONE = (0, 5, 11)  # blocks of which one learns while the others stay as they start
 ALLOWED = 0.01  # nats that all blocks taken out together may cost
+SEEDS = (1, 2, 3)
 SEQUENCES = 64  # of the validation data, for what is taken out
 
 
@@ -75,7 +76,7 @@ def taken_out(model, x, y) -> dict:
     return rounded | {"needed": needed}
 
 
-def measure(cell: tuple[str, str | int]) -> dict:
+def measure(cell: tuple[str, str | int, int]) -> dict:
     """Train one stack and look into it: its record in result.json."""
     import torch
 
@@ -86,16 +87,17 @@ def measure(cell: tuple[str, str | int]) -> dict:
     from reslab.training.step import make_state, next_batch, train_step
 
     torch.set_num_threads(1)
-    arm, learns = cell
-    config = replace(parse(TrainConfig, [CONFIG, *ARMS[arm]]).config, device="cpu", dtype="float32")
+    arm, learns, seed = cell
+    config = parse(TrainConfig, [CONFIG, *ARMS[arm], f"--seed={seed}"]).config
+    config = replace(config, device="cpu", dtype="float32")
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     state = make_state(config, dataset.vocab_size)
     freeze(state.model, learns)
     while state.step < config.optim.max_iters:
         train_step(state, next_batch(dataset, config, state.step), config)
     row = evaluate(state, config, dataset)
-    run = {"run": f"{arm}: {learns}", "step": state.step, "status": "finished"}
-    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": config.seed}
+    run = {"run": f"{arm}: {learns}, seed {seed}", "step": state.step, "status": "finished"}
+    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": seed}
     run |= {key: round(row[key], 4) for key in ("train/loss", "val/loss", "val/loss_se")}
     if learns == "all":
         run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
@@ -107,7 +109,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stacks at once")
     options, start, runs = parser.parse_args(), time.monotonic(), []
-    cells = [(arm, learns) for arm in ARMS for learns in ("all", "no block", *ALONE)]
+    cells = [(arm, learns, seed) for arm in ARMS for learns in ("all", "no block", *ALONE) for seed in SEEDS]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for run in pool.map(measure, cells):
             runs.append(run)
