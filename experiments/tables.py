@@ -65,6 +65,17 @@ def mean_and_range(values: list[float]) -> list[str]:
     return [f"{sum(values) / len(values):.3f}", f"{min(values):.3f} to {max(values):.3f}"]
 
 
+def over_seeds(runs: list[dict], split: str = "val") -> str:
+    """The loss of one seed, or the mean and range of several; those that diverged are counted."""
+    losses = [loss for loss in (final_loss(run, split) for run in runs) if loss < math.inf]
+    told = [f"{loss:.3f}" for loss in losses] if len(losses) == 1 else []
+    if len(losses) > 1:
+        told = ["{} ({})".format(*mean_and_range(losses))]
+    if lost := len(runs) - len(losses):
+        told.append(f"{lost} of {len(runs)} diverged" if losses else "diverged")
+    return ", ".join(told)
+
+
 def group_by(runs: list[dict], *keys: str) -> dict[tuple, list[dict]]:
     """Runs by the values of some settings."""
     groups: dict[tuple, list[dict]] = {}

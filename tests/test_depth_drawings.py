@@ -86,23 +86,27 @@ def test_the_dose_is_a_bar_from_where_it_is_too_little_to_where_it_is_enough():
         for weight in (0.25, 0.5, 0.75, 1.0)
         for at in ({"n_layer": layers, "muon_lr": rate, "residual_scale": weight},)
     ]
+    lower = {"n_layer": 4, "muon_lr": 0.005, "seed": 6}
+    for weight, loss in ((0.0, 3.5), (0.25, 2.0)):  # another seed learns earlier
+        runs.append(run("again-scaled-a", loss, residual="scaled", residual_scale=weight, **lower))
     svg, alt = draw("dose", result(*runs, run("silent-silent-a", 3.0, residual="silent")))
     low, high = place(svg, "0.2")[1], place(svg, "1")[1]
 
     def weight(height: float) -> float:
         return 0.2 + 0.8 * (low - 5 - height) / (low - high)
 
-    wide, deep, *_ = rects(svg, LIGHT.arms["pre"])
+    wide, other, deep, *_ = rects(svg, LIGHT.arms["pre"])
     thin, *_ = rects(svg, LIGHT.arms["other"])
-    spans = [(weight(box[3]), weight(box[1])) for box in (wide, deep, thin)]
-    assert spans == [pytest.approx(span, abs=1e-3) for span in ((0.5, 0.75), (0.75, 1.0), (0.25, 0.5))]
-    assert wide[0] < place(svg, "4")[0] < wide[2] and thin[2] < wide[0]
+    spans = [(weight(box[3]), weight(box[1])) for box in (wide, other, deep, thin)]
+    expected = ((0.5, 0.75), (0.0, 0.25), (0.75, 1.0), (0.25, 0.5))
+    assert spans == [pytest.approx(span, abs=1e-3) for span in expected]
+    assert wide[::2] == other[::2] and wide[0] < place(svg, "4")[0] < wide[2] and thin[2] < wide[0]
     law = lines(svg, LIGHT.soft)
     (curve,) = [line for line in law if len(line) > 2]
     for layers, predicted in (("4", 0.3162), ("16", 0.7499)):
         height = min(curve, key=lambda point: abs(point[0] - place(svg, layers)[0]))[1]
         assert weight(height) == pytest.approx(predicted, abs=0.01)
-    assert "0.32 and 0.5 to 0.75 at 4; 0.75 and 0.75 to 1 at 16 layers" in alt
+    assert "0.32 and 0 to 0.75 at 4; 0.75 and 0.75 to 1 at 16 layers" in alt
     assert "0.25 to 0.5 at 4 layers and rate 0.001" in alt
 
 

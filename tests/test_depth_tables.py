@@ -74,14 +74,24 @@ def arms_over_rates() -> dict:
     )
 
 
-def test_each_depth_has_its_best_rate_of_one_seed():
-    rows, note = made("best_rates", arms_over_rates())
-    assert rows[0] == ["layers", "4"]
-    cells = {row[0]: row[1] for row in rows[1:]}
-    assert cells["without skips, standard start"] == "2.125 (0.015)"
-    assert (
-        cells["with skips (`pre`)"] == "1.625 (0.005)" and "`silent`, the same at every depth: 3.000" in note
-    )
+def test_each_depth_is_at_its_best_rate_the_mean_of_its_seeds():
+    def best(grid, arm, seeds, **at):
+        return [run(f"{grid}-{arm}-a", 9.0, t, residual=arm, seed=s, **at) for s, t in enumerate(seeds, 1)]
+
+    runs = best("plain-rates", "none", (2.5, 2.0, 2.25), muon_lr=0.015)
+    runs += best("plain-slower", "none", (3.0, None, 3.5), muon_lr=0.0005, n_layer=9)
+    for grid, arm in (("start", "none"), ("skips", "pre"), ("attention-skip-only", "pre")):
+        runs += [one for n in (4, 9) for one in best(grid, arm, (1.5, 1.5), muon_lr=0.005, n_layer=n)]
+    runs += [one for n in (4, 9) for one in best("mlp-skip-only", "pre", (1.0,), muon_lr=0.005, n_layer=n)]
+    runs += [run("silent-silent-a", v, v, residual="silent") for v in (2.5, 3.5)]
+    rows, note = made("best_rates", result(*runs))
+    cells = {row[0]: row[1:] for row in rows}
+    assert cells["layers"] == ["4", "9"]
+    plain = ["2.250 (2.000 to 2.500), 0.015", "3.250 (3.000 to 3.500), 1 of 3 diverged, 0.0005"]
+    assert cells["without skips, standard start"] == plain
+    assert cells["with skips (`pre`)"] == ["1.500 (1.500 to 1.500), 0.005"] * 2
+    assert cells["skips around the MLP only"] == ["1.000, 0.005"] * 2
+    assert "`silent`, the same at every depth: 3.000" in note
 
 
 def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
@@ -93,45 +103,59 @@ def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
 
 
-def test_the_dose_stands_beside_its_prediction():
+def test_the_dose_stands_beside_its_prediction_seed_by_seed():
     curve = {0.5: 3.5, 0.75: 3.25, 1.0: 2.0}
     dose = {"residual": "scaled", "muon_lr": 0.005}
     runs = [run("dose-scaled-a", val, residual_scale=weight, **dose) for weight, val in curve.items()]
+    for weight, val in {0.25: None, 0.625: 2.75}.items():
+        runs.append(run("again-4-scaled-a", val, residual_scale=weight, **dose | {"seed": 6}))
     slow = dose | {"muon_lr": 0.001}
     runs += [run("rates-scaled-a", 1.0, residual_scale=weight, **slow) for weight in (0.5, 1.0)]
+    runs.append(run("deep-scaled-a", 1.0, residual_scale=0.5, n_layer=9, **dose))
     one = result(*runs, run("silent-silent-a", 3.0, residual="silent"))
-    assert made("dose", one)[0][1:] == [["4", "0.32", "0.75 to 1", "0.5: +0.50, 0.75: +0.25, 1: -1.00"]]
-    assert made("dose_rates", one)[0][1:] == [["4", "0.001", "always"], ["4", "0.005", "0.75 to 1"]]
+    between, deep = "0.75 to 1; 0.25 to 0.625", ["9", "0.60", "always", "0.5: -2.00"]
+    losses = "0.5: +0.50, 0.75: +0.25, 1: -1.00"
+    assert made("dose", one)[0][1:] == [["4", "0.32", between, losses], deep]
+    assert made("dose_rates", one)[0][1:] == [["4", "0.001", "always"], ["4", "0.005", between]]
 
 
-def test_the_causes_are_diversity_over_training_and_the_loss():
+def test_the_causes_are_diversity_over_training_and_the_loss_of_the_seeds():
     slow = run(val=2.5, init="self", block_lr=3e-4, probed=[probed(0), probed(9)])
-    rows, _ = made("causes", result(slow, slow | {"init": "wiring", "block_lr": 0.0}))
+    other = slow | {"val/loss": 2.75, "probed": [probed(0), probed(19)]}
+    rows, _ = made("causes", result(slow, other, slow | {"init": "wiring", "block_lr": 0.0}))
     assert rows[0][1:3] == ["diversity, step 0", "diversity, step 9"]
-    assert rows[1] == ["init `self`, slow blocks (0.0003)", "5e-01", "1e+01", "2.500", "-0.600"]
-    assert rows[2][0] == "standard start, one rate"
+    both = ["5e-01", "1e+01 to 2e+01", "2.625 (2.500 to 2.750)", "-0.475"]
+    assert rows[1] == ["init `self`, slow blocks (0.0003)", *both]
+    assert rows[2] == ["standard start, one rate", "5e-01", "1e+01", "2.500", "-0.600"]
     ends = {"self": 2.0, "wiring": 2.5, "orthogonal": None}
     runs = [run(val=v, init=i) for i, v in ends.items()]
-    own = [run(val=3.0, init=i, block_lr=rate) for i in ends for rate in (0.3, 0.1)]
+    own = [run(val=v, init=i, block_lr=rate) for i in ends for rate in (0.3, 0.1) for v in (3.0, 3.5)]
     rows, note = made("causes_rates", result(*runs), result(*own))
     assert rows[0] == ["", "one rate 0.001", "blocks 0.1", "blocks 0.3"]
-    assert [row[1] for row in rows[1:]] == ["2.500", "inf", "2.000"] and "3.100" in note
-    assert rows[1][2:] == ["3.000", "3.000"]
+    assert [row[1] for row in rows[1:]] == ["2.500", "diverged", "2.000"] and "3.100" in note
+    assert rows[1][2:] == ["3.250 (3.000 to 3.500)"] * 2
 
 
-def test_what_layers_are_worth_is_beside_a_stack_in_which_none_learns():
+def test_what_layers_are_worth_is_beside_a_stack_of_the_same_seed_in_which_none_learns():
     runs = [
-        {"arm": arm, "learns": learns, "n_layer": 8, "val/loss": loss}
+        {"arm": arm, "learns": learns, "n_layer": 8, "seed": seed, "val/loss": loss + seed * more}
         for arm in ("pre", "depth_mup", "none, self", "none")
-        for learns, loss in (("all", 1.5), ("no block", 3.0), (0, 2.75), (7, 3.25))
+        for learns, loss, more in (("all", 1.5, 0), ("no block", 3.0, 1), (0, 2.75, 1), (7, 3.0, 1.25))
+        for seed in (1, 2)
     ]
-    for one in runs[::4]:
-        one |= {"block": [0.5, 0.125, -0.25], "random": [k / 10 for k in range(8)], "needed": [0, 2]}
+    for one in runs:
+        if one["learns"] == "all":
+            more = one["seed"] / 4
+            one |= {"block": [0.5, 0.125 + more, -0.25], "random": [k / 10 + more for k in range(8)]}
+            one |= {"needed": [0, 2, 3][: 1 + one["seed"]]}
     rows, _ = made("worth_alone", result(*runs))
     assert rows[0][1:] == ["all blocks learn", "none learns", "block 0 alone", "block 7 alone"]
-    assert rows[1] == ["with skips (`pre`)", "1.500", "3.000", "-0.250", "+0.250"]
+    whole, none = "1.500 (1.500 to 1.500)", "4.500 (4.000 to 5.000)"
+    gains = ["-0.250 (-0.250 to -0.250)", "+0.375 (+0.250 to +0.500)"]
+    assert rows[1] == ["with skips (`pre`)", whole, none, *gains]
     rows, _ = made("worth_taken_out", result(*runs))
-    assert rows[1][1:] == ["-0.250 to +0.500", "+0.10", "+0.30", "+0.50", "+0.70", "2 of 8"]
+    sets = [f"{k / 10 + 0.375:+.2f} ({k / 10 + 0.25:+.2f} to {k / 10 + 0.5:+.2f})" for k in (1, 3, 5, 7)]
+    assert rows[1] == ["with skips (`pre`)", "-0.250 to +0.625", *sets, "2, 3 of 8"]
 
 
 def test_theory_stands_over_the_mean_of_the_seeds():

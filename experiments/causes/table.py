@@ -1,6 +1,6 @@
 """Two causes of collapse: the start, and training."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, origin
+from experiments.tables import Table, final_loss, group_by, markdown, mean, origin, over_seeds
 
 STARTS = {"wiring": "standard start", "orthogonal": "all matrices orthogonal", "self": "init `self`"}
 
@@ -8,13 +8,18 @@ STARTS = {"wiring": "standard start", "orthogonal": "all matrices orthogonal", "
 def causes(result: dict) -> str:
     """How different tokens are behind the last layer, before training, early and at the end, and the loss."""
     unigram, rows = result["baselines_nats"]["unigram"]["val"], []
-    for run in result["runs"]:
-        rate = f"slow blocks ({run['block_lr']:g})" if run["block_lr"] else "one rate"
-        diversity = [f"{probed['token_diversity']:.0e}" for probed in run["probed"]]
-        below = f"{final_loss(run) - unigram:+.3f}"
-        rows.append([f"{STARTS[run['init']]}, {rate}", *diversity, f"{final_loss(run):.3f}", below])
+    for (init, block_lr), seeds in group_by(result["runs"], "init", "block_lr").items():
+        rate = f"slow blocks ({block_lr:g})" if block_lr else "one rate"
+        looks = zip(*([probed["token_diversity"] for probed in run["probed"]] for run in seeds), strict=True)
+        below = f"{mean([final_loss(run) for run in seeds]) - unigram:+.3f}"
+        rows.append([f"{STARTS[init]}, {rate}", *map(_range, looks), over_seeds(seeds), below])
     steps = [f"diversity, step {probed['step']}" for probed in result["runs"][0]["probed"]]
     return markdown(["", *steps, "val loss", "minus unigram"], rows) + origin(result)
+
+
+def _range(values: tuple[float, ...]) -> str:
+    ends = dict.fromkeys(f"{value:.0e}" for value in (min(values), max(values)))
+    return " to ".join(ends)
 
 
 def rates(one_rate: dict, slow: dict) -> str:
@@ -25,8 +30,8 @@ def rates(one_rate: dict, slow: dict) -> str:
     rows = [
         [
             name,
-            *(f"{final_loss(cells[init, rate][0]):.3f}" for rate in columns),
-            *(f"{final_loss(own[init, rate][0]):.3f}" for rate in own_columns),
+            *(over_seeds(cells[init, rate]) for rate in columns),
+            *(over_seeds(own[init, rate]) for rate in own_columns),
         ]
         for init, name in STARTS.items()
     ]

@@ -1,6 +1,17 @@
 """The training loss over depth, and where a stack learns, over depth and the rate of its blocks."""
 
-from experiments.tables import ARMS, Table, edge, group_by, markdown, mean_of, of_grid, origin, over_depth
+from experiments.tables import (
+    ARMS,
+    Table,
+    edge,
+    group_by,
+    markdown,
+    mean_of,
+    of_grid,
+    origin,
+    over_depth,
+    over_seeds,
+)
 
 NAMES = {  # grid -> the name of its row
     "skips": ARMS["pre"],
@@ -20,21 +31,23 @@ def degradation(result: dict) -> str:
 
 def of_arm(result: dict, grid: str) -> dict[tuple, list[dict]]:
     """The runs of an arm with the seed that has every rate, by depth."""
-    runs = [run for name in (grid, f"{grid}-rates", f"{grid}-slower") for run in of_grid(result, name)]
-    return group_by([run for run in runs if run["seed"] == 1], "n_layer")
+    return group_by([run for run in _every(result, grid) if run["seed"] == 1], "n_layer")
+
+
+def _every(result: dict, grid: str) -> list[dict]:
+    return [run for name in (grid, f"{grid}-rates", f"{grid}-slower") for run in of_grid(result, name)]
 
 
 def best_rates(result: dict) -> str:
-    """Training loss of every arm, each depth at its best rate of the grid and of the bisection."""
-    rows, depths = [], sorted({run["n_layer"] for run in of_grid(result, "plain")})
+    """Training loss of every arm over seeds, each depth at the best rate of the grid and of the bisection."""
+    rows, depths = [], sorted({run["n_layer"] for run in _every(result, "skips")})
     for grid, name in NAMES.items():
-        runs = of_arm(result, grid)
-        best = [
-            min((r for r in runs[(n,)] if r["train/loss"]), key=lambda r: r["train/loss"]) for n in depths
-        ]
-        rows.append([name, *(f"{run['train/loss']:.3f} ({run['muon_lr']:g})" for run in best)])
+        seeds = group_by(_every(result, grid), "n_layer")
+        cells = [f"{over_seeds(seeds[n,], 'train')}, {seeds[n,][0]['muon_lr']:g}" for n in depths]
+        rows.append([name, *cells])
     silent = mean_of(of_grid(result, "silent"), "train/loss")
-    note = f"\n`silent`, the same at every depth: {silent:.3f}. In brackets the rate of the blocks.\n"
+    note = f"\n`silent`, the same at every depth: {silent:.3f}. Behind each the rate of the blocks: that of "
+    note += "the lowest training loss with seed 1.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
@@ -54,6 +67,6 @@ def trainability(result: dict) -> str:
 
 TABLES = {
     "degradation": Table(degradation),
-    "best_rates": Table(best_rates, ("edges",)),
+    "best_rates": Table(best_rates, ("best",)),
     "trainability": Table(trainability, ("edges",)),
 }

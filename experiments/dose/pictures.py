@@ -2,50 +2,49 @@
 
 import math
 
-from experiments.dose.table import FLOOR, predicted
+from experiments.dose.table import FLOOR, curves, main_rate, predicted
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, path, rect, text
-from experiments.tables import edge, edges, group_by, mean_of, of_grid
+from experiments.tables import edges, mean_of, of_grid
 
-GRIDS = ("dose", "deep", "rates")
 LAW = f"exp(−{-math.log(FLOOR):.1f} / L)"
 
 
-def measured(result: dict) -> dict[tuple[int, float], dict[float, float | None]]:
-    """(layers, rate) -> the losses by the weight of the skip."""
-    runs = [run for grid in GRIDS for run in of_grid(result, grid)]
+def spans(result: dict) -> dict[tuple[int, float], list[tuple[float, float]]]:
+    """(layers, rate) -> between which weights a stack begins to learn, or stops, with any seed."""
+    silent = mean_of(of_grid(result, "silent"))
     return {
-        key: {run["residual_scale"]: run["val/loss"] for run in members}
-        for key, members in group_by(runs, "n_layer", "muon_lr").items()
+        key: [ends for losses in seeds.values() for ends in edges(losses, silent)]
+        for key, seeds in curves(result).items()
     }
 
 
-def rates(result: dict) -> tuple[float, list[float]]:
-    """The rate of the main grid, and the others."""
-    main = of_grid(result, "dose")[0]["muon_lr"]
-    return main, sorted({rate for _, rate in measured(result)} - {main})
+def words(found: list[tuple[float, float]]) -> str:
+    """The range of all seeds."""
+    lows, highs = zip(*found, strict=True) if found else ((), ())
+    return f"{min(lows):g} to {max(highs):g}" if found else "nowhere"
 
 
 def dose(theme: Theme, result: dict) -> str:
     """The prediction as a line, what was measured as bars: wide at the main rate, thin at others."""
-    silent, curves = mean_of(of_grid(result, "silent")), measured(result)
-    main, others = rates(result)
-    depths = sorted({layers for layers, _ in curves})
-    weights = [weight for losses in curves.values() for weight in losses]
+    found, main = spans(result), main_rate(result)
+    others = sorted({rate for _, rate in found} - {main})
+    depths = sorted({layers for layers, _ in found})
+    weights = [run["residual_scale"] for run in result["runs"] if run["residual"] == "scaled"]
     x, y = Axis(0.8 * depths[0], depths[-1], 70, WIDTH - 180, log=True), Axis(min(weights) - 0.1, 1, 330, 64)
     tenths = range(2 * math.ceil(5 * y.low), 11, 2)
     ticks = {n: f"{n}" for n in depths}, {n / 10: f"{n / 10:g}" for n in tenths}
     parts = [axes(theme, x, y, ticks, ("layers", "weight of the skip"))]
-    between = [x.low * (x.high / x.low) ** (k / 40) for k in range(41)]
-    parts.append(path([(x(n), y(predicted(n))) for n in between], theme.soft, 2))
-    for (layers, rate), losses in curves.items():
+    steps = [x.low * (x.high / x.low) ** (k / 40) for k in range(41)]
+    parts.append(path([(x(n), y(predicted(n))) for n in steps], theme.soft, 2))
+    for (layers, rate), between in found.items():
         side = 0 if rate == main else 15 if rate > main else -15
         wide, colour = (16, theme.arms["pre"]) if rate == main else (6, theme.arms["other"])
-        for low, high in edges(losses, silent):
+        for low, high in between:
             left = round(x(layers) + side - wide / 2, 1)
             parts.append(rect(left, y(high), wide, y(low) - y(high), colour))
         if rate == main:
-            height = y(min([low for low, _ in edges(losses, silent)], default=y.low))
-            parts.append(text(x(layers) + 26, height + 9, edge(losses, silent), colour, 14, weight=600))
+            height = y(min([low for low, _ in between], default=y.low))
+            parts.append(text(x(layers) + 26, height + 9, words(between), colour, 14, weight=600))
             told = f"predicted {predicted(layers):.2f}"
             parts.append(text(x(layers) + 26, height + 26, told, theme.soft, 14))
     return document(theme, 385, alt(result), *parts, *legend(theme, main, others))
@@ -65,21 +64,20 @@ def legend(theme: Theme, main: float, others: list[float]) -> list[str]:
 
 
 def alt(result: dict) -> str:
-    silent, curves = mean_of(of_grid(result, "silent")), measured(result)
-    main, others = rates(result)
+    found, main = spans(result), main_rate(result)
     told = [
-        f"{predicted(layers):.2f} and {edge(losses, silent)} at {layers}"
-        for (layers, rate), losses in sorted(curves.items())
+        f"{predicted(layers):.2f} and {words(between)} at {layers}"
+        for (layers, rate), between in found.items()
         if rate == main
     ]
     beside = [
-        f"{edge(losses, silent)} at {layers} layers and rate {rate:g}"
-        for (layers, rate), losses in sorted(curves.items())
+        f"{words(between)} at {layers} layers and rate {rate:g}"
+        for (layers, rate), between in found.items()
         if rate != main
     ]
     return (
         f"The weight of the skip at which a stack begins to learn, over the number of layers: predicted by "
-        f"{LAW} and measured, {'; '.join(told)} layers." + (f" Also {', '.join(beside)}." if others else "")
+        f"{LAW} and measured, {'; '.join(told)} layers." + (f" Also {', '.join(beside)}." if beside else "")
     )
 
 

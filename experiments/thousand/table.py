@@ -1,8 +1,6 @@
 """One recipe for 1 to 1000 layers."""
 
-import math
-
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, mean_and_range, of_grid, origin
+from experiments.tables import ARMS, Table, final_loss, group_by, markdown, of_grid, origin, over_seeds
 
 NAMES = {
     "depth_mup": "with skips (`depth_mup`)",
@@ -23,7 +21,7 @@ def thousand(result: dict) -> str:
         seeds = group_by(arms[residual, optimizer, rate], "n_layer")
         name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
         name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
-        rows.append([name, *(_losses(seeds.get((depth,), [])) for depth in depths)])
+        rows.append([name, *(over_seeds(seeds.get((depth,), [])) for depth in depths)])
     (silent,) = of_grid(result, "silent")
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
@@ -32,18 +30,6 @@ def thousand(result: dict) -> str:
     )
     note += f"baseline is {bigram:.3f}, the unigram baseline {unigram:.3f}.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
-
-
-def _losses(seeds: list[dict]) -> str:
-    """The validation loss of one seed, or the mean and range of several."""
-    losses = [loss for loss in map(final_loss, seeds) if loss < math.inf]
-    told = ["".join(f"{loss:.3f}" for loss in losses)] if len(losses) == 1 else []
-    if len(losses) > 1:
-        mean, ends = mean_and_range(losses)
-        told = [f"{mean} ({ends})"]
-    if lost := len(seeds) - len(losses):
-        told.append(f"{lost} of {len(seeds)} diverged" if losses else "diverged")
-    return ", ".join(told)
 
 
 def thousand_grown(result: dict) -> str:

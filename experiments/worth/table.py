@@ -1,6 +1,6 @@
 """What layers are worth: blocks that learn alone, blocks taken out."""
 
-from experiments.tables import Table, group_by, markdown, source
+from experiments.tables import Table, group_by, markdown, mean, over_seeds, source
 
 NAMES = {
     "pre": "with skips (`pre`)",
@@ -9,6 +9,7 @@ NAMES = {
     "none, self": "without skips, init `self`",
     "none": "without skips, standard start",
 }
+SETS = (2, 4, 6, 8)  # blocks that are taken out together
 
 
 def alone(result: dict) -> str:
@@ -16,21 +17,36 @@ def alone(result: dict) -> str:
     cells, rows = group_by(result["runs"], "arm", "learns"), []
     blocks = sorted({run["learns"] for run in result["runs"]} - {"all", "no block"})
     for arm, name in ((arm, name) for arm, name in NAMES.items() if (arm, "all") in cells):
-        (every,), (none,) = cells[arm, "all"], cells[arm, "no block"]
-        gains = [f"{cells[arm, k][0]['val/loss'] - none['val/loss']:+.3f}" for k in blocks]
-        rows.append([name, f"{every['val/loss']:.3f}", f"{none['val/loss']:.3f}", *gains])
+        none = cells[arm, "no block"]
+        gains = [_gain(cells[arm, k], none) for k in blocks]
+        rows.append([name, over_seeds(cells[arm, "all"]), over_seeds(none), *gains])
     head = ["", "all blocks learn", "none learns", *(f"block {k} alone" for k in blocks)]
     return markdown(head, rows) + source(result)
+
+
+def _gain(one: list[dict], none: list[dict]) -> str:
+    """What a block changes the loss by, mean and range over the seeds: each beside its own."""
+    of_seed = {run["seed"]: run["val/loss"] for run in none}
+    return _signed([run["val/loss"] - of_seed[run["seed"]] for run in one], 3)
+
+
+def _signed(values: list[float], digits: int) -> str:
+    ends = f" ({min(values):+.{digits}f} to {max(values):+.{digits}f})" if len(values) > 1 else ""
+    return f"{mean(values):+.{digits}f}{ends}"
 
 
 def taken_out(result: dict) -> str:
     """What the loss rises by without each block, without random sets of them, and how many are needed."""
     rows = []
-    for run in (run for run in result["runs"] if run["learns"] == "all"):
-        single = f"{min(run['block']):+.3f} to {max(run['block']):+.3f}"
-        sets = [f"{run['random'][k - 1]:+.2f}" for k in (2, 4, 6, 8)]
-        rows.append([NAMES[run["arm"]], single, *sets, f"{len(run['needed'])} of {run['n_layer']}"])
-    head = ["without", "one block", *(f"{k} at random" for k in (2, 4, 6, 8)), "blocks needed"]
+    whole = [run for run in result["runs"] if run["learns"] == "all"]
+    for (arm, layers), seeds in group_by(whole, "arm", "n_layer").items():
+        singles = [rise for run in seeds for rise in run["block"]]
+        sets = [_signed([run["random"][k - 1] for run in seeds], 2) for k in SETS]
+        needed = ", ".join(f"{len(run['needed'])}" for run in seeds)
+        rows.append(
+            [NAMES[arm], f"{min(singles):+.3f} to {max(singles):+.3f}", *sets, f"{needed} of {layers}"]
+        )
+    head = ["without", "one block", *(f"{k} at random" for k in SETS), "blocks needed"]
     return markdown(head, rows) + source(result)
 
 
