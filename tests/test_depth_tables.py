@@ -189,6 +189,21 @@ def test_theory_stands_over_the_mean_of_the_seeds():
     assert rows[3][1:] == ["0.60", "0.61", "0.62", "0.66", "0.72", "0.84", "1.8e+01", "2.9e+02"]
 
 
+def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and_depth():
+    def words(loss, perplexity, **at):
+        return run(val=loss, **at, **{"val/word_perplexity": perplexity})
+
+    runs = [words(5.5, 244.7, residual="rezero", n_layer=128, learning_rate=0.002)]
+    runs += [words(5.25, 190.6, n_layer=12, learning_rate=0.006)]
+    runs += [words(None, 9.0, n_layer=12, learning_rate=0.002)]
+    rows, _ = made("rezero", result(*runs))
+    assert rows[1:] == [
+        ["`pre`", "12", "0.002", "diverged", "", "243"],
+        ["`pre`", "12", "0.006", "5.250 ± 0.010", "191", "243"],
+        ["`rezero`", "128", "0.002", "5.500 ± 0.010", "245", "211"],
+    ]
+
+
 def fresh(residual: str, cosine: float, qk: float) -> dict:
     ends = {"token_cosine": [0.0, 0.0, cosine], "qk_gradient": [9.0, qk], "v_gradient": [9.0, 4.0]}
     return {"residual": residual, "n_layer": 2} | ends
@@ -214,7 +229,11 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
         for learns in ("all", 0)
     ]
     stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
-    wikitext = [run(residual=name, **{"val/word_perplexity": 200.4}) for name in ("pre", "rezero")]
+    wikitext = [
+        run(train=loss, residual=name, n_layer=n, **{"val/word_perplexity": words})
+        for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
+        for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
+    ]
     paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
     rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*wikitext))
     he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
@@ -228,6 +247,6 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     assert "1 to 3" in lengths
     assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
     assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
-    assert rezero.startswith("12 layers after one pass: 200 with `pre` and 200 with `rezero`;")
+    assert rezero.startswith("after one pass: 200 with 12 layers of `pre`, 9 with 128 layers of `rezero`;")
     assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
-    assert "243 with pre-norm, 228 with ReZero" in rows[5][1]
+    assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]
