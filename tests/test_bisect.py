@@ -1,11 +1,12 @@
-"""Where stacks begin to learn: neighbouring values, the one half-way, and the run that is trained for it."""
+"""Where stacks begin to learn: neighbouring values, the one half-way, and the run that is trained for it;
+and the best value, with further seeds."""
 
 import json
 import sys
 
 import pytest
 
-from experiments import bisect
+from experiments import best, bisect
 from experiments.bisect import changed, families, halfway
 from experiments.tables import edge, edges
 from reslab.run.config import parse
@@ -59,15 +60,57 @@ def test_what_lies_changed_is_the_same_run_with_another_value_and_place(cells):
     assert f"--out_dir={new.folder}" in new.argv and f"--out_dir={old.folder}" not in new.argv
 
 
+class Made:
+    """A run that was never trained."""
+
+    def __init__(self, loss, status="finished"):
+        self.loss, self.status = loss, status
+
+    def last(self, name):
+        return self.loss
+
+
+def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_trained_with_the_others(
+    tmp_path, monkeypatch
+):
+    path, out = tmp_path / "made.py", tmp_path / "best.json"
+    rates, seeds = '"muon_lr": [1e-3, 1e-1], "seed": [1]', '"muon_lr": [1e-2], "seed": [1, 2, 3]'
+    path.write_text(
+        STUDY.partition("study")[0]
+        + f"out_dir = {str(tmp_path / 'runs')!r}\n"
+        + 'study = {"silent": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},\n'
+        + '"plain": {"residual": ["none"], "n_layer": [2, 3], "muon_lr": [1e-3, 1e-2, 1e-1], "seed": [1]},\n'
+        + f'"skips": {{"residual": ["pre"], {seeds}}}, "more": {{"residual": ["pre"], {rates}}}}}\n',
+        encoding="utf-8",
+    )
+    asked = []
+
+    def trained(cells, jobs):
+        asked.append(cells)
+        made = {}
+        for cell in cells:
+            layers, rate, seed = cell.config.model.n_layer, cell.config.optim.muon_lr, cell.config.seed
+            loss = abs(rate - {2: 1e-3, 3: 1e-1}[layers]) if layers > 1 else 9.0
+            loss = 5.0 if cell.config.model.residual == "pre" and rate != 1e-2 else loss
+            lost = layers == 3 and rate == 1e-1 and seed == 1
+            made[cell.folder] = Made(loss if seed == 1 else -1.0, "diverged" if lost else "finished")
+        return made
+
+    monkeypatch.setattr(best, "train", trained)
+    monkeypatch.setattr(bisect, "train", trained)
+    monkeypatch.setattr(best, "results", lambda runs, command: json.dumps(len(runs)))
+    argv = ["best", str(path), "--setting=muon_lr", f"--json={out}"]
+    monkeypatch.setattr(sys, "argv", argv)
+    best.main()
+    names = sorted(cell.folder.name for cell in asked[-1])
+    plain = [f"plain-none-L{n}-muon_lr{r}-s{s}" for n, r in ((2, 0.001), (3, 0.01)) for s in (1, 2, 3)]
+    assert names == plain + [f"skips-pre-muon_lr0.01-s{s}" for s in (1, 2, 3)]
+    assert [cell.config.seed for cell in asked[-1]] == [1, 2, 3] * 3
+    assert json.loads(out.read_text("utf-8")) == 2 + 9  # the control as well
+
+
 def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tmp_path, monkeypatch):
     """Stacks of 2 and 3 layers that begin to learn at 0.6 and 0.8, and never train anything here."""
-
-    class Made:
-        def __init__(self, loss, status="finished"):
-            self.loss, self.status = loss, status
-
-        def last(self, name):
-            return self.loss
 
     def trained(asked, jobs):
         losses = {}
