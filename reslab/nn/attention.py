@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 # Precision -> tokens up to which a CPU trains by plain products, which hold their scores (T, T).
 PRODUCTS = {torch.bfloat16: 512, torch.float32: 0}
+AT_ONCE = 2**20  # bytes of scores
 products_up_to = dict(PRODUCTS)  # of now, see cpu_kernels()
 _open = []  # what was before the first of the open contexts of cpu_kernels(), once for each of them
 _lock = threading.Lock()
@@ -47,11 +48,69 @@ def attention_by_products(q, k, v, dropout):
     """Causal attention that holds its scores (B H, T, T) in the precision of q."""
     B, H, T, D = q.shape
     q, k, v = (x.reshape(B * H, T, D) for x in (q, k, v))
-    future = torch.full((T, T), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
     with torch.autocast(q.device.type, enabled=False):  # else the softmax would be widened and copied
-        scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))  # (B H, T, T)
-        weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
-        return torch.bmm(weights, v).view(B, H, T, D)
+        if q.dtype == torch.bfloat16:
+            y = _InBfloat16.apply(q, k, v, dropout)
+        else:
+            weights = _scores(q, k, _future(q)).softmax(dim=-1)
+            y = torch.bmm(F.dropout(weights, dropout, training=dropout > 0), v)
+        return y.view(B, H, T, D)
+
+
+def _future(q: torch.Tensor) -> torch.Tensor:
+    """What hides later tokens from the queries (B H, T, D): (T, T)."""
+    return torch.full((q.shape[1],) * 2, -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+
+
+def _scores(q: torch.Tensor, k: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """Scores (B H, T, T), with what is added to them before they are rounded."""
+    return torch.baddbmm(added, q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1]))
+
+
+class _InBfloat16(torch.autograd.Function):
+    """Causal attention in bfloat16 that bears large scores and values, as a stream without norms has.
+
+    Both differences are taken before they are rounded: those of a query's scores to the highest, so that a
+    weight is off by a share of that and not of the score itself; and those of its weights' gradients g to
+    their mean, sum(g w) = dy . y, which changes nothing where weights sum to 1, and rounded ones don't.
+    """
+
+    @staticmethod
+    def forward(context, q, k, v, dropout):
+        future, y = _future(q), torch.empty_like(q)
+        weights = future.new_empty(len(q), *future.shape)
+        kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+        for part in _parts(len(q), q.shape[1]):
+            highest = _scores(q[part], k[part], future).amax(dim=-1, keepdim=True)
+            torch.softmax(_scores(q[part], k[part], future - highest), dim=-1, out=weights[part])
+            torch.bmm(weights[part] * kept[part] if dropout else weights[part], v[part], out=y[part])
+        context.save_for_backward(q, k, v, weights, kept, y)
+        return y
+
+    @staticmethod
+    def backward(context, dy):
+        q, k, v, weights, kept, y = context.saved_tensors
+        mean = (dy * y).sum(dim=-1, keepdim=True)
+        dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+        scaled = {"beta": 0, "alpha": 1 / math.sqrt(q.shape[-1])}
+        for part in _parts(len(q), q.shape[1]):
+            w = used = weights[part]
+            if kept is None:
+                gradient = torch.baddbmm(mean[part], dy[part], v[part].transpose(1, 2), beta=-1)
+            else:
+                used = w * kept[part]
+                gradient = kept[part] * torch.bmm(dy[part], v[part].transpose(1, 2)) - mean[part]
+            torch.bmm(used.transpose(1, 2), dy[part], out=dv[part])
+            scores = torch._softmax_backward_data(gradient, w, -1, w.dtype)
+            torch.baddbmm(dq[part], scores, k[part], **scaled, out=dq[part])
+            torch.baddbmm(dk[part], scores.transpose(1, 2), q[part], **scaled, out=dk[part])
+        return dq, dk, dv, None
+
+
+def _parts(heads: int, T: int) -> list[slice]:
+    """All heads of all sequences, so many at once that their scores in bfloat16 stay in a core's cache."""
+    size = max(1, AT_ONCE // (2 * T * T))
+    return [slice(begin, begin + size) for begin in range(0, heads, size)]
 
 
 @contextmanager

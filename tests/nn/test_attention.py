@@ -40,6 +40,37 @@ def test_products_of_matrices_are_the_attention_of_torch():
         assert torch.equal(run(attention.attention, torch.bfloat16), run(attention.attention, torch.bfloat16))
 
 
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("common", [0, 30])
+def test_large_scores_and_values_cost_products_no_digits(size, common):
+    """Scores up to about 200, and values of which all tokens share most."""
+    generator = torch.Generator().manual_seed(1)
+    q, k, v, g = (torch.randn(2, 3, 33, 16, generator=generator).bfloat16() for _ in range(4))
+    found = []
+    for dtype in (torch.float64, torch.bfloat16):
+        qkv = [x.to(dtype).requires_grad_() for x in (size * q, size * k, v + common)]
+        y = attention.attention_by_products(*qkv, dropout=0.0)
+        found.append([y, *torch.autograd.grad(y, qkv, g.to(dtype))])
+    for exact, rounded in zip(*found, strict=True):
+        assert (rounded.double() - exact).norm() < 0.006 * exact.norm()
+
+
+def test_dropped_weights_are_dropped_from_the_gradient_too(monkeypatch):
+    """With the same weights dropped, by the plain way in float64."""
+    generator = torch.Generator().manual_seed(1)
+    q, k, v, g = (torch.randn(2, 3, 33, 16, generator=generator).bfloat16() for _ in range(4))
+    kept = torch.rand(6, 33, 33, generator=generator).lt(0.75) / 0.75
+    monkeypatch.setattr(torch.Tensor, "bernoulli_", lambda self, p: self.copy_(kept * p))
+    monkeypatch.setattr(F, "dropout", lambda weights, p, training: weights * kept)
+    found = []
+    for dtype in (torch.float64, torch.bfloat16):
+        qkv = [x.to(dtype).requires_grad_() for x in (q, k, v + 3)]
+        y = attention.attention_by_products(*qkv, dropout=0.25)
+        found.append([y, *torch.autograd.grad(y, qkv, g.to(dtype))])
+    for exact, rounded in zip(*found, strict=True):
+        assert (rounded.double() - exact).norm() < 0.02 * exact.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize(("T", "S"), [(1, 1), (1, 5), (2, 2), (7, 7)])
@@ -87,10 +118,10 @@ def test_of_contexts_that_overlap_the_last_one_to_close_ends_them():
     assert torch.backends.mkldnn.matmul.fp32_precision == before and attention.products_up_to == lengths
 
 
-def test_dropped_weights_are_as_many_as_asked_for():
-    q, k = torch.zeros(1, 1, 400, 4), torch.zeros(1, 1, 400, 4)
-    v = torch.ones(1, 1, 400, 4)
-    y = attention.attention_by_products(q, k, v, 0.5)[0, 0, 200:, 0]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropped_weights_are_as_many_as_asked_for(dtype):
+    q, k, v = (torch.full((1, 1, 400, 4), value, dtype=dtype) for value in (0, 0, 1))
+    y = attention.attention_by_products(q, k, v, 0.5)[0, 0, 200:, 0].float()
     assert y.mean() == pytest.approx(1, abs=0.02) and y.std() > 0.01
 
 
