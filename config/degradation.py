@@ -5,8 +5,10 @@
 #     python compare.py config/degradation.py --jobs 2 --json experiments/degradation/result.json
 #     python -m experiments.bisect config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/edges.json
+#     python -m experiments.best config/degradation.py --setting=muon_lr --steps=3 \
+#         --json experiments/degradation/best.json
 #
-# Budget: an hour of CPU time for both; the second goes on from the first's runs.
+# Budget: 70 minutes of CPU time for all; each goes on from the runs of those before.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
