@@ -85,7 +85,7 @@ def results(runs: list[Run], command: str) -> str:
         "warnings": warnings(runs),
         "groups": group_records(runs),
     }
-    if len(runs) <= 4:
+    if len(runs) <= 12:  # four arms, three seeds each
         for one, run in zip(records, runs, strict=True):
             one["probed"] = probed(run)
     listed = ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in records)
