@@ -65,7 +65,6 @@ def with_ratio(value: str) -> str:
 
 
 DAMAGED = ["", "{", "[]", "{}", '{"ratios": {"bfloat16": 1}}', '{"ratios": []}']
-COMPILED = {machine.COMPILED: {128: 0.5}}
 DAMAGED += [
     json.dumps({"ratios": OURS | {machine.COMPILED: wrong}}) for wrong in (5, [1], {"x": 0.5}, {"128": 0.0})
 ]
