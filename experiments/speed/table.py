@@ -1,4 +1,4 @@
-"""The cases of bench.py, a table for each machine: beside others, alone, and the kernels of a step."""
+"""The cases of bench.py with a column for each machine: beside others, alone, and the kernels of a step."""
 
 import re
 from collections.abc import Callable
@@ -7,47 +7,69 @@ from pathlib import Path
 from experiments.tables import Table, markdown
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
-BESIDE = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384", "sample-1", "sample-8")
+BESIDE = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384", "sample-1", "sample-8", "val")
+
+Column = dict[tuple[str, ...], str]  # the labels of a row -> a machine's cell
 
 
-def of_machines(make: Callable[[dict], str], needs: str) -> Callable[..., str]:
-    """A table for each machine whose result has a case, one after the other.
+def by_machine(head: list[str], measured: Callable[[dict], Column], names: tuple[str, ...]) -> Table:
+    """A table with a column for each machine that has measured one of some cases; rows of one label are one.
 
     Args:
-        make: from the cases of one machine to Markdown.
-        needs: the case.
+        head: over the labels.
+        measured: from those cases of one machine to its column. A cell may be empty.
+        names: the cases.
     """
 
-    def tables(*results: dict) -> str:
-        made = [make(result["cases"]) for result in results if needs in result["cases"]]
-        return "\n".join(made) or "Not measured yet.\n"
+    def make(*results: dict) -> str:
+        machines = [{name: r["cases"][name] for name in names if name in r["cases"]} for r in results]
+        machines = [cases for cases in machines if cases]
+        if not machines:
+            return "Not measured yet.\n"
+        columns = [measured(cases) for cases in machines]
+        labels = list(dict.fromkeys(label for cells in columns for label in cells if cells[label]))
+        parts = [label[0] for label in labels]
+        labels.sort(key=lambda label: parts.index(label[0]))  # what a later machine alone has joins its case
+        rows = [[*label, *(cells.get(label, "") for cells in columns)] for label in labels]
+        origins = "; ".join(map(origin, machines))
+        return markdown([*head, *map(name_of, machines)], rows) + f"\n{origins}\n"
 
-    return tables
+    return Table(make, RESULTS)
 
 
-def beside(cases: dict) -> str:
+def name_of(cases: dict) -> str:
+    """The machine of some cases, as the head of its column."""
+    facts = next(iter(cases.values()))["facts"]
+    cpu = [facts["cpu"], f"{facts['threads']} threads", *facts["cpu_bfloat16"]]
+    return facts.get("gpu") or ", ".join(cpu)
+
+
+def origin(cases: dict) -> str:
+    """Where the figures of a machine come from."""
+    facts = [case["facts"] for case in cases.values()]
+    commands = dict.fromkeys(re.sub(r" --(only|out)[= ]\S+", "", fact["command"]) for fact in facts)
+    days, versions = ({fact["date"][:10] for fact in facts}, {f"torch {fact['torch']}" for fact in facts})
+    told = [*(f"`{command}`" for command in commands), *sorted(days), *sorted(versions)]
+    return f"{name_of(cases)}: {', '.join(told)}"
+
+
+def beside(cases: dict) -> Column:
     """This project beside others: of each, its plain float32 and the fastest of its settings."""
-    rows = [_case(name, cases[name]) for name in BESIDE if name in cases]
-    head = ["case", "here", "here in float32", "nanoGPT, float32", "nanoGPT, its fastest"]
-    head += ["transformers, float32", "transformers, its fastest", "limit, of ours"]
-    shown = {name: cases[name] for name in BESIDE if name in cases}
-    note = ""
-    if val := cases.get("val"):
-        rows.append(_val(val["sides"]))
-        note, shown = _val_note(val["sides"]), shown | {"val": val}
-    return markdown(head, rows) + note + origin(shown)
+    made = {name: _val(case["sides"]) if name == "val" else _case(case) for name, case in cases.items()}
+    return {(f"`{name}`", what): cell for name, cells in made.items() for what, cell in cells.items()}
 
 
-def _case(name: str, case: dict) -> list[str]:
+def _case(case: dict) -> dict[str, str]:
     sides, ratios = case["sides"], case["ratios"]
     against = {side: ratios[f"ours against {side}"] for side in sides if f"ours against {side}" in ratios}
-    cells = [f"`{name}`", _seconds(sides["ours"]), _ratio(against.get("ours float32"))]
-    for peer in ("nanogpt", "transformers"):
+    cells = {"time here": _seconds(sides["ours"]), "here in float32": _ratio(against.get("ours float32"))}
+    for peer, name in (("nanogpt", "nanoGPT"), ("transformers", "transformers")):
         theirs = {side: value["median_s"] for side, value in sides.items() if side.startswith(peer)}
         best = min(theirs, key=theirs.get, default="")
         setting = f", {best.removeprefix(peer).strip()}" if best else ""
-        cells += [_ratio(against.get(f"{peer} float32")), _ratio(against.get(best)) + setting]
-    return [*cells, _ratio(against.get("limit"), share=True)]
+        cells[f"{name}, float32"] = _ratio(against.get(f"{peer} float32"))
+        cells[f"{name}, its fastest"] = _ratio(against.get(best)) + setting
+    return cells | {"limit, share of ours": _ratio(against.get("limit"), share=True)}
 
 
 def _seconds(side: dict) -> str:
@@ -65,66 +87,61 @@ def _ratio(ratio: dict | None, share: bool = False) -> str:
     return f"{judged} ({least} to {most})"
 
 
-def _val(sides: dict) -> list[str]:
-    """All training of the small Shakespeare models: seconds over the seeds, and the ratios to their least,
-    mean and most."""
-    seconds = [side["s"] for name, side in sides.items() if name != "nanogpt"]
+def _val(sides: dict) -> dict[str, str]:
+    """All training of the small Shakespeare models: seconds over the seeds, the ratios to their least,
+    mean and most, and the losses."""
+    ours = [side for name, side in sides.items() if name != "nanogpt"]
+    seconds = [side["s"] for side in ours]
     mean = sum(seconds) / len(seconds)
-    ratio = ""
+    cells = {"time here": f"{mean:.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"}
+    cells["loss here, by seed"] = ", ".join(f"{side['val_loss']:.3f}" for side in ours)
     if theirs := sides.get("nanogpt"):
         ends = [f"{theirs['s'] / s:.2f}" for s in (max(seconds), min(seconds))]
-        ratio = f"{theirs['s'] / mean:.2f}x ({ends[0]} to {ends[1]})"
-    here = f"{mean:.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
-    return ["`val`, all training", here, "", ratio, *[""] * 4]
+        cells["nanoGPT, float32"] = f"{theirs['s'] / mean:.2f}x ({ends[0]} to {ends[1]})"
+        cells["nanoGPT, loss"] = f"{theirs['val_loss']:.3f}"
+    return cells
 
 
-def _val_note(sides: dict) -> str:
-    losses = ", ".join(f"{side['val_loss']:.3f}" for name, side in sides.items() if name != "nanogpt")
-    theirs = f"nanoGPT ends at {sides['nanogpt']['val_loss']:.3f}, " if "nanogpt" in sides else ""
-    return f"\n`val`: {theirs}this project, one seed after the other, at {losses}.\n"
-
-
-def scaling(cases: dict) -> str:
+def scaling(cases: dict) -> Column:
     """The figures that need no peer."""
-    rows = [row for name, make in ALONE.items() if name in cases for row in make(cases[name])]
-    return markdown(["", "measured"], rows) + origin({name: cases[name] for name in ALONE if name in cases})
+    return {(label,): cell for name, case in cases.items() for label, cell in ALONE[name](case).items()}
 
 
-def _none_pre(case: dict) -> list[list[str]]:
+def _none_pre(case: dict) -> dict[str, str]:
     label = "step of `none` over that of `pre`, 48 layers"
-    return [[f"{label}, {when}", _ratio(ratio)] for when, ratio in case["none_over_pre"].items()]
+    return {f"{label}, {when}": _ratio(ratio) for when, ratio in case["none_over_pre"].items()}
 
 
-def _starts(case: dict) -> list[list[str]]:
+def _starts(case: dict) -> dict[str, str]:
     sides = case["sides"]
     peer = f" (nanoGPT {_start(sides['nanogpt'])})" if "nanogpt" in sides else ""
-    rows = [["from start to the end of the first step", _start(sides["ours"]) + peer]]
+    cells = {"from start to the end of the first step": _start(sides["ours"]) + peer}
     if compiled := case.get("compiled_by_depth"):
         label = f"the same, compiled, caches empty, {' and '.join(compiled)} layers"
-        rows.append([label, ", ".join(map(_start, compiled.values()))])
-    return rows
+        cells[label] = ", ".join(map(_start, compiled.values()))
+    return cells
 
 
 def _start(side: dict) -> str:
     return f"{side['median_s']:.1f} s ± {side['spread']:.0%}"
 
 
-def _data(case: dict) -> list[list[str]]:
-    rows = []
+def _data(case: dict) -> dict[str, str]:
+    cells = {}
     for name in ("bpe:1024", "char", "byte"):
         speeds = [f"{value:.1f}" for key, value in case[name].items() if "MB_per_s" in key]
         label = f"data preparation, `{name}`: bare tokenizer, prepared on one core, on all"
-        rows.append([label, f"{', '.join(speeds)} MB/s{_spread(case)}"])
-    return rows
+        cells[label] = f"{', '.join(speeds)} MB/s{_spread(case)}"
+    return cells
 
 
-def _checkpoint(case: dict) -> list[list[str]]:
+def _checkpoint(case: dict) -> dict[str, str]:
     taken = f"{case['MB']:.0f} MB in {case['save_s']:.2f} s{_spread(case)}"
-    return [["a checkpoint of the 6-layer model", taken]]
+    return {"a checkpoint of the 6-layer model": taken}
 
 
-def _probe(case: dict) -> list[list[str]]:
-    return [["probes, share of the demo", f"{case['share_of_run']:.1%}{_spread(case)}"]]
+def _probe(case: dict) -> dict[str, str]:
+    return {"probes, share of the demo": f"{case['share_of_run']:.1%}{_spread(case)}"}
 
 
 def _spread(case: dict) -> str:
@@ -141,49 +158,32 @@ ALONE = {
 }
 
 
-def kernels(cases: dict) -> str:
-    """Matrix products, attention and GELU in both precisions."""
+def kernels(cases: dict) -> Column:
+    """Matrix products, attention and GELU in both precisions, forward and backward but for the products."""
     case = cases["kernels"]
-    rows = []
+    cells = {}
     for shape, speed in case["matrix products, GFLOP/s"].items():
-        cells = [_typical(*speed[dtype], 0) for dtype in ("float32", "bfloat16")]
-        rows.append([f"product {shape}", "GFLOP/s", *cells])
-    for key, part in (
-        ("attention forward + backward, ms", "attention"),
-        ("GELU forward + backward, ms", "GELU"),
-    ):
-        milliseconds = case[key]
-        for shape in dict.fromkeys(name.rpartition(" ")[0] for name in milliseconds):
-            for way in milliseconds[f"{shape} float32"]:
-                cells = [
-                    _typical(*milliseconds[f"{shape} {dtype}"][way]) for dtype in ("float32", "bfloat16")
-                ]
-                rows.append([f"{part} {shape}, {way.replace(chr(39) + 's', ' kernel')}", "ms", *cells])
-    head = ["forward + backward, but for the products", "", "float32", "bfloat16"]
-    return markdown(head, rows) + origin({"kernels": case})
+        for dtype in ("float32", "bfloat16"):
+            cells[f"product {shape}", f"{dtype}, GFLOP/s"] = _typical(*speed[dtype], 0)
+    for part in ("attention", "GELU"):
+        for name, ways in case[f"{part} forward + backward, ms"].items():
+            shape, _, dtype = name.rpartition(" ")
+            for way, taken in ways.items():
+                label = f"{part} {shape}, {way.replace(chr(39) + 's', ' kernel')}"
+                cells[label, f"{dtype}, ms"] = _typical(*taken)
+    return cells
 
 
 def _typical(median: float, spread: float, digits: int = 1) -> str:
     return f"{median:.{digits}f} ± {spread:.0%}"
 
 
-def optimizers(cases: dict) -> str:
+def optimizers(cases: dict) -> Column:
     """One step of each optimizer."""
-    case = cases["kernels"]
-    milliseconds = case["optimizer step, ms"]
-    names = list(next(iter(milliseconds.values())))
-    rows = [[name, *(_typical(*column[name]) for column in milliseconds.values())] for name in names]
-    return markdown(["optimizer step, ms", *milliseconds], rows) + origin({"kernels": case})
-
-
-def origin(cases: dict) -> str:
-    """Where the figures of some cases come from, as the line under a table."""
-    facts = [case["facts"] for case in cases.values()]
-    days = ", ".join(sorted({fact["date"][:10] for fact in facts}))
-    commands = dict.fromkeys(re.sub(r" --(only|out)[= ]\S+", "", fact["command"]) for fact in facts)
-    first = facts[0]
-    machine = f"{first['cpu']}, {first['threads']} threads, {', '.join(first['cpu_bfloat16'])}"
-    return f"\n{', '.join(f'`{c}`' for c in commands)}, {days}, {machine}, torch {first['torch']}\n"
+    models = cases["kernels"]["optimizer step, ms"]
+    return {
+        (name, model): _typical(*taken) for model, steps in models.items() for name, taken in steps.items()
+    }
 
 
 FIGURES = {  # name -> what it is, its unit, and what a unit of it is
@@ -200,30 +200,27 @@ FIGURES = {  # name -> what it is, its unit, and what a unit of it is
 }
 
 
-def growth(cases: dict) -> str:
+def growth(cases: dict) -> Column:
     """What grows with the depth, and what with the number of runs, each with its line."""
     case = cases["growth"]
-    tables = _grown(case["depth"], "layers", "layer") + "\n" + _grown(case["runs"], "runs", "run")
-    layer, state = case["depth"]["figures"]["bytes"]["slope"] / 1e6, case["state_bytes_per_layer"] / 1e6
-    share, activations = case["memory_slope_ratio"], case["without_the_state"]
-    note = (
-        f"\nTimes are {case['clock']}. Of the {layer:.2f} MB of a layer (1024 tokens, width 64), {state:.2f} "
-    )
-    note += "are weights, gradients and AdamW's averages. With `--activation_checkpointing` a layer takes "
-    note += f"{share:.0%} of all, and {activations:.0%} of the activations.\n"
-    return tables + note + origin({"growth": case})
+    cells = _grown(case["depth"], "layers", "layer") | _grown(case["runs"], "runs", "run")
+    recomputed, layer = "a layer with `--activation_checkpointing`", "a layer of 1024 tokens, width 64"
+    cells[layer, "weights, gradients and AdamW's averages, MB"] = f"{case['state_bytes_per_layer'] / 1e6:.2f}"
+    cells[recomputed, "share of all its memory"] = f"{case['memory_slope_ratio']:.0%}"
+    cells[recomputed, "share of its activations"] = f"{case['without_the_state']:.0%}"
+    return cells | {("all times", "clock"): case["clock"]}
 
 
-def _grown(part: dict, many: str, one: str) -> str:
-    rows = []
+def _grown(part: dict, many: str, one: str) -> Column:
+    cells = {}
     for key, figure in part["figures"].items():
         name, unit, size = FIGURES[key]
-        values, start, slope = figure["values"], figure["at_zero"], figure["slope"]
-        sign = "-" if slope < 0 else "+"
-        fitted = f"{_digits(start / size)} {sign} {_digits(abs(slope) / size)} for each {one}"
-        rows.append([f"{name}, {unit}", *(_digits(value / size) for value in values), fitted])
-        rows[-1].append(f"{figure['largest_residual']:.0%}")
-    return markdown([many, *map(str, part["at"]), "line", "largest residual"], rows)
+        label, start, slope = f"{name}, {unit}", figure["at_zero"], figure["slope"]
+        values = "; ".join(_digits(value / size) for value in figure["values"])
+        cells[label, f"{', '.join(map(str, part['at']))} {many}"] = values
+        line = f"{_digits(start / size)} {'-' if slope < 0 else '+'} {_digits(abs(slope) / size)}"
+        cells[label, "line, largest residual"] = f"{line} for each {one}, {figure['largest_residual']:.0%}"
+    return cells
 
 
 def _digits(value: float) -> str:
@@ -231,9 +228,9 @@ def _digits(value: float) -> str:
 
 
 TABLES = {
-    "beside": Table(of_machines(beside, "step-4L128"), RESULTS),
-    "scaling": Table(of_machines(scaling, "none-pre"), RESULTS),
-    "growth": Table(of_machines(growth, "growth"), RESULTS),
-    "kernels": Table(of_machines(kernels, "kernels"), RESULTS),
-    "optimizers": Table(of_machines(optimizers, "kernels"), RESULTS),
+    "beside": by_machine(["case", ""], beside, BESIDE),
+    "scaling": by_machine([""], scaling, tuple(ALONE)),
+    "growth": by_machine(["", ""], growth, ("growth",)),
+    "kernels": by_machine(["forward + backward, but for the products", ""], kernels, ("kernels",)),
+    "optimizers": by_machine(["optimizer step, ms", "model"], optimizers, ("kernels",)),
 }

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import math
 import os
 import sys
 from contextlib import nullcontext
@@ -117,6 +118,14 @@ def autocast(device: str, dtype: str):
     return torch.autocast(device_type=device.split(":")[0], dtype=DTYPES[dtype])
 
 
+def compiles(setting: str, device: str, width: int) -> bool:
+    """Whether a model is compiled: with `auto` on a GPU, and on a CPU where that was measured to be faster
+    for this n_embd (see machine.py)."""
+    if setting != "auto" or device != "cpu":
+        return setting == "True" or (setting == "auto" and device.startswith("cuda"))
+    return width >= min(WIDTHS) and width >= (fastest().compiled_from or math.inf)
+
+
 def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
     """Compile the model in place, a region at a time, or leave it as it is.
 
@@ -128,9 +137,9 @@ def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
     answer with one dynamic graph for all, that of training included.
 
     Args:
-        setting: True, False, or auto: on a GPU yes; on a CPU no, since compiling outlasts short runs.
+        setting: True, False, or auto; see compiles().
     """
-    if setting == "False" or (setting == "auto" and not device.startswith("cuda")):
+    if not compiles(setting, device, model.config.n_embd):
         return
     try:  # torch compiles at the first call, so a small call shows whether a compiler works
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(8, device=device))

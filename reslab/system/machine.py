@@ -2,7 +2,8 @@
 
 Which precision, library and kernel is fastest differs between CPUs, and each of them changes the last digits
 of a loss. So the choice is made once for a CPU and a version of torch, and stays until its file is deleted.
-It is what `auto` means; --dtype and --kernels overrule it.
+It is what `auto` means; --dtype, --kernels and --compile overrule it. What compiling gains is measured by
+bench.py, since it takes longer than a short run.
 """
 
 import functools
@@ -22,11 +23,12 @@ from pathlib import Path
 import torch
 
 from reslab.run.fields import first_line
-from reslab.run.files import parse_json
+from reslab.run.files import parse_json, write_atomically
 from reslab.run.streams import wrapped
 from reslab.system.comparisons import SIZES, WIDTHS, Ratios, measure
 
 CLEARLY = 0.8  # of the usual way's time; what gains less, or is within the noise of that, is not chosen
+COMPILED = "compiled step"  # bench.py's ratios, of the widths that it has measured
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Fastest:
         slow = min((length for length, ratio in ratios.items() if ratio > CLEARLY), default=math.inf)
         return max((length for length in ratios if length < slow), default=0)
 
+    @property
+    def compiled_from(self) -> int | None:
+        """The n_embd from which on compiled steps are faster; a width that was not measured is no faster."""
+        return _from(dict.fromkeys(WIDTHS, 1.0) | self.ratios.get(COMPILED, {}))
+
     def told(self, dtype: str) -> str:
         """What a training in float32 or bfloat16 is made of."""
         library = " by oneDNN" if dtype == "float32" and self.onednn_pays else ""
@@ -74,7 +81,8 @@ class Fastest:
         least = {job: _from(self.ratios[job]) for job in ("bfloat16", "bfloat16, one token")}
         train, write = (f"bfloat16 from n_embd {n}" if n else "float32" for n in least.values())
         ways = "; ".join(self.told(dtype) for dtype in ("float32", "bfloat16"))
-        return f"training in {train}, text in {write}; {ways}"
+        compiled = f"; compiled from n_embd {self.compiled_from}" if self.compiled_from else ""
+        return f"training in {train}, text in {write}; {ways}{compiled}"
 
 
 def _from(ratios: dict[int, float]) -> int | None:
@@ -153,7 +161,9 @@ def read(path: Path) -> Fastest | None:
     try:
         kept = parse_json(path.read_bytes(), f"{path}")["ratios"]
         ratios = {what: {n: _checked(kept[what][f"{n}"]) for n in sizes} for what, sizes in SIZES.items()}
-    except (ValueError, KeyError, TypeError):
+        if COMPILED in kept:
+            ratios[COMPILED] = {int(n): _checked(ratio) for n, ratio in kept[COMPILED].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         print(f"{path}: damaged, or of another version; measuring again", file=sys.stderr)
         path.unlink()
         return None
@@ -168,12 +178,11 @@ def _checked(ratio: float) -> float:
 
 def keep(path: Path, found: Fastest) -> Fastest:
     """Keep what was measured, but for a file that another run has written meanwhile; returns what is kept."""
-    told = {"machine": name(), "measured": f"{datetime.now(UTC):%Y-%m-%d}", "fastest": f"{found}"}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(json.dumps(told | {"ratios": found.ratios}, indent=1) + "\n")
+            file.write(_text(found))
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -186,3 +195,25 @@ def keep(path: Path, found: Fastest) -> Fastest:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
     return found
+
+
+def _text(found: Fastest) -> str:
+    told = {"machine": name(), "measured": f"{datetime.now(UTC):%Y-%m-%d}", "fastest": f"{found}"}
+    return json.dumps(told | {"ratios": found.ratios}, indent=1) + "\n"
+
+
+def keep_compiled(width: int, ratio: float) -> str:
+    """Keep the time of compiled steps over that of eager ones, unless that of this n_embd is; returns what is
+    kept, in words."""
+    try:
+        path = place()
+        found = read(path) or fastest()
+        of_width = {width: ratio} | found.ratios.get(COMPILED, {})
+        found = Fastest(found.ratios | {COMPILED: of_width})
+        write_atomically(path, _text(found))
+    except (OSError, RuntimeError) as error:
+        return f"what compiling gains is not kept ({_reason(error)}); RESLAB_CACHE names a folder"
+    fastest.cache_clear()
+    auto = f"from n_embd {found.compiled_from} on" if found.compiled_from else "nothing"
+    told = f"of n_embd {width} take {of_width[width]} of the time, as first measured"
+    return f"kept in {path}: compiled steps {told}; --compile=auto compiles {auto} on this CPU"

@@ -21,6 +21,8 @@ class RunContext:
     strategy: Single = SINGLE
     log: RunLog = field(default_factory=NoLog)
     """Gets the rows; on rank 0 alone it writes them."""
+    compiled: bool = False
+    """What the setting `compile` means for this run."""
     progress: Progress | None = None
     throughput: Throughput | None = None
     stop: Stop = field(default_factory=Stop)

@@ -1,5 +1,6 @@
 """The run directory of a training: whether it may be used, whose it is, and the log that is opened in it."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from reslab.report.facts import PROBED_LATER
 from reslab.run import checkpoint
 from reslab.run.fields import flat, with_role
 from reslab.run.lock import exclusive_lock
-from reslab.run.log import NoLog, RunLog, changes, check_run_dir, write_config
+from reslab.run.log import NoLog, RunLog, changes, check_run_dir, read_run, write_config
 from reslab.run.settings import TrainConfig
+from reslab.system import device
 from reslab.training.context import RunContext
 from reslab.training.outcome import exit_code
 from reslab.training.state import TrainState, describe
@@ -35,6 +37,20 @@ def acquire_run_dir(config: TrainConfig, restarts: int, stack: ExitStack) -> int
     stack.enter_context(exclusive_lock(folder, "training here"))
     check_out_dir(config)  # as it is now that nobody else can change it
     return exit_code(folder, config.optim.max_iters, restarts) if config.resume else None
+
+
+def compiles(config: TrainConfig, run_device: str) -> bool:
+    """Whether this run is compiled. On a CPU `auto` is for a resumed run what it was before, whatever was
+    measured since."""
+    compiled = device.compiles(config.compile, run_device, config.model.n_embd)
+    if config.compile == "auto" and run_device == "cpu":
+        if config.resume:
+            then = read_run(config.out_dir)
+            if then.config.get("compile") == "auto" and then.facts.get("device") == "cpu":
+                compiled = then.facts.get("compile") is True
+        if compiled:
+            print("compiling, as bench.py found it faster; --compile=False overrules it", file=sys.stderr)
+    return compiled
 
 
 def open_log(context: RunContext, state: TrainState, saved: dict, source: Path | None) -> RunLog:

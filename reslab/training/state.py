@@ -61,6 +61,7 @@ def describe(state: TrainState, context: RunContext) -> dict:
         "device": torch.cuda.get_device_name(run_device) if on_gpu else run_device,
         "dtype": dtype,
         "kernels": kernels_told(run_device, dtype, config.kernels),
+        "compile": context.compiled,
         "threads": torch.get_num_threads(),
         "ranks": context.strategy.dist.world_size,
         "parameters": state.model.count_parameters(),

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,6 +62,33 @@ def test_auto_is_the_precision_that_pays(monkeypatch, name, place, width, from_w
         fastest = machine.Fastest(dict(zip(("bfloat16", "bfloat16, one token"), of_job, strict=True)))
         monkeypatch.setattr(device, "fastest", lambda fastest=fastest: fastest)
         assert device.pick_dtype(name, place, width, token) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "kept", "width", "expected"),
+    [
+        ("auto", "cpu", {128: 0.5, 384: 0.5}, 128, True),
+        ("auto", "cpu", {128: 0.5, 384: 0.5}, 127, False),
+        ("auto", "cpu", {128: 0.95, 384: 0.95}, 999, False),
+        ("auto", "cpu", {128: 0.95, 384: 0.5}, 384, True),
+        ("auto", "cpu", {128: 0.95, 384: 0.5}, 383, False),
+        ("auto", "cpu", {384: 0.8}, 384, True),
+        ("auto", "cpu", {384: 0.8}, 383, False),
+        ("auto", "cpu", {128: 0.5}, 128, False),  # wider ones were not measured
+        ("auto", "cpu", None, 999, False),
+        ("False", "cpu", {128: 0.5, 384: 0.5}, 999, False),
+        ("True", "cpu", None, 16, True),
+        ("auto", "mps", {128: 0.5, 384: 0.5}, 999, False),
+        ("auto", "cuda:1", None, 16, True),
+        ("False", "cuda", None, 999, False),
+    ],
+)
+def test_auto_compiles_on_a_gpu_and_where_it_was_measured_to_pay(
+    monkeypatch, setting, place, kept, width, expected
+):
+    ratios = {} if kept is None else {machine.COMPILED: kept}
+    monkeypatch.setattr(device, "fastest", lambda: machine.Fastest(ratios))
+    assert device.compiles(setting, place, width) == expected
 
 
 def test_half_precision_is_that_of_products_and_of_nothing_else():
@@ -159,18 +187,17 @@ def test_clocks_wait_for_the_device_that_works(monkeypatch):
 
 def test_a_compiler_is_used_where_it_was_asked_for_or_pays(monkeypatch):
     """Blocks that are alike share one region; those that are not are compiled in their two halves."""
-    compiled = []
+    compiled, faster = [], machine.Fastest({machine.COMPILED: dict.fromkeys(machine.WIDTHS, 0.5)})
+    monkeypatch.setattr(device, "fastest", lambda: faster)
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
     for wiring in ("pre", "dense"):
         model = GPT(tiny_config(residual=wiring))
         halves = [half for block in model.blocks for half in (block.attn, block.mlp)]
-        for wanted, expected in (
-            ("auto", []),
-            ("False", []),
-            ("True", list(model.blocks) if wiring == "pre" else halves),
-        ):
+        regions = list(model.blocks) if wiring == "pre" else halves
+        for wanted, width, expected in (("auto", 64, []), ("auto", 128, regions), ("True", 16, regions)):
             compiled.clear()
+            model.config = replace(model.config, n_embd=width)
             device.compile_model(model, wanted, "cpu")
             assert compiled == expected
 

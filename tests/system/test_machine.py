@@ -65,6 +65,9 @@ def with_ratio(value: str) -> str:
 
 
 DAMAGED = ["", "{", "[]", "{}", '{"ratios": {"bfloat16": 1}}', '{"ratios": []}']
+DAMAGED += [
+    json.dumps({"ratios": OURS | {machine.COMPILED: wrong}}) for wrong in (5, [1], {"x": 0.5}, {"128": 0.0})
+]
 DAMAGED += [with_ratio(value) for value in ("NaN", "0.0", "-1.0", "Infinity", '"0.5"', "true", "9" * 400)]
 
 
@@ -76,6 +79,23 @@ def test_a_damaged_choice_is_measured_again(fresh, monkeypatch, capsys, text):
     assert first_run(monkeypatch, OURS) == (machine.Fastest(OURS), True)
     assert capsys.readouterr().err.startswith(f"{path}: damaged, or of another version; measuring again\n")
     assert machine.read(path) == machine.Fastest(OURS)
+
+
+def test_what_compiling_gains_is_kept_once_for_each_width_and_beside_the_rest(fresh, monkeypatch):
+    """A file without it, as a run leaves it, gets it; other programs' entries hinder nobody."""
+    assert first_run(monkeypatch, OURS)[0].compiled_from is None
+    path = machine.place()
+    told = machine.keep_compiled(384, 0.75)
+    assert f"kept in {path}: compiled steps of n_embd 384 take 0.75" in told and "from n_embd 384 on" in told
+    assert "compiles from n_embd 384 on" in machine.keep_compiled(128, 0.95)
+    assert "take 0.95 of the time" in machine.keep_compiled(128, 0.5)  # the first measurement stays
+    expected = machine.Fastest(OURS | {machine.COMPILED: {384: 0.75, 128: 0.95}})
+    assert machine.fastest() == machine.read(path) == expected and list(fresh.iterdir()) == [path]
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert kept["fastest"].endswith("; compiled from n_embd 384")
+    kept["ratios"]["of a later version"] = 7
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    assert machine.read(path) == expected
 
 
 def occupied(folder):
@@ -96,6 +116,8 @@ def test_where_nothing_can_be_kept_a_run_says_so_and_goes_on(fresh, monkeypatch,
     assert first_run(monkeypatch, OURS) == (machine.Fastest(OURS), True)
     told = " ".join(capsys.readouterr().err.split())
     assert f"each run measures it again, since it can't be kept ({fresh}" in told
+    if hinder is not unreadable:  # a link without a target, which is written through
+        assert f"what compiling gains is not kept ({fresh}" in machine.keep_compiled(128, 0.5)
     assert not fresh.is_dir() or list(fresh.iterdir()) == [machine.place()]
 
 

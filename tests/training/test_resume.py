@@ -12,12 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import power_cut_at, rows, update
+from conftest import OURS, power_cut_at, rows, update
 
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
 from reslab.run.log import read_run
+from reslab.system import device, machine, parallel
 from reslab.training import loop, measure
 from reslab.training.context import RunContext
 from reslab.training.loop import train
@@ -130,6 +131,34 @@ def test_a_stopped_run_goes_on_bitwise(train_config, tmp_path, monkeypatch, stop
     actual, expected = (checkpoint.load_optimizer(last(config)) for config in (parts, uninterrupted))
     assert actual["scaler"] == expected["scaler"]
     assert str(actual["optimizer"]) == str(expected["optimizer"])
+
+
+@pytest.mark.parametrize("before", [0.5, 1.0])
+def test_a_resumed_run_is_compiled_as_it_was_whatever_was_measured_since(
+    train_config, tmp_path, monkeypatch, capsys, before
+):
+    """An older version recorded no choice and compiled nothing; --compile overrules what was."""
+    asked, place = [], tmp_path / "run"
+    monkeypatch.setattr(parallel, "compile_model", lambda model, setting, device: asked.append(setting))
+
+    def go_on(ratio: float, steps: int, **changes) -> str:
+        kept = {machine.COMPILED: dict.fromkeys(machine.WIDTHS, ratio)}
+        monkeypatch.setattr(device, "fastest", lambda: machine.Fastest(OURS.ratios | kept))
+        settings = {"n_embd": 128, "max_iters": steps, "warmup_iters": 0, "resume": place.exists()}
+        assert train(train_config(**settings | changes)) == 0
+        assert read_run(tmp_path / "run").config["compile"] == changes.get("compile", "auto")
+        assert f"{read_run(tmp_path / 'run').facts['compile']}" == asked[-1]
+        assert ("compiling, as bench.py" in capsys.readouterr().err) == (asked[-1] == "True" and not changes)
+        return asked[-1]
+
+    first = f"{before == 0.5}"
+    assert [go_on(before, 1), go_on(1.5 - before, 2), go_on(1.5 - before, 3)] == [first] * 3
+    assert go_on(before, 4, compile=f"{before != 0.5}") != first
+    assert go_on(before, 5) == first  # the run before had no auto
+    facts = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    del facts["compile"]
+    (place / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert go_on(0.5, 6) == "False"
 
 
 def test_a_crashed_run_goes_on_bitwise(train_config, tmp_path):
