@@ -38,5 +38,5 @@ eval_sequences = 1000
 
 study = {
     "shallow": {"residual": ["pre", "rezero"], "n_layer": [12], "learning_rate": [7e-4, 2e-3, 6e-3]},
-    "deep": {"residual": ["rezero"], "n_layer": [128], "learning_rate": [7e-5, 2e-4, 7e-4]},
+    "deep": {"residual": ["rezero"], "n_layer": [128], "learning_rate": [7e-4]},
 }

@@ -1,5 +1,6 @@
 """The pictures of theory, causes, lesions and wirings, from numbers written by hand: what is where."""
 
+import math
 import re
 
 import pytest
@@ -79,25 +80,28 @@ def test_the_gradient_of_a_silent_block_is_beside_that_behind_the_last_layer(fre
     assert "with skips 0.38 at 6, 0.38 at 24" in alt and "behind the last layer, 0.12." in alt
 
 
-def test_the_causes_are_four_lines_from_the_first_update_on(tmp_path):
+def test_the_causes_are_four_lines_from_the_first_update_on_for_each_seed(tmp_path):
     runs = []
     for init in ("wiring", "self"):
         for slow in (0.0, 3e-4):
             looks = {0: 1.0 if init == "self" else 0.01, 10: 1e-4, 50: 1.0 if slow else 1e-6, 200: 1e-8}
-            rows = [{"step": n, "probe/token_diversity": [1.0, value]} for n, value in looks.items()]
-            settings = {"init": init, "block_lr": slow, "residual": "none", "n_layer": 2}
-            runs.append(load(write_run(tmp_path, f"{init}-{slow}", rows=rows, **settings)))
+            for seed in (1, 2):
+                rows = [{"step": n, "probe/token_diversity": [1.0, v / seed**2]} for n, v in looks.items()]
+                settings = {"init": init, "block_lr": slow, "residual": "none", "n_layer": 2, "seed": seed}
+                runs.append(load(write_run(tmp_path, f"{init}-{slow}-{seed}", rows=rows, **settings)))
     svg, alt = made("causes", runs)
     top, bottom = 64, 330
     for start, init in ((bottom - (bottom - top) * 6 / 8, "none"), (top, "other")):
-        one_rate, slow = [line for line in lines(svg, LIGHT.arms[init]) if len(line) == 3]
+        one_rate, second, slow, _ = [line for line in lines(svg, LIGHT.arms[init]) if len(line) == 3]
         assert one_rate[0] == slow[0] == (66, pytest.approx(start, abs=0.1))  # update 0 is in it
         assert [y for _, y in (one_rate[1], one_rate[2], slow[2])] == pytest.approx(
             [(top + bottom) / 2, bottom - (bottom - top) / 4, top], abs=0.1
         )
         assert one_rate[1][0] - 66 == pytest.approx((one_rate[2][0] - 66) / 5, abs=0.1)
-    assert svg.count('stroke-dasharray="9 6"') == 4  # two lines, and a piece of each at its name
-    assert "Standard start, one rate: 0.01 at 0, 1.0×10⁻⁴ at 10, 1.0×10⁻⁶ at 50" in alt
+        assert second[1][1] - one_rate[1][1] == pytest.approx((bottom - top) * math.log10(4) / 8, abs=0.2)
+    assert svg.count('stroke-dasharray="9 6"') == 6  # two lines of two seeds, and a piece of each at its name
+    assert "Standard start, one rate: 2.5×10⁻³ to 0.01 at 0, 2.5×10⁻⁵ to 1.0×10⁻⁴ at 10," in alt
+    assert "over the updates, 2 seeds each." in alt
 
 
 def test_lesions_begin_at_no_block_and_no_rise():

@@ -1,9 +1,12 @@
 """Token diversity over the first updates: what is lost by the start, and what by training."""
 
+import math
+
 from experiments.causes.table import STARTS
-from experiments.depth import Line, Seeds, at_ends, curves
+from experiments.depth import Line, at_ends, curves
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, power, ten_to
 from experiments.laptop.both import probed
+from experiments.tables import mean
 from reslab.run.log import Run
 
 LAST = 50  # update; nothing crosses later
@@ -15,14 +18,13 @@ def line_of(run: Run) -> Line:
     return Line(COLOURS[run.config["init"]], f"{STARTS[run.config['init']].replace('`', '')}, {rate}", dash)
 
 
-def diversity(runs: list[Run]) -> dict[Line, Seeds]:
-    """Token diversity behind the last layer, by line and update."""
-    return {
-        line_of(run): {
-            step: [values[-1]] for step, values in probed(run, "token_diversity").items() if step <= LAST
-        }
-        for run in runs
-    }
+def diversity(runs: list[Run]) -> dict[Line, list[dict[int, float]]]:
+    """Token diversity behind the last layer by update, a curve for each seed of a line."""
+    lines: dict[Line, list[dict[int, float]]] = {}
+    for run in runs:
+        looks = probed(run, "token_diversity").items()
+        lines.setdefault(line_of(run), []).append({n: values[-1] for n, values in looks if n <= LAST})
+    return lines
 
 
 def causes(theme: Theme, runs: list[Run]) -> str:
@@ -30,18 +32,30 @@ def causes(theme: Theme, runs: list[Run]) -> str:
     x, y = Axis(0, LAST, 66, WIDTH - 300), Axis(1e-8, 1, 330, 64, log=True)
     ticks = {n: f"{n}" for n in range(0, LAST + 1, 10)}, {10.0**n: ten_to(n) for n in range(-8, 1, 2)}
     parts = [axes(theme, x, y, ticks, ("updates", "token diversity behind the last layer"))]
-    return document(theme, 385, alt(runs), *parts, *curves(theme, x, y, lines), *at_ends(theme, x, y, lines))
+    for line, seeds in lines.items():
+        for seed in seeds:
+            parts += curves(theme, x, y, {line: {n: [value] for n, value in seed.items()}})
+    ends = {
+        line: {LAST: [math.exp(mean([math.log(s[LAST]) for s in seeds]))]} for line, seeds in lines.items()
+    }
+    return document(theme, 385, alt(runs), *parts, *at_ends(theme, x, y, ends))
 
 
 def alt(runs: list[Run]) -> str:
-    told = []
-    for line, looks in diversity(runs).items():
-        told.append(f"{line.name}: " + ", ".join(f"{power(looks[n][0])} at {n}" for n in (0, 10, LAST)))
-    layers = runs[0].config["n_layer"]
+    told, most = [], 0
+    for line, seeds in diversity(runs).items():
+        looks = [f"{_range([seed[n] for seed in seeds])} at {n}" for n in (0, 10, LAST)]
+        told.append(f"{line.name}: {', '.join(looks)}")
+        most = max(most, len(seeds))
+    layers, each = runs[0].config["n_layer"], f", {most} seeds each" if most > 1 else ""
     return (
-        f"Token diversity behind the last of {layers} layers without skips, over the updates. "
+        f"Token diversity behind the last of {layers} layers without skips, over the updates{each}. "
         f"{'; '.join(told).capitalize()}."
     )
+
+
+def _range(values: list[float]) -> str:
+    return " to ".join(dict.fromkeys(power(value) for value in (min(values), max(values))))
 
 
 PICTURES = {"causes": Picture(causes, alt, ("log",))}
