@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 # Precision -> tokens up to which a CPU trains by plain products, which hold their scores (T, T).
 PRODUCTS = {torch.bfloat16: 512, torch.float32: 0}
@@ -88,6 +89,7 @@ class _InBfloat16(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(context, dy):
         q, k, v, weights, kept, y = context.saved_tensors
         mean = (dy * y).sum(dim=-1, keepdim=True)
