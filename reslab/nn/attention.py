@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 # Precision -> tokens up to which a CPU trains by plain products, which hold their scores (T, T).
 PRODUCTS = {torch.bfloat16: 512, torch.float32: 0}
-AT_ONCE = 2**20  # bytes of scores
+AT_ONCE = 2**21  # bytes of scores
 products_up_to = dict(PRODUCTS)  # of now, see cpu_kernels()
 _open = []  # what was before the first of the open contexts of cpu_kernels(), once for each of them
 _lock = threading.Lock()
@@ -53,19 +53,15 @@ def attention_by_products(q, k, v, dropout):
         if q.dtype == torch.bfloat16:
             y = _InBfloat16.apply(q, k, v, dropout)
         else:
-            weights = _scores(q, k, _future(q)).softmax(dim=-1)
-            y = torch.bmm(F.dropout(weights, dropout, training=dropout > 0), v)
+            scores = torch.baddbmm(_future(q), q, k.transpose(1, 2), alpha=1 / math.sqrt(D))
+            weights = F.dropout(scores.softmax(dim=-1), dropout, training=dropout > 0)
+            y = torch.bmm(weights, v)
         return y.view(B, H, T, D)
 
 
 def _future(q: torch.Tensor) -> torch.Tensor:
     """What hides later tokens from the queries (B H, T, D): (T, T)."""
     return torch.full((q.shape[1],) * 2, -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-
-
-def _scores(q: torch.Tensor, k: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """Scores (B H, T, T), with what is added to them before they are rounded."""
-    return torch.baddbmm(added, q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1]))
 
 
 class _InBfloat16(torch.autograd.Function):
@@ -78,12 +74,15 @@ class _InBfloat16(torch.autograd.Function):
 
     @staticmethod
     def forward(context, q, k, v, dropout):
-        future, y = _future(q), torch.empty_like(q)
+        future, y, scale = _future(q), torch.empty_like(q), 1 / math.sqrt(q.shape[-1])
         weights = future.new_empty(len(q), *future.shape)
         kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
         for part in _parts(len(q), q.shape[1]):
-            highest = _scores(q[part], k[part], future).amax(dim=-1, keepdim=True)
-            torch.softmax(_scores(q[part], k[part], future - highest), dim=-1, out=weights[part])
+            keys = k[part].transpose(1, 2)
+            scores = torch.baddbmm(future, q[part], keys, alpha=scale)
+            torch.sub(future, scores.amax(dim=-1, keepdim=True), out=scores)
+            scores.baddbmm_(q[part], keys, alpha=scale)
+            torch.softmax(scores, dim=-1, out=weights[part])
             torch.bmm(weights[part] * kept[part] if dropout else weights[part], v[part], out=y[part])
         context.save_for_backward(q, k, v, weights, kept, y)
         return y
