@@ -190,12 +190,12 @@ def test_theory_stands_over_the_mean_of_the_seeds():
 
 
 def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and_depth():
-    def words(loss, perplexity, **at):
-        return run(val=loss, **at, **{"val/word_perplexity": perplexity})
+    def words(layers, loss, perplexity, **at):
+        return run(f"a-pre-L{layers}-x", loss, **at, **{"val/word_perplexity": perplexity})
 
-    runs = [words(5.5, 244.7, residual="rezero", n_layer=128, learning_rate=0.002)]
-    runs += [words(5.25, 190.6, n_layer=12, learning_rate=0.006)]
-    runs += [words(None, 9.0, n_layer=12, learning_rate=0.002)]
+    runs = [words(128, 5.5, 244.7, residual="rezero", learning_rate=0.002)]
+    runs += [words(12, 5.25, 190.6, learning_rate=0.006)]
+    runs += [words(12, None, 9.0, learning_rate=0.002)]
     rows, _ = made("rezero", result(*runs))
     assert rows[1:] == [
         ["`pre`", "12", "0.002", "diverged", "", "243"],
@@ -230,7 +230,7 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     ]
     stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
     wikitext = [
-        run(train=loss, residual=name, n_layer=n, **{"val/word_perplexity": words})
+        run(f"a-pre-L{n}-x", train=loss, residual=name, **{"val/word_perplexity": words})
         for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
         for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
     ]
