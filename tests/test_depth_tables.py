@@ -209,6 +209,15 @@ def fresh(residual: str, cosine: float, qk: float) -> dict:
     return {"residual": residual, "n_layer": 2} | ends
 
 
+def two_wirings() -> list[dict]:
+    """Of each a run at its best rate, one at another and one that diverged."""
+    return [
+        run(f"a-pre-L{n}-x", train=loss, residual=name, **{"val/word_perplexity": words})
+        for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
+        for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
+    ]
+
+
 def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     losses = {"plain": (2.5, 3.5), "skips": (2.25, 2.0)}
     depths = [
@@ -229,13 +238,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
         for learns in ("all", 0)
     ]
     stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
-    wikitext = [
-        run(f"a-pre-L{n}-x", train=loss, residual=name, **{"val/word_perplexity": words})
-        for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
-        for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
-    ]
     paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
-    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*wikitext))
+    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*two_wirings()))
     he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
     assert he.startswith(
         "training loss at 3 and 48 layers, at one rate: plain 2.50 and 3.50, with skips 2.25 and 2.00 ("
