@@ -133,7 +133,7 @@ def hops() -> dict:
     """Two seeds of two layers with skips, at the better of two rates, and a stack without skips."""
     shares = [
         ("pre", 2, 0.02, 1.0, (1.0, 0.5)),
-        ("pre", 2, 0.02, 1.1, (0.75, 0.25)),
+        ("pre", 2, 0.02, 1.5, (0.75, 0.25)),
         ("pre", 2, 0.2, 1.2, (0, 0)),
     ]
     shares += [
@@ -143,6 +143,7 @@ def hops() -> dict:
     ]
     runs = [
         {"residual": arm, "init": "wiring", "n_layer": n, "muon_lr": rate, "train/loss": loss}
+        | {"seed": 2 if loss == 1.5 else 1}
         | ({"accuracy": dict(zip("12", share, strict=True))} if share else {})
         for arm, n, rate, loss, share in shares
     ]

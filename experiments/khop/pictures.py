@@ -2,8 +2,8 @@
 
 from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, curves, means
 from experiments.drawing import Axis, Picture, Theme, axes, document, path, text
-from experiments.khop.table import title
-from experiments.tables import best_rate, group_by
+from experiments.khop.table import chosen, title
+from experiments.tables import group_by
 
 LINES = {  # wiring and init -> its line
     ("none", "wiring"): PLAIN,
@@ -19,7 +19,7 @@ def shares(result: dict) -> dict[str, dict[Line, Seeds]]:
     for arm, line in LINES.items():
         runs = [run for run in result["runs"] if (run["residual"], run["init"]) == arm]
         for (depth,), members in sorted(group_by(runs, "n_layer").items()):
-            for run in best_rate(members, "muon_lr")[1]:
+            for run in chosen(members)[1]:
                 for hop, share in run.get("accuracy", {}).items():
                     found.setdefault(hop, {}).setdefault(line, {}).setdefault(depth, []).append(share)
     return dict(sorted(found.items()))

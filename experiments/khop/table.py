@@ -22,11 +22,19 @@ def khop(result: dict) -> str:
     rows = []
     for arm, name in NAMES.items():
         for depth in sorted(key[2] for key in cells if key[:2] == arm):
-            rate, runs = best_rate(cells[*arm, depth], "muon_lr")
+            rate, runs = chosen(cells[*arm, depth])
             shares = [[run["accuracy"][hop] for run in runs if "accuracy" in run] for hop in hops]
             rows.append([name, str(depth), f"{rate:g}", *map(_share, shares)])
     head = ["", "layers", "block rate", *map(title, hops)]
     return markdown(head, rows) + source(result)
+
+
+def chosen(runs: list[dict]) -> tuple[float, list[dict]]:
+    """The rate of the lowest training loss with the first seed, the only one that has every rate, and all runs
+    there."""
+    first = min(run["seed"] for run in runs)
+    rate, _ = best_rate([run for run in runs if run["seed"] == first], "muon_lr")
+    return rate, [run for run in runs if run["muon_lr"] == rate]
 
 
 def _share(values: list[float]) -> str:
