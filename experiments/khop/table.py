@@ -30,8 +30,7 @@ def khop(result: dict) -> str:
 
 
 def chosen(runs: list[dict]) -> tuple[float, list[dict]]:
-    """The rate of the lowest training loss with the first seed, the only one that has every rate, and all runs
-    there."""
+    """The rate of the lowest training loss with the first seed, which has every rate, and all runs there."""
     first = min(run["seed"] for run in runs)
     rate, _ = best_rate([run for run in runs if run["seed"] == first], "muon_lr")
     return rate, [run for run in runs if run["muon_lr"] == rate]
