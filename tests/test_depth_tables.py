@@ -232,10 +232,11 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
             "learns": learns,
             "n_layer": 9,
             "block": [k, k / 4],
-            "random": [j / 10 for j in range(9)],
+            "random": [j / 10 + more for j in range(9)],
         }
         for arm, k in (("pre", 1), ("none, self", 8), ("none", 16))
         for learns in ("all", 0)
+        for more in (-0.05, 0.05)
     ]
     stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
     paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}

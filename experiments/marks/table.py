@@ -3,7 +3,7 @@
 from itertools import islice
 
 from experiments.rezero.table import PUBLISHED, best
-from experiments.tables import Table, group_by, markdown, mean_of, of_grid
+from experiments.tables import Table, group_by, markdown, mean, mean_of, of_grid
 from experiments.theory.table import collapsed, deepest
 
 # Each: the paper and its mark, what it reports, what differs here.
@@ -55,12 +55,13 @@ def over_depth(result: dict) -> str:
 
 def taken_out(result: dict) -> str:
     """What the loss rises by without one block and without several."""
-    arms = {run["arm"]: run for run in result["runs"] if run["learns"] == "all"}
-    skips, plain = arms["pre"], arms["none, self"]
-    one, other = (f"{min(run['block']):+.2f} to {max(run['block']):+.2f}" for run in (skips, plain))
-    several = ", ".join(f"{skips['random'][k - 1]:+.2f}" for k in (2, 3, 4, 6, 8))
+    arms = group_by([run for run in result["runs"] if run["learns"] == "all"], "arm")
+    skips, plain = arms["pre",], arms["none, self",]
+    rises = [[rise for run in seeds for rise in run["block"]] for seeds in (skips, plain)]
+    one, other = (f"{min(blocks):+.2f} to {max(blocks):+.2f}" for blocks in rises)
+    several = ", ".join(f"{mean([run['random'][k - 1] for run in skips]):+.2f}" for k in (2, 3, 4, 6, 8))
     return (
-        f"rise of the loss in nats, {skips['n_layer']} blocks: with skips {one} without one of them, and "
+        f"rise of the loss in nats, {skips[0]['n_layer']} blocks: with skips {one} without one of them, and "
         f"{several} without 2, 3, 4, 6 and 8; with no skips {other} without one"
     )
 
