@@ -4,10 +4,10 @@
 #     python -m experiments.worth.measure --jobs 2 --json experiments/worth/result.json
 #     python train.py config/worth.py --muon_lr=1.5e-2     one of them, as a run
 #
-# Budget: twelve minutes of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has the rate that
-# was its best in config/rescue.py, and `depth_mup` and `keel` have that of `pre`. In a stack in which one
-# block learns, all others stay as they start, and embeddings and head learn; what the block is worth is the
-# distance to a stack in which none learns.
+# Budget: twelve minutes of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has
+# the rate that was its best in config/rescue.py, and `depth_mup` and `keel` have that of `pre`. In a stack in
+# which one block learns, all others stay as they start, and embeddings and head learn; what the block is
+# worth is the distance to a stack in which none learns.
 # docs/residuals.md discusses the result.
 
 dataset = "stdlib"
