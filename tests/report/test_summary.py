@@ -260,8 +260,10 @@ def test_an_early_warning_is_kept_and_large_tables_leave_the_probes_out(make_run
     kept = json.loads(results(runs, ""))["runs"]
     assert [one["early_warning"] for one in kept] == ["will not train", None, None, None]
     assert all("probed" in one for one in kept)
-    kept = json.loads(results([*runs, make_run("fifth", seed=9)], ""))["runs"]
-    assert len(kept) == 5 and not any("probed" in one for one in kept)
+    runs += [make_run(f"r{k}", seed=k) for k in range(5, 13)]
+    assert all("probed" in one for one in json.loads(results(runs, ""))["runs"]), "four arms, three seeds"
+    kept = json.loads(results([*runs, make_run("one more", seed=13)], ""))["runs"]
+    assert len(kept) == 13 and not any("probed" in one for one in kept)
 
 
 def test_what_no_run_tells_is_said_once():
