@@ -5,7 +5,7 @@
 #     python compare.py config/degradation.py --jobs 2 --json experiments/degradation/result.json
 #     python -m experiments.bisect config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/edges.json
-#     python -m experiments.best config/degradation.py --setting=muon_lr --steps=3 \
+#     python -m experiments.best config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/best.json
 #
 # Budget: 70 minutes of CPU time for all; each goes on from the runs of those before.

@@ -1,8 +1,9 @@
 """Trains further seeds of each kind of stack of a study, at the best value of a setting.
 
-    python -m experiments.best config/widths.py --setting=muon_lr --json experiments/widths/best.json
+    python -m experiments.best config/degradation.py --setting=muon_lr \\
+        --json experiments/degradation/best.json
 
-First the study of the config is trained, as compare.py trains it, and with --steps what experiments.bisect
+First the study of the config is trained, as compare.py trains it, and --steps times what experiments.bisect
 adds to it. Of stacks that differ in the setting alone, the one whose training loss is lowest with the study's
 first seed is trained with the others. The result holds the best alone, with all seeds, and the control. Runs
 that are there are kept, so the same command goes on.
@@ -10,9 +11,8 @@ that are there are kept, so the same command goes on.
 
 from pathlib import Path
 
-from experiments.bisect import changed, families, search, train
+from experiments.bisect import changed, families, read_options, search, train
 from reslab.report.records import results
-from reslab.run.arguments import ArgumentParser
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
 from reslab.training.grid import Cell
@@ -33,13 +33,7 @@ def chosen(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]
 
 
 def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("config", help="a config file with a study, `silent` in it")
-    parser.add_argument("--setting", required=True, help="the setting whose best value is taken")
-    parser.add_argument("--steps", type=int, default=0, help="as of experiments.bisect")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    options = parser.parse_args()
+    options = read_options(__doc__)
     cells, runs = search(options.config, options.setting, options.steps, options.jobs)
     best = chosen(cells, runs, options.setting)
     control = [runs[c.folder] for c in cells if c.config.model.residual == "silent"]

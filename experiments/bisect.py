@@ -10,6 +10,7 @@ that are there are kept, so the same command goes on.
 
 import math
 import re
+from argparse import Namespace
 from pathlib import Path
 
 from experiments.tables import edges
@@ -82,14 +83,23 @@ def search(config: str, setting: str, steps: int, jobs: int) -> tuple[list[Cell]
     return cells, runs
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
+def read_options(doc: str) -> Namespace:
+    """The command line of a program that trains a study and what lies between.
+
+    Args:
+        doc: the program's docstring.
+    """
+    parser = ArgumentParser(doc)
     parser.add_argument("config", help="a config file with a study, `silent` in it")
-    parser.add_argument("--setting", required=True, help="the setting whose edges are looked for")
+    parser.add_argument("--setting", required=True, help="the setting whose values are compared")
     parser.add_argument("--steps", type=int, default=3, help="how often each interval is halved")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options(__doc__)
     _, runs = search(options.config, options.setting, options.steps, options.jobs)
     command = f"python -m experiments.bisect {options.config} --setting={options.setting}"
     write_atomically(options.json, results(list(runs.values()), command))

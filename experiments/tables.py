@@ -65,12 +65,20 @@ def mean_and_range(values: list[float]) -> list[str]:
     return [f"{sum(values) / len(values):.3f}", f"{min(values):.3f} to {max(values):.3f}"]
 
 
+def spread(values: list[float], form: str = ".3f") -> str:
+    """One value, or the mean of several, and the smallest and largest.
+
+    Args:
+        form: how a number is written.
+    """
+    ends = f" ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else ""
+    return f"{mean(values):{form}}{ends}"
+
+
 def over_seeds(runs: list[dict], split: str = "val") -> str:
     """The loss of one seed, or the mean and range of several; those that diverged are counted."""
     losses = [loss for loss in (final_loss(run, split) for run in runs) if loss < math.inf]
-    told = [f"{loss:.3f}" for loss in losses] if len(losses) == 1 else []
-    if len(losses) > 1:
-        told = ["{} ({})".format(*mean_and_range(losses))]
+    told = [spread(losses)] if losses else []
     if lost := len(runs) - len(losses):
         told.append(f"{lost} of {len(runs)} diverged" if losses else "diverged")
     return ", ".join(told)

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.causes.table import STARTS
+from experiments.causes.table import STARTS, span
 from experiments.depth import Line, at_ends, curves
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, power, ten_to
 from experiments.laptop.both import probed
@@ -44,7 +44,7 @@ def causes(theme: Theme, runs: list[Run]) -> str:
 def alt(runs: list[Run]) -> str:
     told, most = [], 0
     for line, seeds in diversity(runs).items():
-        looks = [f"{_range([seed[n] for seed in seeds])} at {n}" for n in (0, 10, LAST)]
+        looks = [f"{span([seed[n] for seed in seeds], power)} at {n}" for n in (0, 10, LAST)]
         told.append(f"{line.name}: {', '.join(looks)}")
         most = max(most, len(seeds))
     layers, each = runs[0].config["n_layer"], f", {most} seeds each" if most > 1 else ""
@@ -52,10 +52,6 @@ def alt(runs: list[Run]) -> str:
         f"Token diversity behind the last of {layers} layers without skips, over the updates{each}. "
         f"{'; '.join(told).capitalize()}."
     )
-
-
-def _range(values: list[float]) -> str:
-    return " to ".join(dict.fromkeys(power(value) for value in (min(values), max(values))))
 
 
 PICTURES = {"causes": Picture(causes, alt, ("log",))}

@@ -1,5 +1,7 @@
 """Two causes of collapse: the start, and training."""
 
+from collections.abc import Callable, Sequence
+
 from experiments.tables import Table, final_loss, group_by, markdown, mean, origin, over_seeds
 
 STARTS = {"wiring": "standard start", "orthogonal": "all matrices orthogonal", "self": "init `self`"}
@@ -12,14 +14,15 @@ def causes(result: dict) -> str:
         rate = f"slow blocks ({block_lr:g})" if block_lr else "one rate"
         looks = zip(*([probed["token_diversity"] for probed in run["probed"]] for run in seeds), strict=True)
         below = f"{mean([final_loss(run) for run in seeds]) - unigram:+.3f}"
-        rows.append([f"{STARTS[init]}, {rate}", *map(_range, looks), over_seeds(seeds), below])
+        spans = [span(look, "{:.0e}".format) for look in looks]
+        rows.append([f"{STARTS[init]}, {rate}", *spans, over_seeds(seeds), below])
     steps = [f"diversity, step {probed['step']}" for probed in result["runs"][0]["probed"]]
     return markdown(["", *steps, "val loss", "minus unigram"], rows) + origin(result)
 
 
-def _range(values: tuple[float, ...]) -> str:
-    ends = dict.fromkeys(f"{value:.0e}" for value in (min(values), max(values)))
-    return " to ".join(ends)
+def span(values: Sequence[float], written: Callable[[float], str]) -> str:
+    """The smallest and the largest of some values, once where they are written alike."""
+    return " to ".join(dict.fromkeys(map(written, (min(values), max(values)))))
 
 
 def rates(one_rate: dict, slow: dict) -> str:

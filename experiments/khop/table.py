@@ -1,6 +1,6 @@
 """How often stacks say rightly where arrows lead, over layers and hops."""
 
-from experiments.tables import Table, best_rate, group_by, markdown, mean, source
+from experiments.tables import Table, best_rate, group_by, markdown, source, spread
 
 NAMES = {
     ("pre", "wiring"): "with skips (`pre`)",
@@ -37,11 +37,7 @@ def chosen(runs: list[dict]) -> tuple[float, list[dict]]:
 
 
 def _share(values: list[float]) -> str:
-    """The mean of some shares, and their range where there are several."""
-    if not values:
-        return "diverged"
-    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    return f"{mean(values):.2f}{spread}"
+    return spread(values, ".2f") if values else "diverged"
 
 
 TABLES = {"khop": Table(khop)}

@@ -1,6 +1,6 @@
 """What layers are worth: blocks that learn alone, blocks taken out."""
 
-from experiments.tables import Table, group_by, markdown, mean, over_seeds, source
+from experiments.tables import Table, group_by, markdown, over_seeds, source, spread
 
 NAMES = {
     "pre": "with skips (`pre`)",
@@ -27,12 +27,7 @@ def alone(result: dict) -> str:
 def _gain(one: list[dict], none: list[dict]) -> str:
     """What a block changes the loss by, mean and range over the seeds: each beside its own."""
     of_seed = {run["seed"]: run["val/loss"] for run in none}
-    return _signed([run["val/loss"] - of_seed[run["seed"]] for run in one], 3)
-
-
-def _signed(values: list[float], digits: int) -> str:
-    ends = f" ({min(values):+.{digits}f} to {max(values):+.{digits}f})" if len(values) > 1 else ""
-    return f"{mean(values):+.{digits}f}{ends}"
+    return spread([run["val/loss"] - of_seed[run["seed"]] for run in one], "+.3f")
 
 
 def taken_out(result: dict) -> str:
@@ -41,7 +36,7 @@ def taken_out(result: dict) -> str:
     whole = [run for run in result["runs"] if run["learns"] == "all"]
     for (arm, layers), seeds in group_by(whole, "arm", "n_layer").items():
         singles = [rise for run in seeds for rise in run["block"]]
-        sets = [_signed([run["random"][k - 1] for run in seeds], 2) for k in SETS]
+        sets = [spread([run["random"][k - 1] for run in seeds], "+.2f") for k in SETS]
         needed = ", ".join(f"{len(run['needed'])}" for run in seeds)
         rows.append(
             [NAMES[arm], f"{min(singles):+.3f} to {max(singles):+.3f}", *sets, f"{needed} of {layers}"]
