@@ -4,7 +4,8 @@
     python benchmarks/gpu.py --only run                the steps whose names begin so; --list names all
     python benchmarks/gpu.py --rehearse                the same steps in tiny shapes on a CPU
 
-A step is a process of its own under a time limit; one that fails or hangs does not stop the next. The result
+A step is a process of its own under a time limit; one that fails or hangs does not stop the next. Steps that
+are not timed, those of `run`, go several at once (--jobs); each of the others has the GPU alone. The result
 of each is written to runs/gpu/gpu.json as soon as it is there, its output to runs/gpu/STEP.log. A
 second call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
 """
@@ -15,8 +16,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from threading import Lock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -45,6 +49,13 @@ class Step:
     """The run directory whose last numbers are the result."""
     table: Path | None = None
     """The JSON file that is the result."""
+    after: str = ""
+    """The step that writes what this one reads, where it is not enough that it stands earlier."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether it needs the machine for itself."""
+        return not self.name.startswith("run-")
 
 
 class Plan:
@@ -76,7 +87,7 @@ class Plan:
         until = f"--max_iters={until // 5 if self.tiny else until}"
         argv = [*launch, "train.py", "config/smoke.py", *self.shape(*args), until, f"--out_dir={folder}"]
         argv.append("--resume")
-        self.steps.append(Step(name, argv, limit_s, run=folder))
+        self.steps.append(Step(name, argv, limit_s, run=folder, after=run))
 
     def compare(self, name: str, config: str, *args: str, limit_s: int) -> None:
         table, page = (self.folder / f"{name}.{kind}" for kind in ("json", "html"))
@@ -110,7 +121,7 @@ class Plan:
         half = ["--dtype=float16", "--compile=False"]
         self.resume("run-resume-in-float16", "run-bfloat16-compile-False", 30, *half, limit_s=120)
         sample = ["sample.py", str(self.folder / "run-float32-compile-False"), "--max_new_tokens", "50"]
-        self.steps.append(Step("run-sample", sample, 120))
+        self.steps.append(Step("run-sample", sample, 120, after="run-resume"))
         for wiring in ("none", "hyper") if self.tiny else WIRINGS:
             argv = [f"--residual={wiring}", "--max_iters=1", "--warmup_iters=0", "--compile=False"]
             self.train(f"run-{wiring}", smoke, *argv, limit_s=120)
@@ -219,6 +230,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", metavar="NAME,...", default="", help="steps whose names begin so")
     parser.add_argument("--list", action="store_true", help="print the steps and stop")
     parser.add_argument("--rehearse", action="store_true", help="tiny shapes on a CPU")
+    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="steps at once, of those not timed")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the result goes")
     args, settings = parser.parse_known_args(argv)
     if not (args.rehearse or args.list or torch.cuda.is_available()):
@@ -234,10 +246,12 @@ def main(argv: list[str]) -> int:
     if args.list:
         print("\n".join(f"{step.name:28} python {' '.join(step.argv)}" for step in chosen))
         return 0
-    return go(chosen, ROOT / folder, out, args.rehearse)
+    if args.jobs < 1:
+        raise configure.UsageError(f"--jobs={args.jobs}: must be at least 1")
+    return go(chosen, ROOT / folder, out, args.rehearse, args.jobs)
 
 
-def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool) -> int:
+def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) -> int:
     """Do the steps and write the result after each; returns 0 when all have succeeded."""
     for needed in (folder, out.parent):
         needed.mkdir(parents=True, exist_ok=True)
@@ -245,14 +259,30 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool) -> int:
     report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
-    for number, step in enumerate(steps, 1):
-        before = report["steps"].get(step.name, {})
-        if not (before.get("ok") and before["commit"] == git_commit()):
-            report["steps"][step.name] = perform(step, folder / f"{step.name}.log", environment)
+    begun, writing, done = {}, Lock(), count(1)
+
+    def do(step: Step) -> None:
+        if step.after in begun:  # which stands before this one, so it has a worker already
+            begun[step.after].result()
+        record = report["steps"].get(step.name, {})
+        if not (record.get("ok") and record["commit"] == git_commit()):
+            record = perform(step, folder / f"{step.name}.log", environment)
+        with writing:
+            report["steps"][step.name] = record
             write_atomically(out, json.dumps(report, indent=1) + "\n")
-        record = report["steps"][step.name]
-        failure = "" if record["ok"] else f"   FAILED ({record['exit_code']}): {record['last_line']:.200}"
-        print(f"[{number}/{len(steps)}] {step.name:28} {record['seconds']:7.1f} s{failure}", flush=True)
+            fault = "" if record["ok"] else f"   FAILED ({record['exit_code']}): {record['last_line']:.200}"
+            told = f"{step.name:28} {record['seconds']:7.1f} s{fault}"
+            print(f"[{next(done)}/{len(steps)}] {told}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for step in steps:
+            if not step.timed:
+                begun[step.name] = pool.submit(do, step)
+        for future in begun.values():
+            future.result()
+    for step in steps:
+        if step.timed:
+            do(step)
     failed = [step.name for step in steps if not report["steps"][step.name]["ok"]]
     print(f"{len(steps) - len(failed)} of {len(steps)} steps succeeded; {out}")
     return 1 if failed else 0
