@@ -33,6 +33,7 @@ from reslab.run.log import git_commit, read_run, write_atomically
 from reslab.system.device import DTYPES
 
 ROOT = Path(__file__).resolve().parents[1]
+COMPLAINTS = ("warning:", "compile:", "cuda_graph:")  # a line that begins so tells what a run goes without
 KINDS = ("pre", "x0", "hyper", "dense", "attention_residual")  # one wiring for each way of compiling
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4, "max_iters": 4}
@@ -122,8 +123,12 @@ class Plan:
         self.resume("run-resume-in-float16", "run-bfloat16-compile-False", 30, *half, limit_s=120)
         sample = ["sample.py", str(self.folder / "run-float32-compile-False"), "--max_new_tokens", "50"]
         self.steps.append(Step("run-sample", sample, 120, after="run-resume"))
+        trained, other = (str(self.folder / f"run-{name}-compile-False") for name in ("bfloat16", "float32"))
+        self.steps.append(Step("run-autopsy", ["autopsy.py", trained], 120, after="run-resume-in-float16"))
+        compare = ["compare.py", trained, other, "--page", str(self.folder / "compare.html")]
+        self.steps.append(Step("run-compare", compare, 120, after="run-autopsy"))
         for wiring in ("none", "hyper") if self.tiny else WIRINGS:
-            argv = [f"--residual={wiring}", "--max_iters=1", "--warmup_iters=0", "--compile=False"]
+            argv = [f"--residual={wiring}", "--max_iters=6", "--compile=False"]  # the last are recorded
             self.train(f"run-{wiring}", smoke, *argv, limit_s=120)
         for wiring in () if self.tiny else KINDS:
             argv = [
@@ -195,6 +200,8 @@ def perform(step: Step, log: Path, environment: dict) -> dict:
     record |= {"command": " ".join(["python", *step.argv]), "commit": git_commit(), "last_line": lines[-1]}
     if code is None:
         record["last_line"] = f"not done within {step.limit_s} s; {lines[-1]}"
+    if complaints := [line for line in lines if line.startswith(COMPLAINTS)]:
+        record |= {"ok": False, "last_line": complaints[0]}
     try:
         return record | {"result": result(step)}
     except (OSError, ValueError, KeyError) as error:

@@ -57,8 +57,8 @@ class Transformers(Ours):
 
 
 class Limit(Ours):
-    """What no program with these kernels passes: the products of a step, each once, with nothing between; and
-    for a token, one reading of all weights."""
+    """What no program with these kernels passes: the products of a step, each once, with nothing between (on
+    a GPU torch's attention kernel for those of attention); and for a token, one reading of all weights."""
 
     def build(self, settings: dict) -> dict:
         facts = super().build(settings)
@@ -69,9 +69,10 @@ class Limit(Ours):
         tokens, T = self.config.batch_size * shape.block_size, shape.block_size
         widths = {width for w in self.weights for width in w.shape}
         self.x = {width: torch.randn(tokens, width, dtype=dtype, device=self.device) for width in widths}
-        heads = self.config.batch_size * shape.n_head
-        self.heads = torch.randn(heads, T, shape.head_width, dtype=dtype, device=self.device)
-        self.scores = torch.randn(heads, T, T, dtype=dtype, device=self.device)
+        of_heads = self.config.batch_size, shape.n_head, T, shape.head_width
+        self.heads = torch.randn(of_heads, dtype=dtype, device=self.device)
+        if self.device == "cpu":  # a GPU's kernel holds no scores
+            self.scores = torch.randn(*of_heads[:3], T, dtype=dtype).flatten(0, 1)
         # The bits of all weights as one row of float32, whatever they are: for reading alone.
         flat = torch.cat([w.flatten() for w in self.weights])
         self.bits = flat[: len(flat) // 2 * 2].view(torch.float32)
@@ -84,10 +85,20 @@ class Limit(Ours):
             F.linear(self.x[inner], weight)
             torch.mm(self.x[out], weight)  # the gradient of its input
             torch.mm(self.x[out].T, self.x[inner])  # the gradient of the weight
-        for _ in range(self.config.model.n_layer):  # forward two products, backward four
-            for _ in range(3):
-                torch.bmm(self.heads, self.heads.mT)
-                torch.bmm(self.scores, self.heads)
+        for _ in range(self.config.model.n_layer):
+            self.attention()
+
+    def attention(self) -> None:
+        """The products of one layer's attention, forward two and backward four; on a GPU its kernels."""
+        if self.device != "cpu":
+            with torch.enable_grad():
+                q, k, v = (self.heads.detach().requires_grad_() for _ in range(3))
+                F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(self.heads)
+            return
+        heads = self.heads.flatten(0, 1)
+        for _ in range(3):
+            torch.bmm(heads, heads.mT)
+            torch.bmm(self.scores, heads)
 
     @torch.no_grad()
     def sample(self, batch: int, count: int) -> None:

@@ -43,6 +43,11 @@ class Ours:
         facts = {"parameters": self.state.model.count_parameters(), "dtype": self.dtype}
         return facts | {"flops_per_token": flops.flops_per_token(self.state.model.config)}
 
+    @property
+    def updates(self) -> int:
+        """Made so far."""
+        return self.state.step
+
     def step(self) -> None:
         batch = next_batch(self.dataset, self.config, self.state.step, self.strategy)
         train_step(self.state, batch, self.config, self.strategy)
@@ -95,7 +100,7 @@ class NanoGPT:
         self.forward = torch.compile(self.model) if self.config.compile == "True" else self.model
         half = self.config.dtype == "bfloat16"
         self.context = torch.autocast(kind, torch.bfloat16) if half else contextlib.nullcontext()
-        self.scheduled = 0
+        self.updates = 0
         return {"parameters": sum(p.numel() for p in self.model.parameters()), "dtype": self.config.dtype}
 
     def batch(self):
@@ -112,7 +117,7 @@ class NanoGPT:
         from reslab.training.optimizer import learning_rate
 
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config.optim, self.scheduled)
+            group["lr"] = learning_rate(self.config.optim, self.updates)
         self.model.train()
         x, y = self.batch()
         with self.context:
@@ -121,7 +126,7 @@ class NanoGPT:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scheduled += 1
+        self.updates += 1
 
     def sample(self, batch: int, count: int) -> None:
         idx = torch.zeros(batch, 1, dtype=torch.long, device=self.device)
@@ -132,11 +137,13 @@ class NanoGPT:
     def val_loss(self) -> float:
         """On the sequences that ours is evaluated on."""
         self.model.eval()
-        losses = []
-        for start in self.dataset.eval_starts("val", self.config.eval_sequences):
-            x, y = (t.to(self.device) for t in self.dataset.sequences("val", np.array([start])))
-            losses.append(self.model(x, y)[1].item())
-        return float(np.mean(losses))
+        starts, total = self.dataset.eval_starts("val", self.config.eval_sequences), 0.0
+        for first in range(0, len(starts), self.config.batch_size):
+            some = starts[first : first + self.config.batch_size]
+            x, y = (t.contiguous().to(self.device) for t in self.dataset.sequences("val", some))
+            with self.context:
+                total += len(some) * self.model(x, y)[1].item()
+        return total / len(starts)
 
 
 def synchronize(side) -> None:
@@ -145,15 +152,14 @@ def synchronize(side) -> None:
 
 
 def train_until(side, goal: float, every: int) -> dict:
-    """Train to max_iters, or until the val loss reaches the goal; evaluations are not on the clock."""
-    spent, curve = 0.0, []
-    for step in range(1, side.config.optim.max_iters + 1):
+    """Train to max_iters, or until the val loss reaches the goal. Evaluations are not on the clock, and
+    neither are updates that were made before."""
+    spent, ends, curve = 0.0, side.config.optim.max_iters, []
+    while side.updates < ends and not (curve and curve[-1][2] <= goal):
         begin = time.perf_counter()
-        side.step()
+        for _ in range(min(every - side.updates % every, ends - side.updates)):
+            side.step()
         synchronize(side)
         spent += time.perf_counter() - begin
-        if step % every == 0 or step == side.config.optim.max_iters:
-            curve.append([step, round(spent, 3), round(side.val_loss(), 4)])
-            if curve[-1][2] <= goal:
-                break
-    return {"s": spent, "step": step, "val_loss": curve[-1][2], "curve": curve}
+        curve.append([side.updates, round(spent, 3), round(side.val_loss(), 4)])
+    return {"s": spent, "step": side.updates, "val_loss": curve[-1][2], "curve": curve}

@@ -40,8 +40,16 @@ class Worker:
         )
 
     def ask(self, task: str, **arguments) -> dict:
+        self.send(task, **arguments)
+        return self.answer(task)
+
+    def send(self, task: str, **arguments) -> None:
+        """Give a task without waiting; answer() is called next."""
         self.process.stdin.write(json.dumps({"task": task} | arguments) + "\n")
         self.process.stdin.flush()
+
+    def answer(self, task: str) -> dict:
+        """What came of the task that was sent."""
         line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"error": "the process ended (out of memory?)"}
         if "error" in answer:
@@ -71,24 +79,28 @@ class Bench:
     def start(self, side: str, **environment) -> Worker:
         return Worker([side] + ([str(self.peer)] if side == "nanogpt" else []), **environment)
 
-    def in_turns(self, sides: dict, task: str, warm: int, seconds: float, batch: int = 1, tokens: int = 0):
+    def in_turns(
+        self,
+        sides: dict,
+        task: str,
+        warm: int,
+        seconds: float,
+        batch: int = 1,
+        tokens: int = 0,
+        last: tuple[str, dict] | None = None,
+    ) -> dict:
         """Seconds per step (or per text) of each side, in turns; each turn takes about `seconds`.
+
+        Args:
+            last: a task and its arguments that each side does at the end; its figures join the side's.
 
         A side that can't run here (no compiler, no memory) is left out, with its reason.
         """
-        workers, turns, failed, counts, facts = {}, {}, {}, {}, {}
         arguments = {"batch": batch, "count": tokens} if task == "sample" else {}
-        for name, (side, settings) in sides.items():
-            worker = self.start(side)
-            try:
-                facts[name] = worker.ask("build", settings={"dataset": self.dataset} | settings)
-                worker.ask(task, **({"count": warm} | arguments))
-                once = worker.ask(task, **({"count": 1} | arguments))["s"]
-            except ValueError as error:
-                failed[name] = str(error)
-                worker.stop()
-                continue
-            workers[name], turns[name] = worker, []
+        workers, facts, failed = self.ready(sides, task, **({"count": warm} | arguments))
+        turns, counts = {name: [] for name in workers}, {}
+        for name, worker in workers.items():
+            once = worker.ask(task, **({"count": 1} | arguments))["s"]
             counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
         for _ in range(3 if self.quick else 7):
             for name, worker in workers.items():
@@ -98,8 +110,31 @@ class Bench:
         for name, worker in workers.items():
             summaries[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
             summaries[name] |= {k: v for k, v in facts[name].items() if k in ("dtype", "flops_per_token")}
+            summaries[name] |= worker.ask(last[0], **last[1]) if last else {}
             worker.stop()
         return {"sides": summaries, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
+
+    def ready(self, sides: dict, task: str, **arguments) -> tuple[dict, dict, dict]:
+        """Workers that have built their side and done a task once, not timed: by name the workers, what
+        building told, and why a side can't run here.
+
+        With a GPU all do so at once: it is compiling, on a core each. On a CPU one after the other.
+        """
+        workers, facts, failed = {}, {}, {}
+        for together in [list(sides)] if self.gpu else [[name] for name in sides]:
+            started = {name: self.start(sides[name][0]) for name in together}
+            for name, worker in started.items():
+                worker.send("build", settings={"dataset": self.dataset} | sides[name][1])
+                worker.send(task, **arguments)
+            for name, worker in started.items():
+                try:
+                    facts[name] = worker.answer("build")
+                    worker.answer(task)
+                    workers[name] = worker
+                except ValueError as error:
+                    failed[name] = str(error)
+                    worker.stop()
+        return workers, facts, failed
 
     def fresh(self, sides: dict, task: str, rounds: int, cold: bool = False) -> dict:
         """Seconds of one task, each time in a new process, in turns; cold: nothing compiled is there yet."""

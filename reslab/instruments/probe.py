@@ -85,8 +85,10 @@ class Sums:
         if self.parts and shape != self.shape:
             raise ValueError("it gives another shape for each sequence")
         rows = [leaf if leaf is None or isinstance(leaf, tuple) else (leaf,) for leaf in leaves]
-        flat = [torch.as_tensor(x, dtype=torch.float64) for row in rows if row is not None for x in row]
-        numbers = iter(torch.stack(flat).tolist() if flat else [])  # one wait for a GPU
+        flat = [x for row in rows if row is not None for x in row]
+        tensors = [x.double() for x in flat if torch.is_tensor(x)]  # counts are numbers, and on no GPU
+        read = iter(torch.stack(tensors).tolist() if tensors else [])  # one wait for a GPU
+        numbers = (next(read) if torch.is_tensor(x) else float(x) for x in flat)
         sums = [None if row is None else [next(numbers) for _ in row] for row in rows]
         if self.parts:
             pairs = zip(self.sums, sums, strict=True)

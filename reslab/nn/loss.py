@@ -58,9 +58,9 @@ def linear_cross_entropy(
             batch_chunk_size=_chunk_size(weight), chunking_method=None
         )
         return F.linear_cross_entropy(x, weight, targets, ignore_index=IGNORED, options=options)
+    plain = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is random
     losses = [
-        checkpoint(one_chunk, x[rows], weight, targets[rows], use_reentrant=False)
-        for rows in _chunks(len(x), weight)
+        checkpoint(one_chunk, x[rows], weight, targets[rows], **plain) for rows in _chunks(len(x), weight)
     ]
     return torch.stack(losses).sum() / (targets != IGNORED).sum()
 

@@ -258,6 +258,8 @@ class TrainConfig:
     """Compile the blocks; auto: on a GPU, and on a CPU where bench.py measured it to be faster."""
     kernels: Machine[Literal["auto", "torch"]] = "auto"
     """On a CPU: auto takes the attention and float32 library measured to be faster, torch always its own."""
+    cuda_graph: Machine[bool] = True
+    """On a GPU: replay updates as CUDA graphs; never on several ranks, in float16, or with sgd."""
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
     """On several ranks (torchrun): none gives each the whole model (DDP), fsdp shards it across ranks."""
     activation_checkpointing: Machine[bool] = False
@@ -269,15 +271,13 @@ class TrainConfig:
         """What can't be run, one line per fault."""
         faults = self.model.faults() + self.optim.faults() + value_faults(self)
         if self.shard == "fsdp" and self.optim.optimizer == "muon":
-            faults.append(
-                "shard=fsdp: muon needs whole matrices, and no rank has one; choose another --optimizer"
-            )
+            needs = "muon needs whole matrices, and no rank has one"
+            faults.append(f"shard=fsdp: {needs}; choose another --optimizer")
         batch = self.batch_size * self.gradient_accumulation_steps
         sequences = {"batch_size * gradient_accumulation_steps": batch}
         sequences |= {key: getattr(self, key) for key in ("eval_sequences", "probe_sequences")}
-        on_gpu = self.device.startswith("cuda") or (
-            self.device == "auto" and shutil.which("nvidia-smi") is not None
-        )
+        found = self.device == "auto" and shutil.which("nvidia-smi") is not None
+        on_gpu = self.device.startswith("cuda") or found
         memory = [] if faults else capacity.faults(self.model, sequences, on_gpu)
         return faults + memory + tracker_faults(self.log)
 

@@ -150,7 +150,7 @@ def process_group(context: DistContext, run_device: str):
         yield context
         return
     if run_device.startswith("cuda"):
-        torch.cuda.set_device(run_device)
+        torch.cuda.set_device(run_device if ":" in run_device else context.local_rank)
     try:
         backend = "cpu:gloo,cuda:nccl" if run_device.startswith("cuda") else "gloo"
         dist.init_process_group(

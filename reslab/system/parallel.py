@@ -31,6 +31,8 @@ class Single:
 
     shards_optimizer = False
     """Whether no rank has the optimizer's whole state."""
+    can_capture = True
+    """Whether a GPU can replay an update without asking another rank in the middle of it."""
 
     def __init__(self, device: str = "cpu", dist: DistContext = ALONE):
         self.device, self.dist = device, dist
@@ -133,6 +135,7 @@ class DDP(Single):
     """Each rank has the whole model (Li et al. 2020, arXiv 2006.15704); gradients are averaged while they are
     computed."""
 
+    can_capture = False
     ddp_loss = None
 
     def wrap(self, model: torch.nn.Module, compile_setting: str) -> torch.nn.Module:
@@ -164,6 +167,7 @@ class FSDP(Single):
     """Each rank has 1/n of every parameter, gradient and optimizer state; see reslab/system/fsdp.py."""
 
     shards_optimizer = True
+    can_capture = False
 
     def __init__(self, device: str, dist: DistContext):
         from reslab.system import fsdp  # here, because it takes a second to import

@@ -5,6 +5,7 @@ import functools
 from collections import defaultdict
 from pathlib import Path
 
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 WARM = 3  # updates that are left out
@@ -114,10 +115,17 @@ def by_kind(events, cuda: bool) -> dict[str, list[float]]:
             kind_of_number.setdefault(event.sequence_nr, kind[0])
     spent = defaultdict(lambda: [0.0, 0.0])
     for event in events:
-        microseconds = event.self_device_time_total if cuda else event.self_cpu_time_total
+        microseconds = _on_gpu(event) if cuda else event.self_cpu_time_total
         kind, backward = _kind_above(event, kind_of_number) or ("rest", 0)
         spent[kind][backward] += microseconds
     return spent
+
+
+def _on_gpu(event) -> float:
+    """Microseconds of the kernels that an event has launched itself. What the profiler shows as events of the
+    GPU are the same kernels again, and ranges with the time between them."""
+    of_gpu = event.device_type != DeviceType.CPU or event.name.startswith("kind ")
+    return 0.0 if of_gpu else sum(kernel.duration for kernel in event.kernels)
 
 
 def _kind_above(event, kind_of_number: dict) -> tuple[str, int] | None:

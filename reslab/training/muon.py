@@ -20,6 +20,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: matrices.
+        lr: a number; a group may hold a tensor () for it, which a recorded step reads anew.
         rows: of a parameter that holds several matrices, one below the other, how many rows each has; they
             are made orthogonal apart. The norm of their steps together is that of one matrix of all rows.
         match_adamw: scale the step to the size of AdamW's, 0.2 sqrt(max(rows, columns)) (Liu et al. 2025,
@@ -53,8 +54,12 @@ class Muon(torch.optim.Optimizer):
                     alike[pair[0].shape].append(pair)
             for shape, pairs in alike.items():
                 matrices, directions = map(list, zip(*pairs, strict=True))
-                updates = orthogonal(torch.stack(directions)).unbind()
-                torch._foreach_add_(matrices, list(updates), alpha=-group["lr"] * self._scale(*shape))
+                updates = list(orthogonal(torch.stack(directions)).unbind())
+                rate = -group["lr"] * self._scale(*shape)
+                if torch.is_tensor(rate):
+                    torch._foreach_mul_(updates, rate)
+                    rate = 1
+                torch._foreach_add_(matrices, updates, alpha=rate)
 
     def _scale(self, rows: int, columns: int) -> float:
         """What a step of this shape is multiplied by, see match_adamw."""

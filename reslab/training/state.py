@@ -16,6 +16,7 @@ from reslab.run.fields import flat, word_and_count
 from reslab.run.settings import TrainConfig
 from reslab.system.device import kernels_told, pick_dtype
 from reslab.system.parallel import SINGLE, Single
+from reslab.training.captured import CapturedUpdate
 from reslab.training.context import RunContext
 from reslab.training.growth import start_from
 
@@ -29,6 +30,11 @@ class TrainState:
 
     updating: ClassVar[bool] = False
     """Whether an update has changed some of the weights and not yet all of them: nothing to be saved."""
+    may_capture: ClassVar[bool] = False
+    """Whether a GPU may replay updates as CUDA graphs; see captured.py."""
+    captured: ClassVar[CapturedUpdate | None] = None
+    warm: ClassVar[int] = 0
+    """Updates that were made since this process began, before any was captured."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer

@@ -11,6 +11,7 @@ from reslab.model import GPT
 from reslab.run.settings import TrainConfig
 from reslab.system import device
 from reslab.system.parallel import SINGLE, Single
+from reslab.training.captured import WARM, CapturedUpdate, captured_or_none
 from reslab.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from reslab.training.state import TrainState
 
@@ -46,7 +47,12 @@ def make_state(config: TrainConfig, vocab_size: int, strategy: Single = SINGLE) 
         model = model.double()
     model = strategy.wrap(model, config.compile)
     scaler = torch.amp.GradScaler(strategy.device.split(":")[0], enabled=dtype == "float16")
-    return TrainState(model, make_optimizer(model, config.optim), scaler)
+    state = TrainState(model, make_optimizer(model, config.optim), scaler)
+    # What these do can't be recorded: they ask the GPU, or Python, in the middle of an update.
+    never = config.activation_checkpointing or config.profile or dtype == "float16"
+    takes_tensors = config.optim.optimizer in ("adamw", "muon")
+    state.may_capture = config.cuda_graph and strategy.can_capture and takes_tensors and not never
+    return state
 
 
 def next_batch(
@@ -76,14 +82,15 @@ def train_step(
     lr = learning_rate(config.optim, state.step)
     scale_before = None
     state.model.train()
+    captured = _captured(state, batch, config, strategy)
     while True:
-        loss, norm = _backward(state, batch, config, strategy)
+        loss, norm = _backward(state, batch, config, strategy, captured)
         metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             set_learning_rate(state.optimizer, config.optim, lr)
             state.updating = True
-            state.scaler.step(state.optimizer)
+            captured.update() if captured else state.scaler.step(state.optimizer)
         else:
             scale_before = scale_before or state.scaler.state_dict()
         state.scaler.update()
@@ -98,10 +105,54 @@ def train_step(
             raise Diverged(metrics)
 
 
+def _captured(
+    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single
+) -> CapturedUpdate | None:
+    """The update as CUDA graphs, once enough updates were made without; None where it goes the usual way."""
+    if not state.may_capture or not batch.is_cuda:
+        return None
+    if state.captured is None:
+        state.warm += 1
+        if state.warm > WARM:
+            _seed(state, config, strategy)
+            state.captured = captured_or_none(
+                state.optimizer, batch, lambda batch: _gradients(state, batch, config, strategy)
+            )
+            state.may_capture = state.captured is not None
+    return state.captured
+
+
+def _seed(state: TrainState, config: TrainConfig, strategy: Single) -> None:
+    torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
+
+
 def _backward(
-    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single, wide: bool = False
+    state: TrainState,
+    batch: torch.Tensor,
+    config: TrainConfig,
+    strategy: Single,
+    captured: CapturedUpdate | None,
 ) -> tuple[float, float]:
-    """Give the parameters their clipped gradients; returns the loss and the norm before clipping.
+    """Give the parameters their clipped gradients; returns the loss and the norm before clipping."""
+    _seed(state, config, strategy)
+    if captured:
+        loss, norm = captured.loss_and_gradients(batch)
+    else:
+        loss, norm = _gradients(state, batch, config, strategy).tolist()  # the only wait for the GPU
+    if math.isfinite(loss) and not math.isfinite(norm) and not state.scaler.is_enabled():
+        # Of finite gradients above 1e19, as deep plain stacks begin with, float32 can't hold the squares.
+        state.optimizer.zero_grad(set_to_none=True)
+        _seed(state, config, strategy)
+        loss, norm = _gradients(state, batch, config, strategy, wide=True).tolist()
+        if captured:
+            captured.take_gradients()
+    return loss, norm
+
+
+def _gradients(
+    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single, wide: bool = False
+) -> torch.Tensor:
+    """Give the parameters their clipped gradients; returns [loss, norm before clipping] (2,).
 
     Args:
         wide: take the norm in float64.
@@ -109,7 +160,6 @@ def _backward(
     where = str(batch.device)
     dtype = device.pick_dtype(config.dtype, where, config.model.n_embd)
     size, passes = strategy.split(config.batch_size, config.gradient_accumulation_steps)
-    torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
     losses = []
     for number, (x, y) in enumerate(batch.split(size, dim=1), 1):  # each (size, T)
         sync = strategy.no_sync(state.model) if number < passes else nullcontext()
@@ -122,9 +172,4 @@ def _backward(
     state.scaler.unscale_(state.optimizer)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     norm = strategy.clip_grad_norm(parameters, config.optim.grad_clip or math.inf, wide)
-    loss, norm = torch.stack([total.to(norm.dtype), norm]).tolist()  # the only wait for the GPU
-    if math.isfinite(loss) and not math.isfinite(norm) and not wide and not state.scaler.is_enabled():
-        # Of finite gradients above 1e19, as deep plain stacks begin with, float32 can't hold the squares.
-        state.optimizer.zero_grad(set_to_none=True)
-        return _backward(state, batch, config, strategy, wide=True)
-    return loss, norm
+    return torch.stack([total.to(norm.dtype), norm])

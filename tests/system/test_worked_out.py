@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import tiny_model
+from torch.autograd import DeviceType
 
 from reslab.nn.loss import CHUNK, LARGE
 from reslab.nn.recompute import segment_size
@@ -104,9 +105,10 @@ def event(name, cpu, gpu, parent=None, number=-1):
         sequence_nr=number,
         cpu_parent=parent,
         self_cpu_time_total=cpu,
-        self_device_time_total=gpu,
+        device_type=DeviceType.CPU,
+        kernels=[SimpleNamespace(duration=gpu / 4), SimpleNamespace(duration=3 * gpu / 4)],
         cpu_time_total=10 * cpu,
-        device_time_total=10 * gpu,
+        self_device_time_total=10 * gpu,
     )
 
 
@@ -132,11 +134,25 @@ def events():
     ]
 
 
+@pytest.fixture
+def gpu_events(events):
+    """The same, and what the profiler shows besides: the kernels once more, as the GPU's own events, and the
+    ranges with the time between their kernels, on both sides."""
+    for seen in (event("kind attention", 0, 500), event("sm90_gemm", 0, 30)):
+        seen.device_type = DeviceType.CUDA
+        events.append(seen)
+    events[0].kernels = [SimpleNamespace(duration=500)]
+    return events
+
+
 def test_time_goes_to_the_innermost_kind_and_the_way_back_to_the_kind_of_its_forward(events):
     expected = {"attention": [3100, 6700], "norm": [210, 900], "optimizer": [100, 0], "rest": [40, 50]}
     assert dict(profiling.by_kind(events, cuda=False)) == expected
+
+
+def test_on_a_gpu_a_kernel_counts_once_and_the_time_between_kernels_never(gpu_events):
     expected = {"attention": [30, 67], "norm": [20, 9], "optimizer": [6, 0], "rest": [4, 5]}
-    assert dict(profiling.by_kind(events, cuda=True)) == expected
+    assert dict(profiling.by_kind(gpu_events, cuda=True)) == expected
 
 
 def test_the_table_is_milliseconds_per_update_and_shares_of_both_ways(events):

@@ -1,0 +1,133 @@
+"""What only a GPU can show; elsewhere these tests are skipped."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import tiny_model, update
+
+from reslab.data.dataset import TokenDataset, find_folder
+from reslab.instruments import probes
+from reslab.residual import WIRINGS
+from reslab.system.distributed import DistContext, process_group
+from reslab.system.parallel import Single
+from reslab.training.captured import WARM, captured_or_none
+from reslab.training.step import Diverged, make_state
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+GPU = Single("cuda")
+
+
+@pytest.fixture
+def begun(train_config):
+    """Makes the config, a fresh state on the GPU and the dataset of a run."""
+
+    def begin(**changes):
+        config = train_config(**{"device": "cuda", "compile": "False", "max_iters": 20} | changes)
+        dataset = TokenDataset(find_folder(config.dataset), config.model.block_size, config.seed)
+        return config, make_state(config, dataset.vocab_size, GPU), dataset
+
+    return begin
+
+
+def updates(config, state, dataset, count: int) -> list[list[float]]:
+    rows = [update(state, config, dataset, GPU) for _ in range(count)]
+    return [[row["batch/loss"], row["batch/grad_norm"]] for row in rows]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("residual", ["pre", "stochastic_depth", "dynamic_hyper"])
+def test_a_recorded_update_is_the_same_update(begun, residual, optimizer):
+    """Dropout, accumulation, clipping and a rate that changes included."""
+    settings = {"residual": residual, "optimizer": optimizer, "dropout": 0.2, "dtype": "float32"}
+    settings |= {"gradient_accumulation_steps": 2, "grad_clip": 0.5, "muon_lr": 0.01, "learning_rate": 0.01}
+    plain, recorded = (begun(**settings, cuda_graph=on) for on in (False, True))
+    torch.testing.assert_close(updates(*recorded, 12), updates(*plain, 12), rtol=1e-4, atol=1e-4)
+    assert recorded[1].captured and not plain[1].captured
+    assert all(p.grad is None for p in recorded[1].model.parameters())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cuda_graph": False},
+        {"dtype": "float16"},
+        {"optimizer": "sgd"},
+        {"profile": True},
+        {"activation_checkpointing": True},
+    ],
+)
+def test_an_update_that_is_not_to_be_recorded_is_not(begun, changes):
+    config, state, dataset = begun(**changes)
+    updates(config, state, dataset, WARM + 2)
+    assert state.captured is None
+
+
+def test_a_recorded_update_that_diverges_changes_nothing(begun):
+    config, state, dataset = begun()
+    updates(config, state, dataset, WARM + 2)
+    with torch.no_grad():
+        state.model.wte.weight[:, 0] = math.inf
+    before = [p.clone() for p in state.model.parameters()]
+    with pytest.raises(Diverged):
+        update(state, config, dataset, GPU)
+    pairs = zip(state.model.parameters(), before, strict=True)
+    assert all(torch.equal(now.nan_to_num(), was.nan_to_num()) for now, was in pairs)
+
+
+def test_gradients_whose_squares_overflow_are_clipped_in_a_recorded_update(begun):
+    """The norm of the first pass is infinite, though every gradient is finite; their update is made."""
+    config, state, dataset = begun(dtype="float32", learning_rate=1e-3)
+    updates(config, state, dataset, WARM + 2)
+
+    def scaled(loss):
+        return loss * 1e25
+
+    whole = state.model.whole_loss
+    state.model.whole_loss = lambda *args: scaled(whole(*args))
+    state.captured, state.warm = None, WARM  # records the scaled loss
+    before = state.model.wte.weight.detach().clone()
+    loss, norm = updates(config, state, dataset, 1)[0]
+    assert state.captured and math.isfinite(loss) and 1e20 < norm < math.inf
+    moved = (state.model.wte.weight - before).abs().max().item()
+    assert 1e-5 < moved < 1e-2
+
+
+def test_what_can_not_be_recorded_is_said_and_left(begun, capsys):
+    config, state, dataset = begun()
+    updates(config, state, dataset, 1)
+    batch = torch.zeros(2, 4, 16, dtype=torch.long, device="cuda")
+    asks = lambda batch: torch.ones(2, device="cuda") * batch.float().sum().item()  # noqa: E731
+    assert captured_or_none(state.optimizer, batch, asks) is None
+    assert capsys.readouterr().err.startswith("cuda_graph: not recorded (")
+    first, second = updates(config, state, dataset, 2)
+    assert math.isfinite(first[0] + second[0])
+
+
+@pytest.mark.parametrize("residual", WIRINGS)
+def test_probes_measure_on_a_gpu_what_they_measure_on_a_cpu(residual):
+    model, rows = tiny_model(residual=residual), {}
+    idx = torch.arange(18).view(2, 9) % 19
+    for device in ("cpu", "cuda"):
+        x, y = (t.to(device) for t in (idx[:, :-1], idx[:, 1:]))
+        rows[device] = probes.measure_batch(model.to(device), x, y)
+    assert rows["cuda"].keys() == rows["cpu"].keys()
+    for key, value in rows["cpu"].items():
+        assert rows["cuda"][key] == pytest.approx(value, rel=1e-3, abs=1e-6, nan_ok=True), key
+
+
+def test_one_rank_is_connected(monkeypatch):
+    """torchrun with one process has `cuda` without a number."""
+    names = {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29517",
+    }
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    with process_group(DistContext(), "cuda") as dist:
+        assert dist.initialized and dist.all_reduce_sum(torch.ones(1, device="cuda")).item() == 1
+    assert replace(dist, initialized=False) == DistContext()
