@@ -47,9 +47,35 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
     assert {name: record["seconds"] for name, record in again.items()} == seconds
 
 
+def test_steps_that_are_not_timed_go_together_but_after_what_they_read(tmp_path):
+    """Two that wait for each other's files, which one after the other never could; then the third, which
+    reads what the second has written; the timed one comes when all are done."""
+    places = [tmp_path / name for name in "abc"]
+    wait = "import pathlib, time\nmine, other = map(pathlib.Path, {!r})\nmine.touch()\n"
+    wait += (
+        "end = time.monotonic() + 20\nwhile not other.exists() and time.monotonic() < end: time.sleep(.05)\n"
+    )
+    wait += "assert other.exists()"
+    pairs = [[str(places[0]), str(places[1])], [str(places[1]), str(places[0])]]
+    steps = [python(f"run-{n}", wait.format(pair)) for n, pair in enumerate(pairs)]
+    write = f"import pathlib, time; time.sleep(1); pathlib.Path({str(places[2])!r}).touch()"
+    read = f"import pathlib; assert pathlib.Path({str(places[2])!r}).exists()"
+    steps += [python("run-writes", write), python("run-reads", read, after="run-writes")]
+    steps += [python("speed-timed", read)]
+    assert GPU["go"](steps, tmp_path, tmp_path / "gpu.json", True, 2) == 0
+
+
+def test_a_run_that_says_what_it_goes_without_has_not_succeeded(tmp_path):
+    warns = "print('warning: probe resid_rms failed (RuntimeError); it is null in the log')"
+    assert GPU["go"]([python("speed-page", warns)], tmp_path, tmp_path / "gpu.json", True) == 0
+    assert GPU["go"]([python("run-warns", warns, run=tmp_path)], tmp_path, tmp_path / "gpu.json", True) == 1
+    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["steps"]["run-warns"]
+    assert told["exit_code"] == 0 and "probe resid_rms" in told["last_line"]
+
+
 def test_no_result_is_written_over_a_file_of_the_project(monkeypatch):
     places = []
-    monkeypatch.setitem(GPU["main"].__globals__, "go", lambda steps, folder, out, cpu: places.append(out))
+    monkeypatch.setitem(GPU["main"].__globals__, "go", lambda steps, folder, out, *rest: places.append(out))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for argv in ([], ["--rehearse"]):
         GPU["main"]([*argv, "--only=run-sample"])

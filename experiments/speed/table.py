@@ -8,6 +8,7 @@ from experiments.tables import Table, markdown
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
 BESIDE = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384", "sample-1", "sample-8", "val")
+BESIDE += ("shakespeare",)
 
 Column = dict[tuple[str, ...], str]  # the labels of a row -> a machine's cell
 
@@ -55,7 +56,10 @@ def origin(cases: dict) -> str:
 
 def beside(cases: dict) -> Column:
     """This project beside others: of each, its plain float32 and the fastest of its settings."""
-    made = {name: _val(case["sides"]) if name == "val" else _case(case) for name, case in cases.items()}
+    trained = {"val": _val, "shakespeare": _shakespeare}
+    made = {
+        name: trained[name](case["sides"]) if name in trained else _case(case) for name, case in cases.items()
+    }
     return {(f"`{name}`", what): cell for name, cells in made.items() for what, cell in cells.items()}
 
 
@@ -63,13 +67,17 @@ def _case(case: dict) -> dict[str, str]:
     sides, ratios = case["sides"], case["ratios"]
     against = {side: ratios[f"ours against {side}"] for side in sides if f"ours against {side}" in ratios}
     cells = {"time here": _seconds(sides["ours"]), "here in float32": _ratio(against.get("ours float32"))}
+    cells["here without CUDA graphs"] = _ratio(against.get("ours without graphs"))
     for peer, name in (("nanogpt", "nanoGPT"), ("transformers", "transformers")):
         theirs = {side: value["median_s"] for side, value in sides.items() if side.startswith(peer)}
         best = min(theirs, key=theirs.get, default="")
         setting = f", {best.removeprefix(peer).strip()}" if best else ""
         cells[f"{name}, float32"] = _ratio(against.get(f"{peer} float32"))
         cells[f"{name}, its fastest"] = _ratio(against.get(best)) + setting
-    return cells | {"limit, share of ours": _ratio(against.get("limit"), share=True)}
+    cells["limit, share of ours"] = _ratio(against.get("limit"), share=True)
+    shares = {side: value["mfu"] for side, value in sides.items() if value.get("mfu")}
+    told = [f"{shares[side]:.0%}" for side in ("ours", "limit") if side in shares]
+    return cells | {"share of the peak (MFU), of the limit": ", ".join(told)}
 
 
 def _seconds(side: dict) -> str:
@@ -100,6 +108,30 @@ def _val(sides: dict) -> dict[str, str]:
         cells["nanoGPT, float32"] = f"{theirs['s'] / mean:.2f}x ({ends[0]} to {ends[1]})"
         cells["nanoGPT, loss"] = f"{theirs['val_loss']:.3f}"
     return cells
+
+
+def _shakespeare(sides: dict) -> dict[str, str]:
+    """A GPU's training of the small Shakespeare models: seconds until the best losses of both, by seed."""
+    ours = [side for name, side in sides.items() if name != "nanogpt"]
+    cells = {
+        "time here, all updates, by seed, s": ", ".join(f"{side['s']:.1f}" for side in ours),
+        "until val 1.4697, by seed, s": ", ".join(_when(side["curve"], 1.4697) for side in ours),
+        "best val here, by seed": ", ".join(f"{side['best_val_loss']:.3f}" for side in ours),
+    }
+    if theirs := sides.get("nanogpt"):
+        best = theirs["best_val_loss"]
+        at = next(seconds for _, seconds, loss in theirs["curve"] if loss == best)
+        cells["nanoGPT, compiled bfloat16: its best val"] = f"{best:.3f} after {at:.1f} s"
+        cells["nanoGPT: updates made, their time"] = f"{theirs['step']:,}, {theirs['s']:.1f} s"
+        until = [_when(side["curve"], best, at) for side in ours]
+        cells["until nanoGPT's best val, share of its time"] = ", ".join(until)
+    return cells
+
+
+def _when(curve: list, goal: float, unit: float = 1.0) -> str:
+    """When a loss was reached, in so many seconds."""
+    seconds = next((seconds for _, seconds, loss in curve if loss <= goal), None)
+    return "never" if seconds is None else f"{seconds / unit:.{1 if unit == 1 else 2}f}"
 
 
 def scaling(cases: dict) -> Column:
@@ -144,6 +176,15 @@ def _probe(case: dict) -> dict[str, str]:
     return {"probes, share of the demo": f"{case['share_of_run']:.1%}{_spread(case)}"}
 
 
+def _thousand(case: dict) -> dict[str, str]:
+    ours = case["sides"]["ours"]
+    label = "a step of 1000 layers, width 256, of 2048 tokens"
+    return {
+        label: _seconds(ours),
+        f"{label}, over the sum of its kernels": f"{ours['over_kernels']:.2f}",
+    }
+
+
 def _spread(case: dict) -> str:
     """Half the distance of the quartiles of the case's most uncertain time, relative to its median."""
     return f" ± {case['largest_spread']:.0%}"
@@ -155,6 +196,7 @@ ALONE = {
     "data": _data,
     "checkpoint": _checkpoint,
     "probe": _probe,
+    "1000L": _thousand,
 }
 
 

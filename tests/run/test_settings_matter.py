@@ -79,6 +79,7 @@ ELSEWHERE = {
     "log": "test_trackers.py",
     "device": "only the CPU is on every machine; test_device.py",
     "compile": "changes no number; test_step.py",
+    "cuda_graph": "changes no number, and nothing on a CPU; test_cuda.py",
     "kernels": "test_device.py; where torch's are the fastest, they are taken anyway",
     "activation_checkpointing": "changes no number; test_step.py",
     "shard": "needs several processes; test_distributed.py",
