@@ -33,7 +33,18 @@ def test_a_resumed_run_changes_only_what_leaves_it_the_same_experiment(train_con
     assert {key: now for key, (_, now) in changed.items()} == MAY_CHANGE
 
 
-FREE = {*MAY_CHANGE, "block_lr", "compile", "device", "dataset", "end_note", "keep", "kernels", "log"}
+FREE = {
+    *MAY_CHANGE,
+    "block_lr",
+    "compile",
+    "cuda_graph",
+    "device",
+    "dataset",
+    "end_note",
+    "keep",
+    "kernels",
+    "log",
+}
 FREE |= {"out_dir", "overwrite", "print_config", "profile", "resume"}
 
 

@@ -35,6 +35,22 @@ def test_the_steps_are_those_of_torch(adjust, match):
         assert (a - b).norm() < 0.03 * (b - 0.85**4).norm()  # both round to bfloat16
 
 
+def test_a_rate_that_is_a_tensor_is_that_rate():
+    """As a recorded step has it; shapes and decay as above."""
+    stepped = []
+    for rate in (0.1, torch.tensor(0.1)):
+        matrices = [torch.nn.Parameter(torch.ones(s)) for s in [(24, 8), (8, 24), (24, 8)]]
+        muon = Muon(matrices, lr=0.1, weight_decay=1.5)
+        muon.param_groups[0]["lr"] = rate
+        for step in range(3):
+            for number, matrix in enumerate(matrices):
+                generator = torch.Generator().manual_seed(10 * step + number)
+                matrix.grad = torch.randn(matrix.shape, generator=generator)
+            muon.step()
+        stepped.append([matrix.detach() for matrix in matrices])
+    torch.testing.assert_close(*stepped, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (16, 16)])
 def test_singular_values_come_near_one_and_directions_stay(shape):
     """U S V^T becomes U f(S) V^T, f five rounds of the quintic: each matrix by itself, tall or wide."""

@@ -10,7 +10,8 @@ from conftest import update
 
 from reslab.data.dataset import TokenDataset, find_folder
 from reslab.system.distributed import DistContext
-from reslab.system.parallel import Single
+from reslab.system.parallel import DDP, FSDP, Single
+from reslab.training.captured import WARM
 from reslab.training.evaluate import evaluate
 from reslab.training.muon import orthogonal
 from reslab.training.optimizer import learning_rate
@@ -249,3 +250,29 @@ def test_a_run_is_compiled_when_it_asks_for_it(train_config, monkeypatch, wanted
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
     state, _ = begun(train_config(compile=wanted))
     assert compiled == (list(state.model.blocks) if wanted == "True" else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "may"),
+    [
+        ({}, True),
+        ({"optimizer": "muon"}, True),
+        ({"cuda_graph": False}, False),
+        ({"optimizer": "sgd"}, False),
+        ({"dtype": "float16"}, False),
+        ({"activation_checkpointing": True}, False),
+        ({"profile": True}, False),
+    ],
+)
+def test_an_update_may_be_recorded_where_nothing_in_it_asks_the_gpu_or_a_rank(train_config, changes, may):
+    """What recording does is in test_cuda.py; on a CPU nothing is recorded."""
+    config = train_config(**changes)
+    state, dataset = begun(config)
+    assert state.may_capture is may
+    several = Single()
+    several.can_capture = False  # as DDP and FSDP say it
+    assert not make_state(config, dataset.vocab_size, several).may_capture
+    assert not DDP.can_capture and not FSDP.can_capture
+    for _ in range(WARM + 2):
+        update(state, config, dataset)
+    assert state.captured is None
