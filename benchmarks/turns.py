@@ -98,10 +98,15 @@ class Bench:
         """
         arguments = {"batch": batch, "count": tokens} if task == "sample" else {}
         workers, facts, failed = self.ready(sides, task, **({"count": warm} | arguments))
-        turns, counts = {name: [] for name in workers}, {}
-        for name, worker in workers.items():
-            once = worker.ask(task, **({"count": 1} | arguments))["s"]
-            counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
+        counts = {}
+        for name, worker in list(workers.items()):
+            try:
+                once = worker.ask(task, **({"count": 1} | arguments))["s"]
+                counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
+            except ValueError as error:
+                failed[name] = str(error)
+                workers.pop(name).stop()
+        turns = {name: [] for name in workers}
         for _ in range(3 if self.quick else 7):
             for name, worker in workers.items():
                 took = worker.ask(task, **({"count": counts[name]} | arguments))["s"]

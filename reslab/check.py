@@ -5,6 +5,7 @@ whose parameters are moved far from their start where an answer must hold at any
 """
 
 import itertools
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -183,6 +184,17 @@ def _alike(one, other) -> bool:
     return _equal(one(stream), other(stream))
 
 
+@torch.no_grad()
+def check_repeats(wiring: type[Residual]) -> Iterator[str]:
+    """Whether the stack computes in each update what it did before, with the same draws of torch."""
+    model, ends = build(wiring, moved=True).train(), []
+    for seed in range(3):
+        torch.manual_seed(0), random.seed(seed)
+        ends.append(trace(model)[1])
+    if wiring.same_every_step != (same := all(_equal(ends[0], end) for end in ends)):
+        yield _mismatch("same_every_step", wiring.same_every_step, same)
+
+
 def check_learning(wiring: type[Residual]) -> Iterator[str]:
     """Every parameter gets a gradient, some of them after others have left 0."""
     model, learned = build(wiring).train(), set()
@@ -245,7 +257,7 @@ def check_half_precision(wiring: type[Residual]) -> Iterator[str]:
 CHECKS = (
     (check_forward,),
     (check_equation, check_stream, check_skip, check_depth, check_silence),
-    (check_identity, check_gradient, check_learning, check_half_precision),
+    (check_identity, check_gradient, check_repeats, check_learning, check_half_precision),
     (check_growth, check_dissection),
 )
 

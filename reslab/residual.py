@@ -93,6 +93,9 @@ class Residual(nn.Module):
     """Attention starts as a I + b A with a = 1, b = 0."""
     branch_learns = True
     """The branch gets a gradient; only a control goes without."""
+    same_every_step = True
+    """forward is the same function of its tensors in every update: it counts nothing and draws nothing in
+    Python, so a GPU may record an update and replay it. (What is drawn on x.device is drawn anew.)"""
 
     def __init__(self, config, depth: int):
         super().__init__()

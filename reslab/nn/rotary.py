@@ -8,6 +8,8 @@ so that the score of two tokens depends on their distance and not on where they 
 with j + D / 2, as in Llama.
 """
 
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -45,6 +47,22 @@ class Rotary(nn.Module):
             self._tables = [row_tables(cos_sin, 0 if by_head else x.shape[1]) for x in (q, k)]
             self._key = key
         return _Rotation.apply(q, k, self._tables, 1)
+
+
+@contextmanager
+def fresh_tables(model: nn.Module):
+    """Context that shares no tables with what is outside: a recording has memory of its own."""
+    layers = [module for module in model.modules() if isinstance(module, Rotary)]
+    _forget(layers)
+    try:
+        yield
+    finally:
+        _forget(layers)
+
+
+def _forget(layers: list[Rotary]) -> None:
+    for layer in layers:
+        layer._key = layer._tables = None
 
 
 def rotate(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:

@@ -20,30 +20,32 @@ Way = Callable[[], None]
 
 
 def measure() -> Ratios:
-    """All ratios; a run's random numbers stay what they were. One thread's CPU seconds are taken, which on a
-    busy machine are nearly those of an idle one."""
+    """All ratios. One thread's CPU seconds are taken, which on a busy machine are nearly those of an idle
+    one."""
     found = {what: {} for what in COMPARISONS}
-    with torch.random.fork_rng(devices=()), torch.inference_mode(False), torch.enable_grad(), _one_thread():
+    with undisturbed():
         for what, (sizes, ways) in COMPARISONS.items():
             for size in sizes:
                 try:
-                    found[what][size] = _ratio(*ways(size))
+                    found[what][size] = faster(*ways(size))
                 except (RuntimeError, AttributeError, NotImplementedError):  # this CPU or torch can't do it
                     found[what][size] = 1.0
     return found
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
+    """Context of a comparison: one thread, with gradients. A run's random numbers stay what they were."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=()), torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
         torch.set_num_threads(threads)
 
 
-def _ratio(way: Way, usual: Way) -> float:
+def faster(way: Way, usual: Way) -> float:
     """The time of one way over that of the other, each the shortest of some turns; 1 where no clock tells."""
     way(), usual()  # what is loaded and allocated once counts for nothing
     shortest, spent, turns = {way: math.inf, usual: math.inf}, 0.0, 0

@@ -11,7 +11,7 @@ import torch
 
 from reslab.nn.attention import cpu_kernels
 from reslab.run.fields import first_line
-from reslab.system.machine import WIDTHS, fastest
+from reslab.system.machine import WIDTHS, compiled_from, fastest
 
 DTYPES = {
     "float32": torch.float32,
@@ -123,7 +123,7 @@ def compiles(setting: str, device: str, width: int) -> bool:
     for this n_embd (see machine.py)."""
     if setting != "auto" or device != "cpu":
         return setting == "True" or (setting == "auto" and device.startswith("cuda"))
-    return width >= min(WIDTHS) and width >= (fastest().compiled_from or math.inf)
+    return width >= min(WIDTHS) and width >= (compiled_from() or math.inf)
 
 
 def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:

@@ -2,8 +2,8 @@
 
 Which precision, library and kernel is fastest differs between CPUs, and each of them changes the last digits
 of a loss. So the choice is made once for a CPU and a version of torch, and stays until its file is deleted.
-It is what `auto` means; --dtype, --kernels and --compile overrule it. What compiling gains is measured by
-bench.py, since it takes longer than a short run.
+It is what `auto` means; --dtype, --kernels and --compile overrule it. What compiling gains takes half a
+minute, before the first long run (reslab/training/compiling.py), or by bench.py.
 """
 
 import functools
@@ -28,7 +28,7 @@ from reslab.run.streams import wrapped
 from reslab.system.comparisons import SIZES, WIDTHS, Ratios, measure
 
 CLEARLY = 0.8  # of the usual way's time; what gains less, or is within the noise of that, is not chosen
-COMPILED = "compiled step"  # bench.py's ratios, of the widths that it has measured
+COMPILED = "compiled step"  # its time over that of an eager one, of the widths that were measured
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,23 @@ def fastest() -> Fastest:
     told = f"measured what is fastest on {name()}: {kept}; {where}. --dtype and --kernels overrule it"
     print("\n".join(wrapped(told)), file=sys.stderr)
     return kept
+
+
+def compiled_from() -> int | None:
+    """The n_embd from which on compiled steps are known to be faster here; nothing is measured for it."""
+    kept = _kept()
+    return kept.compiled_from if kept else None
+
+
+def uncompared() -> list[int]:
+    """The widths of which it is not known what compiling gains."""
+    kept = _kept()
+    return [width for width in WIDTHS if not kept or width not in kept.ratios.get(COMPILED, {})]
+
+
+def _kept() -> Fastest | None:
+    with suppress(OSError, RuntimeError):
+        return read(place())
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from reslab.run.lock import exclusive_lock
 from reslab.run.log import NoLog, RunLog, changes, check_run_dir, read_run, write_config
 from reslab.run.settings import TrainConfig
 from reslab.system import device
+from reslab.training import compiling
 from reslab.training.context import RunContext
 from reslab.training.outcome import exit_code
 from reslab.training.state import TrainState, describe
@@ -40,16 +41,19 @@ def acquire_run_dir(config: TrainConfig, restarts: int, stack: ExitStack) -> int
 
 
 def compiles(config: TrainConfig, run_device: str) -> bool:
-    """Whether this run is compiled. On a CPU `auto` is for a resumed run what it was before, whatever was
-    measured since."""
+    """Whether this run is compiled. On a CPU `auto` is for a long run what is measured now, unless it was
+    before, and for a resumed run what it was then, whatever was measured since."""
+    chosen = config.compile == "auto" and run_device == "cpu"
+    if chosen and not config.resume:
+        compiling.learn(config)
     compiled = device.compiles(config.compile, run_device, config.model.n_embd)
-    if config.compile == "auto" and run_device == "cpu":
+    if chosen:
         if config.resume:
             then = read_run(config.out_dir)
             if then.config.get("compile") == "auto" and then.facts.get("device") == "cpu":
                 compiled = then.facts.get("compile") is True
         if compiled:
-            print("compiling, as bench.py found it faster; --compile=False overrules it", file=sys.stderr)
+            print("compiling, as it was measured to be faster; --compile=False overrules it", file=sys.stderr)
     return compiled
 
 

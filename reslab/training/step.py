@@ -1,6 +1,7 @@
 """One update of a model: a batch in, the next state and its metrics out."""
 
 import math
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -8,10 +9,11 @@ import torch
 
 from reslab.data.dataset import TokenDataset
 from reslab.model import GPT
+from reslab.nn.rotary import fresh_tables
 from reslab.run.settings import TrainConfig
 from reslab.system import device
 from reslab.system.parallel import SINGLE, Single
-from reslab.training.captured import WARM, CapturedUpdate, captured_or_none
+from reslab.training.captured import WARM, CapturedUpdate
 from reslab.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from reslab.training.state import TrainState
 
@@ -48,11 +50,18 @@ def make_state(config: TrainConfig, vocab_size: int, strategy: Single = SINGLE) 
     model = strategy.wrap(model, config.compile)
     scaler = torch.amp.GradScaler(strategy.device.split(":")[0], enabled=dtype == "float16")
     state = TrainState(model, make_optimizer(model, config.optim), scaler)
-    # What these do can't be recorded: they ask the GPU, or Python, in the middle of an update.
-    never = config.activation_checkpointing or config.profile or dtype == "float16"
-    takes_tensors = config.optim.optimizer in ("adamw", "muon")
-    state.may_capture = config.cuda_graph and strategy.can_capture and takes_tensors and not never
+    state.may_capture = config.cuda_graph and strategy.can_capture and can_be_recorded(model, config, dtype)
     return state
+
+
+def can_be_recorded(model: torch.nn.Module, config: TrainConfig, dtype: str) -> bool:
+    """Whether an update asks neither the GPU nor Python for anything in the middle, and the optimizer takes a
+    learning rate that is a tensor. A recording belongs to its process: only one thread may make any."""
+    asks = config.activation_checkpointing or config.profile or dtype == "float16"
+    wirings = [residual for block in model.blocks for residual, _ in block.sublayers()]
+    alone = threading.current_thread() is threading.main_thread()
+    takes_tensors = config.optim.optimizer in ("adamw", "muon")
+    return alone and takes_tensors and not asks and all(wiring.same_every_step for wiring in wirings)
 
 
 def next_batch(
@@ -82,15 +91,15 @@ def train_step(
     lr = learning_rate(config.optim, state.step)
     scale_before = None
     state.model.train()
-    captured = _captured(state, batch, config, strategy)
+    _record_when_due(state, batch, config, strategy)
     while True:
-        loss, norm = _backward(state, batch, config, strategy, captured)
+        loss, norm = _backward(state, batch, config, strategy)
         metrics = {"batch/loss": loss, "batch/grad_norm": norm, "learning_rate": lr}
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             set_learning_rate(state.optimizer, config.optim, lr)
             state.updating = True
-            captured.update() if captured else state.scaler.step(state.optimizer)
+            state.captured.update() if state.captured else state.scaler.step(state.optimizer)
         else:
             scale_before = scale_before or state.scaler.state_dict()
         state.scaler.update()
@@ -105,48 +114,42 @@ def train_step(
             raise Diverged(metrics)
 
 
-def _captured(
-    state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single
-) -> CapturedUpdate | None:
-    """The update as CUDA graphs, once enough updates were made without; None where it goes the usual way."""
-    if not state.may_capture or not batch.is_cuda:
-        return None
-    if state.captured is None:
-        state.warm += 1
-        if state.warm > WARM:
-            _seed(state, config, strategy)
-            state.captured = captured_or_none(
+def _record_when_due(state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single) -> None:
+    """Record this and all later updates as CUDA graphs, once enough were made without."""
+    if not state.may_capture or state.captured or not on_gpu(batch):
+        return
+    if state.warm == WARM:
+        _seed(state, config, strategy)
+        with fresh_tables(state.model):
+            state.captured = CapturedUpdate(
                 state.optimizer, batch, lambda batch: _gradients(state, batch, config, strategy)
             )
-            state.may_capture = state.captured is not None
-    return state.captured
+    state.warm += 1
+
+
+def on_gpu(batch: torch.Tensor) -> bool:
+    return batch.is_cuda
 
 
 def _seed(state: TrainState, config: TrainConfig, strategy: Single) -> None:
     torch.manual_seed(device.step_seed(config.seed, state.step, strategy.dist.rank))
 
 
-def _backward(
-    state: TrainState,
-    batch: torch.Tensor,
-    config: TrainConfig,
-    strategy: Single,
-    captured: CapturedUpdate | None,
-) -> tuple[float, float]:
-    """Give the parameters their clipped gradients; returns the loss and the norm before clipping."""
+def _backward(state: TrainState, batch: torch.Tensor, config: TrainConfig, strategy: Single) -> list[float]:
+    """Give the parameters their clipped gradients; returns [loss, norm before clipping]."""
     _seed(state, config, strategy)
-    if captured:
-        loss, norm = captured.loss_and_gradients(batch)
+    if state.captured:
+        loss, norm = state.captured.loss_and_gradients(batch)
     else:
         loss, norm = _gradients(state, batch, config, strategy).tolist()  # the only wait for the GPU
     if math.isfinite(loss) and not math.isfinite(norm) and not state.scaler.is_enabled():
         # Of finite gradients above 1e19, as deep plain stacks begin with, float32 can't hold the squares.
+        if state.captured:  # this pass is another one, and a recording holds the memory of its own
+            state.may_capture, state.captured = False, None
         state.optimizer.zero_grad(set_to_none=True)
         _seed(state, config, strategy)
         loss, norm = _gradients(state, batch, config, strategy, wide=True).tolist()
-        if captured:
-            captured.take_gradients()
-    return loss, norm
+    return [loss, norm]
 
 
 def _gradients(

@@ -87,7 +87,7 @@ def test_auto_compiles_on_a_gpu_and_where_it_was_measured_to_pay(
     monkeypatch, setting, place, kept, width, expected
 ):
     ratios = {} if kept is None else {machine.COMPILED: kept}
-    monkeypatch.setattr(device, "fastest", lambda: machine.Fastest(ratios))
+    monkeypatch.setattr(device, "compiled_from", lambda: machine.Fastest(ratios).compiled_from)
     assert device.compiles(setting, place, width) == expected
 
 
@@ -187,8 +187,8 @@ def test_clocks_wait_for_the_device_that_works(monkeypatch):
 
 def test_a_compiler_is_used_where_it_was_asked_for_or_pays(monkeypatch):
     """Blocks that are alike share one region; those that are not are compiled in their two halves."""
-    compiled, faster = [], machine.Fastest({machine.COMPILED: dict.fromkeys(machine.WIDTHS, 0.5)})
-    monkeypatch.setattr(device, "fastest", lambda: faster)
+    compiled = []
+    monkeypatch.setattr(device, "compiled_from", lambda: 128)
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *args: function(*args))
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_: compiled.append(module))
     for wiring in ("pre", "dense"):

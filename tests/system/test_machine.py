@@ -178,18 +178,18 @@ def test_a_ratio_is_that_of_the_fastest_turns(monkeypatch):
         now[0] += next(seconds)
 
     monkeypatch.setattr(comparisons.time, "thread_time", lambda: now[0])
-    assert comparisons._ratio(lambda: work(), lambda: work()) == 0.25
+    assert comparisons.faster(lambda: work(), lambda: work()) == 0.25
     assert list(seconds) == [0, 0]
 
 
 def test_a_clock_that_stands_still_chooses_nothing(monkeypatch):
     monkeypatch.setattr(comparisons.time, "thread_time", lambda: 1.0)
-    assert comparisons._ratio(lambda: None, lambda: 1) == 1.0
+    assert comparisons.faster(lambda: None, lambda: 1) == 1.0
 
 
 def test_what_a_cpu_can_t_do_is_not_faster(monkeypatch):
     """No kernels for packed bfloat16, a float32 that is rounded, and a torch that fails at a product."""
-    monkeypatch.setattr(comparisons, "_ratio", lambda *_: 0.5)
+    monkeypatch.setattr(comparisons, "faster", lambda *_: 0.5)
     monkeypatch.setattr(comparisons, "can_pack", lambda dtype: dtype != torch.bfloat16)
     monkeypatch.setattr(comparisons, "onednn_keeps_float32", lambda: False)
     failing = (comparisons.LENGTHS, lambda T: torch.zeros(2) @ torch.zeros(3))
@@ -232,7 +232,7 @@ def test_each_comparison_runs_what_it_says_and_then_the_usual_way(monkeypatch, c
     """In float32 whatever the process's default is, causal, and by oneDNN where it says so."""
     monkeypatch.setattr(comparisons, "onednn_keeps_float32", lambda: True)
     monkeypatch.setattr(comparisons, "can_pack", lambda _: True)
-    monkeypatch.setattr(comparisons, "_ratio", lambda way, usual: way() or usual() or 0.5)
+    monkeypatch.setattr(comparisons, "faster", lambda way, usual: way() or usual() or 0.5)
     torch.set_default_dtype(torch.float64)
     try:
         comparisons.measure()

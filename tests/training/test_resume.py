@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import OURS, power_cut_at, rows, update
+from conftest import power_cut_at, rows, update
 
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
@@ -143,12 +143,14 @@ def test_a_resumed_run_is_compiled_as_it_was_whatever_was_measured_since(
 
     def go_on(ratio: float, steps: int, **changes) -> str:
         kept = {machine.COMPILED: dict.fromkeys(machine.WIDTHS, ratio)}
-        monkeypatch.setattr(device, "fastest", lambda: machine.Fastest(OURS.ratios | kept))
+        monkeypatch.setattr(device, "compiled_from", lambda: machine.Fastest(kept).compiled_from)
         settings = {"n_embd": 128, "max_iters": steps, "warmup_iters": 0, "resume": place.exists()}
         assert train(train_config(**settings | changes)) == 0
         assert read_run(tmp_path / "run").config["compile"] == changes.get("compile", "auto")
         assert f"{read_run(tmp_path / 'run').facts['compile']}" == asked[-1]
-        assert ("compiling, as bench.py" in capsys.readouterr().err) == (asked[-1] == "True" and not changes)
+        assert ("compiling, as it was measured" in capsys.readouterr().err) == (
+            asked[-1] == "True" and not changes
+        )
         return asked[-1]
 
     first = f"{before == 0.5}"
