@@ -255,7 +255,7 @@ class TrainConfig:
     dtype: Schedule[Precision] = "auto"  # of the updates to come; the weights stay float32, but for float64
     """Precision of products; auto: bfloat16 where measured to be faster. float64 is of the weights too."""
     compile: Machine[Literal["auto", "True", "False"]] = "auto"
-    """Compile the blocks; auto: on a GPU, and on a CPU where bench.py measured it to be faster."""
+    """Compile the blocks; auto: on a GPU, and on a CPU where it was measured to be faster."""
     kernels: Machine[Literal["auto", "torch"]] = "auto"
     """On a CPU: auto takes the attention and float32 library measured to be faster, torch always its own."""
     cuda_graph: Machine[bool] = True

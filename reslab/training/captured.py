@@ -23,7 +23,8 @@ class CapturedUpdate:
     The random numbers of a replay are those of an uncaptured pass with the same seed.
 
     Args:
-        optimizer: has made a step already. AdamW or Muon: both take a learning rate that is a tensor.
+        optimizer: has made a step already, and its parameters have no gradient. AdamW or Muon: both take a
+            learning rate that is a tensor.
         batch: token ids (2, B, T) on the GPU; every later one has this shape.
         gradients: gives the parameters their gradients for a batch; returns [loss, norm] (2,), without
             waiting for the GPU.
@@ -37,7 +38,6 @@ class CapturedUpdate:
         self.optimizer, self.batch = optimizer, batch.clone()
         self.rates = torch.zeros(len(optimizer.param_groups), device=batch.device)
         self.backward, self.step = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        optimizer.zero_grad(set_to_none=True)  # so that gradients are written, and not added
         with self._recording(self.backward):
             self.loss_and_norm = gradients(self.batch)
         with self._tensors_for_rates(), self._recording(self.step, self.backward.pool()):
