@@ -4,7 +4,7 @@
 #     python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
 #     python compare.py runs/dose --page runs/dose.html
 #
-# Budget: 25 minutes of CPU time. The recipe is that of config/degradation.py.
+# Budget: an hour and a half of CPU time. The recipe is that of config/degradation.py.
 # The prediction, made before any of these runs and with nothing fitted: exp(-4.6 / L), so 0.46, 0.68, 0.83,
 # 0.91 and 0.95 at 6, 12, 24, 48 and 96 layers. Attention that is nearly uniform writes to all tokens alike,
 # so what tells them apart shrinks by lambda in each block, and lambda^L = 0.01 is taken for too little.
@@ -40,4 +40,15 @@ study = {
     "dose": _arm | {"n_layer": [6, 12, 24], "residual_scale": [0.3, 0.5, 0.7, 0.8, 0.9, 1.0]},
     "deep": _arm | {"n_layer": [48, 96], "residual_scale": [0.7, 0.8, 0.9, 0.95, 1.0]},
     "rates": _arm | {"muon_lr": [1.5e-3, 1.5e-2], "n_layer": [6, 12], "residual_scale": [0.3, 0.5, 0.7, 0.9]},
+}
+
+_again = {"residual": ["scaled"], "seed": [2, 3]}  # begun near the edge of seed 1
+_rates = {"muon_lr": [1.5e-3, 5e-3, 1.5e-2]}
+
+study |= {
+    "again-6": _again | _rates | {"n_layer": [6], "residual_scale": [0.3, 0.5]},
+    "again-12": _again | _rates | {"n_layer": [12], "residual_scale": [0.5, 0.8]},
+    "again-24": _again | {"n_layer": [24], "residual_scale": [0.7, 0.9]},
+    "again-48": _again | {"n_layer": [48], "residual_scale": [0.8, 0.95]},
+    "again-96": _again | {"n_layer": [96], "residual_scale": [0.9, 1.0]},
 }
