@@ -55,8 +55,11 @@ class _Recorder(TorchDispatchMode):
 def recording(graph: Graph, *pool, **options):
     """torch.cuda.graph."""
     recorder = _Recorder(graph)
-    with recorder:
-        yield
+    try:
+        with recorder:
+            yield
+    except RuntimeError:
+        raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
     with torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
         for tensor, before in recorder.before.values():
             tensor.copy_(before)

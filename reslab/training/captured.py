@@ -58,6 +58,8 @@ class CapturedUpdate:
             if ran_out(error):
                 error.add_note("--cuda_graph=False, which holds less, or half of --batch_size")
                 raise
+            while error.__context__ is not None:  # what ended the recording, not that it was ended
+                error = error.__context__
             reason = f"cuda_graph: this update can't be recorded ({first_line(error)})"
             raise ValueError(f"{reason}; --cuda_graph=False trains without") from error
 
