@@ -11,7 +11,7 @@ that are there are kept, so the same command goes on.
 
 from pathlib import Path
 
-from experiments.bisect import changed, families, read_options, search, train
+from experiments.bisect import changed, command, families, read_options, search, train
 from reslab.report.records import results
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
@@ -37,9 +37,8 @@ def main() -> None:
     cells, runs = search(options.config, options.setting, options.steps, options.jobs)
     best = chosen(cells, runs, options.setting)
     control = [runs[c.folder] for c in cells if c.config.model.residual == "silent"]
-    command = f"python -m experiments.best {options.config} --setting={options.setting}"
     kept = [*control, *train(best, options.jobs).values()]
-    write_atomically(options.json, results(kept, command))
+    write_atomically(options.json, results(kept, command("best", options)))
 
 
 if __name__ == "__main__":

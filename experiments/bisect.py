@@ -24,6 +24,8 @@ from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
 from reslab.training.grid import SHORT, Cell, plan, train_grid
 
+STEPS = 3  # how often an interval is halved, if nothing else is asked for
+
 
 def halfway(low: float, high: float, ratio: bool) -> float:
     """The value between two, by their ratio or their difference, to four digits."""
@@ -92,17 +94,22 @@ def read_options(doc: str) -> Namespace:
     parser = ArgumentParser(doc)
     parser.add_argument("config", help="a config file with a study, `silent` in it")
     parser.add_argument("--setting", required=True, help="the setting whose values are compared")
-    parser.add_argument("--steps", type=int, default=3, help="how often each interval is halved")
+    parser.add_argument("--steps", type=int, default=STEPS, help="how often each interval is halved")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     return parser.parse_args()
 
 
+def command(program: str, options: Namespace) -> str:
+    """What to type for the same result."""
+    steps = "" if options.steps == STEPS else f" --steps={options.steps}"
+    return f"python -m experiments.{program} {options.config} --setting={options.setting}{steps}"
+
+
 def main() -> None:
     options = read_options(__doc__)
     _, runs = search(options.config, options.setting, options.steps, options.jobs)
-    command = f"python -m experiments.bisect {options.config} --setting={options.setting}"
-    write_atomically(options.json, results(list(runs.values()), command))
+    write_atomically(options.json, results(list(runs.values()), command("bisect", options)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ and the best value, with further seeds."""
 
 import json
 import sys
+from argparse import Namespace
 
 import pytest
 
@@ -136,4 +137,7 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
         for n in (2, 3)
     }
     assert tried == {2: [0.1, 0.5, 0.6, 0.7, 0.9], 3: [0.1, 0.5, 0.7, 0.8, 0.9]}
-    assert json.loads(out.read_text("utf-8"))[1] == 11
+    told = f"python -m experiments.bisect {path} --setting=residual_scale"
+    assert json.loads(out.read_text("utf-8")) == [f"{told} --steps=2", 11]
+    usual = Namespace(config=path, setting="residual_scale", steps=bisect.STEPS)
+    assert bisect.command("bisect", usual) == told
