@@ -93,7 +93,7 @@ def perplexity(result: dict) -> str:
         f"{run['val/word_perplexity']:.0f} with {layers} layers of `{wiring}`"
         for (wiring, layers), run in best(result).items()
     ]
-    return f"after one pass: {', '.join(cells)}; three passes and 128 layers were not run"
+    return f"after one pass: {', '.join(cells)}; three passes were not run"
 
 
 def marks(*results: dict) -> str:
