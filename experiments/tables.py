@@ -157,23 +157,21 @@ def edge(losses: dict[float, float | None], silent: float) -> str:
 
 
 def pair(result: dict, silent: dict) -> str:
-    """Both arms of one depth and the control: losses, and validation losses less those of the baselines.
+    """Both arms of one depth and the control: losses, and validation losses less those of the baselines; of
+    several seeds the mean, and the losses' smallest and largest.
 
     Args:
         silent: the result of the control, `--arms silent --depths 1`.
     """
-    (control,) = silent["runs"]
+    control = mean_of(silent["runs"])
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
+    arms: dict[str, list[dict]] = {}
+    for run in (*skips_first(result["runs"]), *silent["runs"]):
+        arms.setdefault(ARMS[run.get("residual", "silent")], []).append(run)
     rows = [
-        [
-            ARMS[run.get("residual", "silent")],
-            f"{run['train/loss']:.3f}",
-            f"{run['val/loss']:.3f}",
-            f"{run['val/loss'] - unigram:+.3f}",
-            f"{run['val/loss'] - bigram:+.3f}",
-            f"{run['val/loss'] - control['val/loss']:+.3f}",
-        ]
-        for run in (*skips_first(result["runs"]), control)
+        [name, *(over_seeds(runs, split) for split in ("train", "val"))]
+        + [f"{mean_of(runs) - other:+.3f}" for other in (unigram, bigram, control)]
+        for name, runs in arms.items()
     ]
     head = ["", "train loss", "val loss", "minus unigram", "minus bigram", "minus `silent`"]
     on_train = result["baselines_nats"]["unigram"]["train"]

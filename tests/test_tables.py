@@ -46,6 +46,34 @@ def test_a_pair_is_compared_with_the_validation_baselines_and_the_control():
         ["without skips (`none`)", "3.500", "3.200", "+0.100", "+0.800", "+0.400"],
         ["no blocks (`silent`)", "2.700", "2.800", "-0.300", "+0.400", "+0.000"],
     ]
+    others = [run(val=3.4, train=3.6, residual="none"), run(val=2.5)]
+    rows, _ = made("deep", result(*one["runs"], *others), result(control, control | {"val/loss": 3.0}))
+    assert rows[1:] == [
+        [
+            "with skips (`pre`)",
+            "2.000 (2.000 to 2.000)",
+            "2.400 (2.300 to 2.500)",
+            "-0.700",
+            "+0.000",
+            "-0.500",
+        ],
+        [
+            "without skips (`none`)",
+            "3.550 (3.500 to 3.600)",
+            "3.300 (3.200 to 3.400)",
+            "+0.200",
+            "+0.900",
+            "+0.400",
+        ],
+        [
+            "no blocks (`silent`)",
+            "2.700 (2.700 to 2.700)",
+            "2.900 (2.800 to 3.000)",
+            "-0.200",
+            "+0.500",
+            "+0.000",
+        ],
+    ]
     assert "The unigram baseline is 3.300 (train) and 3.100 (val), the bigram baseline 2.400 (val)." in note
     assert "`python compare.py a`, 2026-01-02, a machine" in note
 
@@ -151,8 +179,13 @@ def test_at_one_rate_for_all_weights_a_wiring_is_beside_pre_and_silent_at_its_be
         ["wiring", "rate 0.001", "rate 0.003", "best minus `pre`", "best minus `silent`"],
         ["`pre`", "2.500", "2.750", "+0.000", "-0.250"],
         ["`silent`", "2.750", "3.250", "+0.250", "+0.000"],
-        ["`post`", "3.000", "inf", "+0.500", "+0.250"],
+        ["`post`", "3.000", "diverged", "+0.500", "+0.250"],
     ]
+    runs += [
+        run(val=run_["val/loss"] + 0.5, residual=run_["residual"], learning_rate=0.001) for run_ in runs[::2]
+    ]
+    rows, _ = made("wirings_one_rate", result(*runs))
+    assert rows[1] == ["`pre`", "2.750 (2.500 to 3.000)", "2.750", "+0.000", "-0.250"]
 
 
 def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, origin
+from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, origin, over_seeds
 
 
 def spread(groups: list[list[float]]) -> float:
@@ -55,17 +55,18 @@ def wirings(result: dict) -> str:
 
 
 def one_rate(result: dict) -> str:
-    """A row for each wiring, and a column for each rate of all weights, the lowest loss first: one seed."""
-    runs = {name: found for (name,), found in group_by(result["runs"], "residual").items()}
-    losses = {name: {run["learning_rate"]: final_loss(run) for run in runs[name]} for name in runs}
-    least = {name: min(found.values()) for name, found in losses.items()}
-    rates = sorted(losses["pre"])
+    """A row for each wiring, and a column for each rate of all weights, over the seeds; the lowest mean
+    first."""
+    runs = group_by(result["runs"], "residual", "learning_rate")
+    names, rates = ({key[place]: None for key in runs} for place in (0, 1))
+    least = {name: min(mean(list(map(final_loss, runs[name, rate]))) for rate in rates) for name in names}
     rows = [
-        [f"`{name}`", *(f"{losses[name][rate]:.3f}" for rate in rates)]
+        [f"`{name}`", *(over_seeds(runs[name, rate]) for rate in sorted(rates))]
         + [f"{least[name] - least[other]:+.3f}" for other in ("pre", "silent")]
         for name in sorted(least, key=least.get)
     ]
-    head = ["wiring", *(f"rate {rate:g}" for rate in rates), "best minus `pre`", "best minus `silent`"]
+    columns = [f"rate {rate:g}" for rate in sorted(rates)]
+    head = ["wiring", *columns, "best minus `pre`", "best minus `silent`"]
     unigram = result["baselines_nats"]["unigram"]["val"]
     return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origin(result)
 
