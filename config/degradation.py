@@ -8,7 +8,7 @@
 #     python -m experiments.best config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/best.json
 #
-# Budget: 70 minutes of CPU time for all; each goes on from the runs of those before.
+# Budget: 100 minutes of CPU time for all; each goes on from the runs of those before.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
@@ -52,4 +52,13 @@ study |= {  # beside 5e-3: each arm has a choice of five
 study |= {  # slower yet, where 48 layers learn at none of the five
     f"{name}-slower": _arms[name] | {"n_layer": [48], "muon_lr": [5e-5, 1.5e-4], "seed": [1]}
     for name in ("start", "attention-skip-only")
+}
+_again = {  # beside 5e-3: both sides of an edge of seed 1
+    "start": {12: [1.5e-2], 24: [1.5e-3], 48: [5e-5, 1.5e-4, 5e-4]},
+    "attention-skip-only": {12: [1.5e-2, 5e-2], 24: [1.5e-3], 48: [1.5e-4, 5e-4]},
+}
+study |= {
+    f"{name}-again-{n}": _arms[name] | {"n_layer": [n], "muon_lr": rates, "seed": [2, 3]}
+    for name, at in _again.items()
+    for n, rates in at.items()
 }

@@ -101,6 +101,17 @@ def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     assert plain[1:] == ["4", "+0.500", "-1.000", "", "0.005 to 0.0087, 0.015 to 0.05"]
     edges = {row[0]: row[-1] for row in rows}
     assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
+    again = {2: {0.015: 2.5, 0.05: 4.0}, 3: {0.005: 3.5, 0.0015: 2.0}}  # seed 2 has 0.005 in the grid already
+    runs = [
+        run("plain-again-4-none-a", val, val, residual="none", muon_lr=rate, seed=seed)
+        for seed, of_rate in again.items()
+        for rate, val in of_rate.items()
+    ]
+    one = arms_over_rates()
+    rows, note = made("trainability", one | {"runs": [*one["runs"], *runs]})
+    plain = next(row for row in rows if row[0] == "without skips, standard start")
+    seeds = "0.005 to 0.0087, 0.015 to 0.05; 0.005 to 0.015, 0.015 to 0.05; 0.0015 to 0.005"
+    assert plain[1:] == ["4", "+0.500", "-1.000", "", seeds] and "seeds 1, 2 and 3" in note
 
 
 def test_the_dose_stands_beside_its_prediction_seed_by_seed():

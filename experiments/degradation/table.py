@@ -38,6 +38,14 @@ def _every(result: dict, grid: str) -> list[dict]:
     return [run for name in (grid, f"{grid}-rates", f"{grid}-slower") for run in of_grid(result, name)]
 
 
+def further(result: dict, grid: str) -> dict[tuple[int, int], list[dict]]:
+    """(depth, seed) -> the runs of an arm with further seeds, where they have an edge of their own."""
+    depths = {run["n_layer"] for run in result["runs"]}
+    again = [run for n in depths for run in of_grid(result, f"{grid}-again-{n}")]
+    found = group_by([*of_grid(result, grid), *again], "n_layer", "seed")
+    return {key: runs for key, runs in found.items() if key[1] != 1 and len(runs) > 1}
+
+
 def best_rates(result: dict) -> str:
     """Training loss of every arm over seeds, each depth at the best rate of the grid and of the bisection."""
     rows, depths = [], sorted({run["n_layer"] for run in _every(result, "skips")})
@@ -60,9 +68,12 @@ def trainability(result: dict) -> str:
         for (layers,), runs in sorted(of_arm(result, grid).items()):
             losses = {run["muon_lr"]: run["val/loss"] for run in runs}
             cells = ["" if losses.get(r) is None else f"{losses[r] - silent:+.3f}" for r in columns]
-            rows.append([name, str(layers), *cells, edge(losses, silent)])
+            others = [seeds for (n, _), seeds in sorted(further(result, grid).items()) if n == layers]
+            each = [losses, *({run["muon_lr"]: run["val/loss"] for run in seeds} for seeds in others)]
+            rows.append([name, str(layers), *cells, "; ".join(edge(seed, silent) for seed in each)])
     head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between"]
-    return markdown(head, rows) + origin(result)
+    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3.\n"
+    return markdown(head, rows) + (note if any("; " in row[-1] for row in rows) else "") + origin(result)
 
 
 TABLES = {
