@@ -7,8 +7,6 @@ from reslab.run import config as configure
 from reslab.run.files import output_fault, parse_json, write_atomically
 from reslab.run.options import BenchConfig
 
-KEPT = ("step-4L128", "step-6L384")  # their widths are those of reslab/system/machine.py
-
 HELP = """
     python bench.py --quick                      one or two minutes, roughly
     python bench.py --only step-6L384,sample-1   some cases; --list names all
@@ -20,15 +18,14 @@ meets both. Printed are medians over the turns, and the ratio of each pair of tu
 more than 15% no ratio is given. The side `limit` is the bare products of a step, or one reading of the
 weights for a token: ours against it is the share of what the machine can do. The result goes to
 runs/bench-<machine>.json; cases that were not run keep what the file said. The figures of the documentation
-are in experiments/speed/, which only --out replaces. On a CPU, what compiling gains in step-4L128 and
-step-6L384 is kept too: train.py --compile=auto goes by it.
+are in experiments/speed/, which only --out replaces.
 """
 
 
 def main(argv: list[str]) -> int:
     config = configure.parse(BenchConfig, argv, HELP).config
     from benchmarks.cases import CASES  # here, so that help and faults come before torch
-    from benchmarks.machine import facts, keep, machine_name
+    from benchmarks.machine import facts, machine_name
     from benchmarks.turns import Bench
     from reslab.system import device
 
@@ -49,8 +46,6 @@ def main(argv: list[str]) -> int:
         print(bench.table(case), flush=True)
         result["cases"][name] = {"facts": facts(argv)} | case
         write_atomically(path, json.dumps(result, indent=1) + "\n")
-        if name in KEPT and not config.quick and (line := keep(case)):
-            print(line, flush=True)
     print(f"written to {path}")
     return 0
 

@@ -16,10 +16,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -129,11 +130,9 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
     report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
-    begun, writing, done = {}, Lock(), count(1)
+    writing, done = Lock(), count(1)
 
     def do(step: Step) -> None:
-        if step.after in begun:  # which stands before this one, so it has a worker already
-            begun[step.after].result()
         record = report["steps"].get(step.name, {})
         if not (record.get("ok") and record["commit"] == git_commit()):
             record = perform(step, folder / f"{step.name}.log", environment)
@@ -144,23 +143,37 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
             told = f"{step.name:28} {record['seconds']:7.1f} s{fault}"
             print(f"[{next(done)}/{len(steps)}] {told}", flush=True)
 
-    together, alone = ([step for step in steps if step.timed is timed] for timed in (False, True))
-    pool = ThreadPoolExecutor(jobs)
+    in_order(steps, do, jobs)
+    failed = [step.name for step in steps if not report["steps"][step.name]["ok"]]
+    print(f"{len(steps) - len(failed)} of {len(steps)} steps succeeded; {out}")
+    return 1 if failed else 0
+
+
+def in_order(steps: list[Step], do: Callable[[Step], None], jobs: int) -> None:
+    """Do what is not timed so many at once, each after what it reads, and then the others, each alone."""
+    begun, ended, pool = {}, Event(), ThreadPoolExecutor(jobs)
+
+    def later(step: Step) -> None:
+        if step.after in begun:  # which stands before this one, so it has a worker already
+            begun[step.after].result()
+        if not ended.is_set():
+            do(step)
+
     try:
-        for step in together:
-            begun[step.name] = pool.submit(do, step)
+        for step in steps:
+            if not step.timed:
+                begun[step.name] = pool.submit(later, step)
         for future in begun.values():
             future.result()
-        for step in alone:
-            do(step)
+        for step in steps:
+            if step.timed:
+                do(step)
     finally:  # Ctrl-C too
+        ended.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(RUNNING):
             end(process)
         pool.shutdown()
-    failed = [step.name for step in steps if not report["steps"][step.name]["ok"]]
-    print(f"{len(steps) - len(failed)} of {len(steps)} steps succeeded; {out}")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

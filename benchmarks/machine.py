@@ -8,7 +8,7 @@ import torch
 
 from reslab.run.log import git_commit
 from reslab.system.device import pick_device
-from reslab.system.machine import bfloat16_units, cpu_name, fastest, keep_compiled
+from reslab.system.machine import bfloat16_units, cpu_name, fastest
 
 
 def machine_name() -> str:
@@ -36,13 +36,3 @@ def facts(argv: list[str]) -> dict:
         "fastest": f"{fastest()}" if pick_device("auto") == "cpu" else None,
         "threads": torch.get_num_threads(),
     }
-
-
-def keep(case: dict) -> str:
-    """Keep what compiling gains in a case, for --compile=auto; returns a line that says so, or nothing where
-    a side was not measured."""
-    if not (ratio := case["ratios"].get("ours against ours compiled")):
-        return ""
-    if ratio["noisy"]:
-        return "what compiling gains is too noisy to be kept"
-    return keep_compiled(case["shape"]["n_embd"], ratio["median"])

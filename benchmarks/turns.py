@@ -99,13 +99,8 @@ class Bench:
         arguments = {"batch": batch, "count": tokens} if task == "sample" else {}
         workers, facts, failed = self.ready(sides, task, **({"count": warm} | arguments))
         counts = {}
-        for name, worker in list(workers.items()):
-            try:
-                once = worker.ask(task, **({"count": 1} | arguments))["s"]
-                counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once))
-            except ValueError as error:
-                failed[name] = str(error)
-                workers.pop(name).stop()
+        for name, once in self.asked(workers, failed, task, **({"count": 1} | arguments)).items():
+            counts[name] = 1 if task == "sample" else max(1, math.ceil(seconds / once["s"]))
         turns = {name: [] for name in workers}
         for _ in range(3 if self.quick else 7):
             for name, worker in workers.items():
@@ -115,9 +110,22 @@ class Bench:
         for name, worker in workers.items():
             summaries[name] = summary(turns[name]) | {"peak_bytes": worker.ask("memory")["bytes"]}
             summaries[name] |= {k: v for k, v in facts[name].items() if k in ("dtype", "flops_per_token")}
-            summaries[name] |= worker.ask(last[0], **last[1]) if last else {}
+        for name, answer in self.asked(workers, failed, last[0], **last[1]).items() if last else ():
+            summaries[name] |= answer
+        for worker in workers.values():
             worker.stop()
         return {"sides": summaries, "ratios": ratios(turns)} | ({"failed": failed} if failed else {})
+
+    def asked(self, workers: dict, failed: dict, task: str, **arguments) -> dict:
+        """What each worker answers; one that fails is stopped and left out, with its reason."""
+        answers = {}
+        for name, worker in list(workers.items()):
+            try:
+                answers[name] = worker.ask(task, **arguments)
+            except ValueError as error:
+                failed[name] = str(error)
+                workers.pop(name).stop()
+        return answers
 
     def ready(self, sides: dict, task: str, **arguments) -> tuple[dict, dict, dict]:
         """Workers that have built their side and done a task once, not timed: by name the workers, what

@@ -186,13 +186,13 @@ def _alike(one, other) -> bool:
 
 @torch.no_grad()
 def check_repeats(wiring: type[Residual]) -> Iterator[str]:
-    """Whether the stack computes in each update what it did before, with the same draws of torch."""
+    """Whether the stack computes in each update what it did before; who says that it does not is believed."""
     model, ends = build(wiring, moved=True).train(), []
     for seed in range(3):
         torch.manual_seed(0), random.seed(seed)
         ends.append(trace(model)[1])
-    if wiring.same_every_step != (same := all(_equal(ends[0], end) for end in ends)):
-        yield _mismatch("same_every_step", wiring.same_every_step, same)
+    if wiring.same_every_step and not all(_equal(ends[0], end) for end in ends):
+        yield _mismatch("same_every_step", True, False)
 
 
 def check_learning(wiring: type[Residual]) -> Iterator[str]:

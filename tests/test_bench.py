@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import OURS
 
 import bench
 from benchmarks import cases, turns
 from benchmarks.cases import CASES
 from reslab.run.configfile import UsageError
-from reslab.system import machine
 
 NANOGPT = Path(__file__).resolve().parents[2] / "nanoGPT"  # a checkout beside ours
 
@@ -50,42 +48,6 @@ def test_the_figures_of_the_documentation_are_replaced_only_where_asked_for(tmp_
     assert bench.main(["--only=data"]) == 0
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert path.parent == tmp_path / "runs"
-
-
-@pytest.mark.parametrize(
-    ("name", "noisy", "word", "kept"),
-    [
-        ("step-4L128", False, "", {128: 0.75}),
-        ("step-6L384", False, "", {384: 0.75}),
-        ("step-4L128", True, "", {}),
-        ("step-4L128", False, "--quick", {}),
-        ("step-48L128", False, "", {}),
-        ("sample-1", None, "", {}),
-        ("step-4L128", None, "", {}),
-    ],
-)
-def test_what_compiling_gains_is_kept_where_the_turns_agree(
-    tmp_path, monkeypatch, capsys, name, noisy, word, kept
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESLAB_CACHE", f"{tmp_path / 'cache'}")
-    machine.fastest.cache_clear()
-    machine.keep(machine.place(), OURS)
-    pair = {"median": 0.75, "least": 0.5, "most": 1.5, "noisy": noisy}
-    shape = {"step-4L128": cases.SMALL, "step-6L384": cases.MIDDLE}.get(name, cases.DEEP)
-    ratios = {} if noisy is None else {"ours against ours compiled": pair}
-    monkeypatch.setitem(CASES, name, lambda bench: {"shape": shape, "ratios": ratios})
-    CASES[name].__doc__ = "One that is made up."
-    assert bench.main([f"--only={name}", *word.split()]) == 0
-    assert machine.read(machine.place()).ratios.get(machine.COMPILED, {}) == kept
-    told = capsys.readouterr().out
-    assert (f"kept in {machine.place()}" in told) == bool(kept)
-    assert ("too noisy to be kept" in told) == (noisy is True)
-    machine.fastest.cache_clear()
-
-
-def test_the_cases_that_are_kept_have_the_widths_that_choices_are_made_of():
-    assert (cases.SMALL["n_embd"], cases.MIDDLE["n_embd"]) == machine.WIDTHS and set(bench.KEPT) <= set(CASES)
 
 
 @pytest.mark.slow

@@ -259,7 +259,7 @@ class TrainConfig:
     kernels: Machine[Literal["auto", "torch"]] = "auto"
     """On a CPU: auto takes the attention and float32 library measured to be faster, torch always its own."""
     cuda_graph: Machine[bool] = True
-    """On a GPU: replay updates as CUDA graphs; never on several ranks, in float16, or with sgd."""
+    """On a GPU: replay updates as CUDA graphs, where nothing interrupts one (ranks, float16, recomputing)."""
     shard: Experiment[Literal["none", "fsdp"]] = "none"  # a checkpoint is laid out by it
     """On several ranks (torchrun): none gives each the whole model (DDP), fsdp shards it across ranks."""
     activation_checkpointing: Machine[bool] = False

@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import math
 import os
 import sys
 from contextlib import nullcontext
@@ -11,7 +10,7 @@ import torch
 
 from reslab.nn.attention import cpu_kernels
 from reslab.run.fields import first_line
-from reslab.system.machine import WIDTHS, compiled_from, fastest
+from reslab.system.machine import WIDTHS, fastest
 
 DTYPES = {
     "float32": torch.float32,
@@ -118,16 +117,14 @@ def autocast(device: str, dtype: str):
     return torch.autocast(device_type=device.split(":")[0], dtype=DTYPES[dtype])
 
 
-def compiles(setting: str, device: str, width: int) -> bool:
-    """Whether a model is compiled: with `auto` on a GPU, and on a CPU where that was measured to be faster
-    for this n_embd (see machine.py)."""
-    if setting != "auto" or device != "cpu":
-        return setting == "True" or (setting == "auto" and device.startswith("cuda"))
-    return width >= min(WIDTHS) and width >= (compiled_from() or math.inf)
+def compiles(setting: str, device: str) -> bool:
+    """Whether a model is compiled: with `auto` on a GPU. On a CPU reslab/training/compiling.py decides what
+    `auto` is, since it depends on the length of the run."""
+    return setting == "True" or (setting == "auto" and device.startswith("cuda"))
 
 
-def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
-    """Compile the model in place, a region at a time, or leave it as it is.
+def compile_model(model: torch.nn.Module, setting: str, device: str) -> bool:
+    """Compile the model in place, a region at a time, or leave it as it is; returns whether it is compiled.
 
     All blocks share one compiled region, so the time to the first step does not grow with depth. Where a
     wiring computes something else in each layer (all earlier outputs, a constant of the layer) the
@@ -139,14 +136,14 @@ def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
     Args:
         setting: True, False, or auto; see compiles().
     """
-    if not compiles(setting, device, model.config.n_embd):
-        return
+    if not compiles(setting, device):
+        return False
     try:  # torch compiles at the first call, so a small call shows whether a compiler works
         torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(8, device=device))
     except Exception as error:
         reason = first_line(error)
         print(f"compile: no working compiler ({reason}); going on without", file=sys.stderr)
-        return
+        return False
     # On a CPU a tanh is made of a sigmoid: GELU takes half the time of that by a library's tanh.
     torch._inductor.config.cpp.use_decompose_tanh = True
     # DDP cuts graphs where it sends gradients; a region is a block already, and would only be halved.
@@ -157,6 +154,7 @@ def compile_model(model: torch.nn.Module, setting: str, device: str) -> None:
             region.compile(dynamic=False)
     if device.startswith("cuda"):  # the loss over a large vocabulary is many passes over the logits
         compile_loss(model)
+    return True
 
 
 def compile_loss(model: torch.nn.Module) -> None:

@@ -3,7 +3,7 @@
 Which precision, library and kernel is fastest differs between CPUs, and each of them changes the last digits
 of a loss. So the choice is made once for a CPU and a version of torch, and stays until its file is deleted.
 It is what `auto` means; --dtype, --kernels and --compile overrule it. What compiling gains takes half a
-minute, before the first long run (reslab/training/compiling.py), or by bench.py.
+minute, and is measured before the first long run (reslab/training/compiling.py).
 """
 
 import functools
@@ -15,6 +15,7 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,21 +116,31 @@ def fastest() -> Fastest:
     return kept
 
 
-def compiled_from() -> int | None:
-    """The n_embd from which on compiled steps are known to be faster here; nothing is measured for it."""
-    kept = _kept()
-    return kept.compiled_from if kept else None
+def compiled_from(measured: Callable[[int], float | None]) -> int | None:
+    """The n_embd from which on compiled steps are clearly faster here, as the first long run measured it.
 
-
-def uncompared() -> list[int]:
-    """The widths of which it is not known what compiling gains."""
-    kept = _kept()
-    return [width for width in WIDTHS if not kept or width not in kept.ratios.get(COMPILED, {})]
-
-
-def _kept() -> Fastest | None:
-    with suppress(OSError, RuntimeError):
-        return read(place())
+    Args:
+        measured: from an n_embd to the time of compiled steps over that of eager ones; None where nothing can
+            be compiled, which is not kept.
+    """
+    found = fastest()
+    if COMPILED in found.ratios:
+        return found.compiled_from
+    print("measuring what compiling gains on this CPU: half a minute, once", file=sys.stderr)
+    ratios = {width: measured(width) for width in WIDTHS}
+    if None in ratios.values():
+        return None
+    found, where = Fastest(found.ratios | {COMPILED: ratios}), "kept"
+    try:
+        write_atomically(place(), _text(found))
+    except (OSError, RuntimeError) as error:
+        where = f"not kept ({_reason(error)}); RESLAB_CACHE names a folder"
+    fastest.cache_clear()
+    told = ", ".join(f"{ratio:.2f} at n_embd {width}" for width, ratio in ratios.items())
+    print(
+        "\n".join(wrapped(f"compiled steps take {told} of the time of eager ones, {where}")), file=sys.stderr
+    )
+    return found.compiled_from
 
 
 def _reason(error: Exception) -> str:
@@ -217,20 +228,3 @@ def keep(path: Path, found: Fastest) -> Fastest:
 def _text(found: Fastest) -> str:
     told = {"machine": name(), "measured": f"{datetime.now(UTC):%Y-%m-%d}", "fastest": f"{found}"}
     return json.dumps(told | {"ratios": found.ratios}, indent=1) + "\n"
-
-
-def keep_compiled(width: int, ratio: float) -> str:
-    """Keep the time of compiled steps over that of eager ones, unless that of this n_embd is; returns what is
-    kept, in words."""
-    try:
-        path = place()
-        found = read(path) or fastest()
-        of_width = {width: ratio} | found.ratios.get(COMPILED, {})
-        found = Fastest(found.ratios | {COMPILED: of_width})
-        write_atomically(path, _text(found))
-    except (OSError, RuntimeError) as error:
-        return f"what compiling gains is not kept ({_reason(error)}); RESLAB_CACHE names a folder"
-    fastest.cache_clear()
-    auto = f"from n_embd {found.compiled_from} on" if found.compiled_from else "nothing"
-    told = f"of n_embd {width} take {of_width[width]} of the time, as first measured"
-    return f"kept in {path}: compiled steps {told}; --compile=auto compiles {auto} on this CPU"

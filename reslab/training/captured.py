@@ -51,17 +51,21 @@ class CapturedUpdate:
         recorder = torch.cuda.graph(
             graph, *pool, stream=torch.cuda.Stream(place), capture_error_mode="thread_local"
         )
+        inside = None
         try:
             with torch.cuda.device(place), torch.cuda.stream(torch.cuda.current_stream(place)), recorder:
-                yield
+                try:
+                    yield
+                except Exception as error:
+                    inside = error
+                    raise
         except Exception as error:
-            if ran_out(error):
-                error.add_note("--cuda_graph=False, which holds less, or half of --batch_size")
-                raise
-            while error.__context__ is not None:  # what ended the recording, not that it was ended
-                error = error.__context__
-            reason = f"cuda_graph: this update can't be recorded ({first_line(error)})"
-            raise ValueError(f"{reason}; --cuda_graph=False trains without") from error
+            first = inside or error  # what ended the recording, not that it was ended
+            if ran_out(first):
+                first.add_note("--cuda_graph=False, which holds less, or half of --batch_size")
+                raise first from None
+            reason = f"cuda_graph: this update can't be recorded ({first_line(first)})"
+            raise ValueError(f"{reason}; --cuda_graph=False trains without") from first
 
     @contextmanager
     def _tensors_for_rates(self):

@@ -1,48 +1,52 @@
-"""What compiling gains on this CPU, measured before the first run that is long enough to pay for it.
+"""Whether a CPU trains a run compiled: where the run is long and wide, and compiled steps are clearly faster.
 
 A choice of machine.py like the others, but one that takes half a minute to measure and not a second, since
-torch's compiler has to be loaded and run. `bench.py --only step-4L128,step-6L384` measures the same.
+torch's compiler has to be loaded and run.
 """
 
-import sys
+import math
 
 import torch
 
 from reslab.model import GPT
 from reslab.nn.flops import flops_per_token
 from reslab.run.settings import GPTConfig, TrainConfig
-from reslab.run.streams import wrapped
 from reslab.system import device, machine
 from reslab.system.comparisons import WIDTHS, faster, undisturbed
 
-LONG = 5e14  # FLOPs of a run: a quarter of an hour of two cores
+LONG = 5e14  # FLOPs of a run: a quarter of an hour of two cores, or more; a shorter one is over too soon
 TOKENS = 128
 
 
-def learn(config: TrainConfig) -> None:
-    """Measure what is not known yet and keep it for all later runs, where a run is long and wide enough."""
+def pays(config: TrainConfig, vocab_size: int) -> bool:
+    """Whether compiling pays for a run that begins now; see above.
+
+    Args:
+        vocab_size: of its dataset.
+    """
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    work = tokens * config.optim.max_iters * flops_per_token(config.model)
-    unknown = [] if work < LONG or config.model.n_embd < min(WIDTHS) else machine.uncompared()
-    if unknown:
-        print("measuring what compiling gains on this CPU: half a minute, once", file=sys.stderr)
-    for width in unknown:
-        print("\n".join(wrapped(machine.keep_compiled(width, ratio(width)))), file=sys.stderr)
+    work = tokens * config.optim.max_iters * flops_per_token(config.model, vocab_size)
+    width = config.model.n_embd
+    return work >= LONG and width >= min(WIDTHS) and width >= (machine.compiled_from(ratio) or math.inf)
 
 
-def ratio(width: int) -> float:
-    """The time of a step's forward and backward pass of four compiled blocks over that of eager ones; 1 where
-    nothing can be compiled."""
+def ratio(width: int) -> float | None:
+    """The time of a forward and backward pass of four compiled blocks over that of eager ones; None where
+    they can't be compiled."""
+    shape = GPTConfig(n_layer=4, n_head=width // 64, n_embd=width, block_size=TOKENS, vocab_size=64)
     with undisturbed():
-        shape = GPTConfig(n_layer=4, n_head=width // 64, n_embd=width, block_size=TOKENS, vocab_size=64)
         plain, compiled = GPT(shape), GPT(shape)
-        device.compile_model(compiled, "True", "cpu")
-        found = faster(_pass(compiled), _pass(plain))
-        torch.compiler.reset()  # the run has shapes of its own
-    return found
+        if not device.compile_model(compiled, "True", "cpu"):
+            return None
+        try:
+            return faster(_passes(compiled), _passes(plain))
+        except Exception:  # torch's compiler; the run goes on without
+            return None
+        finally:
+            torch.compiler.reset()  # the run has shapes of its own
 
 
-def _pass(model: GPT):
+def _passes(model: GPT):
     dtype = device.pick_dtype("auto", "cpu", model.config.n_embd)
     idx = torch.zeros(8, TOKENS, dtype=torch.long)
 

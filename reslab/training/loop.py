@@ -25,7 +25,8 @@ def train(config: TrainConfig, step=train_step) -> int:
         step: makes an update, as train_step does; who measures an update hands in one that wraps it.
 
     Raises:
-        ValueError: what the config asks for can't be done here; nothing was written.
+        ValueError: what the config asks for can't be done here. Nothing was written; where an update could
+            not be recorded, the updates before it are saved.
         MachineError: the disk or the memory is full.
     """
     with lossy(), open_run(config) as (context, code):

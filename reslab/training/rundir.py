@@ -40,20 +40,18 @@ def acquire_run_dir(config: TrainConfig, restarts: int, stack: ExitStack) -> int
     return exit_code(folder, config.optim.max_iters, restarts) if config.resume else None
 
 
-def compiles(config: TrainConfig, run_device: str) -> bool:
-    """Whether this run is compiled. On a CPU `auto` is for a long run what is measured now, unless it was
-    before, and for a resumed run what it was then, whatever was measured since."""
-    chosen = config.compile == "auto" and run_device == "cpu"
-    if chosen and not config.resume:
-        compiling.learn(config)
-    compiled = device.compiles(config.compile, run_device, config.model.n_embd)
-    if chosen:
-        if config.resume:
-            then = read_run(config.out_dir)
-            if then.config.get("compile") == "auto" and then.facts.get("device") == "cpu":
-                compiled = then.facts.get("compile") is True
-        if compiled:
-            print("compiling, as it was measured to be faster; --compile=False overrules it", file=sys.stderr)
+def compiles(config: TrainConfig, run_device: str, vocab_size: int) -> bool:
+    """Whether this run is compiled. On a CPU `auto` is for a resumed run what it was before, whatever was
+    measured since."""
+    if config.compile != "auto" or run_device != "cpu":
+        return device.compiles(config.compile, run_device)
+    then = read_run(config.out_dir) if config.resume else None
+    if then and then.config.get("compile") == "auto" and then.facts.get("device") == "cpu":
+        compiled = then.facts.get("compile") is True
+    else:
+        compiled = compiling.pays(config, vocab_size)
+    if compiled:
+        print("compiling, as it was measured to be faster; --compile=False overrules it", file=sys.stderr)
     return compiled
 
 

@@ -92,9 +92,10 @@ def start_training(context: RunContext) -> tuple[TrainState, RunContext]:
     """The state that a run starts from, and its context with a log, a progress bar and a throughput."""
     config, strategy, dist = context.config, context.strategy, context.strategy.dist
     source = dist.broadcast_from_rank0(lambda: checkpoint.find(context.last)) if config.resume else None
-    compiled = dist.broadcast_from_rank0(lambda: rundir.compiles(config, strategy.device))
+    vocab_size = context.dataset.vocab_size
+    compiled = dist.broadcast_from_rank0(lambda: rundir.compiles(config, strategy.device, vocab_size))
     placed, context = replace(config, compile=f"{compiled}"), replace(context, compiled=compiled)
-    state = dist.raise_together(lambda: make_state(placed, context.dataset.vocab_size, strategy))
+    state = dist.raise_together(lambda: make_state(placed, vocab_size, strategy))
     saved = dist.raise_together(lambda: load_initial_state(state, context, source))
     log = rundir.open_log(context, state, saved, source)
     tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size

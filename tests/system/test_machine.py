@@ -81,21 +81,38 @@ def test_a_damaged_choice_is_measured_again(fresh, monkeypatch, capsys, text):
     assert machine.read(path) == machine.Fastest(OURS)
 
 
-def test_what_compiling_gains_is_kept_once_for_each_width_and_beside_the_rest(fresh, monkeypatch):
-    """A file without it, as a run leaves it, gets it; other programs' entries hinder nobody."""
-    assert first_run(monkeypatch, OURS)[0].compiled_from is None
-    path = machine.place()
-    told = machine.keep_compiled(384, 0.75)
-    assert f"kept in {path}: compiled steps of n_embd 384 take 0.75" in told and "from n_embd 384 on" in told
-    assert "compiles from n_embd 384 on" in machine.keep_compiled(128, 0.95)
-    assert "take 0.95 of the time" in machine.keep_compiled(128, 0.5)  # the first measurement stays
-    expected = machine.Fastest(OURS | {machine.COMPILED: {384: 0.75, 128: 0.95}})
+def test_what_compiling_gains_is_measured_once_and_kept_beside_the_rest(fresh, monkeypatch, capsys):
+    """Other programs' entries hinder nobody, and what can't be compiled is asked again."""
+    first_run(monkeypatch, OURS)
+    path, asked = machine.place(), []
+
+    def measured(*ratios):
+        return lambda width: asked.append(width) or dict(zip(machine.WIDTHS, ratios, strict=True))[width]
+
+    assert machine.compiled_from(measured(None, None)) is None
+    assert machine.compiled_from(measured(0.95, 0.75)) == 384
+    told = " ".join(capsys.readouterr().err.split())
+    assert (
+        "compiled steps take 0.95 at n_embd 128, 0.75 at n_embd 384 of the time of eager ones, kept" in told
+    )
+    assert machine.compiled_from(measured(0.5, 0.5)) == 384  # the first measurement stays
+    assert asked == [*machine.WIDTHS] * 2 and capsys.readouterr().err == ""
+    expected = machine.Fastest(OURS | {machine.COMPILED: {128: 0.95, 384: 0.75}})
     assert machine.fastest() == machine.read(path) == expected and list(fresh.iterdir()) == [path]
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert kept["fastest"].endswith("; compiled from n_embd 384")
     kept["ratios"]["of a later version"] = 7
     path.write_text(json.dumps(kept), encoding="utf-8")
     assert machine.read(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("ratios", "least"),
+    [((0.5, 0.5), 128), ((0.95, 0.5), 384), ((0.5, 0.95), None), ((0.8, 0.81), None), ((0.8, 0.8), 128)],
+)
+def test_compiling_pays_from_the_width_on_from_which_all_are_clearly_faster(ratios, least):
+    compiled = {machine.COMPILED: dict(zip(machine.WIDTHS, ratios, strict=True))}
+    assert machine.Fastest(OURS | compiled).compiled_from == least
 
 
 def occupied(folder):
@@ -117,7 +134,8 @@ def test_where_nothing_can_be_kept_a_run_says_so_and_goes_on(fresh, monkeypatch,
     told = " ".join(capsys.readouterr().err.split())
     assert f"each run measures it again, since it can't be kept ({fresh}" in told
     if hinder is not unreadable:  # a link without a target, which is written through
-        assert f"what compiling gains is not kept ({fresh}" in machine.keep_compiled(128, 0.5)
+        assert machine.compiled_from(lambda width: 0.5) == 128  # and is used
+        assert f"of eager ones, not kept ({fresh}" in " ".join(capsys.readouterr().err.split())
     assert not fresh.is_dir() or list(fresh.iterdir()) == [machine.place()]
 
 

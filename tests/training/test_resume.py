@@ -18,8 +18,8 @@ from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
 from reslab.run import checkpoint
 from reslab.run.log import read_run
-from reslab.system import device, machine, parallel
-from reslab.training import loop, measure
+from reslab.system import parallel
+from reslab.training import compiling, loop, measure
 from reslab.training.context import RunContext
 from reslab.training.loop import train
 from reslab.training.state import TrainState, restore, save
@@ -142,8 +142,7 @@ def test_a_resumed_run_is_compiled_as_it_was_whatever_was_measured_since(
     monkeypatch.setattr(parallel, "compile_model", lambda model, setting, device: asked.append(setting))
 
     def go_on(ratio: float, steps: int, **changes) -> str:
-        kept = {machine.COMPILED: dict.fromkeys(machine.WIDTHS, ratio)}
-        monkeypatch.setattr(device, "compiled_from", lambda: machine.Fastest(kept).compiled_from)
+        monkeypatch.setattr(compiling, "pays", lambda *rest: ratio == 0.5)
         settings = {"n_embd": 128, "max_iters": steps, "warmup_iters": 0, "resume": place.exists()}
         assert train(train_config(**settings | changes)) == 0
         assert read_run(tmp_path / "run").config["compile"] == changes.get("compile", "auto")
