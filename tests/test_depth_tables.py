@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+import torch
 from test_tables import made, probed, result, run
 
+from experiments.degradation.bound import bound, of_block
 from experiments.tables import read_result
+from reslab.nn.init import orthogonal
 
 FOLDERS = ("degradation", "worth", "laptop", "theory", "rezero")  # of the marks
 
@@ -98,8 +102,8 @@ def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     rows, _ = made("trainability", arms_over_rates())
     assert rows[0][2:5] == ["0.005", "0.015", "0.05"]  # what was bisected has no column
     plain = next(row for row in rows if row[0] == "without skips, standard start")
-    assert plain[1:] == ["4", "+0.500", "-1.000", "", "0.005 to 0.0087, 0.015 to 0.05"]
-    edges = {row[0]: row[-1] for row in rows}
+    assert plain[1:] == ["4", "+0.500", "-1.000", "", "0.005 to 0.0087, 0.015 to 0.05", ""]
+    edges = {row[0]: row[-2] for row in rows}
     assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
     again = {2: {0.015: 2.5, 0.05: 4.0}, 3: {0.005: 3.5, 0.0015: 2.0}}  # seed 2 has 0.005 in the grid already
     runs = [
@@ -111,7 +115,24 @@ def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     rows, note = made("trainability", one | {"runs": [*one["runs"], *runs]})
     plain = next(row for row in rows if row[0] == "without skips, standard start")
     seeds = "0.005 to 0.0087, 0.015 to 0.05; 0.005 to 0.015, 0.015 to 0.05; 0.0015 to 0.005"
-    assert plain[1:] == ["4", "+0.500", "-1.000", "", seeds] and "seeds 1, 2 and 3" in note
+    assert plain[1:-1] == ["4", "+0.500", "-1.000", "", seeds] and "seeds 1, 2 and 3" in note
+
+
+def test_the_bound_is_where_a_step_is_as_large_as_the_product_of_all_blocks():
+    """Orthogonal V, O and W2 change by lr of themselves, W1, four times as tall, by 2 lr: 5 lr in a block. A
+    product of two such matrices moves by the sum, to first order."""
+    assert bound("start", 12) == pytest.approx(1 / 60) and bound("start", 24) == pytest.approx(1 / 120)
+    assert bound("plain", 12) is None and bound("skips", 12) is None
+    generator, rate = torch.Generator().manual_seed(0), 1e-4
+    v, o, dv, do = (orthogonal(torch.randn(9, 9, generator=generator)) for _ in range(4))
+    moved = torch.linalg.matrix_norm((o + rate * do) @ (v + rate * dv) - o @ v, 2).item()
+    assert moved <= 2 * rate * (1 + rate)
+    aligned = torch.linalg.matrix_norm((1 + rate) ** 2 * o @ v - o @ v, 2).item()
+    assert aligned == pytest.approx(2 * rate, rel=1e-3)  # and is reached
+    rows, _ = made("trainability", arms_over_rates())
+    bounds = {row[0]: row[-1] for row in rows}
+    assert bounds["without skips, init `self`"] == f"{1 / 20:.2g}" and bounds["with skips (`pre`)"] == ""
+    assert 8 < of_block("attention-skip-only") < 10  # normal matrices, std 0.02, of 32 channels
 
 
 def test_the_dose_stands_beside_its_prediction_seed_by_seed():

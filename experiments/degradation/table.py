@@ -1,5 +1,6 @@
 """The training loss over depth, and where a stack learns, over depth and the rate of its blocks."""
 
+from experiments.degradation.bound import bound
 from experiments.tables import (
     ARMS,
     Table,
@@ -70,10 +71,13 @@ def trainability(result: dict) -> str:
             cells = ["" if losses.get(r) is None else f"{losses[r] - silent:+.3f}" for r in columns]
             others = [seeds for (n, _), seeds in sorted(further(result, grid).items()) if n == layers]
             each = [losses, *({run["muon_lr"]: run["val/loss"] for run in seeds} for seeds in others)]
-            rows.append([name, str(layers), *cells, "; ".join(edge(seed, silent) for seed in each)])
-    head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between"]
-    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3.\n"
-    return markdown(head, rows) + (note if any("; " in row[-1] for row in rows) else "") + origin(result)
+            limit = bound(grid, layers)
+            cells += ["; ".join(edge(seed, silent) for seed in each), f"{limit:.2g}" if limit else ""]
+            rows.append([name, str(layers), *cells])
+    head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between", "1 / (a L)"]
+    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. `never`: at "
+    note += "none of the rates tried, which with seeds 2 and 3 are those around the edge of seed 1.\n"
+    return markdown(head, rows) + (note if any("; " in row[-2] for row in rows) else "") + origin(result)
 
 
 TABLES = {

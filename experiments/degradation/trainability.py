@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from experiments.degradation.bound import WITHOUT_SKIP, bound
 from experiments.degradation.table import RATES, of_arm
 from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
@@ -19,15 +20,16 @@ Losses = dict[float, float | None]  # rate -> loss less that of `silent`, None w
 
 # The same in light and dark: blue and orange are apart for those who see no red or no green as well.
 BLUE, WHITE, ORANGE = (0, 114, 178), (255, 255, 255), (213, 94, 0)
+BOUND = "#d81b9c"  # on blue, on white and on orange
 ROW, WIDE, ACROSS = 26, 244, 278  # pixels: height of a row, width of a panel, from one panel to the next
 HALF = math.sqrt(max(high / low for low, high in pairwise(RATES)))  # a cell is at most so far from its rate
 
 
 def panels(result: dict) -> dict[str, dict[int, Losses]]:
-    """Name of a panel -> depth -> the losses over the rates."""
+    """Arm -> depth -> the losses over the rates."""
     silent, found = mean_of(of_grid(result, "silent")), {}
-    for grid, name in PANELS.items():
-        found[name] = {
+    for grid in PANELS:
+        found[grid] = {
             layers: {r["muon_lr"]: None if r["val/loss"] is None else r["val/loss"] - silent for r in runs}
             for (layers,), runs in sorted(of_arm(result, grid).items())
         }
@@ -68,17 +70,24 @@ def row(x: Axis, top: float, losses: Losses, limit: float) -> list[str]:
     return parts
 
 
-def panel(theme: Theme, place: tuple[float, float], name: str, rows: dict[int, Losses], limit: float) -> str:
-    """A kind of stack: the rates from left to right, the depths downward."""
+def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, Losses], limit: float) -> str:
+    """A kind of stack: the rates from left to right, the depths downward, and the bound where it has one."""
     left, top = place
     x = Axis(RATES[0] / HALF, RATES[-1] * HALF, left, left + WIDE, log=True)
-    parts = [text(left, top - 12, name, theme.ink, 15, weight=700)]
+    parts = [text(left, top - 12, PANELS[grid], theme.ink, 15, weight=700)]
     for k, (layers, losses) in enumerate(rows.items()):
         parts.append(text(left - 7, top + ROW * k + 18, f"{layers}", theme.soft, 13, "end"))
         parts += row(x, top + ROW * k, losses, limit)
+        parts += mark(x, top + ROW * k, bound(grid, layers))
     bottom = top + ROW * len(rows) + 15
     parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 12, "middle") for rate in RATES]
     return "\n".join(parts)
+
+
+def mark(x: Axis, top: float, rate: float | None) -> list[str]:
+    """The bound of a depth, where the map has it."""
+    inside = rate and RATES[0] / HALF < rate < RATES[-1] * HALF
+    return [rect(round(x(rate) - 1.5, 1), top + ROW - 8, 3, 8, BOUND)] if inside else []  # below the figures
 
 
 def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
@@ -102,6 +111,8 @@ def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
     )
     parts += [rect(left + start, top + 125, wide, ROW - 1, filled) for start, wide, filled in sides]
     parts.append(text(left + 40, top + 142, "the edge, found by bisection", theme.ink, 14))
+    parts.append(rect(left + 14, top + 163, 3, 8, BOUND))
+    parts.append(text(left + 40, top + 172, "the rate 1 / (a L)", theme.ink, 14))
     return "\n".join(parts)
 
 
@@ -127,19 +138,23 @@ def where(losses: Losses) -> str:
     return " and ".join(sides)
 
 
+def marked(grid: str) -> str:
+    return f"{bound(grid, 12):.2g} at 12 layers of {PANELS[grid]}"
+
+
 def alt(result: dict) -> str:
     told, every = [], panels(result)
     least = min(rate for rows in every.values() for losses in rows.values() for rate in losses)
     slower = f" (some tried from {least:g} on, left of the map)" if least < RATES[0] else ""
-    for name, rows in every.items():
+    for grid, rows in every.items():
         known = [loss for losses in rows.values() for loss in losses.values() if loss is not None]
         at: dict[str, list[str]] = {}
         for layers, losses in rows.items():
             at.setdefault(where(losses), []).append(f"{layers}")
         each = ", ".join(f"{rates} ({', '.join(depths)})" for rates, depths in at.items())
-        told.append(f"{name} ({min(known):+.2f} to {max(known):+.2f}): {each}")
+        told.append(f"{PANELS[grid]} ({min(known):+.2f} to {max(known):+.2f}): {each}")
     return (
         f"Validation loss less that of silent, over the number of layers and rates of the blocks from "
         f"{RATES[0]:g} to {RATES[-1]:g}{slower}, and at which rates it is below 0 (at how many layers): "
-        f"{'; '.join(told)}."
+        f"{'; '.join(told)}. Marked is the rate 1 / (a L): {'; '.join(map(marked, WITHOUT_SKIP))}."
     )

@@ -1,0 +1,51 @@
+"""A bound on the rate with nothing fitted: where one update may change a product of blocks by all of itself.
+
+A step of Muon changes a matrix W by lr s(W) in operator norm, s(W) = sqrt(rows / columns) or 1 (see
+reslab/training/muon.py). To first order the relative changes of all matrices that a signal is multiplied by
+add up. In L blocks without a skip they reach 1 at
+
+    lr = 1 / (a L),        a = the sum of s(W) / norm(W) over the matrices of a fresh block
+"""
+
+import functools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from reslab.model import GPT
+from reslab.run.configfile import read_config_file
+from reslab.run.fields import from_flat
+from reslab.run.settings import TrainConfig
+
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "degradation.py"
+WITHOUT_SKIP = {"start": ("attn", "mlp"), "attention-skip-only": ("mlp",)}  # arm -> the branches
+
+
+def bound(grid: str, layers: int) -> float | None:
+    """That rate, for the arms of WITHOUT_SKIP; None for others."""
+    return 1 / (of_block(grid) * layers) if grid in WITHOUT_SKIP else None
+
+
+@functools.cache
+def of_block(grid: str) -> float:
+    """a of a fresh block of an arm, by its operator norms."""
+    settings = read_config_file(str(CONFIG))
+    arm = {key: values[0] for key, values in settings.pop("study")[grid].items()} | {"n_layer": 1}
+    shape = from_flat(TrainConfig, settings | arm).model
+    (block,) = GPT(replace(shape, vocab_size=2), seed=1).blocks
+    with torch.no_grad():
+        return sum(_step(w) for kind in WITHOUT_SKIP[grid] for w in _path(getattr(block, kind)))
+
+
+def _path(branch) -> list[torch.Tensor]:
+    """The matrices of a branch that a stream is multiplied by; Q and K only choose whose."""
+    inside = branch.input_matrices()
+    return [*(inside[2:] if branch.kind == "attn" else inside), branch.c_proj.weight]
+
+
+def _step(matrix: torch.Tensor) -> float:
+    """The size of a step at rate 1, relative to the matrix."""
+    rows, columns = matrix.shape
+    return math.sqrt(max(1, rows / columns)) / torch.linalg.matrix_norm(matrix, 2).item()
