@@ -75,8 +75,10 @@ def trainability(result: dict) -> str:
             cells += ["; ".join(edge(seed, silent) for seed in each), f"{limit:.2g}" if limit else ""]
             rows.append([name, str(layers), *cells])
     head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between", "1 / (a L)"]
-    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. `never`: at "
-    note += "none of the rates tried, which with seeds 2 and 3 are those around the edge of seed 1.\n"
+    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. "
+    note += (
+        "`never`: at none of the rates tried, which with seeds 2 and 3 are those around the edge of seed 1.\n"
+    )
     return markdown(head, rows) + (note if any("; " in row[-2] for row in rows) else "") + origin(result)
 
 
