@@ -42,7 +42,8 @@ def test_what_is_stale_is_written_or_only_told(tmp_path, monkeypatch):
 def test_a_figure_that_was_typed_in_is_found(tmp_path):
     for name in ("experiments", "reslab", "config", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in ("README.md", "model.py"):
+        shutil.copy(ROOT / name, tmp_path)
     page = tmp_path / "docs" / "manual.md"
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("| with skips", "| with  skips", 1), encoding="utf-8")
