@@ -47,16 +47,14 @@ def gpu_sides(bench, shape: dict, ours: dict) -> dict:
         half = shape | {"dtype": "bfloat16"}
         sides["nanogpt compiled bfloat16"] = ("nanogpt", half | {"compile": "True"})
         sides["nanogpt bfloat16"] = ("nanogpt", half | {"compile": "False"})
-    others = other_sides(bench, shape)
-    others.pop("transformers float32", None)
-    return sides | others
+    return sides | other_sides(bench, shape, ("bfloat16",))
 
 
-def other_sides(bench, shape: dict) -> dict:
-    """transformers in both precisions and the limit in that of ours, where they are asked for."""
+def other_sides(bench, shape: dict, dtypes: tuple[str, ...] = ("float32", "bfloat16")) -> dict:
+    """transformers in these precisions and the limit in that of ours, where they are asked for."""
     sides = {}
     if "transformers" in bench.others:
-        for dtype in ("float32", "bfloat16"):
+        for dtype in dtypes:
             sides[f"transformers {dtype}"] = ("transformers", shape | {"dtype": dtype})
     if "limit" in bench.others:
         sides["limit"] = ("limit", shape)

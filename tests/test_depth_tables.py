@@ -223,7 +223,7 @@ def test_theory_stands_over_the_mean_of_the_seeds():
 
 def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and_depth():
     def words(layers, loss, perplexity, **at):
-        return run(f"a-pre-L{layers}-x", loss, **at, **{"val/word_perplexity": perplexity})
+        return run(val=loss, n_layer=layers, **at, **{"val/word_perplexity": perplexity})
 
     runs = [words(128, 5.5, 244.7, residual="rezero", learning_rate=0.002)]
     runs += [words(12, 5.25, 190.6, learning_rate=0.006)]
@@ -244,7 +244,7 @@ def fresh(residual: str, cosine: float, qk: float) -> dict:
 def two_wirings() -> list[dict]:
     """Of each a run at its best rate, one at another and one that diverged."""
     return [
-        run(f"a-pre-L{n}-x", train=loss, residual=name, **{"val/word_perplexity": words})
+        run(train=loss, residual=name, n_layer=n, **{"val/word_perplexity": words})
         for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
         for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
     ]

@@ -1,14 +1,13 @@
 """A bound on the rate with nothing fitted: where one update may change a product of blocks by all of itself.
 
-A step of Muon changes a matrix W by lr s(W) in operator norm, s(W) = sqrt(rows / columns) or 1 (see
-reslab/training/muon.py). To first order the relative changes of all matrices that a signal is multiplied by
-add up. In L blocks without a skip they reach 1 at
+A step of Muon changes a matrix W by lr s(W) in operator norm, s(W) = step_scale() of its shape. To first
+order the relative changes of all matrices that a signal is multiplied by add up. In L blocks without a skip
+they reach 1 at
 
     lr = 1 / (a L),        a = the sum of s(W) / norm(W) over the matrices of a fresh block
 """
 
 import functools
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from reslab.model import GPT
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import from_flat
 from reslab.run.settings import TrainConfig
+from reslab.training.muon import step_scale
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "degradation.py"
 WITHOUT_SKIP = {"start": ("attn", "mlp"), "attention-skip-only": ("mlp",)}  # arm -> the branches
@@ -47,5 +47,4 @@ def _path(branch) -> list[torch.Tensor]:
 
 def _step(matrix: torch.Tensor) -> float:
     """The size of a step at rate 1, relative to the matrix."""
-    rows, columns = matrix.shape
-    return math.sqrt(max(1, rows / columns)) / torch.linalg.matrix_norm(matrix, 2).item()
+    return step_scale(*matrix.shape) / torch.linalg.matrix_norm(matrix, 2).item()

@@ -66,19 +66,17 @@ def trainability(result: dict) -> str:
     tried = {run["muon_lr"] for members in of_arm(result, "plain").values() for run in members}
     columns, rows = [rate for rate in RATES if rate in tried], []
     for grid, name in NAMES.items():
+        others = sorted(further(result, grid).items())
         for (layers,), runs in sorted(of_arm(result, grid).items()):
-            losses = {run["muon_lr"]: run["val/loss"] for run in runs}
-            cells = ["" if losses.get(r) is None else f"{losses[r] - silent:+.3f}" for r in columns]
-            others = [seeds for (n, _), seeds in sorted(further(result, grid).items()) if n == layers]
-            each = [losses, *({run["muon_lr"]: run["val/loss"] for run in seeds} for seeds in others)]
+            seeds = [runs, *(members for (n, _), members in others if n == layers)]
+            first, *_ = each = [{run["muon_lr"]: run["val/loss"] for run in members} for members in seeds]
+            cells = ["" if first.get(r) is None else f"{first[r] - silent:+.3f}" for r in columns]
             limit = bound(grid, layers)
-            cells += ["; ".join(edge(seed, silent) for seed in each), f"{limit:.2g}" if limit else ""]
+            cells += ["; ".join(edge(losses, silent) for losses in each), f"{limit:.2g}" if limit else ""]
             rows.append([name, str(layers), *cells])
     head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between", "1 / (a L)"]
     note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. "
-    note += (
-        "`never`: at none of the rates tried, which with seeds 2 and 3 are those around the edge of seed 1.\n"
-    )
+    note += "`never`: at none of the rates tried, with seeds 2 and 3 those around the edge of seed 1.\n"
     return markdown(head, rows) + (note if any("; " in row[-2] for row in rows) else "") + origin(result)
 
 

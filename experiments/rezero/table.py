@@ -1,26 +1,15 @@
 """WikiText-2 by its words: pre-norm and ReZero, beside what ReZero's authors print."""
 
-import re
-
-from experiments.tables import Table, markdown, origin
+from experiments.tables import Table, group_by, markdown, origin
 
 # After one pass, in the notebook that config/rezero.py names.
 PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
 
 
-def by_stack(result: dict) -> dict[tuple[str, int], list[dict]]:
-    """(wiring, layers) -> runs. Their names have the number of layers, and their records where it differs."""
-    found: dict[tuple[str, int], list[dict]] = {}
-    for run in result["runs"]:
-        layers = int(re.search(r"-L(\d+)", run["run"])[1])
-        found.setdefault((run["residual"], layers), []).append(run)
-    return found
-
-
 def rezero(result: dict) -> str:
     """A row for each run, with the standard error of its loss over the evaluation sequences."""
     rows = []
-    for (wiring, layers), runs in sorted(by_stack(result).items()):
+    for (wiring, layers), runs in sorted(group_by(result["runs"], "residual", "n_layer").items()):
         for run in sorted(runs, key=lambda run: run["learning_rate"]):
             cells = [f"`{wiring}`", f"{layers}", f"{run['learning_rate']:g}", *_ends(run)]
             rows.append([*cells, f"{PUBLISHED[wiring, layers]}"])
@@ -39,7 +28,7 @@ def best(result: dict) -> dict[tuple[str, int], dict]:
     """(wiring, layers) -> the run at the rate of the lowest training loss."""
     return {
         stack: min((run for run in runs if run["train/loss"]), key=lambda run: run["train/loss"])
-        for stack, runs in by_stack(result).items()
+        for stack, runs in group_by(result["runs"], "residual", "n_layer").items()
     }
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from experiments.tables import Table, markdown
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
-BESIDE = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384", "sample-1", "sample-8", "val")
-BESIDE += ("shakespeare",)
+STEPS = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384")
+BESIDE = (*STEPS, "sample-1", "sample-8", "val", "shakespeare")
 
 Column = dict[tuple[str, ...], str]  # the labels of a row -> a machine's cell
 

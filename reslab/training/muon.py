@@ -55,17 +55,11 @@ class Muon(torch.optim.Optimizer):
             for shape, pairs in alike.items():
                 matrices, directions = map(list, zip(*pairs, strict=True))
                 updates = list(orthogonal(torch.stack(directions)).unbind())
-                rate = -group["lr"] * self._scale(*shape)
+                rate = -group["lr"] * step_scale(*shape, self.match_adamw)
                 if torch.is_tensor(rate):
                     torch._foreach_mul_(updates, rate)
                     rate = 1
                 torch._foreach_add_(matrices, updates, alpha=rate)
-
-    def _scale(self, rows: int, columns: int) -> float:
-        """What a step of this shape is multiplied by, see match_adamw."""
-        if self.match_adamw:
-            return 0.2 * math.sqrt(max(rows, columns))
-        return math.sqrt(max(1, rows / columns))
 
     def _momentum(self, parameters, momentum: float) -> list[torch.Tensor]:
         """Take the gradients into the memory; returns the direction of the next step."""
@@ -76,6 +70,13 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[p]["momentum_buffer"] for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         return torch._foreach_lerp(gradients, buffers, momentum)
+
+
+def step_scale(rows: int, columns: int, match_adamw: bool = False) -> float:
+    """What the step of a matrix is multiplied by, see Muon's match_adamw."""
+    if match_adamw:
+        return 0.2 * math.sqrt(max(rows, columns))
+    return math.sqrt(max(1, rows / columns))
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
