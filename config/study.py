@@ -26,6 +26,9 @@ eval_interval = 100
 eval_sequences = 256
 
 # Grid -> setting -> values; compare.py trains the product of the values of each grid.
+_seeds = {"seed": [1, 2, 3]}
+_plain = _seeds | {"residual": ["none"]}
+
 study = {
     "lr": {
         "residual": ["pre", "none"],
@@ -33,20 +36,21 @@ study = {
         "learning_rate": [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
     },
     "deep": {"residual": ["pre", "none"], "n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
-    "seeds": {"residual": ["pre", "none"], "learning_rate": [1e-3, 3e-3, 1e-2], "seed": [1, 2, 3]},
-    "warmup": {"residual": ["none"], "warmup_iters": [150]},
-    "ten-times": {"residual": ["none"], "max_iters": [3000], "eval_interval": [500]},
-    "sgd": {"residual": ["none"], "optimizer": ["sgd"], "learning_rate": [0.1, 1.0]},
-    "muon": {"residual": ["none"], "optimizer": ["muon"], "learning_rate": [1e-3, 1e-2]},
-    "adam-eps": {"residual": ["none"], "adam_eps": [1e-16]},
-    "init": {"residual": ["none"], "init": ["orthogonal", "fan_in", "scaled"]},
-    "norm-eps": {"residual": ["none"], "norm_eps": [1e-12]},
-    "fp64": {"residual": ["none"], "dtype": ["float64"]},
-    "untied": {"residual": ["none"], "tie_weights": [False]},
-    "attention-skip-only": {"residual": ["pre"], "mlp_residual": ["none"]},
-    "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
-    "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
-    "control": {"residual": ["identity_start"], "learning_rate": [1e-3]},
+    "seeds": _seeds | {"residual": ["pre", "none"], "learning_rate": [1e-3, 3e-3, 1e-2]},
+    "warmup": _plain | {"warmup_iters": [150]},
+    "ten-times": _plain | {"max_iters": [3000], "eval_interval": [500]},
+    "sgd": _plain | {"optimizer": ["sgd"], "learning_rate": [0.1, 1.0]},
+    "muon": _plain | {"optimizer": ["muon"], "learning_rate": [1e-3, 1e-2]},
+    "adam-eps": _plain | {"adam_eps": [1e-16]},
+    "init": _plain | {"init": ["orthogonal", "fan_in", "scaled"]},
+    "norm-eps": _plain | {"norm_eps": [1e-12]},
+    "fp64": _plain | {"dtype": ["float64"]},
+    "untied": _plain | {"tie_weights": [False]},
+    "attention-skip-only": _seeds | {"residual": ["pre"], "mlp_residual": ["none"]},
+    "mlp-skip-only": _seeds | {"residual": ["pre"], "attn_residual": ["none"]},
+    "dose": _seeds | {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
+    "control": _seeds | {"residual": ["identity_start"], "learning_rate": [1e-3]},
+    "silent": _seeds | {"residual": ["silent"], "n_layer": [1]},  # the same model at every depth
     "llama-style": {
         "residual": ["pre", "none"],
         "norm": ["rmsnorm"],

@@ -47,4 +47,9 @@ study = {  # short ones first
     "others": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256]},
     "skips-thousand": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2]},
     "seeds": {"residual": ["depth_mup", "none"], "n_layer": [1, 4, 16, 64, 256, 1000], "seed": [1, 2]},
+    "more-seeds": {"residual": ["pre"], "n_layer": [4, 64], "muon_lr": [2e-4, 2e-3, 2e-2], "seed": [1, 2]},
+    "adamw-seeds": _adamw | {"residual": ["pre"], "n_layer": [4, 64, 256], "seed": [1, 2]},
+    "others-seeds": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256], "seed": [1, 2]},
+    "pre-seeds": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-3], "seed": [1, 2]},  # the best
+    "silent-seeds": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},
 }

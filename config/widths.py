@@ -1,7 +1,8 @@
 # Question: does the width change what skips are for? Stacks with and without skips, repaired ones, and the
 # weight of the skip at which a stack begins to learn, 32, 64 and 128 wide.
 #
-#     python compare.py config/widths.py --jobs 2 --json experiments/widths/result.json
+#     python -m experiments.best config/widths.py --setting=muon_lr --steps=0 --jobs 2 \
+#         --json experiments/widths/result.json
 #
 # Budget: 20 minutes of CPU time.
 # The recipe is that of config/degradation.py; each stack has a choice of three rates of its blocks.
@@ -30,8 +31,8 @@ eval_sequences = 256
 probe_sequences = 2
 sample_tokens = 0
 
-_widths = {"n_embd": [32, 64, 128], "seed": [1]}
-_rates = {"n_layer": [3, 12], "muon_lr": [1.5e-3, 5e-3, 1.5e-2]}
+_widths = {"n_embd": [32, 64, 128], "seed": [1, 2, 3]}
+_rates = {"n_layer": [3, 12], "muon_lr": [1.5e-3, 5e-3, 1.5e-2], "seed": [1]}
 
 study = {
     "silent": _widths | {"residual": ["silent"], "n_layer": [1]},  # the same model at every depth

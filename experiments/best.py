@@ -34,10 +34,10 @@ def chosen(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]
 
 def main() -> None:
     options = read_options(__doc__)
-    cells, runs = search(options.config, options.setting, options.steps, options.jobs)
+    cells, runs = search(options)
     best = chosen(cells, runs, options.setting)
-    control = [runs[c.folder] for c in cells if c.config.model.residual == "silent"]
-    kept = [*control, *train(best, options.jobs).values()]
+    others = [runs[c.folder] for c in cells if options.setting not in c.values]
+    kept = [*others, *train(best, options.jobs).values()]
     write_atomically(options.json, results(kept, command("best", options)))
 
 

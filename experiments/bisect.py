@@ -5,7 +5,7 @@
 First the study of the config is trained, as compare.py trains it. A stack has learned when its validation
 loss is below that of `silent`, the control of the same study. Where of two neighbouring values one has
 learned and the other has not, all else being the same, the value half-way is trained, --steps times. Runs
-that are there are kept, so the same command goes on.
+that are there are kept, so the same command goes on. Other options are settings of all runs.
 """
 
 import math
@@ -75,13 +75,18 @@ def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell
     return new
 
 
-def search(config: str, setting: str, steps: int, jobs: int) -> tuple[list[Cell], dict[Path, Run]]:
-    """Train a config's study, and then what lies between; returns all of it."""
-    cells = plan(parse(CompareConfig, [config], leave_out=("study",)).config, [config], [])
-    runs = train(cells, jobs)
-    for _ in range(steps):
-        cells += middles(cells, runs, setting)
-        runs = train(cells, jobs)
+def search(options: Namespace) -> tuple[list[Cell], dict[Path, Run]]:
+    """Train a config's study, and then what lies between; returns all of it.
+
+    Args:
+        options: those of read_options.
+    """
+    words = [options.config, *options.settings]
+    cells = plan(parse(CompareConfig, words, leave_out=("study",)).config, words[:1], words[1:])
+    runs = train(cells, options.jobs)
+    for _ in range(options.steps):
+        cells += middles(cells, runs, options.setting)
+        runs = train(cells, options.jobs)
     return cells, runs
 
 
@@ -97,18 +102,21 @@ def read_options(doc: str) -> Namespace:
     parser.add_argument("--steps", type=int, default=STEPS, help="how often each interval is halved")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    return parser.parse_args()
+    options, settings = parser.parse_known_args()
+    options.settings = settings
+    return options
 
 
 def command(program: str, options: Namespace) -> str:
     """What to type for the same result."""
-    steps = "" if options.steps == STEPS else f" --steps={options.steps}"
-    return f"python -m experiments.{program} {options.config} --setting={options.setting}{steps}"
+    steps = [] if options.steps == STEPS else [f"--steps={options.steps}"]
+    words = [options.config, *options.settings, f"--setting={options.setting}", *steps]
+    return " ".join([f"python -m experiments.{program}", *words])
 
 
 def main() -> None:
     options = read_options(__doc__)
-    _, runs = search(options.config, options.setting, options.steps, options.jobs)
+    _, runs = search(options)
     write_atomically(options.json, results(list(runs.values()), command("bisect", options)))
 
 

@@ -80,6 +80,7 @@ def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_tra
         STUDY.partition("study")[0]
         + f"out_dir = {str(tmp_path / 'runs')!r}\n"
         + 'study = {"silent": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},\n'
+        + '"scaled": {"residual": ["scaled"], "residual_scale": [0.5], "n_layer": [2]},\n'
         + '"plain": {"residual": ["none"], "n_layer": [2, 3], "muon_lr": [1e-3, 1e-2, 1e-1], "seed": [1]},\n'
         + f'"skips": {{"residual": ["pre"], {seeds}}}, "more": {{"residual": ["pre"], {rates}}}}}\n',
         encoding="utf-8",
@@ -99,15 +100,17 @@ def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_tra
 
     monkeypatch.setattr(best, "train", trained)
     monkeypatch.setattr(bisect, "train", trained)
-    monkeypatch.setattr(best, "results", lambda runs, command: json.dumps(len(runs)))
-    argv = ["best", str(path), "--setting=muon_lr", "--steps=0", f"--json={out}"]
+    monkeypatch.setattr(best, "results", lambda runs, command: json.dumps([command, len(runs)]))
+    argv = ["best", str(path), "--setting=muon_lr", "--steps=0", "--batch_size=3", f"--json={out}"]
     monkeypatch.setattr(sys, "argv", argv)
     best.main()
     names = sorted(cell.folder.name for cell in asked[-1])
     plain = [f"plain-none-L{n}-muon_lr{r}-s{s}" for n, r in ((2, 0.001), (3, 0.01)) for s in (1, 2, 3)]
     assert names == plain + [f"skips-pre-muon_lr0.01-s{s}" for s in (1, 2, 3)]
     assert [cell.config.seed for cell in asked[-1]] == [1, 2, 3] * 3
-    assert json.loads(out.read_text("utf-8")) == 2 + 9  # the control as well
+    assert {cell.config.batch_size for cells in asked for cell in cells} == {3}  # a setting of all runs
+    told = f"python -m experiments.best {path} --batch_size=3 --setting=muon_lr --steps=0"
+    assert json.loads(out.read_text("utf-8")) == [told, 3 + 9]  # two of the control, one that has no rate
 
 
 def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tmp_path, monkeypatch):
@@ -139,5 +142,5 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
     assert tried == {2: [0.1, 0.5, 0.6, 0.7, 0.9], 3: [0.1, 0.5, 0.7, 0.8, 0.9]}
     told = f"python -m experiments.bisect {path} --setting=residual_scale"
     assert json.loads(out.read_text("utf-8")) == [f"{told} --steps=2", 11]
-    usual = Namespace(config=path, setting="residual_scale", steps=bisect.STEPS)
+    usual = Namespace(config=path, setting="residual_scale", steps=bisect.STEPS, settings=[])
     assert bisect.command("bisect", usual) == told
