@@ -50,17 +50,19 @@ def test_widths_are_columns():
     runs = [run("silent-silent-a", 3.0, w / 8, residual="silent", n_embd=w, muon_lr=0.1) for w in (8, 16)]
     for grid, arm in (("skips", "pre"), ("start", "none"), ("plain", "none")):
         for width in (8, 16):
-            for rate, train in ((0.1, 2.5 - width / 64), (0.2, 3.0), (0.3, None)):
-                runs.append(run(f"{grid}-{arm}-x", 2.0, train, residual=arm, n_embd=width, muon_lr=rate))
+            for train in (2.5 - width / 64, 3.0 - width / 64):
+                runs.append(run(f"{grid}-{arm}-x", 2.0, train, residual=arm, n_embd=width, muon_lr=width))
     weights = ((0.3, 3.5), (0.5, 2.9), (0.7, 2.0))
     runs += [run("d", val, residual="scaled", n_embd=8, residual_scale=x, muon_lr=0.1) for x, val in weights]
+    runs += [run("d", 2.0, residual="scaled", n_embd=8, residual_scale=x, seed=6) for x, _ in weights]
     runs += [run("d", None, residual="scaled", n_embd=16, residual_scale=x, muon_lr=0.1) for x, _ in weights]
     rows, _ = made("widths", result(*runs))
     assert rows[0] == ["", "layers", "8 wide", "16 wide"]
-    assert rows[1] == ["with skips (`pre`)", "4", "2.375 (0.1)", "2.250 (0.1)"]
+    cells = ["2.625 (2.375 to 2.875), 8", "2.500 (2.250 to 2.750), 16"]
+    assert rows[1] == ["with skips (`pre`)", "4", *cells]
     assert rows[-1] == ["no blocks (`silent`)", "", "1.000", "2.000"] and len(rows) == 5
-    assert made("widths_dose", result(*runs))[0][1:] == [["4", "0.32", "0.3 to 0.5", "never"]]
+    assert made("widths_dose", result(*runs))[0][1:] == [["4", "0.32", "0.3 to 0.5; always", "never"]]
     deep = [run("r", w / 8, residual=arm, n_embd=w) for arm in ("none", "depth_mup") for w in (8, 16)]
-    rows, _ = made("widths_thousand", result(*deep), result(*runs[:2]))
-    assert rows[1] == ["with skips (`depth_mup`)", "4", "1.000", "2.000"]
+    rows, _ = made("widths_thousand", result(*deep, deep[2] | {"val/loss": 2.0}), result(*runs[:2]))
+    assert rows[1] == ["with skips (`depth_mup`)", "4", "1.500 (1.000 to 2.000)", "2.000"]
     assert rows[3] == ["no blocks (`silent`)", "", "3.000", "3.000"]

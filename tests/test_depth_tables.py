@@ -20,7 +20,8 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     for k, val in enumerate((2.125, 2.0, 2.25, None)):
         for n in (4, 9)[k % 2 :]:
             runs += [run(f"depth-{k}", val, residual="depth_mup", n_layer=n, **muon)]
-    rows, note = made("thousand", result(*runs, run("silent-silent-L1", 3.5, residual="silent", **muon)))
+    silent = [run(f"{k}-silent-L1", val, residual="silent", **muon) for k, val in enumerate((3.25, 3.75))]
+    rows, note = made("thousand", result(*runs, *silent))
     assert rows == [
         ["layers", "4", "9"],
         ["with skips (`depth_mup`)", "2.188 (2.125 to 2.250)", "2.125 (2.000 to 2.250), 1 of 4 diverged"],
@@ -28,7 +29,7 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
         ["with skips (`pre`), rate 0.02", "2.500", ""],
         ["with skips (`pre`), AdamW", "2.750", ""],
     ]
-    assert "ends on 3.500; the bigram baseline is 2.400, the unigram baseline 3.100" in note
+    assert "ends on 3.500 (3.250 to 3.750); the bigram baseline is 2.400, the unigram baseline 3.100" in note
 
 
 def test_a_run_that_diverged_ended_on_no_loss_though_its_record_has_an_earlier_one(tmp_path):
@@ -42,7 +43,9 @@ def test_a_run_that_diverged_ended_on_no_loss_though_its_record_has_an_earlier_o
 def test_a_grown_stack_is_a_row_by_its_depth_and_a_column_by_its_rate():
     cells = {(9, 0.02): None, (9, 0.002): 2.25, (4, 0.02): 2.5, (4, 0.002): 2.75}
     runs = [run("a", val, n_layer=n, muon_lr=rate) for (n, rate), val in cells.items()]
-    expected = [["layers", "rate 0.002", "rate 0.02"], ["4", "2.750", "2.500"], ["9", "2.250", "inf"]]
+    runs += [run("b", 2.5, n_layer=9, muon_lr=0.002)]  # of another seed
+    expected = [["layers", "rate 0.002", "rate 0.02"], ["4", "2.750", "2.500"]]
+    expected += [["9", "2.375 (2.250 to 2.500)", "diverged"]]
     assert made("thousand_grown", result(*runs))[0] == expected
 
 

@@ -63,8 +63,11 @@ def test_a_pair_of_several_seeds_is_their_mean_and_range():
 
 
 def test_the_pair_with_one_start_is_both_arms():
-    both = result(run(val=3.2, train=3.5, residual="none"), run())
-    expected = [["with skips (`pre`)", "2.000", "2.300"], ["without skips (`none`)", "3.500", "3.200"]]
+    both = result(run(val=3.2, train=3.5, residual="none"), run(), run(val=2.5))
+    expected = [
+        ["with skips (`pre`)", "2.000 (2.000 to 2.000)", "2.400 (2.300 to 2.500)"],
+        ["without skips (`none`)", "3.500", "3.200"],
+    ]
     assert made("unscaled", both)[0][1:] == expected
 
 
@@ -115,11 +118,15 @@ def test_seeds_are_a_mean_and_its_range():
 
 
 def test_what_was_changed_is_grouped_by_what_it_was():
-    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x"), run("warmup-x", 2.5)]
+    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x"), run("warmup-x", 2.5), run("warmup-y", 2.75)]
+    runs += [run("silent-x", 2.9, residual="silent"), run("seeds-x", 3.1, residual="none")]  # of another rate
+    runs += [run("seeds-y", val, learning_rate=3e-3) for val in (2.0, 2.25)]
     assert made("sceptic", result(*runs, run("sgd-y", None, learning_rate=0.25)))[0][1:] == [
-        ["half of the run is warmup", "2.500", "+0.100"],
+        ["whole skips (`pre`)", "2.125 (2.000 to 2.250)", "-0.275"],
+        ["no blocks (`silent`)", "2.900", "+0.500"],
+        ["half of the run is warmup", "2.625 (2.500 to 2.750)", "+0.225"],
         ["SGD, learning rate 0.5", "3.000", "+0.600"],
-        ["SGD, learning rate 0.25", "inf", "+inf"],
+        ["SGD, learning rate 0.25", "diverged", "+inf"],
     ]
 
 

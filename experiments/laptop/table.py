@@ -1,13 +1,13 @@
 """The demo: its losses, what the probes measured while it trained, and both models taken apart."""
 
-from experiments.tables import ARMS, Table, markdown, origin, pair, skips_first
+from experiments.tables import ARMS, Table, group_by, markdown, origin, over_seeds, pair, skips_first
 
 
 def unscaled(result: dict) -> str:
     """Both arms with the same start, so that they differ in the skip alone."""
+    arms = group_by(skips_first(result["runs"]), "residual")
     rows = [
-        [ARMS[run["residual"]], f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"]
-        for run in skips_first(result["runs"])
+        [ARMS[arm], *(over_seeds(runs, split) for split in ("train", "val"))] for (arm,), runs in arms.items()
     ]
     return markdown(["`--init=unscaled`", "train loss", "val loss"], rows) + origin(result)
 

@@ -1,7 +1,20 @@
 """The usual recipe with one thing changed at a time: learning rates, depth, seeds, and everything else."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, mean_and_range, origin, pair
+from experiments.tables import (
+    ARMS,
+    Table,
+    final_loss,
+    group_by,
+    markdown,
+    mean,
+    mean_and_range,
+    origin,
+    over_seeds,
+    pair,
+)
 
+RATE = 3e-3  # the learning rate of the recipe
+UNCHANGED = {"none": "nothing", "pre": "whole skips (`pre`)"}
 TRIED = {  # grid -> the name of its rows
     "warmup": "half of the run is warmup",
     "ten-times": "ten times the updates",
@@ -72,12 +85,18 @@ def seeds(result: dict) -> str:
 
 
 def sceptic(result: dict) -> str:
-    """Every other change that was made to the recipe of the plain stack."""
+    """Every other change that was made to the recipe of the plain stack, below what has none of them."""
     bigram = result["baselines_nats"]["bigram"]["val"]
+    usual = [run for run in of_grid(result, "seeds") if run["learning_rate"] == RATE]
+    groups = {name: [run for run in usual if run["residual"] == arm] for arm, name in UNCHANGED.items()}
+    groups["no blocks (`silent`)"] = of_grid(result, "silent")
+    for grid, name in TRIED.items():
+        for run in of_grid(result, grid):
+            groups.setdefault(name.format(**run), []).append(run)
     rows = [
-        [name.format(**run), f"{final_loss(run):.3f}", f"{final_loss(run) - bigram:+.3f}"]
-        for grid, name in TRIED.items()
-        for run in of_grid(result, grid)
+        [name, over_seeds(runs), f"{mean([final_loss(run) for run in runs]) - bigram:+.3f}"]
+        for name, runs in groups.items()
+        if runs
     ]
     return markdown(["changed", "val loss", "minus bigram"], rows)
 

@@ -1,6 +1,6 @@
 """One recipe for 1 to 1000 layers."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, of_grid, origin, over_seeds
+from experiments.tables import ARMS, Table, group_by, markdown, origin, over_seeds
 
 NAMES = {
     "depth_mup": "with skips (`depth_mup`)",
@@ -22,11 +22,11 @@ def thousand(result: dict) -> str:
         name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
         name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
         rows.append([name, *(over_seeds(seeds.get((depth,), [])) for depth in depths)])
-    (silent,) = of_grid(result, "silent")
+    silent = [run for run in result["runs"] if run["residual"] == "silent"]
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
         "\nValidation loss; of several seeds their mean and range. "
-        f"`silent`, the same at every depth, ends on {final_loss(silent):.3f}; the bigram "
+        f"`silent`, the same at every depth, ends on {over_seeds(silent)}; the bigram "
     )
     note += f"baseline is {bigram:.3f}, the unigram baseline {unigram:.3f}.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
@@ -36,7 +36,7 @@ def thousand_grown(result: dict) -> str:
     """Validation loss of a stack that grew half-way, by its depth since then and the rate of its blocks."""
     runs = group_by(result["runs"], "n_layer", "muon_lr")
     depths, rates = (sorted({key[place] for key in runs}) for place in (0, 1))
-    rows = [[str(n), *(f"{final_loss(runs[n, rate][0]):.3f}" for rate in rates)] for n in depths]
+    rows = [[str(n), *(over_seeds(runs[n, rate]) for rate in rates)] for n in depths]
     return markdown(["layers", *(f"rate {rate:g}" for rate in rates)], rows) + origin(result)
 
 

@@ -1,7 +1,7 @@
 """Three widths: stacks with and without skips, the weight of the skip, and a thousand layers' recipe."""
 
 from experiments.dose.table import predicted
-from experiments.tables import ARMS, Table, edge, final_loss, group_by, markdown, of_grid, origin
+from experiments.tables import ARMS, Table, edge, group_by, markdown, mean_of, of_grid, origin, over_seeds
 
 NAMES = {  # grid -> the name of its row
     "skips": ARMS["pre"],
@@ -11,47 +11,48 @@ NAMES = {  # grid -> the name of its row
 
 
 def widths(result: dict) -> str:
-    """Training loss of each kind of stack at its best rate, and of the control."""
+    """Training loss of each kind of stack over seeds, at its best rate, and of the control."""
     columns, rows = _columns(result), []
     for grid, name in NAMES.items():
         runs = group_by(of_grid(result, grid), "n_layer", "n_embd")
         for layers in sorted({layers for layers, _ in runs}):
-            trained = [[run for run in runs[layers, width] if run["train/loss"]] for width in columns]
-            best = [min(group, key=lambda run: run["train/loss"]) for group in trained]
-            cells = [f"{run['train/loss']:.3f} ({run['muon_lr']:g})" for run in best]
+            seeds = [runs[layers, width] for width in columns]
+            cells = [f"{over_seeds(group, 'train')}, {group[0]['muon_lr']:g}" for group in seeds]
             rows.append([name, str(layers), *cells])
-    silent = {run["n_embd"]: run for run in of_grid(result, "silent")}
-    rows.append([ARMS["silent"], "", *(f"{silent[width]['train/loss']:.3f}" for width in columns)])
-    note = f"\nTraining loss; the unigram baseline is {result['baselines_nats']['unigram']['train']:.3f}. In "
-    note += "brackets the rate of the blocks, the best of three.\n"
+    silent = group_by(of_grid(result, "silent"), "n_embd")
+    rows.append([ARMS["silent"], "", *(over_seeds(silent[width,], "train") for width in columns)])
+    note = f"\nTraining loss; the unigram baseline is {result['baselines_nats']['unigram']['train']:.3f}. "
+    note += "Behind each the rate of the blocks: that of the lowest training loss with seed 1, of three.\n"
     return markdown(["", "layers", *(f"{width} wide" for width in columns)], rows) + note + origin(result)
 
 
 def widths_dose(result: dict) -> str:
-    """Between which weights of the skip a stack begins to learn, beside the prediction."""
+    """Between which weights of the skip a stack begins to learn, seed by seed, beside the prediction."""
     columns, rows = _columns(result), []
-    silent = {run["n_embd"]: final_loss(run) for run in of_grid(result, "silent")}
+    silent = group_by(of_grid(result, "silent"), "n_embd")
     runs = [run for run in result["runs"] if run["residual"] == "scaled"]
-    for (layers,), members in sorted(group_by(runs, "n_layer").items()):
+    of_seed = group_by(runs, "n_layer", "n_embd", "seed")
+    for layers in sorted({run["n_layer"] for run in runs}):
         cells = []
         for width in columns:
-            losses = {run["residual_scale"]: run["val/loss"] for run in members if run["n_embd"] == width}
-            cells.append(edge(losses, silent[width]))
+            seeds = [of_seed[key] for key in sorted(of_seed) if key[:2] == (layers, width)]
+            losses = [{run["residual_scale"]: run["val/loss"] for run in members} for members in seeds]
+            cells.append("; ".join(edge(each, mean_of(silent[width,])) for each in losses))
         rows.append([str(layers), f"{predicted(layers):.2f}", *cells])
     return markdown(["layers", "predicted", *(f"{width} wide" for width in columns)], rows) + origin(result)
 
 
 def widths_thousand(result: dict, silent: dict) -> str:
-    """Validation loss by wiring and depth with the recipe of config/thousand.py."""
+    """Validation loss by wiring and depth over seeds, with the recipe of config/thousand.py."""
     columns, rows = _columns(result), []
     names = {"depth_mup": "with skips (`depth_mup`)", "none": ARMS["none"]}
     runs = group_by(result["runs"], "residual", "n_layer", "n_embd")
     for residual, name in names.items():
         for layers in sorted({run["n_layer"] for run in result["runs"]}):
-            losses = [final_loss(runs[residual, layers, width][0]) for width in columns]
-            rows.append([name, str(layers), *(f"{loss:.3f}" for loss in losses)])
+            seeds = [runs[residual, layers, width] for width in columns]
+            rows.append([name, str(layers), *map(over_seeds, seeds)])
     control = group_by(silent["runs"], "n_embd")
-    rows.append([ARMS["silent"], "", *(f"{final_loss(control[(width,)][0]):.3f}" for width in columns)])
+    rows.append([ARMS["silent"], "", *(over_seeds(control[width,]) for width in columns)])
     head = ["", "layers", *(f"{width} wide" for width in columns)]
     return markdown(head, rows) + origin(result)
 
