@@ -152,7 +152,7 @@ class CompareConfig:
     lrs: Experiment[str] = ""
     """Learning rates, e.g. 3e-4,1e-3; empty takes the config's."""
     seeds: Experiment[Few] = 1
-    """Seeds per cell."""
+    """Seeds per cell; in a study, of the grids that name none."""
     vary: Experiment[str] = ""
     """Values of any setting, e.g. optimizer=adamw,muon; may be given again for another setting."""
     list: Place[bool] = False

@@ -12,17 +12,24 @@ OPTIONS = {"residual": "arms", "n_layer": "depths", "learning_rate": "lrs"}
 def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
     """The grids to train: name (empty for the command line's) -> setting -> values as text, each once.
 
+    A study's grid that names no seed has one, or those of --seeds.
+
     Raises:
-        UsageError: --vary can't be read, or a value is not one of its setting's type.
+        UsageError: --vary can't be read, a value is not one of its setting's type, or --seeds would change
+            nothing.
     """
     given = {key: getattr(config, option) for key, option in OPTIONS.items()}
     given = {key: values.split(",") for key, values in given.items() if values} | read_vary(config.vary)
+    seeds = range(config.train.seed, config.train.seed + config.seeds)
     written = [read_config_file(path).get("study") for path in files]
     if any(written) and not given:
         grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
+        if config.seeds > 1:
+            if all("seed" in grid for grid in grids.values()):
+                raise UsageError(f"--seeds={config.seeds}: each grid of the study names its seeds; leave it out")
+            grids = {name: {**grid, "seed": grid.get("seed", seeds)} for name, grid in grids.items()}
     else:
         grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]} | given
-        seeds = range(config.train.seed, config.train.seed + config.seeds)
         grids = {"": {"seed": seeds} | grid if "seed" in given else grid | {"seed": seeds}}
     for grid in grids.values():
         for key, values in grid.items():
