@@ -88,7 +88,7 @@ def test_seeds_are_given_to_the_grids_of_a_study_that_name_none(tmp_path):
     assert cells() == {"a-none": 4, "b-s7-max_iters700": 7}
     assert cells("--seeds=2") == {"a-none-s4": 4, "a-none-s5": 5, "b-s7-max_iters700": 7}
     config.write_text(f"study = {{{named}}}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="--seeds=2: each grid of the study names its seeds; leave it out"):
+    with pytest.raises(UsageError, match="--seeds=2: each grid of the study names its own; leave it out"):
         cells("--seeds=2")
 
 
