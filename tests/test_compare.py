@@ -17,7 +17,6 @@ import compare
 from reslab.report import serve, trackers
 from reslab.report.summary import differences, fitted_table, row, table
 from reslab.run import config as configure
-from reslab.run.configfile import UsageError
 from reslab.run.log import read_run
 from reslab.training import grid
 
@@ -74,22 +73,6 @@ def test_a_study_is_trained_unless_the_command_line_asks_for_a_grid(tmp_path):
 
     assert folders() == ["a-pre-dropout0.5", "a-none-dropout0.5", "b-max_iters700", "b-max_iters900"]
     assert folders("--arms=rezero") == ["rezero-L2-s1337"]
-
-
-def test_seeds_are_given_to_the_grids_of_a_study_that_name_none(tmp_path):
-    config = tmp_path / "mine.py"
-    named = "'b': {'seed': [7], 'max_iters': [700]}"
-    config.write_text(f"study = {{'a': {{'residual': ['none']}}, {named}}}\n", encoding="utf-8")
-
-    def cells(*argv):
-        words = [str(config), f"--out_dir={tmp_path}", "--seed=4", *argv]
-        return {cell.folder.name: cell.config.seed for cell in grid.plan(*compare.read_arguments(words))}
-
-    assert cells() == {"a-none": 4, "b-s7-max_iters700": 7}
-    assert cells("--seeds=2") == {"a-none-s4": 4, "a-none-s5": 5, "b-s7-max_iters700": 7}
-    config.write_text(f"study = {{{named}}}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="--seeds=2: each grid of the study names its own; leave it out"):
-        cells("--seeds=2")
 
 
 def finished(tmp_path, **changes) -> Path:

@@ -10,6 +10,7 @@ from test_compare import SMOKE, planned
 import compare
 from reslab.report.selection import load_runs, sort_runs
 from reslab.report.summary import fitted_differences, fitted_table, group_rows, row
+from reslab.run.configfile import UsageError
 from reslab.run.log import read_run
 from reslab.training import grid
 from reslab.training.optimizer import OPTIMIZERS
@@ -180,3 +181,19 @@ def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(t
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("pre-L3-s1337  finished") and lines[1].endswith("not begun, about 30 s")
     assert lines[-1] == "4 cells; time left: about 91 s on this machine, one after the other"
+
+
+def test_seeds_are_given_to_the_grids_of_a_study_that_name_none(tmp_path):
+    config = tmp_path / "mine.py"
+    named = "'b': {'seed': [7], 'max_iters': [700]}"
+    config.write_text(f"study = {{'a': {{'residual': ['none']}}, {named}}}\n", encoding="utf-8")
+
+    def cells(*argv):
+        words = [str(config), f"--out_dir={tmp_path}", "--seed=4", *argv]
+        return {cell.folder.name: cell.config.seed for cell in grid.plan(*compare.read_arguments(words))}
+
+    assert cells() == {"a-none": 4, "b-s7-max_iters700": 7}
+    assert cells("--seeds=2") == {"a-none-s4": 4, "a-none-s5": 5, "b-s7-max_iters700": 7}
+    config.write_text(f"study = {{{named}}}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="--seeds=2: leave it out, each grid of the study has its own"):
+        cells("--seeds=2")

@@ -26,7 +26,7 @@ def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, l
         grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
         if config.seeds > 1:
             if all("seed" in grid for grid in grids.values()):
-                raise UsageError(f"--seeds={config.seeds}: each grid of the study names its own; leave it out")
+                raise UsageError(f"--seeds={config.seeds}: leave it out, each grid of the study has its own")
             grids = {name: {**grid, "seed": grid.get("seed", seeds)} for name, grid in grids.items()}
     else:
         grid = {"n_layer": [config.train.model.n_layer], "residual": [config.train.model.residual]} | given
