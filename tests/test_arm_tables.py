@@ -23,7 +23,7 @@ def test_a_start_stands_at_the_best_rate_of_each_recipe():
         "Muon, slow blocks",
     ]
     assert rows[1] == ["without skips, standard start", *["2.950 (0.2)"] * 4]
-    assert rows[3] == ["without skips, W_Q = W_K alone", *["3.325 (0.2)"] * 4]
+    assert rows[3] == ["without skips, W_Q = W_K = c times an orthogonal matrix, alone", *["3.325 (0.2)"] * 4]
     assert rows[5] == ["with skips (`pre`)", *["1.750 (0.1)"] * 4]
     assert "`silent`, without blocks: 2.750 (0.01)" in note and "3.100" in note
 

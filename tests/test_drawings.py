@@ -65,7 +65,7 @@ def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
 def test_of_the_study_the_best_rate_is_drawn():
     losses = {("pre", 1, 0.1): 2.5, ("pre", 1, 0.01): 2.25, ("pre", 4, 0.1): 2.25, ("none", 1, 0.1): 3.0}
     runs = [
-        {"run": f"lr-{arm}-x", "residual": arm, "n_layer": n, "learning_rate": lr, "train/loss": loss}
+        {"run": "lr-x", "residual": arm, "n_layer": n, "learning_rate": lr, "train/loss": loss}
         for (arm, n, lr), loss in losses.items()
     ]
     result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["study_depth"]

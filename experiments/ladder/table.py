@@ -5,7 +5,7 @@ from experiments.tables import ARMS, Table, at_best_rate, group_by, markdown, me
 STARTS = {
     ("plain", "wiring"): "without skips, standard start",
     ("plain", "orthogonal"): "without skips, all matrices orthogonal",
-    ("plain", "shared_qk"): "without skips, W_Q = W_K alone",
+    ("plain", "shared_qk"): "without skips, W_Q = W_K = c times an orthogonal matrix, alone",
     ("plain", "self"): "without skips, both (init `self`)",
     ("skips", "wiring"): ARMS["pre"],
 }

@@ -1,6 +1,6 @@
 """The training loss over depth, each stack at the best of its learning rates."""
 
-from experiments.depth import Line, Seeds, means, over_depth
+from experiments.depth import Line, Seeds, over_depth
 from experiments.drawing import Picture, Theme
 from experiments.study.table import best_rates
 from reslab.report.figure import SPOKEN
@@ -9,10 +9,10 @@ LINES = {arm: Line(arm, SPOKEN[arm]) for arm in ("none", "pre")}
 
 
 def losses(result: dict) -> dict[Line, Seeds]:
-    """The training losses of the seeds at the best rate, by line and depth."""
+    """The training loss at the best rate, by line and depth: one seed."""
     lines: dict[Line, Seeds] = {line: {} for line in LINES.values()}
-    for (arm, depth), (_, runs) in sorted(best_rates(result).items()):
-        lines[LINES[arm]][depth] = [run["train/loss"] for run in runs]
+    for (arm, depth), run in sorted(best_rates(result).items()):
+        lines[LINES[arm]][depth] = [run["train/loss"]]
     return lines
 
 
@@ -25,7 +25,7 @@ def depth(theme: Theme, result: dict) -> str:
 def alt(result: dict) -> str:
     told = []
     for line, seeds in losses(result).items():
-        each = (f"{loss:.2f} at {n}" for n, loss in means(seeds).items())
+        each = (f"{loss:.2f} at {n}" for n, (loss,) in sorted(seeds.items()))
         told.append(f"{line.name} it is {', '.join(each)}")
     unigram, bigram = (result["baselines_nats"][name]["train"] for name in ("unigram", "bigram"))
     return (
