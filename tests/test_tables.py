@@ -117,12 +117,16 @@ def test_seeds_are_a_mean_and_its_range():
     ]
 
 
-def test_what_was_changed_is_grouped_by_what_it_was():
-    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x"), run("warmup-x", 2.5)]
+def test_what_was_changed_is_grouped_by_what_it_was_below_what_was_not():
+    usual = {"learning_rate": 3e-3, "n_layer": 12}
+    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x", 9.0, n_layer=12), run("warmup-x", 2.5)]
+    runs += [run("lr-y", 2.0, **usual), run("lr-z", 3.1, residual="none", **usual)]
     assert made("sceptic", result(*runs, run("sgd-y", None, learning_rate=0.25)))[0][1:] == [
-        ["half of the run is warmup", "2.500", "+0.100"],
-        ["SGD, learning rate 0.5", "3.000", "+0.600"],
-        ["SGD, learning rate 0.25", "inf", "+inf"],
+        ["nothing", "3.100", "+0.000", "+0.700"],
+        ["nothing, with skips (`pre`)", "2.000", "-1.100", "-0.400"],
+        ["half of the run is warmup", "2.500", "-0.600", "+0.100"],
+        ["SGD, learning rate 0.5", "3.000", "-0.100", "+0.600"],
+        ["SGD, learning rate 0.25", "inf", "+inf", "+inf"],
     ]
 
 
@@ -200,9 +204,11 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
 
 
 def test_paths_and_lesions_are_those_of_the_layers_named():
-    norms = {arm: [10.0 ** -(k + shift) for k in range(49)] for arm, shift in (("pre", 0), ("none", 7))}
+    norms = {
+        arm: [10.0 ** -(abs(k - 9) + shift) for k in range(49)] for arm, shift in (("pre", 0), ("none", 7))
+    }
     rows, _ = made("paths", *({"paths": values} for values in norms.values()))
-    assert rows[0][1:] == ["0", "1", "2", "4", "8", "16", "32", "48"]
+    assert rows[0][1:] == ["0", "1", "2", "4", "9", "16", "32", "48"]  # 9 is the largest with skips
     for row, arm in zip(rows[1:], ("pre", "none"), strict=True):
         assert row[1:] == [f"{norms[arm][int(k)]:.1e}" for k in rows[0][1:]]
     rows, _ = made("lesions", {"layers": [{"without block": f"+{k}.5 ± 0.1"} for k in range(24)]})

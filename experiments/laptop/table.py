@@ -50,7 +50,8 @@ def reach(result: dict) -> str:
 def paths(pre: dict, none: dict) -> str:
     """The gradient at layer 0 of both models, by the number of branches that its paths have passed."""
     arms = {"pre": pre["paths"], "none": none["paths"]}
-    counts = [0, 1, 2, 4, 8, 16, 32, len(arms["pre"]) - 1]
+    largest = max(range(len(arms["pre"])), key=arms["pre"].__getitem__)
+    counts = sorted({0, 1, 2, 4, largest, 16, 32, len(arms["pre"]) - 1})
     rows = [[ARMS[arm], *(f"{norms[k]:.1e}" for k in counts)] for arm, norms in arms.items()]
     return markdown(["branches passed", *map(str, counts)], rows)
 
