@@ -5,8 +5,8 @@
 # Budget: 16 minutes of CPU time.
 # Two things stop the standard stack. Its tokens start alike: attention is nearly uniform, and a product of
 # such matrices maps every token to the first. Init `self` makes a token attend to itself. And training makes
-# tokens alike again when embeddings and blocks have the same learning rate, so blocks have a smaller one
-# here, in all arms.
+# tokens alike again at the rate that embeddings want, so the blocks have a rate of their own here, in all
+# arms. (With Muon a small one for all weights does it as well, see config/ladder.py.)
 #
 # docs/residuals.md discusses the result. Vary it: --n_layer=24 (the price of a missing skip grows with
 # depth), --init_qk_scale=1.5.

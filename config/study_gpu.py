@@ -1,7 +1,7 @@
 # Question: does the study of config/study.py hold at a size for a GPU? 24 and 48 layers, width 384, sequences
 # of 256 tokens.
 #
-#     python compare.py config/study_gpu.py --json experiments/study_gpu/result.json
+#     python compare.py config/study_gpu.py --json study_gpu.json
 #
 # Not measured yet; meant for one H200, in under 25 minutes. --jobs 4 keeps such a card busy.
 

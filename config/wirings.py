@@ -3,9 +3,10 @@
 #
 #     python compare.py config/wirings.py --jobs 2 --json experiments/wirings/result.json
 #
-# Every wiring starts as its paper says. The rate of embeddings and head is the same for all; the blocks have
-# one of three, and smaller ones where short trials wanted that. Each rate has three seeds. `silent` is the
-# control: the same model without what its blocks compute.
+# Every wiring starts as its paper says, but for what its class in reslab/residual.py names. The rate of
+# embeddings and head is the same for all; the blocks have one of three, and smaller ones where short trials
+# wanted that. Each rate has three seeds. `silent` is the control: the same model without what its blocks
+# compute.
 #
 # Budget: 80 minutes of CPU time for 219 runs, 20 seconds for most; `dynamic_hyper` takes 45 and `mhc` 90.
 # docs/residuals.md discusses the result.

@@ -833,9 +833,9 @@ def attend_over_depth(query: torch.Tensor, stream: list[torch.Tensor]) -> torch.
 class ZeroBranch(Residual):
     """Branches frozen at 0, the control for what embedding and head can do alone.
 
-    dy/dx = I. It is `pre` without blocks: whatever the number of layers, at most a bigram model. Its loss
-    beside a stack's tells what the blocks are worth; the distance to the bigram baseline tells mostly how
-    fast embeddings learn.
+    dy/dx = I. It is `pre` without blocks, the same at every depth. It sees one token, so it is at best a
+    bigram model, and where the head is the embedding no whole one. A stack that ends below it has blocks
+    that hand something on, which they need not have learned (docs/residuals.md, step 5).
     """
 
     equation = "y = x + 0 F(N(x))"

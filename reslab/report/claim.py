@@ -111,7 +111,8 @@ def heading(run: Run, other: Run, same: bool) -> str:
             step = run.rows[-1]["step"]
             return f"{layers} {have} learned neither with skips nor without them after {step} updates."
         case True, True:
-            return f"{layers} {learn} with skips and without them. {_compared(run, other)}"
+            more = f"more than {_letters(run)} frequencies"
+            return f"{layers} {learn} {more} with skips and without them. {_compared(run, other)}"
     return f"{layers}, with skips and without them"
 
 

@@ -63,7 +63,7 @@ def diagnosis(rows: list[dict], baselines: dict) -> str:
         text += "this stack learned token frequencies and nothing more that can be told"
         return start + text + (_slope(rows) or _stuck(rows, row, baselines))
     if side(loss, error, bigram) > 0:
-        return f"{start}between unigram and bigram; it uses some context, less than the one token before"
+        return f"{start}between unigram and bigram; it uses context worth less than the one token before"
     if side(loss, error, bigram) == 0:
         return f"{start}within two standard errors of the bigram baseline; it uses context worth one token"
     return f"{start}{bigram - loss:.3f} nats below the bigram baseline; it uses more than one token"

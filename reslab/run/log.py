@@ -8,7 +8,7 @@ metrics.jsonl has one row per line; `step` counts the updates that the weights h
     learning_rate, tokens_per_s, elapsed_s, mfu (on a GPU)
     probe/<name>                    a list over layers or sublayers, see reslab/instruments/probes.py
     sample/prompt, sample/text      what the model makes of the first words of the validation split
-    early_warning                   the one line of a stack that will not train
+    early_warning                   the one line of a stack that is unlikely to train
     status, diagnosis               the last row: finished or diverged, and what it means
     first_bad, sequence_starts      of a divergence: the first bad layer, and where the batch begins in train
     changed                         settings that a restart changed: {key: [before, now]}

@@ -28,7 +28,7 @@ def probe_if_due(state: TrainState, context: RunContext, ends: bool) -> bool:
 
 
 def probe(state: TrainState, context: RunContext) -> None:
-    """Measure the model on a fixed batch, log it, and warn once, early, if the stack will not train."""
+    """Measure the model on a fixed batch, log it, and warn once of a stack that is unlikely to train."""
     state.probed_step = state.step
     dataset, log = context.dataset, context.log
     with context.strategy.full_model(state.model) as model:

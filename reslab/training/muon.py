@@ -82,7 +82,8 @@ def step_scale(rows: int, columns: int, match_adamw: bool = False) -> float:
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """Near U V^T for each U S V^T of matrices (n, rows, columns), by Newton-Schulz rounds in bfloat16.
 
-    Not quite: the singular values end between 0.7 and 1.2, which does not matter to training.
+    Not quite: singular values end between about 0.7 and 1.2, and those below 0.0015 of the matrix's norm
+    smaller, since five rounds lift the smallest 485-fold.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]

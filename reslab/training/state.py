@@ -49,7 +49,7 @@ class TrainState:
     probed_step: int = -1
     """The step that was last probed."""
     warned: bool = False
-    """Whether the run has warned that its stack will not train."""
+    """Whether the run has warned that its stack is unlikely to train."""
 
 
 def wiring(residual) -> dict:

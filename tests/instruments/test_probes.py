@@ -267,7 +267,7 @@ def test_a_dead_stack_is_told_early_and_a_living_one_is_not(train_config, tmp_pa
     dead, alive = (read_run(Path(config.out_dir)) for config in (dead, alive))
     steps, lines = dead.series("early_warning")
     assert len(steps) == 1 and steps[0] <= 50
-    assert lines[0].startswith("this stack will not train: behind")
+    assert lines[0].startswith("this stack is unlikely to train: behind")
     assert "of 12 layers all tokens look alike" in lines[0]
     assert alive.series("early_warning") == ([], [])
     assert alive.last("probe/layers_that_learn") == 12
