@@ -183,6 +183,17 @@ def test_the_cells_are_listed_with_their_time_and_one_is_trained_by_its_number(t
     assert lines[-1] == "4 cells; time left: about 91 s on this machine, one after the other"
 
 
+def test_a_short_run_says_little_of_how_long_a_deep_one_takes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "_check_same", lambda *rest: None)
+    for layers in (3, 30):
+        write_run(tmp_path, f"pre-L{layers}-s1337", n_layer=layers)  # each took 30.25 s
+    argv = [SMOKE, "--arms=pre,none", "--depths=3,30", f"--out_dir={tmp_path}", "--list"]
+    assert compare.main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    times = [line.rpartition("about ")[2] for line in lines if "not begun" in line]
+    assert times == ["6 s", "55 s"] and "time left: about 60 s" in lines[-1]  # 60.5 s for 33 layers
+
+
 def test_seeds_are_given_to_the_grids_of_a_study_that_name_none(tmp_path):
     config = tmp_path / "mine.py"
     named = "'b': {'seed': [7], 'max_iters': [700]}"

@@ -141,16 +141,17 @@ def cell_number(cells: list[Cell], number: int) -> Cell:
 def listing(cells: list[Cell]) -> list[str]:
     """A line for each cell: its number, directory, state, and how long it will train; the sum stands last.
 
-    The time is that of the finished cells, in proportion to updates, tokens and the weights of the blocks.
+    The time is that of the finished cells together, in proportion to updates, tokens and the weights of the
+    blocks; so the longest count most, since a short one takes most of its time to begin.
     """
-    states, rates, works = [], [], []
+    states, works, elapsed, done = [], [], 0.0, 0
     for cell in cells:
         works.append(_work(flat(cell.config)))
         run = read_run(cell.folder) if (cell.folder / "config.json").exists() else None
         states.append(run.status if run else "not begun")
         if run and run.status == "finished" and run.last("elapsed_s"):
-            rates.append(run.last("elapsed_s") / works[-1])
-    rate = sum(rates) / len(rates) if rates else None
+            elapsed, done = elapsed + run.last("elapsed_s"), done + works[-1]
+    rate = elapsed / done if done else None
     lines, total = [], 0.0
     for number, (cell, state, work) in enumerate(zip(cells, states, works, strict=True), 1):
         open_ = state in ("not begun", "unfinished")
