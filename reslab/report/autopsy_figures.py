@@ -112,7 +112,7 @@ AUTOPSY_FIGURES = {
     ),
     "Random lesions": Figure(
         "autopsy",
-        "The loss with k random blocks removed, minus the loss of the whole model; as a mean over random "
+        "The loss with k random blocks removed, minus the loss of the whole model, as a mean over random "
         "sets; bars are standard errors over these sets, and over sequences where there is one set.",
         random_lesions,
     ),
