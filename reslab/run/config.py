@@ -29,7 +29,7 @@ from reslab.run.fields import (
     short,
 )
 from reslab.run.help import help_text
-from reslab.run.launch import as_typed
+from reslab.run.launch import as_typed, under_torchrun
 
 
 class MachineError(Exception):
@@ -264,7 +264,11 @@ def _tell(message: str) -> None:
 
 
 def run_door(main) -> None:
-    """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2."""
+    """Call a door's main(argv); a user's error is one line per fault on stderr and exit code 2.
+
+    A rank of torchrun ends at once: torch may abort it (-6) when gloo's threads outlive Python's own end, and
+    torchrun then calls a training failed that has saved everything.
+    """
     children.follow_parent()
     streams.replace_what_cannot_be_shown()
     try:
@@ -289,4 +293,8 @@ def run_door(main) -> None:
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         code = getattr(stop, "code", 130)
+    if under_torchrun():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     raise SystemExit(code)

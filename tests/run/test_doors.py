@@ -3,6 +3,7 @@
 import errno
 import os
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -46,6 +47,18 @@ def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
         configure.run_door(main)
     assert ended.value.code == code and calls == [["--a=1", "b"]]
     assert capsys.readouterr() == ("", message)
+
+
+def test_a_rank_of_torchrun_ends_before_anything_can_abort_it():
+    """Threads of gloo that outlive Python's end did, after everything was saved."""
+    code = "import atexit, os; from reslab.run.config import run_door; atexit.register(os.abort)\n"
+    code += "run_door(lambda argv: print('saved', end='') or 7)"
+    ranks = os.environ | dict.fromkeys(("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"), "1")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=ranks | {"MASTER_ADDR": "a"}, cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, "saved", "")
 
 
 @pytest.mark.parametrize("argv", [["runs/a\nerror: b/x"], ["--out_dir=a\nerror: b"], ["--o", "a\nerror: b"]])
