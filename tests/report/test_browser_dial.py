@@ -120,7 +120,7 @@ def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
     assert driver.execute_script("return liveView.arms.length") == 0  # nothing is trained unasked
     assert driver.execute_script("return liveView.ids.length") > 50_000  # the scripts of the page
     driver.execute_script(click, button)
-    until(driver, "liveView.arms[1]?.points.length >= 1")
+    until(driver, "liveView.arms[1]?.points.length >= 4")  # before, the plain gradient comes and goes
     driver.execute_script(click, button)
     until(driver, "liveView.told.textContent !== ''")
     step, points, reach = driver.execute_script(
@@ -134,7 +134,7 @@ def test_both_arms_train_in_the_browser_until_they_are_stopped(page, tmp_path):
         assert part in words, part
     uniform = driver.execute_script("return Math.log(liveView.V)")
     assert all(3 < point < uniform for point in points)  # both learn the frequencies first
-    assert [len(values) for values in reach] == [17, 17] and reach[0][0] > 10 * reach[1][0] > 0
+    assert [len(values) for values in reach] == [17, 17] and reach[0][0] > 1e3 * reach[1][0] > 0
     driver.execute_script("return new Promise((done) => setTimeout(done, 300))")
     assert driver.execute_script("return liveView.step") == step  # it stands still
     driver.execute_script(click, again)
