@@ -1,11 +1,12 @@
 # Question: does a plain stack train when one thing of the usual recipe is changed? Changed are learning rate,
 # length, optimizer, init, precision and the weight of a skip, one at a time.
 #
-#     python compare.py config/study.py --jobs 2 --page runs/study.html
+#     python compare.py config/study.py --jobs 2 --page runs/study.html            one seed
+#     python compare.py config/study.py --jobs 2 --seeds 3 --json experiments/study/result.json
 #
-# Budget: 50 minutes of CPU time. Every grid below differs from the base in what it names. All runs: the same
-# batches, the same draws, and one learning rate for embeddings and blocks; config/rescue.py changes start and
-# rates together, and that helps.
+# Budget: 160 minutes of CPU time with three seeds. Every grid below differs from the base in what it names.
+# All runs: the same batches, the same draws, and one learning rate for embeddings and blocks;
+# config/rescue.py changes start and rates together, and that helps.
 # docs/residuals.md discusses the result; the figures are in experiments/study.
 
 dataset = "stdlib"
@@ -25,34 +26,29 @@ warmup_iters = 30
 eval_interval = 100
 eval_sequences = 256
 
+_rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+_plain = {"residual": ["none"]}
+_llama = {"norm": ["rmsnorm"], "mlp": ["swiglu"], "pos": ["rope"], "n_kv_head": [1], "bias": [False]}
+_llama["learning_rate"] = [1e-3, 3e-3, 1e-2]
+
 # Grid -> setting -> values; compare.py trains the product of the values of each grid.
 study = {
-    "lr": {
-        "residual": ["pre", "none"],
-        "n_layer": [1, 4, 12],
-        "learning_rate": [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
-    },
+    "lr": {"residual": ["pre", "none"], "n_layer": [1, 4, 12], "learning_rate": _rates},
     "deep": {"residual": ["pre", "none"], "n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
-    "seeds": {"residual": ["pre", "none"], "learning_rate": [1e-3, 3e-3, 1e-2], "seed": [1, 2, 3]},
-    "warmup": {"residual": ["none"], "warmup_iters": [150]},
-    "ten-times": {"residual": ["none"], "max_iters": [3000], "eval_interval": [500]},
-    "sgd": {"residual": ["none"], "optimizer": ["sgd"], "learning_rate": [0.1, 1.0]},
-    "muon": {"residual": ["none"], "optimizer": ["muon"], "learning_rate": [1e-3, 1e-2]},
-    "adam-eps": {"residual": ["none"], "adam_eps": [1e-16]},
-    "init": {"residual": ["none"], "init": ["orthogonal", "fan_in", "scaled"]},
-    "norm-eps": {"residual": ["none"], "norm_eps": [1e-12]},
-    "fp64": {"residual": ["none"], "dtype": ["float64"]},
-    "untied": {"residual": ["none"], "tie_weights": [False]},
+    "silent": {"residual": ["silent"], "n_layer": [1], "learning_rate": _rates},  # the same at every depth
+    "warmup": _plain | {"warmup_iters": [150]},
+    "ten-times": _plain | {"max_iters": [3000], "eval_interval": [500]},
+    "sgd": _plain | {"optimizer": ["sgd"], "learning_rate": [0.03, 0.1, 1.0]},
+    "muon": _plain | {"optimizer": ["muon"], "learning_rate": [1e-3, 1e-2, 3e-2]},
+    "adam-eps": _plain | {"adam_eps": [1e-16]},
+    "init": _plain | {"init": ["orthogonal", "fan_in", "scaled"]},
+    "norm-eps": _plain | {"norm_eps": [1e-12]},
+    "fp64": _plain | {"dtype": ["float64"]},
+    "untied": _plain | {"tie_weights": [False]},
     "attention-skip-only": {"residual": ["pre"], "mlp_residual": ["none"]},
     "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
     "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
-    "control": {"residual": ["identity_start"], "learning_rate": [1e-3]},
-    "llama-style": {
-        "residual": ["pre", "none"],
-        "norm": ["rmsnorm"],
-        "mlp": ["swiglu"],
-        "pos": ["rope"],
-        "n_kv_head": [1],
-        "bias": [False],
-    },
+    "control": {"residual": ["identity_start"], "learning_rate": [3e-4, 1e-3, 3e-3]},
+    "llama": _llama | {"residual": ["pre", "none"]},
+    "llama-silent": _llama | {"residual": ["silent"], "n_layer": [1]},
 }
