@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from reslab.run.fields import (
     did_you_mean,
     expand,
     flat,
+    from_flat,
+    not_text,
     one_line,
     settings,
     short,
@@ -112,7 +115,7 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
     files = [word for word in places if cls.POSITIONALS.configs and word.endswith(".py")]
     faults = cls.POSITIONALS.faults([word for word in places if word not in files])
     faults += ["an argument is empty; leave it out, or give a path"] if "" in places else []
-    faults += [f"{short(place)}: {fault}" for place in places if (fault := _not_text(place))]
+    faults += [f"{short(place)}: {fault}" for place in places if (fault := not_text(place))]
     from_files = []
     for file in files:
         try:
@@ -133,16 +136,16 @@ def parse(cls: type[Config], argv: list[str], text: str = "", leave_out: tuple[s
 def _build(cls: type[Config], known: dict[str, Setting], given: list[Given]) -> tuple[Config, list[str]]:
     """The config of the settings that were given, the later ones winning, and its faults."""
     final = {setting.key: setting for setting in given}
-    by_setting = {key: _fault(cls, known, setting) for key, setting in final.items()}
-    config = _convert(cls, {key: final[key].text for key, fault in by_setting.items() if not fault})
+    faults = {key: fault for key, setting in final.items() if (fault := _fault(known, setting))}
+    read = final.keys() - faults.keys()
+    config = from_flat(cls, {key: _convert(known[key], final[key].text) for key in read})
     # A fault of a setting that could not be read would be about its default, which was not given.
-    unread = {key for key, fault in by_setting.items() if fault}
     combined = [
         line + _from_files(line, final)
         for line in config.faults()
-        if not unread & set(re.findall(r"\w+", line))
+        if not faults.keys() & set(re.findall(r"\w+", line))
     ]
-    return config, [*filter(None, by_setting.values()), *combined]
+    return config, [*faults.values(), *combined]
 
 
 def _from_files(fault: str, final: dict[str, Given]) -> str:
@@ -183,7 +186,7 @@ def _read_file(file: str, known: dict[str, Setting], leave_out: tuple[str, ...])
     return assigned
 
 
-def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
+def _fault(known: dict[str, Setting], given: Given) -> str | None:
     """What is wrong with one setting, if anything."""
     if given.key not in known:
         near = did_you_mean(f"--{given.key}", (f"--{key}" for key in known))
@@ -191,11 +194,10 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
     setting = known[given.key]
     if given.text == "" and (setting.kind is Path or not given.has_value):
         return f"{given}: needs a value"
-    if fault := _not_text(given.text):
+    if fault := not_text(given.text):
         return f"{given}: {fault}"
-    holder = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
     try:
-        value = getattr(_convert(holder, {setting.name: given.text}), setting.name)
+        value = _convert(setting, given.text)
     except SystemExit:
         if not (setting.kind is int and re.fullmatch(r"[+-]?(\d{18,}|0x[0-9a-f]{16,})", given.text)):
             return f"{given}: {setting.must_be}{did_you_mean(given.text, setting.choices)}"
@@ -204,31 +206,19 @@ def _fault(cls: type, known: dict[str, Setting], given: Given) -> str | None:
     return f"{given}: {fault}" if fault else None
 
 
-def _not_text(word: str) -> str | None:
-    """Why a typed word can't be written into a file of UTF-8, as a message ends: its bytes are no characters
-    of the locale, and Python has kept them as halves of surrogate pairs. None for text."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        try:
-            os.fsencode(word).decode()
-        except UnicodeError:
-            return "is not UTF-8 text; give another name"
-        return "can't be read in this locale; set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
-    return None
-
-
-def _convert(cls: type[Config], texts: dict[str, str]) -> Config:
-    """Let tyro convert settings by their types; its own messages are dropped.
+@cache  # a study has hundreds of cells with the same few values
+def _convert(setting: Setting, text: str):
+    """Let tyro convert a text by the type of its setting; its own messages are dropped.
 
     Raises:
-        SystemExit: a text does not fit.
+        SystemExit: the text does not fit.
     """
     import tyro  # here, because whoever raises a UsageError imports this module
 
-    marked = tyro.conf.OmitArgPrefixes[tyro.conf.FlagConversionOff[cls]]
+    holder = dataclasses.make_dataclass("One", [(setting.name, setting.annotation)])
+    marked, typed = tyro.conf.FlagConversionOff[holder], [f"--{setting.name}={text}"]
     with contextlib.redirect_stderr(io.StringIO()):
-        return tyro.cli(marked, args=[f"--{key}={text}" for key, text in texts.items()], use_underscores=True)
+        return getattr(tyro.cli(marked, args=typed, use_underscores=True), setting.name)
 
 
 def collect(*checks) -> list:

@@ -263,3 +263,17 @@ def named_line(error: Exception) -> str:
 def one_line(text) -> str:
     """What a terminal shows in one line: a path may hold newlines, too."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def not_text(word: str) -> str | None:
+    """Why a typed word can't be written into a file of UTF-8, as a message ends: its bytes are no characters
+    of the locale, and Python has kept them as halves of surrogate pairs. None for text."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        try:
+            os.fsencode(word).decode()
+        except UnicodeError:
+            return "is not UTF-8 text; give another name"
+        return "can't be read in this locale; set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
+    return None
