@@ -28,18 +28,19 @@ eval_sequences = 256
 
 _rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 _plain = {"residual": ["none"]}
+_both = {"residual": ["pre", "none"]}
 _llama = {"norm": ["rmsnorm"], "mlp": ["swiglu"], "pos": ["rope"], "n_kv_head": [1], "bias": [False]}
 _llama["learning_rate"] = [1e-3, 3e-3, 1e-2]
 
 # Grid -> setting -> values; compare.py trains the product of the values of each grid.
 study = {
-    "lr": {"residual": ["pre", "none"], "n_layer": [1, 4, 12], "learning_rate": _rates},
-    "deep": {"residual": ["pre", "none"], "n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
+    "lr": _both | {"n_layer": [1, 4, 12], "learning_rate": _rates},
+    "deep": _both | {"n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
     "silent": {"residual": ["silent"], "n_layer": [1], "learning_rate": _rates},  # the same at every depth
     "warmup": _plain | {"warmup_iters": [150]},
     "ten-times": _plain | {"max_iters": [3000], "eval_interval": [500]},
-    "sgd": _plain | {"optimizer": ["sgd"], "learning_rate": [0.03, 0.1, 1.0]},
-    "muon": _plain | {"optimizer": ["muon"], "learning_rate": [1e-3, 1e-2, 3e-2]},
+    "sgd": _both | {"optimizer": ["sgd"], "learning_rate": [0.03, 0.1, 1.0]},
+    "muon": _both | {"optimizer": ["muon"], "learning_rate": [1e-3, 1e-2, 3e-2]},
     "adam-eps": _plain | {"adam_eps": [1e-16]},
     "init": _plain | {"init": ["orthogonal", "fan_in", "scaled"]},
     "norm-eps": _plain | {"norm_eps": [1e-12]},
@@ -49,6 +50,5 @@ study = {
     "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
     "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
     "control": {"residual": ["identity_start"], "learning_rate": [3e-4, 1e-3, 3e-3]},
-    "llama": _llama | {"residual": ["pre", "none"]},
-    "llama-silent": _llama | {"residual": ["silent"], "n_layer": [1]},
+    "llama": _llama | {"residual": ["pre", "none", "silent"]},
 }

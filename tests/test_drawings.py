@@ -65,12 +65,17 @@ def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
 def test_of_the_study_the_best_rate_is_drawn():
     losses = {("pre", 1, 0.1): 2.5, ("pre", 1, 0.01): 2.25, ("pre", 4, 0.1): 2.25, ("none", 1, 0.1): 3.0}
     runs = [
-        {"run": "lr-x", "residual": arm, "n_layer": n, "learning_rate": lr, "train/loss": loss}
+        {"run": f"lr-{arm}-x", "residual": arm, "n_layer": n, "learning_rate": lr, "train/loss": loss}
         for (arm, n, lr), loss in losses.items()
     ]
+    runs += [
+        runs[0] | {"run": "silent-silent-x", "residual": "silent", "train/loss": loss} for loss in (2.5, 3)
+    ]
     result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["study_depth"]
-    ((one, four),) = lines(picture.draw(LIGHT, result), LIGHT.arms["pre"])
+    svg = picture.draw(LIGHT, result)
+    ((one, four),) = lines(svg, LIGHT.arms["pre"])
     assert one[1] == four[1] and "with skips it is 2.25 at 1, 2.25 at 4" in picture.alt(result)
+    assert "no blocks 2.75," in picture.alt(result) and ">no blocks 2.75<" in svg
 
 
 def test_the_paths_of_a_plain_stack_are_one_dot_at_the_right_end():

@@ -80,56 +80,6 @@ def test_the_reach_is_what_the_probes_measured_in_their_order():
     ]
 
 
-def test_rates_are_whole_curves_with_the_lowest_loss_in_bold():
-    grid = {("none", 1, 0.1): 3.0, ("none", 1, 0.01): None, ("pre", 8, 0.1): 2.5, ("pre", 8, 0.01): 2.25}
-    grid |= {("pre", 4, 0.01): 2.75, ("pre", 4, 0.1): 2.5}
-    runs = [
-        run("lr-x", loss, residual=arm, n_layer=n, learning_rate=lr) for (arm, n, lr), loss in grid.items()
-    ]
-    rows, note = made("rates", result(run("seeds-x", 0.5, learning_rate=9.0), *runs))
-    assert rows == [
-        ["learning rate", "0.01", "0.1"],
-        ["`pre`, 4 layers", "2.75", "**2.50**"],
-        ["`pre`, 8 layers", "**2.25**", "2.50"],
-        ["`none`, 1 layer", "inf", "**3.00**"],
-    ]
-    assert "The unigram baseline is 3.100, the bigram baseline 2.400." in note
-
-
-def test_the_training_loss_over_depth_is_that_of_the_best_rate():
-    runs = [run("lr-x", residual=arm, train=t, learning_rate=lr) for arm in ("pre", "none") for t, lr in
-            ((2.5, 0.1), (2.25, 0.01))]  # fmt: skip
-    runs += [run("deep-x", residual=arm, n_layer=9, train=1.5, learning_rate=0.3) for arm in ("pre", "none")]
-    rows, _ = made("train_depth", result(*runs, run("seeds-x", train=0.1)))
-    assert rows[0] == ["layers", "4", "9"]
-    assert [row[1:] for row in rows[1:]] == [["2.250 (0.01)", "1.500 (0.3)"]] * 2
-
-
-def test_seeds_are_a_mean_and_its_range():
-    losses = {("none", 0.1): (3.0, 3.5, 4.6), ("pre", 0.2): (2.0, 2.1, 2.5), ("pre", 0.1): (2.4, 2.2, 2.3)}
-    runs = [
-        run("seeds-x", loss, residual=arm, learning_rate=lr) for (arm, lr), v in losses.items() for loss in v
-    ]
-    assert made("seeds", result(*runs, run("lr-x")))[0][1:] == [
-        ["`pre`", "0.1", "2.300", "2.200 to 2.400"],
-        ["`pre`", "0.2", "2.200", "2.000 to 2.500"],
-        ["`none`", "0.1", "3.700", "3.000 to 4.600"],
-    ]
-
-
-def test_what_was_changed_is_grouped_by_what_it_was_below_what_was_not():
-    usual = {"learning_rate": 3e-3, "n_layer": 12}
-    runs = [run("sgd-x", 3.0, learning_rate=0.5), run("lr-x", 9.0, n_layer=12), run("warmup-x", 2.5)]
-    runs += [run("lr-y", 2.0, **usual), run("lr-z", 3.1, residual="none", **usual)]
-    assert made("sceptic", result(*runs, run("sgd-y", None, learning_rate=0.25)))[0][1:] == [
-        ["nothing", "3.100", "+0.000", "+0.700"],
-        ["nothing, with skips (`pre`)", "2.000", "-1.100", "-0.400"],
-        ["half of the run is warmup", "2.500", "-0.600", "+0.100"],
-        ["SGD, learning rate 0.5", "3.000", "-0.100", "+0.600"],
-        ["SGD, learning rate 0.25", "inf", "+inf", "+inf"],
-    ]
-
-
 def league(name: str, rate: float, losses: list, train: float = 2.0) -> list[dict]:
     """A wiring at one rate of its blocks, a run for each seed."""
     return [run(val=val, train=train, residual=name, block_lr=rate) for val in losses]

@@ -1,9 +1,25 @@
-"""The usual recipe with one thing changed at a time: learning rates, depth, seeds, and everything else."""
+"""The usual recipe with one thing changed at a time: learning rates, depth, and everything else."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, mean_and_range, origin, pair
+import math
+from statistics import median
+
+from experiments.tables import (
+    ARMS,
+    Table,
+    best_rate,
+    final_loss,
+    group_by,
+    markdown,
+    mean,
+    mean_and_range,
+    of_grid,
+    origin,
+    over_seeds,
+    pair,
+)
 
 RATE, LAYERS = 3e-3, 12  # of the recipe
-UNCHANGED = {"none": "nothing", "pre": "nothing, with skips (`pre`)"}
+UNCHANGED = {"none": "nothing", "pre": "nothing, with skips (`pre`)", "silent": ARMS["silent"]}
 TRIED = {  # grid -> the name of its rows
     "warmup": "half of the run is warmup",
     "ten-times": "ten times the updates",
@@ -21,35 +37,51 @@ TRIED = {  # grid -> the name of its rows
 }
 
 
-def of_grid(result: dict, *names: str) -> list[dict]:
-    """The runs of some grids of config/study.py."""
-    return [run for run in result["runs"] if run["run"].startswith(tuple(f"{name}-" for name in names))]
-
-
-def skips_before(group: tuple) -> tuple:
-    """Sorts (residual, number): with skips first, then by the number."""
-    return group[0] != "pre", group[1]
+def of_rates(result: dict) -> dict[tuple[str, int], dict[float, list[float]]]:
+    """(wiring, layers), skips first -> learning rate -> the final validation losses of its seeds."""
+    groups = group_by(of_grid(result, "lr") + of_grid(result, "silent"), "residual", "n_layer")
+    curves = {}
+    for arm, layers in sorted(groups, key=lambda key: (list(ARMS).index(key[0]), key[1])):
+        tried = sorted(group_by(groups[arm, layers], "learning_rate").items())
+        curves[arm, layers] = {rate: [final_loss(run) for run in runs] for (rate,), runs in tried}
+    return curves
 
 
 def rates(result: dict) -> str:
-    """Final validation loss over the learning rate, for each arm and depth; the lowest is bold."""
-    groups = group_by(of_grid(result, "lr"), "residual", "n_layer")
-    columns = sorted({run["learning_rate"] for runs in groups.values() for run in runs})
-    rows = []
-    for arm, layers in sorted(groups, key=skips_before):
-        curve = {run["learning_rate"]: final_loss(run) for run in groups[arm, layers]}
+    """Final validation loss over the learning rate by arm and depth, a mean of seeds; the lowest is bold."""
+    groups, rows, apart = of_rates(result), [], []
+    columns = sorted({rate for losses in groups.values() for rate in losses})
+    for (arm, layers), losses in groups.items():
+        curve = {rate: mean(seeds) for rate, seeds in losses.items()}
         best = min(curve.values())
         cells = [f"{curve[r]:.2f}" if curve[r] > best else f"**{curve[r]:.2f}**" for r in columns]
-        rows.append([f"`{arm}`, {layers} layer{'s' * (layers > 1)}", *cells])
+        depth = "no blocks" if arm == "silent" else f"{layers} layer{'s' * (layers > 1)}"
+        rows.append([f"`{arm}`, {depth}", *cells])
+        apart += [max(seeds) - min(seeds) for seeds in losses.values() if max(seeds) < math.inf]
     unigram, bigram = (result["baselines_nats"][name]["val"] for name in ("unigram", "bigram"))
-    note = f"\nThe unigram baseline is {unigram:.3f}, the bigram baseline {bigram:.3f}.\n"
+    note = f"\nThe unigram baseline is {unigram:.3f}, the bigram baseline {bigram:.3f}. "
+    note += f"The seeds of a cell are up to {max(apart):.2f} apart, and in half of the cells no more than "
+    note += f"{median(apart):.2f}.\n"
     return markdown(["learning rate", *(f"{rate:g}" for rate in columns)], rows) + note + origin(result)
 
 
-def best_rates(result: dict) -> dict[tuple[str, int], dict]:
-    """(wiring, number of layers) -> the run of the rate with the lowest training loss."""
-    groups = group_by(of_grid(result, "lr", "deep"), "residual", "n_layer")
-    return {key: min(runs, key=lambda run: run["train/loss"]) for key, runs in groups.items()}
+def seeds(result: dict) -> str:
+    """Mean and range over the seeds of the deep stacks, at the best learning rate and its neighbours."""
+    rows = []
+    for (arm, layers), losses in of_rates(result).items():
+        if layers == LAYERS:
+            tried = list(losses)
+            best = tried.index(min(losses, key=lambda rate: mean(losses[rate])))
+            near = tried[max(best - 1, 0) : best + 2]
+            rows += [[f"`{arm}`", f"{rate:g}", *mean_and_range(losses[rate])] for rate in near]
+    return markdown(["arm", "learning rate", "mean of the seeds", "from, to"], rows)
+
+
+def best_rates(result: dict) -> dict[tuple[str, int], tuple[float, list[dict]]]:
+    """(wiring, number of layers) -> the rate with the lowest training loss, and its runs."""
+    runs = [run for grid in ("lr", "deep", "silent") for run in of_grid(result, grid)]
+    groups = group_by(runs, "residual", "n_layer")
+    return {key: best_rate(group, "learning_rate") for key, group in groups.items()}
 
 
 def train_depth(result: dict) -> str:
@@ -58,38 +90,38 @@ def train_depth(result: dict) -> str:
     depths = sorted({layers for _, layers in best})
     rows = []
     for arm in ("pre", "none"):
-        runs = [best[arm, layers] for layers in depths]
-        rows.append([ARMS[arm], *(f"{run['train/loss']:.3f} ({run['learning_rate']:g})" for run in runs)])
-    return markdown(["layers", *map(str, depths)], rows)
-
-
-def seeds(result: dict) -> str:
-    """Mean and range over three fresh seeds, around the best learning rate."""
-    groups = group_by(of_grid(result, "seeds"), "residual", "learning_rate")
-    rows = [
-        [f"`{arm}`", f"{rate:g}", *mean_and_range([final_loss(run) for run in groups[arm, rate]])]
-        for arm, rate in sorted(groups, key=skips_before)
-    ]
-    return markdown(["arm", "learning rate", "mean of three seeds", "from, to"], rows)
+        chosen = [best[arm, layers] for layers in depths]
+        rows.append([ARMS[arm], *(f"{over_seeds(runs, 'train')}, {rate:g}" for rate, runs in chosen)])
+    rate, runs = best["silent", 1]
+    note = f"\n`silent`, the same at every depth: {over_seeds(runs, 'train')}, {rate:g}.\n"
+    return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
 def sceptic(result: dict) -> str:
     """Every other change that was made to the recipe of the plain stack, below what has none of them."""
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
-    usual = [run for run in of_grid(result, "lr") if (run["learning_rate"], run["n_layer"]) == (RATE, LAYERS)]
-    named = [(UNCHANGED[run["residual"]], run) for run in sorted(usual, key=lambda run: run["residual"])]
-    named += [(name.format(**run), run) for grid, name in TRIED.items() for run in of_grid(result, grid)]
-    rows = [
-        [name, f"{loss:.3f}", f"{loss - unigram:+.3f}", f"{loss - bigram:+.3f}"]
-        for name, loss in ((name, final_loss(run)) for name, run in named)
-    ]
-    return markdown(["changed", "val loss", "minus unigram", "minus bigram"], rows)
+    usual = [run for run in of_grid(result, "lr") if run["n_layer"] == LAYERS] + of_grid(result, "silent")
+    groups: dict[str, list[dict]] = {}
+    for arm, name in UNCHANGED.items():
+        groups[name] = [run for run in usual if (run["residual"], run["learning_rate"]) == (arm, RATE)]
+    for grid, name in TRIED.items():
+        for run in of_grid(result, grid):
+            whole = grid in ("sgd", "muon") and run["residual"] == "pre"
+            groups.setdefault(name.format(**run) + ", with skips (`pre`)" * whole, []).append(run)
+    rows = []
+    for name, runs in groups.items():
+        loss = mean([final_loss(run) for run in runs])
+        rows.append([name, over_seeds(runs), f"{loss - unigram:+.3f}", f"{loss - bigram:+.3f}"])
+    return markdown(["changed", "val loss", "minus unigram", "minus bigram"], rows) + origin(result)
 
 
-TABLES = {
-    "rates": Table(rates),
-    "train_depth": Table(train_depth),
-    "seeds": Table(seeds),
-    "sceptic": Table(sceptic),
-    "llama": Table(pair, ("llama", "llama-silent")),
-}
+def llama(result: dict) -> str:
+    """The arms and the control with the blocks of Llama, each at the best of its learning rates."""
+    groups = group_by(of_grid(result, "llama"), "residual")
+    best = {arm: best_rate(groups[arm,], "learning_rate") for arm in ARMS}
+    told = ", ".join(f"`{arm}` {best[arm][0]:g}" for arm in ARMS)
+    arms = result | {"runs": best["pre"][1] + best["none"][1]}
+    return pair(arms, {"runs": best["silent"][1]}) + f"\nEach at the best of its learning rates: {told}.\n"
+
+
+TABLES = {table.__name__: Table(table) for table in (rates, train_depth, seeds, sceptic, llama)}
