@@ -10,8 +10,8 @@ from pathlib import Path
 
 from reslab.report.summary import fold, table
 from reslab.run import config as configure
+from reslab.run.files import write_atomically
 from reslab.run.launch import as_typed
-from reslab.run.log import write_atomically
 from reslab.run.options import AutopsyConfig
 from reslab.run.streams import terminal_width, wrapped
 

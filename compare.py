@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reslab.report import foreign
 from reslab.report.facts import load, warnings
-from reslab.report.selection import choose, find_runs, load_runs, sort_runs
+from reslab.report.selection import check_choice, choose, find_runs, load_runs, sort_runs
 from reslab.report.summary import (
     COLUMNS,
     GROUP_COLUMNS,
@@ -18,9 +18,10 @@ from reslab.report.summary import (
     row,
 )
 from reslab.run.config import UsageError, parse, run_door
-from reslab.run.fields import settings
+from reslab.run.fields import flat, settings
+from reslab.run.files import write_atomically
 from reslab.run.launch import command_line
-from reslab.run.log import Run, write_atomically
+from reslab.run.log import Run
 from reslab.run.options import CompareConfig, outputs
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import lossy, wrapped
@@ -70,6 +71,8 @@ def read_arguments(argv: list[str]) -> tuple[CompareConfig, list[str], list[str]
         raise UsageError(
             "settings, --arms, --depths, --lrs, --vary, --ray, --list and --cell need a config file to train"
         )
+    if not others and (config.map or config.same_data):
+        raise UsageError("--map and --same_data are for foreign curves; with a config there are none")
     return config, places, for_training
 
 
@@ -144,6 +147,8 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     from reslab.training import grid
 
     cells = grid.plan(config, files, for_training)
+    planned = [Run(cell.folder, flat(cell.config), {}, []) for cell in cells]
+    check_choice(planned, conditions(config), config.sort)
     for line in grid.without_effect(cells):
         print(f"note: {line}", file=sys.stderr, flush=True)
     if config.list:
@@ -168,12 +173,17 @@ def wait(server) -> None:
             server.wait()
 
 
+def conditions(config: CompareConfig) -> list[str]:
+    """Those of --where, which may be given several times."""
+    return [condition for condition in config.where.split(";") if condition.strip()]
+
+
 def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
     """The runs that --where takes, in the order of --sort; what can't be read is named on stderr."""
     runs, left_out = load_runs(folders, config.map, config.same_data)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr, flush=True)
-    runs, notes = choose(runs, [condition for condition in config.where.split(";") if condition.strip()])
+    runs, notes = choose(runs, conditions(config))
     for note in notes:
         print(f"note: {note}", file=sys.stderr, flush=True)
     return sort_runs(runs, config.sort) if config.sort else runs

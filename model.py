@@ -19,7 +19,7 @@ from torch import nn
 
 from reslab.nn.attention import KVCache, attention
 from reslab.nn.generate import generate
-from reslab.nn.init import INITS, copy_tensors, generator_of
+from reslab.nn.init import INITS, STD, copy_tensors, generator_of
 from reslab.nn.layers import ACTIVATIONS, check_layers, make_norm
 from reslab.nn.loss import chunk_loss, is_large, linear_cross_entropy, token_losses, whole_loss
 from reslab.nn.recompute import run_checkpointed
@@ -185,7 +185,7 @@ class GPT(nn.Module):
         self.whole_loss, self.chunk_loss = whole_loss, chunk_loss  # so that each can be compiled
         self.init_weights(seed)
 
-    def init_weights(self, seed: int, std: float = 0.02) -> None:
+    def init_weights(self, seed: int) -> None:
         """Give every parameter its starting value, GPT-2's (Radford et al. 2019).
 
             matrices                          normal, std 0.02
@@ -202,12 +202,12 @@ class GPT(nn.Module):
             for module_name, module in self.named_modules():
                 if isinstance(module, nn.Linear | nn.Embedding):
                     generator = generator_of(f"{seed} {module_name}.weight")
-                    module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * std)
+                    module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * STD)
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
             for block in self.blocks:
                 for residual, branch in block.sublayers():
-                    INITS[self.config.init](self.config, residual, branch, std)
+                    INITS[self.config.init](self.config, residual, branch)
 
     @torch.no_grad()
     def reset_parameters(self, seed: int = 1337) -> None:

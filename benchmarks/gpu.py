@@ -29,7 +29,8 @@ import torch
 from benchmarks.gpu_plan import Plan, Step
 from reslab.run import config as configure
 from reslab.run.arguments import ArgumentParser
-from reslab.run.log import git_commit, read_run, write_atomically
+from reslab.run.files import write_atomically
+from reslab.run.log import git_commit, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPLAINTS = ("warning:", "compile:", "cuda_graph:")  # so begins a line that tells what a run goes without

@@ -49,8 +49,6 @@ def run(side, sides, torch, task: str, **arguments) -> dict:
         return facts | {"s": time.time() - arguments["started"], "cpu_s": time.process_time()}
     if task == "train_until":
         return sides.train_until(side, arguments["goal"], arguments["every"])
-    if task == "val_loss":
-        return {"val_loss": side.val_loss()}
     if task == "memory":
         return {"bytes": peak_bytes(side, torch)}
     if task == "kernel_seconds":

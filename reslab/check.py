@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from reslab.instruments import dissection
+from reslab.instruments import dissection, parts
+from reslab.instruments.anatomy import anatomy_of
 from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual
 from reslab.run.config import Positionals, parse, run_door
@@ -214,15 +215,13 @@ def check_learning(wiring: type[Residual]) -> Iterator[str]:
                 parameter -= 0.5 * gradient
     if silent := {LAYER.sub(".*.", name) for name in named} - learned:
         first, *others = sorted(silent, key=lambda name: ("_residual." not in name, name))
-        more = f" (and {len(others)} more)" if others else ""
-        yield f"{first}{more} gets a gradient of 0 in {UPDATES} updates: start at most one factor at 0"
+        first += f" (and {len(others)} more)" if others else ""
+        yield f"{first} gets a gradient of 0 in {UPDATES} updates: start at most one factor at 0"
 
 
 def check_growth(wiring: type[Residual]) -> Iterator[str]:
     """Where it can grow, a deeper model says what the shallower one claimed, bitwise."""
-    if not wiring.can_grow():
-        return
-    for where in PLACES:
+    for where in PLACES if wiring.can_grow() else ():
         old, new = build(wiring, moved=True), build(wiring, n_layer=5)
         grow(old, new, where)
         if not torch.equal(old(token_ids(4)), new(token_ids(4))):
@@ -233,11 +232,12 @@ def check_growth(wiring: type[Residual]) -> Iterator[str]:
 def check_dissection(wiring: type[Residual]) -> Iterator[str]:
     """What autopsy.py does with a model of this wiring."""
     model, ids, targets = build(wiring, moved=True), token_ids(4), token_ids(5)
-    if dissection.can_lesion(model):
+    able = anatomy_of(model)
+    if not able.cannot(parts.LESIONS):
         dissection.lesions(model, ids, targets, draws=1)
-    if dissection.has_jacobians(model):
+    if not able.cannot(parts.JACOBIANS):
         dissection.jacobians(model, ids[:1, :2])
-    if dissection.paths_split(model):
+    if not able.cannot(parts.PATHS):
         report = dissection.path_lengths(model, ids[:1], targets[:1])
         if report["error"] > NEAR * (1 + report["total"]):
             yield f"the paths miss the gradient by {report['error']:.1e}: write skip = None"

@@ -101,6 +101,10 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = make_norm(config)
 
+    def facts(self) -> dict:
+        """How this sublayer is joined to the stream, for the record of a run."""
+        return {"equation": self.equation, "skip": self.skip, "has_identity": self.has_identity}
+
     def forward(self, x: torch.Tensor, branch: nn.Module) -> torch.Tensor:
         raise NotImplementedError
 

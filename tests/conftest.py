@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from page_driver import resize, unfold
+from runs_by_hand import write_run
 
 from reslab.data.corpus import write_dataset
 from reslab.model import GPT
@@ -54,6 +55,12 @@ def tiny_model(seed: int = 0, **changes) -> GPT:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(parameter + 0.3 * noise)
     return model.eval()
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Writes a run by hand and reads it; its losses and settings are those that are given."""
+    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
 
 
 @pytest.fixture(scope="session")

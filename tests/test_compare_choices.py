@@ -77,6 +77,28 @@ def test_a_condition_that_no_run_can_meet_is_one_line(tmp_path, capsys):
     assert said.err == note and "pre8" in said.out and "none8" not in said.out
 
 
+def test_a_choice_that_no_cell_can_meet_is_told_before_any_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "train_cells", lambda *_: pytest.fail("trained"))
+    argv = [SMOKE, "--arms=pre,none", f"--out_dir={tmp_path / 'runs'}", f"--page={tmp_path / 'p.html'}"]
+    for choice, message in {
+        "--where=n_leyer=8": "no such setting; did you mean n_layer",
+        "--where=residual=non": "allowed are .*; did you mean none",
+        "--where=status=done": "allowed are finished",
+        "--sort=speed": "allowed are val",
+        "--map=a=val/loss": "for foreign curves; with a config there are none",
+        "--same_data": "for foreign curves",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            compare.main([*argv, choice])
+    chosen = [
+        "--where=status=finished",
+        "--where=n_layer=77",
+        "--sort=-val",
+        "--list",
+    ]  # known after training
+    assert compare.main([*argv, *chosen]) == 0
+
+
 @pytest.mark.parametrize(("key", "order"), [("val", "bcad"), ("-val", "acbd"), ("n_layer", "dabc")])
 def test_runs_without_a_value_come_last(tmp_path, key, order):
     """And depths are sorted as numbers; equal ones stay as they are."""

@@ -10,7 +10,6 @@ from torch import nn
 
 from reslab import check
 from reslab.residual import WIRINGS, PreNorm, Residual
-from reslab.training.state import wiring as described
 
 
 @pytest.mark.parametrize("name", WIRINGS)
@@ -257,10 +256,8 @@ def test_what_is_recorded_is_what_the_class_says():
     assert Half.__doc__ is None
     facts = {"equation": "y = x / 2 + F(N(x))", "skip": 0.5, "has_identity": False}
     residual = check.build(Half).blocks[0].attn_residual
-    assert described(residual) == facts
-    assert (
-        described(tiny_model(residual="scaled", residual_scale=0.25).blocks[0].mlp_residual)["skip"] == 0.25
-    )
+    assert residual.facts() == facts
+    assert tiny_model(residual="scaled", residual_scale=0.25).blocks[0].mlp_residual.facts()["skip"] == 0.25
 
 
 def test_the_checks_are_a_program(capsys, monkeypatch):

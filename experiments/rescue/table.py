@@ -1,8 +1,8 @@
 """A plain stack repaired: what a start and each kind of skip are worth, and at which rates."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, mean_and_range, of_grid, origin
+from experiments.tables import Table, final_loss, group_by, markdown, mean, mean_and_range, of_grid, origin
 
-ARMS = {  # grid -> the name of its row
+ROWS = {  # grid -> the name of its row
     "plain": "without skips, standard start",
     "start": "without skips, init `self`",
     "skips": "with skips",
@@ -14,13 +14,13 @@ ARMS = {  # grid -> the name of its row
 
 def rescue(result: dict) -> str:
     """12 layers and slow blocks: each arm over three seeds."""
-    losses = {arm: [final_loss(run) for run in of_grid(result, arm)] for arm in ARMS}
-    means = {arm: sum(values) / len(values) for arm, values in losses.items()}
+    losses = {arm: [final_loss(run) for run in of_grid(result, arm)] for arm in ROWS}
+    means = {arm: mean(values) for arm, values in losses.items()}
     references = [result["baselines_nats"][name]["val"] for name in ("unigram", "bigram")]
     references.append(means["silent"])
     rows = [
         [name, *mean_and_range(losses[arm]), *(f"{means[arm] - value:+.3f}" for value in references)]
-        for arm, name in ARMS.items()
+        for arm, name in ROWS.items()
     ]
     head = ["12 layers", "val loss, three seeds", "from, to"]
     head += ["minus unigram", "minus bigram", "minus `silent`"]
@@ -32,7 +32,7 @@ def rescue_rates(result: dict) -> str:
     columns = sorted({("muon", r["muon_lr"]) for r in result["runs"] if r["optimizer"] == "muon"})
     columns += sorted({("adamw", r["block_lr"]) for r in result["runs"] if r["optimizer"] == "adamw"})
     rows = []
-    for arm, name in ARMS.items():
+    for arm, name in ROWS.items():
         cells = {}
         grids = (arm, f"{arm}-rates", f"{arm}-adamw")
         for run in (run for grid in grids for run in of_grid(result, grid)):

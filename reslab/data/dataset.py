@@ -170,7 +170,11 @@ def read_meta(folder: Path) -> dict:
         meta["splits"]["train"]["sha256"], meta["splits"]["val"]["sha256"]
     except FileNotFoundError:
         script = prepare_script(folder)
-        advice = f"run: python {script}" if script else "write it with: python data/text/prepare.py --out"
+        advice = (
+            f"run: python {script}"
+            if script
+            else f"write it with: python data/text/prepare.py PATH ... --out {folder}"
+        )
         raise ValueError(f"{folder}: no finished dataset (no meta.json); {advice}") from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); prepare it again") from None

@@ -7,8 +7,6 @@ one character. Nothing is added: no start token, no blank in front.
 from reslab.data.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer
 from reslab.data.tokenizer_json import HFTokenizer
 
-END_OF_TEXT = "<|endoftext|>"
-
 
 def to_tokenizers(tokenizer):
     """A tokenizers.Tokenizer with the same ids.

@@ -32,7 +32,7 @@ def home_path(name: str) -> Path:
 def output_folder(name: str) -> Path:
     """A folder that can be written. Raises ArgumentTypeError where it can't."""
     path = home_path(name)
-    if reason := output_fault(path, folder=True) if name else "needs a value":
+    if reason := output_fault(path, folder=True):
         raise argparse.ArgumentTypeError(f"{name}: {reason}")
     return path
 

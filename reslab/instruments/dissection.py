@@ -22,21 +22,6 @@ def sequence_losses(model, inputs, targets, batch: int = 32) -> torch.Tensor:
     return torch.cat([anatomy.token_losses(x, y).mean(dim=1).double() for x, y in pairs])
 
 
-def can_lesion(model) -> bool:
-    """Whether a block can be left out: not where each adds an entry to what the next ones read."""
-    return anatomy_of(model).cannot(parts.LESIONS) is None
-
-
-def has_jacobians(model) -> bool:
-    """Whether a block is a function from x to x, so that it has one Jacobian."""
-    return anatomy_of(model).cannot(parts.JACOBIANS) is None
-
-
-def paths_split(model) -> bool:
-    """Whether every skip is x times a constant, so that a gradient splits by the branches it has passed."""
-    return anatomy_of(model).cannot(parts.PATHS) is None
-
-
 def _able(model, what: str) -> Anatomy:
     """The anatomy of a model of which this can be had; a ValueError says why it can't."""
     anatomy = anatomy_of(model)

@@ -1,11 +1,10 @@
 """Where a run stopped being finite."""
 
-from contextlib import contextmanager
-
 import torch
 
 from reslab.data.dataset import TokenDataset
 from reslab.instruments.anatomy import anatomy_of
+from reslab.instruments.hooks import after, remove
 from reslab.system.device import uncompiled
 
 NOWHERE = "nowhere in float32: the precision of the run, or the sum over its batches, overflowed"
@@ -43,16 +42,19 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
     """
     anatomy, bad = anatomy_of(model), []
 
-    def watch(name, block):
-        def hook(module, args, output):
+    def watch(name):
+        def look(x, output):
             if not anatomy.read(output).isfinite().all():
                 bad.append(name)
 
-        return hook
+        return look
 
-    blocks = [(block, watch(f"block {k}, forward", block)) for k, block in enumerate(anatomy.blocks)]
-    with _hooks(blocks), uncompiled():
-        loss = anatomy.loss(inputs, targets)
+    with uncompiled():
+        handles = [after(block, watch(f"block {k}, forward")) for k, block in enumerate(anatomy.blocks)]
+        try:
+            loss = anatomy.loss(inputs, targets)
+        finally:
+            remove(handles)
         if bad:
             return bad[0]
         if not loss.isfinite():
@@ -64,14 +66,3 @@ def first_bad_layer(model: torch.nn.Module, inputs: torch.Tensor, targets: torch
         if gradient is not None and not gradient.isfinite().all():
             return f"{name}, backward"
     return NOWHERE
-
-
-@contextmanager
-def _hooks(pairs):
-    """Forward hooks on modules, taken off at the end."""
-    handles = [module.register_forward_hook(hook) for module, hook in pairs]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,6 +1,6 @@
 """Starting weights of a block's branches: what its wiring says, or one rule for all wirings.
 
-Every rule gets matrices drawn normal with std 0.02 and changes them in place, so that two arms stay
+Every rule gets matrices drawn normal with std STD and changes them in place, so that two arms stay
 functions of the same random draws.
 """
 
@@ -8,6 +8,8 @@ import hashlib
 
 import torch
 from torch import nn
+
+STD = 0.02  # of every matrix that is drawn (Radford et al. 2019)
 
 
 def generator_of(name: str) -> torch.Generator:
@@ -32,33 +34,33 @@ def orthogonal(draw: torch.Tensor) -> torch.Tensor:
     return q if tall else q.T
 
 
-def _wiring(config, residual, branch, std):
+def _wiring(config, residual, branch):
     """What the wiring's paper says."""
     residual.init(branch)
 
 
-def _unscaled(config, residual, branch, std):
+def _unscaled(config, residual, branch):
     """All matrices alike, std 0.02."""
 
 
-def _scaled(config, residual, branch, std):
+def _scaled(config, residual, branch):
     """GPT-2's: output projections divided by sqrt(2L)."""
     branch.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
 
 
-def _fan_in(config, residual, branch, std):
+def _fan_in(config, residual, branch):
     """std 1 / sqrt(inputs) for every matrix (LeCun et al. 1998): a linear stack keeps its variance."""
     for layer in (module for module in branch.modules() if isinstance(module, nn.Linear)):
-        layer.weight.mul_(layer.in_features**-0.5 / std)
+        layer.weight.mul_(layer.in_features**-0.5 / STD)
 
 
-def _orthogonal(config, residual, branch, std):
+def _orthogonal(config, residual, branch):
     """Every matrix orthogonal (Saxe et al. 2014, arXiv 1312.6120); Q, K and V apart."""
     for matrix in (*branch.input_matrices(), branch.c_proj.weight):
         matrix.copy_(orthogonal(matrix))
 
 
-def _self(config, residual, branch, std):
+def _self(config, residual, branch):
     """Each token attends to itself: W_Q = W_K = c times one orthogonal matrix, all others orthogonal.
 
     A query's product with its own key is then c^2 |P x|^2, P a projection on the D channels of a head, and
@@ -66,12 +68,12 @@ def _self(config, residual, branch, std):
     matrix. With qk_norm, which would divide c away, the gains of both norms carry it. Close to mimetic
     starts (Trockman & Kolter 2023, arXiv 2305.09828); c is init_qk_scale.
     """
-    _orthogonal(config, residual, branch, std)
+    _orthogonal(config, residual, branch)
     if branch.kind == "attn":
         _share_key(config, branch)
 
 
-def _shared_qk(config, residual, branch, std):
+def _shared_qk(config, residual, branch):
     """W_Q and W_K of `self`, and all other matrices as the wiring says: half of that repair."""
     residual.init(branch)
     if branch.kind == "attn":

@@ -39,16 +39,12 @@ def load(folder: str | Path) -> Run:
         ValueError: it is not a run directory, or a file in it is damaged; one line.
     """
     folder = Path(folder)
-    try:
-        run = read_run(folder)
-        config, facts = run.config | {}, dict(run.facts)
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'}: not the record of a run ({error})") from None
-    if fault := setting_fault(config):
+    run = read_run(folder)
+    if fault := setting_fault(run.config):
         raise ValueError(f"{folder / 'config.json'}: {fault}")
-    facts = complete_facts(facts)
+    facts = complete_facts(run.facts)
     rows = _with_later_probes(folder, run.rows, facts["probes"])
-    return replace(run, config=complete_config(config), facts=facts, rows=rows)
+    return replace(run, config=complete_config(run.config), facts=facts, rows=rows)
 
 
 def _with_later_probes(folder: Path, rows: list[dict], descriptions: dict) -> list[dict]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from reslab.report.pagedata import autopsy_data, page_data, to_json
-from reslab.run.log import Run, write_atomically
+from reslab.run.files import write_atomically
+from reslab.run.log import Run
 
 WEB = Path(__file__).parent / "web"
 CARTESIAN = WEB.parents[2] / "node_modules" / "plotly.js-cartesian-dist-min" / "plotly-cartesian.min.js"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from reslab.report.facts import complete_config, complete_facts, load
 from reslab.run.config import parse
-from reslab.run.fields import flat, settings
+from reslab.run.fields import flat, from_flat, settings
 from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import Run, as_line
-from reslab.run.settings import TrainConfig
+from reslab.run.settings import GPTConfig, TrainConfig
 
 BATCH_ROWS = 150
 PROBE_NUMBERS = 60_000  # of one run
@@ -125,7 +125,7 @@ def _last_row(record: dict, result: dict, defaults: dict) -> Run:
     config = defaults | {key: value for key, value in record.items() if key in known}
     if depth := re.search(r"-L(\d+)", record["run"]):
         config["n_layer"] = int(depth[1])
-    wirings = {kind: WIRINGS[config[f"{kind}_residual"] or config["residual"]] for kind in ("attn", "mlp")}
+    shape = from_flat(GPTConfig, config)
     facts = {
         "command": result["command"],
         "started": result["date"],
@@ -134,8 +134,7 @@ def _last_row(record: dict, result: dict, defaults: dict) -> Run:
         "dataset": result["dataset"],
         "baselines_nats": result["baselines_nats"],
         "wiring": {
-            kind: {"equation": w.equation, "skip": w.skip, "has_identity": w.has_identity}
-            for kind, w in wirings.items()
+            kind: WIRINGS[shape.wiring(kind)](shape, k).facts() for k, kind in enumerate(("attn", "mlp"))
         },
     }
     row = {key: record.get(key) for key in ("train/loss", "val/loss", "val/loss_se", "tokens_per_s")}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.claim import arm_names, claim
-from reslab.report.facts import NOT_AT_STEP, UNKNOWN, warnings
+from reslab.report.facts import NOT_AT_STEP, UNKNOWN, baselines_of, warnings
 from reslab.report.figure import picture
 from reslab.report.figures import FIGURES
-from reslab.report.groups import COLOURS, FIRST_ARMS, group_names, run_lines, settings_key
-from reslab.report.summary import COLUMNS, arm, differences, labels, lines, row
+from reslab.report.groups import COLOURS, FIRST_ARMS, arm, group_names, labels, run_lines, settings_key
+from reslab.report.summary import COLUMNS, differences, row
 from reslab.run.derived import DERIVED
 from reslab.run.files import parse_json
 from reslab.run.log import Run
@@ -128,13 +128,13 @@ def _run(run: Run, count: int, share: float) -> dict:
         "early_warning": run.last("early_warning") or "",
         "command": facts["command"],
         "machine": f"{facts['machine']}, {facts['device']}, torch {facts['torch']}",
-        "commit": facts["git_commit"] or UNKNOWN,
+        "commit": facts["git_commit"],
         "started": facts["started"],
         "config": run.config,
         "tokens_per_step": tokens_per_step(run),
         "flops_per_token": facts.get("flops_per_token"),
         "baselines": {
-            split: {name: loss for name, loss in lines(run, split).items() if loss is not None}
+            split: {name: loss for name, loss in baselines_of(run, split).items() if loss is not None}
             for split in ("train", "val")
         },
         "curves": {
@@ -197,7 +197,7 @@ def _count(value) -> int:
 
 def _descriptions(runs: list[Run]) -> dict[str, dict]:
     """Probe -> label, scale and sites, as the runs have recorded them, for each that any of them measured."""
-    known = {name: facts for run in runs for name, facts in run.facts.get("probes", {}).items()}
+    known = {name: facts for run in runs for name, facts in run.facts["probes"].items()}
     measured = {key.removeprefix("probe/") for run in runs for r in run.rows for key in r if "probe/" in key}
     return {name: facts for name, facts in known.items() if name in measured}
 

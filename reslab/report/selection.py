@@ -148,6 +148,18 @@ def choose(runs: list[Run], conditions: list[str]) -> tuple[list[Run], list[str]
     return chosen, notes
 
 
+def check_choice(runs: list[Run], conditions: list[str], sort: str) -> None:
+    """Refuse conditions and a sort key that can't be met, before runs with these settings are trained.
+
+    Raises:
+        UsageError: see choose() and sort_runs(). Whether a run will be left is not known yet.
+    """
+    for text in conditions:
+        _condition(text, runs)
+    if sort:
+        sort_runs(runs, sort)
+
+
 def _condition(text: str, runs: list[Run]) -> Condition:
     """A condition that some run may meet; see choose()."""
     match = CONDITION.fullmatch(text)

@@ -11,19 +11,15 @@ from reslab.report.groups import (
     folder_names,
     group_names,
     groups,
-    labels,
     losses_by_seed,
     mean_of,
     paired_difference,
     references,
-    wiring_names,
 )
 from reslab.run.fields import with_role
 from reslab.run.log import Run
 from reslab.run.settings import TrainConfig
 from reslab.run.streams import terminal_width, wrapped
-
-__all__ = ["COLUMNS", "arm", "differences", "labels", "lines", "row", "table", "wiring_names"]
 
 COLUMNS = {
     "run": "run directory",
@@ -60,7 +56,6 @@ FOLD_FIRST = (
 )
 NOT_SHOWN = "not shown for want of width"
 FACTS = ("torch", "git_commit", "device", "machine")  # of where a run was made
-lines = baselines_of
 
 
 def row(run: Run) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from reslab import TOP
 from reslab.data.dataset import same_data
+from reslab.nn.flops import flops_per_token
 from reslab.run.children import Children
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError
@@ -141,12 +142,12 @@ def cell_number(cells: list[Cell], number: int) -> Cell:
 def listing(cells: list[Cell]) -> list[str]:
     """A line for each cell: its number, directory, state, and how long it will train; the sum stands last.
 
-    The time is that of the finished cells together, in proportion to updates, tokens and the weights of the
-    blocks; so the longest count most, since a short one takes most of its time to begin.
+    The time is that of the finished cells together, in proportion to their FLOPs without the head's; so the
+    longest count most, since a short one takes most of its time to begin.
     """
     states, works, elapsed, done = [], [], 0.0, 0
     for cell in cells:
-        works.append(_work(flat(cell.config)))
+        works.append(_work(cell.config))
         run = read_run(cell.folder) if (cell.folder / "config.json").exists() else None
         states.append(run.status if run else "not begun")
         if run and run.status == "finished" and run.last("elapsed_s"):
@@ -166,11 +167,10 @@ def listing(cells: list[Cell]) -> list[str]:
     return [*lines, f"{len(cells)} cells; time left: {known}"]
 
 
-def _work(config: dict) -> float:
-    """What a run's time is in proportion to, nearly: tokens times the weights that each of them passes."""
-    tokens = config["batch_size"] * config["gradient_accumulation_steps"] * config["block_size"]
-    weights = 12 * config["n_layer"] * config["n_embd"] ** 2
-    return max(1, config["max_iters"]) * tokens * weights
+def _work(config: TrainConfig) -> float:
+    """What a run's time is in proportion to, nearly: its FLOPs, but for those of the head."""
+    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
+    return max(1, config.optim.max_iters) * tokens * flops_per_token(config.model)
 
 
 def _check_same(folder: Path, wanted: dict) -> None:

@@ -26,7 +26,7 @@ SAVED = ("step", "evaluated_step", "probed_step", "warned", "seconds")
 
 @dataclass
 class TrainState:
-    """What changes while training; a checkpoint holds all of it, and nothing else."""
+    """What changes while training. A checkpoint holds its fields; what is above them is of one process."""
 
     updating: ClassVar[bool] = False
     """Whether an update has changed some of the weights and not yet all of them: nothing to be saved."""
@@ -52,11 +52,6 @@ class TrainState:
     """Whether the run has warned that its stack is unlikely to train."""
 
 
-def wiring(residual) -> dict:
-    """How a sublayer is joined to the stream, as its class says it; see reslab/residual.py."""
-    return {"equation": residual.equation, "skip": residual.skip, "has_identity": residual.has_identity}
-
-
 def describe(state: TrainState, context: RunContext) -> dict:
     """What config.json holds beside the settings."""
     config, dataset, run_device = context.config, context.dataset, context.strategy.device
@@ -76,7 +71,7 @@ def describe(state: TrainState, context: RunContext) -> dict:
         "dataset": {key: dataset.meta[key] for key in ("source", "source_sha256", "vocab_size", "splits")},
         "baselines_nats": dataset.baselines(config.eval_sequences),
         "wiring": {
-            kind: wiring(getattr(state.model.blocks[0], f"{kind}_residual")) for kind in ("attn", "mlp")
+            kind: getattr(state.model.blocks[0], f"{kind}_residual").facts() for kind in ("attn", "mlp")
         },
     }
 

@@ -8,6 +8,8 @@ import torch
 from conftest import tiny_model
 
 from reslab.instruments import dissection
+from reslab.instruments.anatomy import anatomy_of
+from reslab.instruments.parts import LESIONS
 from reslab.nn import loss as loss_module
 from reslab.residual import WIRINGS
 
@@ -227,8 +229,8 @@ def test_wirings_without_a_split_say_so():
         dissection.path_lengths(tiny_model(residual="post"), IDS[:1], TARGETS[:1])
     with pytest.raises(ValueError, match="residual=hyper: a block carries more than x"):
         dissection.jacobians(tiny_model(residual="hyper"), IDS[:1])
-    able = {name for name in WIRINGS if dissection.can_lesion(tiny_model(residual=name))}
-    assert able == set(WIRINGS) - {"dense", "attention_residual"}
+    kept = {name for name in WIRINGS if not anatomy_of(tiny_model(residual=name)).cannot(LESIONS)}
+    assert kept == set(WIRINGS) - {"dense", "attention_residual"}
 
 
 def test_a_large_vocabulary_is_read_in_chunks(monkeypatch):

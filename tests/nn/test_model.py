@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import tiny_config, tiny_model
+from stacks_by_hand import run_blocks
 from torch import nn
 
 from reslab.model import GPT
@@ -68,14 +69,6 @@ def test_the_future_has_no_gradient(wiring):
         (gradient,) = torch.autograd.grad(out[0, t].square().sum(), x, retain_graph=True)
         assert (gradient[0, t + 1 :] == 0).all()
         assert (gradient[0, t] != 0).any()
-
-
-def run_blocks(model, x):
-    """x (B, T, C) through all blocks, without embeddings and head."""
-    stream = model.stack.open(x)
-    for block in model.blocks:
-        stream = block(stream)
-    return model.stack.close(stream)
 
 
 def test_arms_and_depths_start_from_the_same_draws():

@@ -3,20 +3,13 @@
 import pytest
 import torch
 from conftest import tiny_config, tiny_model
+from stacks_by_hand import run_blocks
 
 from reslab.model import GPT
 from reslab.residual import WIRINGS, Residual, Sandwich
 
 IDS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(2))
-
-
-def run_blocks(model, x):
-    """x (B, T, C) through all blocks, without embeddings and head."""
-    stream = model.stack.open(x)
-    for block in model.blocks:
-        stream = block(stream)
-    return model.stack.close(stream)
 
 
 def silence(model):

@@ -3,19 +3,13 @@
 from itertools import pairwise
 
 import pytest
-from runs_by_hand import LINES, write_run
+from runs_by_hand import LINES
 
 from reslab.report.autopsy_figures import AUTOPSY_FIGURES
 from reslab.report.figures import FIGURES
 from reslab.report.groups import shades, styles
-from reslab.run.log import read_run
 
 DEPTH, LEARN, RATES = "Loss over depth", "Layers that a signal reaches", "Learning rates"
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
 
 
 @pytest.fixture

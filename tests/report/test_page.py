@@ -8,18 +8,12 @@ import sysconfig
 
 import pytest
 from conftest import ROOT
-from runs_by_hand import AUTOPSY, write_run
+from runs_by_hand import AUTOPSY
 
 from reslab.report.html import html, plotly_script, write_autopsy, write_page
 from reslab.report.pagedata import page_data
-from reslab.run.log import read_run
 
 BIOME = shutil.which("biome", path=sysconfig.get_path("scripts"))
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
 
 
 def data_of(page) -> dict:

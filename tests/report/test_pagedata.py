@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs_by_hand import LINES, probe_row, train_loss, write_run
+from runs_by_hand import LINES, probe_row, train_loss
 
 from reslab.report import pagedata
 from reslab.report.figure import Figure
@@ -17,12 +17,6 @@ from reslab.run.log import read_run
 from reslab.system import flops
 from reslab.training.load import load
 from reslab.training.loop import train
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
-
 
 ORIGIN = {
     "started": "2026-05-06T07",

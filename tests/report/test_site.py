@@ -100,6 +100,36 @@ def test_a_kept_log_is_the_run_in_short(tmp_path):
         keep(unfinished, tmp_path / "experiment")
 
 
+def test_a_row_that_is_kept_has_the_skip_of_its_own_settings(tmp_path):
+    record = {
+        "run": "x",
+        "step": 3,
+        "status": "finished",
+        "train/loss": 2.0,
+        "val/loss": 2.0,
+        "val/loss_se": 0.1,
+    }
+    wirings = [
+        {"residual": "scaled", "residual_scale": 0.3},
+        {"residual": "partial_skips", "skip_blocks": "last"},
+        {"residual": "pre", "mlp_residual": "none"},
+    ]
+    result = {
+        "command": "c",
+        "date": "d",
+        "machine": "m",
+        "commit": ["a"],
+        "dataset": {},
+        "baselines_nats": {},
+    }
+    result["runs"] = [record | settings for settings in wirings]
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    rows = kept_runs(tmp_path / "study")
+    skips = [[row.facts["wiring"][kind]["skip"] for kind in ("attn", "mlp")] for row in rows]
+    assert skips == [[0.3, 0.3], [0.0, 0.0], [1.0, 0.0]]
+
+
 def test_the_tour_of_the_demo_has_the_numbers_of_its_autopsies(built):
     text = (built / "24-layers.html").read_text(encoding="utf-8")
     runs = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])["runs"]

@@ -11,16 +11,12 @@ import pytest
 from runs_by_hand import LINES, probe_row, train_loss, write_run
 
 from reslab.report import groups, pagedata
+from reslab.report.facts import baselines_of
 from reslab.report.groups import arm, group_names, labels
 from reslab.report.pagedata import page_data
 from reslab.report.records import results
-from reslab.report.summary import COLUMNS, differences, fitted_table, group_rows, legend, lines, row, table
+from reslab.report.summary import COLUMNS, differences, fitted_table, group_rows, legend, row, table
 from reslab.run.log import read_run
-
-
-@pytest.fixture
-def make_run(tmp_path):
-    return lambda name="run", **settings: read_run(write_run(tmp_path, name, **settings))
 
 
 def pair(make_run) -> list:
@@ -88,7 +84,7 @@ def test_the_legend_explains_every_column_whose_name_is_a_sign(make_run):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_each_split_has_baselines_of_its_own(make_run, split):
     expected = {name: LINES[name][split] for name in ("unigram", "bigram")}
-    assert lines(make_run(), split) == {"uniform": LINES["uniform"]} | expected
+    assert baselines_of(make_run(), split) == {"uniform": LINES["uniform"]} | expected
 
 
 def test_arms_are_named_by_what_differs(make_run):

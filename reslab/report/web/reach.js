@@ -6,7 +6,6 @@ const PLAY_MS = 700; // a training step's picture
 const reachView = {
   at: linkNumber("step"),
   probe: link.get("probe") ?? "resid_gradient",
-  place: null,
   timer: null,
   plays: [],
 };

@@ -39,7 +39,7 @@ function linkTo(section) {
 page.depth = linkNumber("depth");
 page.only = link.get("show");
 
-// Under the heading of a section: the link to it, which a slide or another page can embed.
+// At the foot of a section: the link to it, which a slide or another page can embed.
 function sectionLink(section) {
   const told = el("span", { class: "soft" });
   const copy = async () => {

@@ -1,5 +1,5 @@
 // A worker that trains one arm: it is told a shape and a text, then how many updates to make, and answers with
-// the loss of each and with the reach before the last.
+// the loss of each and with the reach before the first.
 
 const SEED = 1337; // of the draws and of the batches, so that both arms have the same
 const run = { step: 0 };
@@ -31,12 +31,11 @@ self.onmessage = ({ data }) => {
     Object.assign(run, data, { weights, m: zerosLike(weights), v: zerosLike(weights) });
   }
   const losses = [];
-  const step = run.step; // the reach is that of the weights at this step
   let reach = null;
   for (let k = 0; k < data.updates; k++) {
     const done = update();
     losses.push(done.loss);
     reach ??= done.reach;
   }
-  postMessage({ step, losses, reach });
+  postMessage({ losses, reach });
 };
