@@ -3,7 +3,7 @@
 #
 #     python data/khop/prepare.py
 #     python -m experiments.khop.measure --json experiments/khop/result.json
-#     python train.py config/khop.py --n_layer=4     one of them, as a run
+#     python train.py config/khop.py --n_layer=4 --out_dir=runs/khop-4     one of them, as a run
 #
 # Budget: 45 minutes of CPU time. Positions turn fast (rope_theta) and queries and keys have biases, since an
 # arrow is found by how far back it stands in a line of eleven tokens. Stacks with skips have one rate of

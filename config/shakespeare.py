@@ -5,7 +5,7 @@
 #     python train.py config/shakespeare.py
 #
 # Little data for so large a vocabulary: dropout is high, and the best checkpoint comes early. For a GPU.
-# Not measured here yet (benchmarks/gpu.py does).
+# Not measured here yet.
 
 dataset = "shakespeare"
 out_dir = "runs/shakespeare"

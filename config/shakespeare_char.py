@@ -6,8 +6,9 @@
 #
 # Measured on an H200 (docs/speed.md): val 1.440, 1.442 and 1.451 with three seeds, after 8.6 s of updates.
 # nanoGPT publishes 1.4697, which is passed after 6.0 to 6.9 s; its own recipe, which is
-# config/nanogpt_shakespeare_char.py, has its best, 1.473 on the same sequences, after 18.1 s. The rates are
-# those of config/shakespeare_char_cpu.py; --muon_lr=0.04 ended at 1.430 with one seed.
+# config/nanogpt_shakespeare_char.py, has its best, 1.473 on the same sequences, after 18.1 s. muon_lr is
+# that of config/shakespeare_char_cpu.py, and the rate of all else half of its; --muon_lr=0.04 ended at 1.430
+# with one seed.
 # `python bench.py --only shakespeare` measures it again.
 
 dataset = "shakespeare_char"

@@ -7,7 +7,7 @@
 #     python train.py config/shakespeare_char_cpu.py --max_iters=2000
 #
 # Expected (experiments/shakespeare_char_cpu): val 1.873 (three seeds, 1.865 to 1.880), and 1.570 with 2000
-# updates. It takes an eighth of nanoGPT's time, see docs/speed.md;
+# updates. It takes 0.13 of nanoGPT's time, see docs/speed.md;
 # `python bench.py --peer nanogpt=PATH --only val` trains three seeds against nanoGPT's clock.
 #
 # How it was chosen, with a linear schedule to zero, when Muon still took Q, K and V as one matrix: Muon at

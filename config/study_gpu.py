@@ -1,4 +1,4 @@
-# Question: does the study of config/study.py hold at a size for a GPU? 24 and 48 layers, width 384, sequences
+# Question: does the study of config/study.py hold at a size for a GPU? 1 to 48 layers, width 384, sequences
 # of 256 tokens.
 #
 #     python compare.py config/study_gpu.py --json study_gpu.json
