@@ -4,9 +4,9 @@
 #     python compare.py config/study.py --jobs 2 --page runs/study.html            one seed
 #     python compare.py config/study.py --jobs 2 --seeds 3 --json experiments/study/result.json
 #
-# Budget: 160 minutes of CPU time with three seeds. Every grid below differs from the base in what it names.
-# All runs: the same batches, the same draws, and one learning rate for embeddings and blocks;
-# config/rescue.py changes start and rates together, and that helps.
+# Budget: an hour of CPU time with one seed, three hours and a half with three. Every grid below differs from
+# the base in what it names. All runs: the same batches, the same draws, and one learning rate for embeddings
+# and blocks; config/rescue.py changes start and rates together, and that helps.
 # docs/residuals.md discusses the result; the figures are in experiments/study.
 
 dataset = "stdlib"
