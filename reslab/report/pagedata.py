@@ -128,7 +128,7 @@ def _run(run: Run, count: int, share: float) -> dict:
         "early_warning": run.last("early_warning") or "",
         "command": facts["command"],
         "machine": f"{facts['machine']}, {facts['device']}, torch {facts['torch']}",
-        "commit": facts["git_commit"],
+        "commit": facts["git_commit"] or UNKNOWN,
         "started": facts["started"],
         "config": run.config,
         "tokens_per_step": tokens_per_step(run),

@@ -111,7 +111,7 @@ def test_a_row_that_is_kept_has_the_skip_of_its_own_settings(tmp_path):
     }
     wirings = [
         {"residual": "scaled", "residual_scale": 0.3},
-        {"residual": "partial_skips", "skip_blocks": "last"},
+        {"residual": "partial_skips", "skip_blocks": "last:6"},
         {"residual": "pre", "mlp_residual": "none"},
     ]
     result = {
