@@ -1,12 +1,12 @@
 # Question: does a plain stack train when one thing of the usual recipe is changed? Changed are learning rate,
-# length, optimizer, init, precision and the weight of a skip, one at a time.
+# depth, length, optimizer, init, precision and the weight of a skip, one at a time, and last the whole block.
 #
 #     python compare.py config/study.py --jobs 2 --page runs/study.html            one seed
 #     python compare.py config/study.py --jobs 2 --seeds 3 --json experiments/study/result.json
 #
 # Budget: an hour of CPU time with one seed, three hours and a half with three. Every grid below differs from
-# the base in what it names. All runs: the same batches, the same draws, and one learning rate for embeddings
-# and blocks; config/rescue.py changes start and rates together, and that helps.
+# the base in what it names. All runs of a seed have the same batches and draws, and all have one rate for
+# embeddings and blocks; config/rescue.py changes start and rates together, and that helps.
 # docs/residuals.md discusses the result; the figures are in experiments/study.
 
 dataset = "stdlib"
