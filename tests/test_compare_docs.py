@@ -68,7 +68,8 @@ def test_the_commands_that_train_and_measure_again(dataset_folder, tmp_path):
         if script == "train.py":
             script, argv = ROOT / script, [*argv, *SMALL.split(), f"--dataset={dataset_folder}"]
         run_python(script, *argv, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert len((tmp_path / "runs" / "laptop" / "probes.jsonl").read_text(encoding="utf-8").splitlines()) > 2
+    probed = tmp_path / "runs" / "laptop-kept" / "probes.jsonl"
+    assert len(probed.read_text(encoding="utf-8").splitlines()) > 2
 
 
 def test_the_block_about_pandas(place):
