@@ -29,8 +29,6 @@ eval_sequences = 256
 _rates = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 _plain = {"residual": ["none"]}
 _both = {"residual": ["pre", "none"]}
-_llama = {"norm": ["rmsnorm"], "mlp": ["swiglu"], "pos": ["rope"], "n_kv_head": [1], "bias": [False]}
-_llama["learning_rate"] = [1e-3, 3e-3, 1e-2]
 
 # Grid -> setting -> values; compare.py trains the product of the values of each grid.
 study = {
@@ -50,5 +48,13 @@ study = {
     "mlp-skip-only": {"residual": ["pre"], "attn_residual": ["none"]},
     "dose": {"residual": ["scaled"], "residual_scale": [0.1, 0.3, 0.5, 0.9]},
     "control": {"residual": ["identity_start"], "learning_rate": [3e-4, 1e-3, 3e-3]},
-    "llama": _llama | {"residual": ["pre", "none", "silent"]},
+    "llama": {
+        "residual": ["pre", "none", "silent"],
+        "norm": ["rmsnorm"],
+        "mlp": ["swiglu"],
+        "pos": ["rope"],
+        "n_kv_head": [1],
+        "bias": [False],
+        "learning_rate": [1e-3, 3e-3, 1e-2],
+    },
 }
