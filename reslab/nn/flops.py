@@ -1,6 +1,11 @@
 """The arithmetic of training a GPT, from its settings alone. No torch."""
 
 
+def tokens_per_update(config) -> int:
+    """Tokens that one update of a TrainConfig learns from."""
+    return config.batch_size * config.gradient_accumulation_steps * config.model.block_size
+
+
 def matrix_parameters(config, vocab_size: int = 0) -> int:
     """Weights that each token is multiplied with: those of attention, of the MLP and of the head.
 

@@ -9,7 +9,7 @@ import math
 import torch
 
 from reslab.model import GPT
-from reslab.nn.flops import flops_per_token
+from reslab.nn.flops import flops_per_token, tokens_per_update
 from reslab.run.settings import GPTConfig, TrainConfig
 from reslab.system import device, machine
 from reslab.system.comparisons import WIDTHS, faster, undisturbed
@@ -24,8 +24,7 @@ def pays(config: TrainConfig, vocab_size: int) -> bool:
     Args:
         vocab_size: of its dataset.
     """
-    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    work = tokens * config.optim.max_iters * flops_per_token(config.model, vocab_size)
+    work = tokens_per_update(config) * config.optim.max_iters * flops_per_token(config.model, vocab_size)
     width = config.model.n_embd
     return work >= LONG and width >= min(WIDTHS) and width >= (machine.compiled_from(ratio) or math.inf)
 

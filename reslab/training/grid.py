@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reslab import TOP
 from reslab.data.dataset import same_data
-from reslab.nn.flops import flops_per_token
+from reslab.nn.flops import flops_per_token, tokens_per_update
 from reslab.run.children import Children
 from reslab.run.config import parse
 from reslab.run.configfile import UsageError
@@ -169,8 +169,7 @@ def listing(cells: list[Cell]) -> list[str]:
 
 def _work(config: TrainConfig) -> float:
     """What a run's time is in proportion to, nearly: its FLOPs, but for those of the head."""
-    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    return max(1, config.optim.max_iters) * tokens * flops_per_token(config.model)
+    return max(1, config.optim.max_iters) * tokens_per_update(config) * flops_per_token(config.model)
 
 
 def _check_same(folder: Path, wanted: dict) -> None:

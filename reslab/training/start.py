@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reslab.data.dataset import find_folder, open_dataset
+from reslab.nn.flops import tokens_per_update
 from reslab.residual import check_wirings
 from reslab.run import capacity, checkpoint, launch
 from reslab.run import config as configure
@@ -98,7 +99,6 @@ def start_training(context: RunContext) -> tuple[TrainState, RunContext]:
     state = dist.raise_together(lambda: make_state(placed, vocab_size, strategy))
     saved = dist.raise_together(lambda: load_initial_state(state, context, source))
     log = rundir.open_log(context, state, saved, source)
-    tokens = config.batch_size * config.gradient_accumulation_steps * config.model.block_size
-    throughput = Throughput(tokens, meter(state.model, strategy.device, dist.world_size))
+    throughput = Throughput(tokens_per_update(config), meter(state.model, strategy.device, dist.world_size))
     progress = Progress(config.optim.max_iters, state.step, strategy.is_main)
     return state, replace(context, log=log, progress=progress, throughput=throughput)
