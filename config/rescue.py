@@ -34,7 +34,8 @@ eval_interval = 150
 eval_sequences = 256
 
 _seeds = [1, 2, 3]
-_rates = [1.5e-3, 1.5e-2]  # beside 5e-3: each arm has a choice of three
+_rates = [5e-4, 1.5e-3, 1.5e-2, 5e-2]  # beside 5e-3: the best of each arm has a worse one on either side
+_block_rates = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]
 _arms = {
     "start": {"residual": ["none"], "init": ["self"]},
     "plain": {"residual": ["none"]},
@@ -45,9 +46,9 @@ _arms = {
 
 study = {name: arm | {"seed": _seeds} for name, arm in _arms.items()}
 study["silent"] = {"residual": ["silent"], "n_layer": [1], "seed": _seeds}  # the same model at every depth
-study |= {f"{name}-rates": arm | {"muon_lr": _rates, "seed": [1]} for name, arm in _arms.items()}
+study |= {f"{name}-rates": arm | {"muon_lr": _rates, "seed": _seeds} for name, arm in _arms.items()}
 study |= {  # does it depend on Muon?
-    f"{name}-adamw": arm | {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3], "seed": [1]}
+    f"{name}-adamw": arm | {"optimizer": ["adamw"], "block_lr": _block_rates, "seed": _seeds}
     for name, arm in _arms.items()
     if name in ("start", "plain", "skips")
 }
