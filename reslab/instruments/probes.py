@@ -82,10 +82,10 @@ def branch_ratio(part: Snapshot) -> list[tuple | None]:
     return [None if f is None else (_square(f), _square(x)) for x, f in _read_and_given(part)]
 
 
-def branch_cosine(part: Snapshot) -> list[float | None]:
+def branch_cosine(part: Snapshot) -> list[torch.Tensor | None]:
     """Mean cosine between F and x of each sublayer (2L); below 0 the branch erases."""
     return [
-        None if f is None else torch.cosine_similarity(x.double(), f.double(), dim=-1).mean().item()
+        None if f is None else torch.cosine_similarity(x.double(), f.double(), dim=-1).mean()
         for x, f in _read_and_given(part)
     ]
 
@@ -124,7 +124,7 @@ def branch_gradient(part: Snapshot) -> list[tuple | None]:
     return [None if g is None else (_square(g),) for g in part.branch_gradients]
 
 
-def attention_entropy(part: Snapshot) -> list[float | None]:
+def attention_entropy(part: Snapshot) -> list[torch.Tensor | float | None]:
     """Mean entropy of the attention rows, relative to uniform attention over what a row may see (L)."""
     entropies = []
     for layer, x in enumerate(part.attn_input):
@@ -135,7 +135,7 @@ def attention_entropy(part: Snapshot) -> list[float | None]:
         weights, seen = attention
         T, seen = weights.shape[-1], seen[..., 1:]  # the first row sees one token
         entropy = torch.special.entr(weights).sum(dim=-1)[..., 1:]
-        entropies.append((entropy / seen.log()).mean().item() if T > 1 else 0.0)
+        entropies.append((entropy / seen.log()).mean() if T > 1 else 0.0)
         del attention, weights, entropy  # before those of the next layer are made
     return entropies
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from reslab.run import children, streams
+from reslab.run import children, launch, streams
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import (
     INT_LIMIT,
@@ -32,7 +32,6 @@ from reslab.run.fields import (
     short,
 )
 from reslab.run.help import help_text
-from reslab.run.launch import as_typed, under_torchrun
 
 
 class MachineError(Exception):
@@ -264,12 +263,17 @@ def run_door(main) -> None:
     try:
         code = main(sys.argv[1:])
     except ValueError as error:
-        _tell(as_typed(str(error)))
+        _tell(launch.as_typed(str(error)))
         code = 2
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # of pathlib, which has no class of its own for it
             raise
         _tell(f"{error}: this link leads to itself")
+        code = 2
+    except ModuleNotFoundError as error:
+        if not (line := launch.not_installed(error)):
+            raise
+        _tell(line)
         code = 2
     except MachineError as error:
         _tell(str(error))
@@ -283,7 +287,7 @@ def run_door(main) -> None:
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         code = getattr(stop, "code", 130)
-    if under_torchrun():
+    if launch.under_torchrun():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

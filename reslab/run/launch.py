@@ -33,6 +33,18 @@ def command_line() -> str:
     return as_typed(typed).removeprefix("python ")
 
 
+def not_installed(error: ModuleNotFoundError) -> str | None:
+    """One line on a package of requirements.txt that this Python lacks; None for any other module."""
+    listed, own = Path(TOP, "requirements.txt"), Path(TOP, ".venv")
+    names = re.findall(r"^[\w-]+", listed.read_text("utf-8"), re.MULTILINE) if listed.is_file() else []
+    if error.name not in names:
+        return None
+    remedy = "python -m pip install -r requirements.txt"
+    if own.is_dir() and Path(sys.prefix) != own:  # `make` has installed it there
+        remedy = ". .venv/bin/activate"
+    return f"{error.name}: not installed for {sys.executable}; run: {remedy}"
+
+
 class ReportedByRank0(ValueError):
     """A fault that another rank prints."""
 

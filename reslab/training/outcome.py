@@ -83,4 +83,7 @@ def print_summary(code: int, folder: Path, step: int, resume_command: str, note:
         print("\n".join(wrapped(f"{folder}: {run.last('diagnosis')}")), flush=True)
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
         step = checkpoint.load_state(good)["step"]
-        print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")
+        if read_run(folder).last("step") == 0:  # the fault is in the starting weights
+            print("no update was made, so no other learning rate helps; try another --init or --residual")
+        else:
+            print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")

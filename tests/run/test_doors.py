@@ -1,6 +1,7 @@
 """Every program ends in the same way: its exit code says what went wrong, and a line says it in words."""
 
 import errno
+import importlib
 import os
 import runpy
 import subprocess
@@ -47,6 +48,23 @@ def test_the_kind_of_an_end_is_its_exit_code(name, monkeypatch, capsys):
         configure.run_door(main)
     assert ended.value.code == code and calls == [["--a=1", "b"]]
     assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_package_that_is_not_installed_is_one_line(made, tmp_path, monkeypatch, capsys):
+    """Also where `make` has installed it, and another Python was started; what else is missing is a bug."""
+    (tmp_path / "requirements.txt").write_text("# pins\ntorch==2\nnoted==1\n", "utf-8")
+    if made:
+        (tmp_path / ".venv").mkdir()
+    monkeypatch.setattr("reslab.run.launch.TOP", tmp_path)
+
+    with pytest.raises(SystemExit) as ended:
+        configure.run_door(lambda argv: importlib.import_module("noted"))
+    remedy = ". .venv/bin/activate" if made else "python -m pip install -r requirements.txt"
+    told = f"error: noted: not installed for {sys.executable}; run: {remedy}\n"
+    assert ended.value.code == 2 and capsys.readouterr() == ("", told)
+    with pytest.raises(ModuleNotFoundError, match="not_noted"):
+        configure.run_door(lambda argv: importlib.import_module("not_noted"))
 
 
 def test_a_rank_of_torchrun_ends_before_anything_can_abort_it():

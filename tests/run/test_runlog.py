@@ -200,6 +200,10 @@ def test_the_last_lines_are_the_diagnosis_or_how_to_go_on(tmp_path, monkeypatch,
     for code, shown in {0: "all is well\n", 3: diverged}.items():
         outcome.print_summary(code, folder, 12, "AGAIN", note="all is well")
         assert capsys.readouterr().out == shown
+    first = write_run(tmp_path, "first", rows=[{"step": 0, "status": "diverged", "diagnosis": "why"}])
+    outcome.print_summary(3, first, 12, "AGAIN")
+    told = capsys.readouterr().out
+    assert told.startswith(f"{first}: why\nno update was made") and "AGAIN" not in told  # no rate can help
 
 
 HOLD = "import sys; from pathlib import Path; from reslab.run.lock import exclusive_lock\n"

@@ -151,6 +151,15 @@ def test_denormal_numbers_are_flushed():
     assert torch.tensor(1e-30) * 1e-12 == 0
 
 
+def test_a_norm_in_half_precision_says_nothing(recwarn):
+    """torch warns of RMSNorm's 32-bit gain beside 16-bit numbers, at each run with it in bfloat16."""
+    device.prepare_torch("cpu")
+    with device.autocast("cpu", "bfloat16"):
+        x = torch.nn.Linear(4, 4)(torch.ones(2, 4))
+        assert torch.nn.RMSNorm(4)(x).isfinite().all()
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:12", "cpu", "mps", "auto"])
 def test_names_of_devices(name):
     assert TrainConfig(device=name).faults() == []
