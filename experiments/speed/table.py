@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.tables import Table, markdown
+from experiments.tables import Table, group_by, markdown, over_seeds
+from experiments.tables import origin as made_by
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
 STEPS = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384")
@@ -269,10 +270,20 @@ def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def muon_rates(result: dict) -> str:
+    """Losses of the Shakespeare recipe of a GPU by Muon's rate, over seeds."""
+    rows = [
+        [f"{rate:g}", *(over_seeds(runs, split) for split in ("train", "val"))]
+        for (rate,), runs in sorted(group_by(result["runs"], "muon_lr").items())
+    ]
+    return markdown(["`muon_lr`", "train loss, three seeds", "val loss"], rows) + made_by(result)
+
+
 TABLES = {
     "beside": by_machine(["case", ""], beside, BESIDE),
     "scaling": by_machine([""], scaling, tuple(ALONE)),
     "growth": by_machine(["", ""], growth, ("growth",)),
     "kernels": by_machine(["forward + backward, but for the products", ""], kernels, ("kernels",)),
+    "muon_rates": Table(muon_rates, ("shakespeare_muon_lr",)),
     "optimizers": by_machine(["optimizer step, ms", "model"], optimizers, ("kernels",)),
 }

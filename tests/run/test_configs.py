@@ -107,14 +107,14 @@ def test_nanogpts_recipes_are_its_own(name, expected):
     assert {key: values[key] for key in schedule} == schedule
 
 
-@pytest.mark.parametrize("name", ["shakespeare_char", "shakespeare_char_cpu"])
-def test_our_recipe_trains_nanogpts_model_in_fewer_updates(name):
-    """Of the same size, on the same batches, read on the same sequences."""
+@pytest.mark.parametrize(("name", "rate"), [("shakespeare_char", 0.04), ("shakespeare_char_cpu", 0.02)])
+def test_our_recipe_trains_nanogpts_model_in_fewer_updates(name, rate):
+    """At the rate that was measured. Of the same size, on the same batches, read on the same sequences."""
     changed = {"optimizer", "muon_lr", "learning_rate", "schedule", "warmup_iters", "max_iters"}
     changed |= {"eval_interval", "out_dir"} | ({"pos"} if name.endswith("cpu") else set())
     assert differences(name, f"nanogpt_{name}") == changed
     assert settings(name)["max_iters"] <= settings(f"nanogpt_{name}")["max_iters"] / 4
-    assert settings(name)["muon_lr"] == 0.02 and settings(name)["optimizer"] == "muon"
+    assert settings(name)["muon_lr"] == rate and settings(name)["optimizer"] == "muon"
 
 
 @pytest.mark.parametrize("size", ["medium", "large", "xl"])
