@@ -34,7 +34,7 @@ eval_interval = 150
 eval_sequences = 256
 
 _seeds = [1, 2, 3]
-_rates = [5e-4, 1.5e-3, 1.5e-2, 5e-2]  # beside 5e-3: the best of each arm has a worse one on either side
+_rates = [5e-4, 1.5e-3, 1.5e-2, 5e-2, 1.5e-1]  # beside 5e-3
 _block_rates = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]
 _arms = {
     "start": {"residual": ["none"], "init": ["self"]},
