@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.growth import growth
 from benchmarks.turns import ratios
-from reslab.system import flops
+from reslab.system import device, flops
 from reslab.training.captured import WARM
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
@@ -120,6 +120,8 @@ def sampling(batch: int):
                 sides[f"nanogpt {dtype}"] = ("nanogpt", MIDDLE | {"dtype": dtype, "compile": "False"})
         sides |= other_sides(bench, MIDDLE)
         result = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
+        here = device.pick_device("auto")  # one token at a time has a choice of precision of its own
+        result["sides"]["ours"]["dtype"] = device.pick_dtype("auto", here, MIDDLE["n_embd"], token=True)
         return {"shape": MIDDLE, "tokens": 200, "batch": batch} | result
 
     case.__doc__ = f"Writing 200 tokens, batch {batch}."

@@ -123,7 +123,7 @@ class Plan:
         self.bench("gpt2", "step-4L128", limit_s=900)
         if self.tiny:
             return
-        for case in ("48L384", "sample-1", "sample-8", "loss", "probe", "growth"):
+        for case in ("48L384", "sample-1", "sample-8", "probe", "growth"):
             self.bench(case, "", limit_s=900)
 
     def learning(self) -> None:

@@ -9,6 +9,7 @@ from made_up_sides import Machine, answers, made_up
 import bench as door
 from benchmarks import cases, growth, sides
 from benchmarks.turns import ratios, summary
+from reslab.system import device
 
 
 def test_a_ratio_is_taken_turn_by_turn():
@@ -144,13 +145,15 @@ def test_growth_is_measured_on_one_thread_and_on_a_gpu_by_the_clock():
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_sampling_writes_the_tokens_that_it_says(batch):
+def test_sampling_writes_the_tokens_that_it_says(batch, monkeypatch):
+    monkeypatch.setattr(device, "pick_dtype", lambda name, where, width, token: f"{name} {width} {token}")
     machine = Machine(answers)
     case = cases.sampling(batch)(made_up(machine))
     assert (case["batch"], case["tokens"]) == (batch, 200)
     requests = [arguments for _, task, _, arguments, _ in machine.calls if task == "sample"]
     assert all(arguments == {"count": 200, "batch": batch} for arguments in requests)
     assert case["sides"]["ours"]["median_s"] == 0.1  # of one text, whatever its length
+    assert case["sides"]["ours"]["dtype"] == "auto 384 True"  # text has a precision of its own
     assert case["ratios"]["ours against nanogpt bfloat16"]["median"] == 3.0
 
 

@@ -78,7 +78,7 @@ def _case(case: dict) -> dict[str, str]:
     cells["limit, share of ours"] = _ratio(against.get("limit"), share=True)
     shares = {side: value["mfu"] for side, value in sides.items() if value.get("mfu")}
     told = [f"{shares[side]:.0%}" for side in ("ours", "limit") if side in shares]
-    return cells | {"share of the peak (MFU), of the limit": ", ".join(told)}
+    return cells | {"share of the peak (MFU): ours, the bare products alone": ", ".join(told)}
 
 
 def _seconds(side: dict) -> str:
