@@ -137,7 +137,7 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
         run("plain-none-a", 3.0, **plain, **muon),
         run("plain-none-b", 3.5, **plain, **muon | {"seed": 2}),
     ]
-    runs += [run("plain-rates-none-a", 2.75, **plain, **muon | {"muon_lr": 0.015})]
+    runs += [run("plain-rates-none-a", 2.75, train=1.5, **plain, **muon | {"muon_lr": 0.015})]
     runs += [run("plain-adamw-none-a", 2.5, **plain, **adamw), run("start-none-a", 2.25, **plain, **muon)]
     for arm in ("skips", "attention-skip-only", "mlp-skip-only"):
         runs.append(run(f"{arm}-pre-a", 2.0, **muon))
@@ -148,9 +148,23 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
         *("+0.150", "+0.850", "+0.450"),
     ]
     rows, _ = made("rescue_rates", result(*runs))
-    assert rows[0] == ["", "Muon 0.005", "Muon 0.015", "AdamW 0.001"] and len(rows) == 6
-    assert rows[1] == ["without skips, standard start", "3.000", "2.750", "2.500"]
-    assert rows[2] == ["without skips, init `self`", "2.250", "", ""]
+    assert rows[0][:3] == [
+        "rate of the blocks",
+        "without skips, standard start",
+        "without skips, init `self`",
+    ]
+    assert [row[:3] for row in rows[1:]] == [
+        ["Muon 0.005", "3.250 (3.000 to 3.500)", "**2.250**"],
+        ["Muon 0.015", "**2.750**", ""],
+        ["AdamW 0.001", "**2.500**", ""],
+    ]
+    attention = [run(f"a{seed}", 2.0 + seed, muon_lr=0.5, seed=seed, train=1.0 + seed) for seed in (1, 2)]
+    attention.append(run("b", 2.0, muon_lr=0.25, seed=1, train=9.0))  # the training loss chooses
+    rows, _ = made("rescue_one_skip", result(*attention), result(run("c", 2.25, muon_lr=0.25)))
+    assert rows[1:] == [
+        ["Muon 0.25", "2.000", "**2.250**"],
+        ["Muon 0.5", "**3.500 (3.000 to 4.000)**", ""],
+    ]
 
 
 def test_paths_and_lesions_are_those_of_the_layers_named():

@@ -65,7 +65,7 @@ def lesions(pre: dict) -> str:
 
 
 TABLES = {
-    "laptop": Table(pair, ("result", "silent")),
+    "laptop": Table(pair, ("seeds", "silent")),
     "unscaled": Table(unscaled, ("unscaled",)),
     "parts": Table(parts, ("parts",)),
     "reach": Table(reach),

@@ -1,6 +1,16 @@
 """A plain stack repaired: what a start and each kind of skip are worth, and at which rates."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, mean, mean_and_range, of_grid, origin
+from experiments.tables import (
+    Table,
+    best_rate,
+    final_loss,
+    markdown,
+    mean,
+    mean_and_range,
+    of_grid,
+    origin,
+    over_seeds,
+)
 
 ROWS = {  # grid -> the name of its row
     "plain": "without skips, standard start",
@@ -28,36 +38,39 @@ def rescue(result: dict) -> str:
 
 
 def rescue_rates(result: dict) -> str:
-    """The same arms over the learning rate of their blocks, one seed: Muon, then AdamW."""
-    columns = sorted({("muon", r["muon_lr"]) for r in result["runs"] if r["optimizer"] == "muon"})
-    columns += sorted({("adamw", r["block_lr"]) for r in result["runs"] if r["optimizer"] == "adamw"})
+    """The arms over the learning rate of their blocks: Muon, then AdamW."""
     rows = []
-    for arm, name in ROWS.items():
-        cells = {}
-        grids = (arm, f"{arm}-rates", f"{arm}-adamw")
-        for run in (run for grid in grids for run in of_grid(result, grid)):
-            rate = run["muon_lr"] if run["optimizer"] == "muon" else run["block_lr"]
-            if run["seed"] == 1:
-                cells[run["optimizer"], rate] = f"{final_loss(run):.3f}"
-        if arm != "silent":
-            rows.append([name, *(cells.get(column, "") for column in columns)])
-    titles = {"muon": "Muon", "adamw": "AdamW"}
-    return markdown(["", *(f"{titles[optimizer]} {rate:g}" for optimizer, rate in columns)], rows)
+    for optimizer, rate, name in (("muon", "muon_lr", "Muon"), ("adamw", "block_lr", "AdamW")):
+        arms = {arm: [] for arm in ROWS if arm != "silent"}
+        for arm in arms:
+            for grid in (arm, f"{arm}-rates", f"{arm}-adamw"):
+                arms[arm] += [run for run in of_grid(result, grid) if run["optimizer"] == optimizer]
+        rows += by_rate(list(arms.values()), rate, name)
+    return markdown(["rate of the blocks", *(ROWS[arm] for arm in arms)], rows) + origin(result)
 
 
-def rescue_mlp(result: dict) -> str:
-    """The MLP's skip alone with init self, over the rate of the blocks."""
+def rescue_one_skip(attention: dict, mlp: dict) -> str:
+    """One of the two skips with init self, over the rate of the blocks."""
+    rows = by_rate([attention["runs"], mlp["runs"]], "muon_lr", "Muon")
+    head = ["init `self`, rate of the blocks", ROWS["attention-skip-only"], ROWS["mlp-skip-only"]]
+    return markdown(head, rows) + origin(attention) + origin(mlp)
+
+
+def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:
+    """A row for each value of a rate: the losses of each column's runs there, bold at the rate of its lowest
+    training loss."""
+    best = [best_rate(runs, rate)[0] if runs else None for runs in columns]
     rows = []
-    for (rate,), runs in sorted(group_by(result["runs"], "muon_lr").items()):
-        losses = [final_loss(run) for run in runs]
-        rows.append([f"{rate:g}", *mean_and_range(losses)])
-    head = ["rate of the blocks", "val loss, three seeds", "from, to"]
-    return markdown(head, rows) + origin(result)
+    for value in sorted({run[rate] for runs in columns for run in runs}):
+        cells = [over_seeds([run for run in runs if run[rate] == value]) for runs in columns]
+        marks = ["**" if value == at else "" for at in best]
+        rows.append([f"{name} {value:g}", *(f"{m}{cell}{m}" for m, cell in zip(marks, cells, strict=True))])
+    return rows
 
 
 TABLES = {
     "rescue": Table(rescue),
-    "rescue_mlp": Table(rescue_mlp, ("mlp_self",)),
+    "rescue_one_skip": Table(rescue_one_skip, ("attention_self", "mlp_self")),
     "rescue_rates": Table(rescue_rates),
     "rescue_shakespeare": Table(rescue, ("shakespeare",)),
 }
