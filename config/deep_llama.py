@@ -4,9 +4,9 @@
 #     python compare.py config/deep_llama.py --arms pre,none,silent
 #
 # Expected (experiments/deep_llama): with skips, 0.70 nats below the bigram baseline; without skips, on the
-# unigram baseline, on the training data as well. So yes, with three seeds (--seeds 3). Four minutes a seed on
-# two CPU cores, the arms side by side (--jobs 2). Width, batches and rates are those of config/deep.py, which
-# has the blocks of GPT-2.
+# unigram baseline, on the training data as well. So yes, with three seeds (--seeds 3). Four to seven minutes
+# a seed on two CPU cores, the arms side by side (--jobs 2). Width, batches and rates are those of
+# config/deep.py, which has the blocks of GPT-2.
 # Vary it: --qk_norm, --mlp=relu2, --init=orthogonal, --learning_rate=3e-3.
 
 dataset = "stdlib"
