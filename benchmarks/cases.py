@@ -120,8 +120,9 @@ def sampling(batch: int):
                 sides[f"nanogpt {dtype}"] = ("nanogpt", MIDDLE | {"dtype": dtype, "compile": "False"})
         sides |= other_sides(bench, MIDDLE)
         result = bench.in_turns(sides, "sample", warm=1, seconds=0, batch=batch, tokens=200)
-        here = device.pick_device("auto")  # one token at a time has a choice of precision of its own
-        result["sides"]["ours"]["dtype"] = device.pick_dtype("auto", here, MIDDLE["n_embd"], token=True)
+        if own := result["sides"].get("ours"):  # one token at a time has a choice of precision of its own
+            here = device.pick_device("auto")
+            own["dtype"] = device.pick_dtype("auto", here, MIDDLE["n_embd"], token=True)
         return {"shape": MIDDLE, "tokens": 200, "batch": batch} | result
 
     case.__doc__ = f"Writing 200 tokens, batch {batch}."
