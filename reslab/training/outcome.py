@@ -74,16 +74,17 @@ def print_summary(code: int, folder: Path, step: int, resume_command: str, note:
     """
     if code > 128:
         print_saved(step, resume_command)
-    elif code == 0 and note:
+        return
+    if code == 0 and note:
         print("\n".join(wrapped(note)), flush=True)
-    else:
-        run = read_run(folder)
-        if line := per_text(run):
-            print(f"{folder}: val {line}")
-        print("\n".join(wrapped(f"{folder}: {run.last('diagnosis')}")), flush=True)
+        return
+    run = read_run(folder)
+    if line := per_text(run):
+        print(f"{folder}: val {line}")
+    print("\n".join(wrapped(f"{folder}: {run.last('diagnosis')}")), flush=True)
     if code == 3 and (good := checkpoint.find(folder / "checkpoint" / "last")):
-        step = checkpoint.load_state(good)["step"]
-        if read_run(folder).last("step") == 0:  # the fault is in the starting weights
+        if run.last("step") == 0:  # the fault is in the starting weights
             print("no update was made, so no other learning rate helps; try another --init or --residual")
         else:
+            step = checkpoint.load_state(good)["step"]
             print(f"step {step} is saved; try from there with: {resume_command} --learning_rate=...")
