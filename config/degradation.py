@@ -54,8 +54,10 @@ study |= {  # slower yet, where 48 layers learn at none of the five
     for name in ("start", "attention-skip-only")
 }
 _again = {  # beside 5e-3: both sides of an edge of seed 1
-    "start": {12: [1.5e-2], 24: [1.5e-3], 48: [5e-5, 1.5e-4, 5e-4]},
+    "start": {6: [5e-2], 12: [1.5e-2], 24: [1.5e-3], 48: [5e-5, 1.5e-4, 5e-4]},
+    "plain": {1: [1.5e-3], 2: [1.5e-2], 3: [1.5e-2, 5e-2]},
     "attention-skip-only": {12: [1.5e-2, 5e-2], 24: [1.5e-3], 48: [1.5e-4, 5e-4]},
+    "mlp-skip-only": {1: [1.5e-3], 2: [1.5e-2], 3: [1.5e-2], 6: [1.5e-2, 5e-2]},
 }
 study |= {
     f"{name}-again-{n}": _arms[name] | {"n_layer": [n], "muon_lr": rates, "seed": [2, 3]}
