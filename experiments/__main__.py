@@ -17,6 +17,7 @@ its first sentence.
 import importlib
 import os
 import re
+import sys
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -26,6 +27,7 @@ from experiments.tables import read_result
 from reslab.report.claim import claim as claim_of
 from reslab.report.kept import kept_runs
 from reslab.run.arguments import ArgumentParser
+from reslab.run.config import run_door
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -132,18 +134,20 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(HERE.glob("**/README.md"))]
 
 
-def main() -> None:
+def main(argv: list[str]) -> int:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
-    check, stale = parser.parse_args().check, []
+    check, stale = parser.parse_args(argv).check, []
     for path, made in ({page: fill(page) for page in pages()} | drawn()).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != made:
             stale.append(path.relative_to(ROOT).as_posix())
             if not check:
                 path.write_text(made, encoding="utf-8")
     if check and stale:
-        raise SystemExit(f"{', '.join(stale)}: not what the results say; run: python -m experiments")
+        print(f"{', '.join(stale)}: not what the results say; run: python -m experiments", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

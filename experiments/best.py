@@ -13,6 +13,7 @@ from pathlib import Path
 
 from experiments.bisect import changed, command, families, read_options, search, train
 from reslab.report.records import results
+from reslab.run.config import run_door
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
 from reslab.training.grid import Cell
@@ -32,8 +33,8 @@ def chosen(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]
     return best
 
 
-def main() -> None:
-    options = read_options(__doc__)
+def main(argv: list[str]) -> None:
+    options = read_options(__doc__, argv)
     cells, runs = search(options)
     best = chosen(cells, runs, options.setting)
     others = [runs[c.folder] for c in cells if options.setting not in c.values]
@@ -42,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -13,11 +13,12 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
+from experiments.measured import arguments
 from experiments.tables import edges
 from reslab.report.records import results
 from reslab.report.selection import load_runs
-from reslab.run.arguments import ArgumentParser
-from reslab.run.config import parse
+from reslab.run.config import parse, run_door
+from reslab.run.fields import short
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
 from reslab.run.options import CompareConfig
@@ -44,14 +45,43 @@ def families(cells: list[Cell], setting: str) -> dict[tuple, dict[float, Cell]]:
 
 def changed(cell: Cell, setting: str, value: float) -> Cell:
     """The cell's run with another value of the setting, in a directory of its own."""
-    short = SHORT.get(setting, setting)
-    name = re.sub(rf"-{short}{re.escape(cell.values[setting])}(?=-|$)", f"-{short}{value}", cell.folder.name)
+    named = SHORT.get(setting, setting)
+    name = re.sub(rf"-{named}{re.escape(cell.values[setting])}(?=-|$)", f"-{named}{value}", cell.folder.name)
     folder = cell.folder.with_name(name)
     words = {f"--{setting}={cell.values[setting]}": f"--{setting}={value}"}
     words[f"--out_dir={cell.folder}"] = f"--out_dir={folder}"
     argv = [words.get(word, word) for word in cell.argv]
     config = parse(TrainConfig, argv, leave_out=("study",)).config
     return Cell(folder, argv, config, cell.grid, cell.values | {setting: str(value)})
+
+
+def compared(cells: list[Cell]) -> list[str]:
+    """The settings in which alone some cells differ, of those that are numbers; a seed is none to compare."""
+    values: dict[str, set[str]] = {}
+    for cell in cells:
+        for key, value in cell.values.items():
+            values.setdefault(key, set()).add(value)
+    numbers = [key for key, texts in values.items() if key != "seed" and all(map(is_number, texts))]
+    return sorted(key for key in numbers if any(len(family) > 1 for family in families(cells, key).values()))
+
+
+def check(cells: list[Cell], options: Namespace) -> None:
+    """Raises ValueError where the study has no control, or nothing to compare."""
+    if not any(cell.config.model.residual == "silent" for cell in cells):
+        raise ValueError(f"{options.config}: has no `silent` in its study, the control of what has learned")
+    if options.setting not in (allowed := compared(cells)):
+        raise ValueError(
+            f"--setting={short(options.setting)}: no runs of {options.config} differ in this number alone; "
+            f"allowed are {', '.join(allowed) or 'none'}"
+        )
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:
@@ -80,9 +110,12 @@ def search(options: Namespace) -> tuple[list[Cell], dict[Path, Run]]:
 
     Args:
         options: those of read_options.
+
+    Raises ValueError where the study has nothing to compare, before anything is trained.
     """
     words = [options.config, *options.settings]
     cells = plan(parse(CompareConfig, words, leave_out=("study",)).config, words[:1], words[1:])
+    check(cells, options)
     runs = train(cells, options.jobs)
     for _ in range(options.steps):
         cells += middles(cells, runs, options.setting)
@@ -90,19 +123,17 @@ def search(options: Namespace) -> tuple[list[Cell], dict[Path, Run]]:
     return cells, runs
 
 
-def read_options(doc: str) -> Namespace:
+def read_options(doc: str, argv: list[str]) -> Namespace:
     """The command line of a program that trains a study and what lies between.
 
     Args:
         doc: the program's docstring.
     """
-    parser = ArgumentParser(doc)
+    parser = arguments(doc)
     parser.add_argument("config", help="a config file with a study, `silent` in it")
     parser.add_argument("--setting", required=True, help="the setting whose values are compared")
     parser.add_argument("--steps", type=int, default=STEPS, help="how often each interval is halved")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    options, settings = parser.parse_known_args()
+    options, settings = parser.parse_known_args(argv)
     options.settings = settings
     return options
 
@@ -114,11 +145,11 @@ def command(program: str, options: Namespace) -> str:
     return " ".join([f"python -m experiments.{program}", *words])
 
 
-def main() -> None:
-    options = read_options(__doc__)
+def main(argv: list[str]) -> None:
+    options = read_options(__doc__, argv)
     _, runs = search(options)
     write_atomically(options.json, results(list(runs.values()), command("bisect", options)))
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

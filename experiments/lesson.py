@@ -8,6 +8,7 @@ It takes some two minutes on a laptop. Nothing that differs from run to run is k
 from pathlib import Path
 
 from reslab.run.arguments import ArgumentParser
+from reslab.run.config import run_door
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "lesson.ipynb"
 
@@ -43,14 +44,14 @@ def joined(outputs: list) -> list:
     return whole
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     import nbformat
 
-    ArgumentParser(__doc__).parse_args()
+    ArgumentParser(__doc__).parse_args(argv)
     book = executed()
     NOTEBOOK.write_text(nbformat.writes(book, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{NOTEBOOK}: {NOTEBOOK.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -2,7 +2,6 @@
 and the best value, with further seeds."""
 
 import json
-import sys
 from argparse import Namespace
 
 import pytest
@@ -101,9 +100,7 @@ def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_tra
     monkeypatch.setattr(best, "train", trained)
     monkeypatch.setattr(bisect, "train", trained)
     monkeypatch.setattr(best, "results", lambda runs, command: json.dumps([command, len(runs)]))
-    argv = ["best", str(path), "--setting=muon_lr", "--steps=0", "--batch_size=3", f"--json={out}"]
-    monkeypatch.setattr(sys, "argv", argv)
-    best.main()
+    best.main([str(path), "--setting=muon_lr", "--steps=0", "--batch_size=3", f"--json={out}"])
     names = sorted(cell.folder.name for cell in asked[-1])
     plain = [f"plain-none-L{n}-muon_lr{r}-s{s}" for n, r in ((2, 0.001), (3, 0.01)) for s in (1, 2, 3)]
     assert names == plain + [f"skips-pre-muon_lr0.01-s{s}" for s in (1, 2, 3)]
@@ -132,9 +129,7 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
     monkeypatch.setattr(bisect, "results", lambda runs, command: json.dumps([command, len(runs)]))
     out = tmp_path / "edges.json"
     path = str(tmp_path / "made.py")
-    argv = ["bisect", path, "--setting=residual_scale", "--steps=2", f"--json={out}"]
-    monkeypatch.setattr(sys, "argv", argv)
-    bisect.main()
+    bisect.main([path, "--setting=residual_scale", "--steps=2", f"--json={out}"])
     tried = {
         n: sorted(c.config.model.residual_scale for c in seen[-1] if c.config.model.n_layer == n)
         for n in (2, 3)

@@ -10,8 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.download import download
 from reslab.data.folders import own_folder
-from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
+from reslab.data.prepare_cli import arguments, run_prepare, run_script
 from reslab.data.textfiles import read_files
+from reslab.run.arguments import home_path
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reslab.data.folders import own_folder
-from reslab.data.prepare_cli import arguments, home_path, run_prepare, run_script
+from reslab.data.prepare_cli import arguments, run_prepare, run_script
 from reslab.data.textfiles import FoundFiles, find_files, read_files
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.arguments import home_path
 
 SUFFIXES = [".txt", ".md", ".rst", ".py"]
 

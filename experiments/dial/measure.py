@@ -11,10 +11,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 
 from experiments import measured
-from reslab.run.arguments import ArgumentParser
+from reslab.run.config import run_door
 from reslab.run.files import write_atomically
 
 CONFIG = "config/dial.py"
@@ -79,11 +78,8 @@ def probe(model, x, y) -> dict:
     }
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the result goes")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="stacks at once")
-    options, start = parser.parse_args(), time.monotonic()
+def main(argv: list[str]) -> None:
+    options, start = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv), time.monotonic()
     cells = [(weight, layers) for layers in reversed(DEPTHS) for weight in WEIGHTS]  # the long ones first
     runs = []
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
@@ -96,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -6,16 +6,13 @@ Runs that are there are kept, so the same command goes on. What is asked are lin
 (data/khop/prepare.py), whose circles no stack was trained on; an answer is the likeliest next token.
 """
 
-from pathlib import Path
-
 import torch
 
 from experiments import measured
 from experiments.best import chosen
 from experiments.bisect import train
 from reslab.data.dataset import open_dataset
-from reslab.run.arguments import ArgumentParser
-from reslab.run.config import parse
+from reslab.run.config import parse, run_door
 from reslab.run.files import write_atomically
 from reslab.run.options import CompareConfig
 from reslab.training.grid import plan
@@ -49,11 +46,8 @@ def accuracy(model, rows: torch.Tensor, length: int) -> dict[int, float]:
     return {token: right[hops == token].double().mean().item() for token in hops.unique().tolist()}
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
-    options = parser.parse_args()
+def main(argv: list[str]) -> None:
+    options = measured.arguments(__doc__).parse_args(argv)
     config = parse(CompareConfig, [CONFIG], leave_out=("study",)).config
     cells, records = plan(config, [CONFIG], []), []
     runs = train(cells, options.jobs)
@@ -75,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -7,11 +7,12 @@ A word is what stands between blanks; the end of a line is one too. Those of the
 each; any other is <unk>, which the corpus itself writes for rare words.
 """
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from reslab.data.standard import SUBSETS, hub_lines, local_lines
+from reslab.run.arguments import ArgumentParser, home_path, output_folder
+from reslab.run.config import run_door
+from reslab.run.files import write_atomically
 
 UNKNOWN = "<unk>"
 
@@ -30,14 +31,17 @@ def word_tokenizer(pieces: Iterable[str]):
     return tokenizer
 
 
-def main(folder: str, *paths: str) -> None:
-    places = [Path(path) for path in paths]
-    pieces = local_lines(places, "train") if places else hub_lines(SUBSETS[0], "train")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    word_tokenizer(pieces).save(str(Path(folder) / "tokenizer.json"))
+def main(argv: list[str]) -> None:
+    parser = ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("folder", type=output_folder, help="where tokenizer.json goes")
+    add("paths", nargs="*", default=[], type=home_path, metavar="PATH", help="files, or their folder")
+    options = parser.parse_args(argv)
+    pieces = local_lines(options.paths, "train") if options.paths else hub_lines(SUBSETS[0], "train")
+    tokenizer = word_tokenizer(pieces)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.folder / "tokenizer.json", tokenizer.to_str(pretty=True))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        raise SystemExit(__doc__)
-    main(*sys.argv[1:])
+    run_door(main)

@@ -8,17 +8,16 @@ Each stack is config/theory.py with another wiring, start, depth and seed, and i
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from experiments.measured import arguments
 from experiments.measured import text as as_json
 from reslab.data.dataset import open_dataset
 from reslab.instruments.probes import measure
 from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
-from reslab.run.arguments import ArgumentParser
-from reslab.run.config import parse
+from reslab.run.config import parse, run_door
 from reslab.run.files import write_atomically
 from reslab.run.settings import TrainConfig
 
@@ -99,13 +98,12 @@ def predictions() -> dict:
     return {key: [float(f"{v:.4g}") for v in values] for key, values in predicted.items()}
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+def main(argv: list[str]) -> None:
+    parser = arguments(__doc__, jobs=None)
     parser.add_argument(
         "--scaled", action="store_true", help="`pre` alone, with GPT-2's start: --init=scaled"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     torch.set_num_threads(1)
     arms, init = (("pre",), "scaled") if options.scaled else (("pre", "none", "rezero"), "unscaled")
     runs = [measured(arm, init, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
@@ -115,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -11,10 +11,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 
 from experiments import measured
-from reslab.run.arguments import ArgumentParser
+from reslab.run.config import run_door
 from reslab.run.files import write_atomically
 
 CONFIG = "config/worth.py"
@@ -104,11 +103,9 @@ def measure(cell: tuple[str, str | int, int]) -> dict:
     return run
 
 
-def main() -> None:
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--json", type=Path, required=True, help="where the result goes")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="stacks at once")
-    options, start, runs = parser.parse_args(), time.monotonic(), []
+def main(argv: list[str]) -> None:
+    options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
+    start, runs = time.monotonic(), []
     cells = [(arm, learns, seed) for arm in ARMS for learns in ("all", "no block", *ALONE) for seed in SEEDS]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for run in pool.map(measure, cells):
@@ -118,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -12,29 +12,13 @@ from reslab.data.folders import dataset_argument
 from reslab.data.rows import ENDINGS
 from reslab.data.source import Source, find_inputs
 from reslab.data.tokenizer import allowed_specs
-from reslab.run.arguments import ArgumentParser
+from reslab.run.arguments import ArgumentParser, home_path, output_folder
 from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
-from reslab.run.fields import expand, short
-from reslab.run.files import output_fault
+from reslab.run.fields import short
 from reslab.run.help import EXIT_CODES
 from reslab.run.launch import as_typed
 from reslab.run.streams import lossy
-
-
-def home_path(name: str) -> Path:
-    """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
-    if not name:
-        raise argparse.ArgumentTypeError("needs a value")
-    return Path(expand(name))
-
-
-def output_folder(name: str) -> Path:
-    """A folder that can be written. Raises ArgumentTypeError where it can't."""
-    path = home_path(name)
-    if reason := output_fault(path, folder=True):
-        raise argparse.ArgumentTypeError(f"{name}: {reason}")
-    return path
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:

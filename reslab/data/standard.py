@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reslab.data.download import download
-from reslab.data.prepare_cli import arguments, home_path, run_prepare
+from reslab.data.prepare_cli import arguments, run_prepare
 from reslab.data.textfiles import PIECE, find_files, read_file
 from reslab.data.tokenizer import allowed_specs
+from reslab.run.arguments import home_path
 from reslab.run.fields import first_line
 
 SIZE = 100_000_000  # bytes of text8 and of enwik8

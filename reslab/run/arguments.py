@@ -1,8 +1,10 @@
 """Command lines of argparse whose faults are told in one line, as the doors tell theirs."""
 
 import argparse
+from pathlib import Path
 
-from reslab.run.fields import one_line
+from reslab.run.fields import expand, one_line, short
+from reslab.run.files import output_fault
 from reslab.run.help import columns, program, reflowed
 
 
@@ -27,3 +29,35 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str):
         line = one_line(message.removeprefix("argument "))
         self.exit(2, f"error: {line if len(line) <= 300 else f'{line[:297]}...'}; see --help\n")
+
+
+def home_path(name: str) -> Path:
+    """A path whose ~ is the home directory, also in --out=~/data, which shells leave as it is."""
+    if not name:
+        raise argparse.ArgumentTypeError("needs a value")
+    return Path(expand(name))
+
+
+def output_folder(name: str) -> Path:
+    """A folder that can be written. Raises ArgumentTypeError where it can't."""
+    return _output(name, folder=True)
+
+
+def output_file(name: str) -> Path:
+    """A file that can be written; asked before the work begins whose result it takes. Raises
+    ArgumentTypeError where it can't."""
+    return _output(name, folder=False)
+
+
+def _output(name: str, folder: bool) -> Path:
+    path = home_path(name)
+    if reason := output_fault(path, folder=folder):
+        raise argparse.ArgumentTypeError(f"{name}: {reason}")
+    return path
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on. Raises ArgumentTypeError for any other."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{short(text)} is not a whole number from 1 on")
+    return int(text)

@@ -144,7 +144,7 @@ def test_the_words_of_wikitext_are_its_tokens(tmp_path):
     assert tokenizer.vocab_size == len(numbers)
     (tmp_path / "wiki.train.tokens").write_text("".join(train), encoding="utf-8")
     for _ in range(2):  # a second time into the same folder
-        words.main(str(tmp_path / "new" / "folder"), str(tmp_path / "wiki.train.tokens"))
+        words.main([str(tmp_path / "new" / "folder"), str(tmp_path / "wiki.train.tokens")])
     made = (tmp_path / "new" / "folder" / "tokenizer.json").read_text(encoding="utf-8")
     assert json.loads(made) == json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert tokenizer.encode("The DOG\n").tolist() == [numbers["the"], numbers["<unk>"], numbers["\n"]]
