@@ -73,14 +73,3 @@ def test_the_words_of_a_text_are_a_tokenizer_and_bad_places_are_told(program, tm
     assert one_line(program(words), "folder") and "PATH" not in program(words)[1]
     assert one_line(program(words, tmp_path / "other", tmp_path / "nowhere"), "nowhere")
     assert one_line(program(words, text), "must be a folder") and not (tmp_path / "other").exists()
-
-
-def test_pages_that_are_out_of_date_are_named_and_the_exit_code_is_1(program, monkeypatch):
-    pages = importlib.import_module("experiments.__main__")
-    monkeypatch.setattr(pages, "pages", lambda: [ROOT / "README.md"])
-    monkeypatch.setattr(pages, "drawn", dict)
-    monkeypatch.setattr(pages, "fill", lambda page: "something else")
-    code, error = program("experiments.__main__", "--check")
-    assert code == 1 and error == "README.md: not what the results say; run: python -m experiments\n"
-    monkeypatch.setattr(pages, "fill", lambda page: page.read_text(encoding="utf-8"))
-    assert program("experiments.__main__", "--check") == (0, "")
