@@ -8,7 +8,7 @@
 #     python -m experiments.best config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/best.json
 #
-# Budget: 100 minutes of CPU time for all; each goes on from the runs of those before.
+# Budget: 110 minutes of CPU time for all; each goes on from the runs of those before.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
