@@ -19,9 +19,9 @@ CAPTURED = WARM + 3  # steps after which ours is what it stays on a GPU
 NANO = {"mlp": "gelu_erf"}  # nanoGPT's activation, so that both compute the same function
 
 
-def train_sides(bench, shape: dict, residual: str = "pre") -> dict:
+def train_sides(bench, shape: dict) -> dict:
     """Name -> (side, settings): ours as it comes and in float32, the peer in each of its settings."""
-    ours = shape | {"residual": residual} | bench.known(NANO)
+    ours = shape | {"residual": "pre"} | bench.known(NANO)
     if bench.gpu:
         return gpu_sides(bench, shape, ours)
     sides = {"ours": ("ours", ours), "ours float32": ("ours", ours | {"dtype": "float32"})}

@@ -13,7 +13,7 @@ from reslab.run.config import run_door
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "lesson.ipynb"
 
 
-def executed(path: Path = NOTEBOOK):
+def executed(path: Path):
     """A notebook as it is after all of its cells have run, in their order, in a fresh kernel.
 
     Raises:
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     import nbformat
 
     ArgumentParser(__doc__).parse_args(argv)
-    book = executed()
+    book = executed(NOTEBOOK)
     NOTEBOOK.write_text(nbformat.writes(book, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{NOTEBOOK}: {NOTEBOOK.stat().st_size / 1e3:.0f} kB")
 

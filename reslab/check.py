@@ -36,7 +36,7 @@ def _equal(one, other) -> bool:
     return all(torch.equal(a, b) for a, b in zip(_leaves(one), _leaves(other), strict=True))
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, within: float = NEAR) -> bool:
+def _close(a: torch.Tensor, b: torch.Tensor, within: float) -> bool:
     return bool((a - b).abs().max() <= within * (1 + b.abs().max()))
 
 

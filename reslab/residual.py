@@ -771,10 +771,10 @@ class ManifoldHyperConnections(ParallelStreams):
         return mixed + b * branch(self.norm(x))
 
 
-def sinkhorn(logits: torch.Tensor, rounds: int = 20) -> torch.Tensor:
+def sinkhorn(logits: torch.Tensor) -> torch.Tensor:
     """The doubly stochastic matrices (..., n, n) that exp(logits) becomes when its columns and its rows are
-    divided by their sums in turn; the rows come last."""
-    for _ in range(rounds):
+    divided by their sums in turn, twenty times as in the paper; the rows come last."""
+    for _ in range(20):
         logits = logits.log_softmax(dim=-2).log_softmax(dim=-1)
     return logits.exp()
 

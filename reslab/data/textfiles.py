@@ -103,7 +103,8 @@ class FoundFiles:
         return text
 
 
-def _counts(counter: Counter, most: int = 8) -> str:
+def _counts(counter: Counter) -> str:
+    most = 8
     parts = [f"{name} {count:,}" if count > 1 else name for name, count in counter.most_common(most)]
     return ", ".join(parts + ["..."] * (len(counter) > most))
 

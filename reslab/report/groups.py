@@ -240,21 +240,21 @@ def mean_of(values: Iterable[float]) -> Mean | None:
     return Mean(mean, math.sqrt(squares / (len(values) - 1)) if len(values) > 1 else None, len(values))
 
 
-def paired_difference(runs: list[Run], reference: list[Run], key: str = "val/loss") -> Difference | None:
-    """The runs minus the reference, seed by seed, so that what a seed does to both cancels.
+def paired_difference(runs: list[Run], reference: list[Run]) -> Difference | None:
+    """The validation loss less the reference's, seed by seed, so that what a seed does to both cancels.
 
     None where no seed is in both, or where the two read other sequences.
     """
     sequences = {
         (data_hash(r), r.config["block_size"], r.config.get("eval_sequences")) for r in [*runs, *reference]
     }
-    ours, theirs = losses_by_seed(runs, key), losses_by_seed(reference, key)
+    ours, theirs = losses_by_seed(runs, "val/loss"), losses_by_seed(reference, "val/loss")
     shared = sorted(ours.keys() & theirs.keys() - {None})
     if not shared or len(sequences) > 1:
         return None
     differences = mean_of(ours[seed] - theirs[seed] for seed in shared)
     if differences.n == 1:
-        errors = [_last_of_seed(side, shared[0], f"{key}_se") for side in (runs, reference)]
+        errors = [_last_of_seed(side, shared[0], "val/loss_se") for side in (runs, reference)]
         interval = 2 * math.hypot(*errors) if all(errors) else None
         return Difference(differences.mean, interval, 1)
     quantile = T_QUANTILES[differences.n - 2] if differences.n <= len(T_QUANTILES) + 1 else 1.96

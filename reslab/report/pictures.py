@@ -121,14 +121,14 @@ def browser(width: int, height: int, scale: float = 1.0, dark: bool = False):
             driver.quit()
 
 
-def open_page(driver, url: str, wait_s: float = 60) -> None:
+def open_page(driver, url: str) -> None:
     """Load a page and wait until its charts are drawn."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
     driver.get(url)
     drawn = (By.CSS_SELECTOR, "html[data-ready]")
-    WebDriverWait(driver, wait_s, poll_frequency=0.05).until(lambda d: d.find_elements(*drawn))
+    WebDriverWait(driver, 60, poll_frequency=0.05).until(lambda d: d.find_elements(*drawn))
 
 
 def write_pictures(page: Path, folder: Path) -> list[Path]:
