@@ -231,8 +231,12 @@ def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and
     runs = [words(128, 5.5, 244.7, residual="rezero", learning_rate=0.002)]
     runs += [words(12, 5.25, 190.6, learning_rate=0.006)]
     runs += [words(12, None, 9.0, learning_rate=0.002)]
+    runs += [words(12, loss, 2**loss, learning_rate=0.0007) for loss in (6.0, 8.0, 7.0)]
+    runs += [words(12, loss, 7.0, learning_rate=0.0002) for loss in (6.0, None)]
     rows, _ = made("rezero", result(*runs))
     assert rows[1:] == [
+        ["`pre`", "12", "0.0002", "6.000, 1 of 2 diverged", "7", "243"],
+        ["`pre`", "12", "0.0007", "7.000 (6.000 to 8.000)", "149 (64 to 256)", "243"],
         ["`pre`", "12", "0.002", "diverged", "", "243"],
         ["`pre`", "12", "0.006", "5.250 ± 0.010", "191", "243"],
         ["`rezero`", "128", "0.002", "5.500 ± 0.010", "245", "211"],
@@ -245,11 +249,16 @@ def fresh(residual: str, cosine: float, qk: float) -> dict:
 
 
 def two_wirings() -> list[dict]:
-    """Of each a run at its best rate, one at another and one that diverged."""
+    """Of each two seeds at its best rate, one at another and one that diverged."""
     return [
-        run(train=loss, residual=name, n_layer=n, **{"val/word_perplexity": words})
+        run(train=loss, residual=name, n_layer=n, learning_rate=rate, **{"val/word_perplexity": words})
         for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
-        for loss, words in ((loss, words), (loss + 0.5, 5.0), (None, 1.0))
+        for rate, loss, words in (
+            (0.1, loss + 0.2, words),
+            (0.1, loss - 0.2, words + 4),
+            (0.2, loss + 0.1, 5.0),
+            (0.3, None, 1.0),
+        )
     ]
 
 
@@ -287,6 +296,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     assert "1 to 3" in lengths
     assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
     assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
-    assert rezero.startswith("after one pass: 200 with 12 layers of `pre`, 9 with 128 layers of `rezero`;")
+    assert rezero.startswith(
+        "after one pass: 202 (200 to 204) with 12 layers of `pre`, 11 (9 to 13) with 128 layers of `rezero`;"
+    )
     assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
     assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from experiments.rezero.table import PUBLISHED, best
+from experiments.rezero.table import PUBLISHED, best, per_word
 from experiments.tables import Table, group_by, markdown, mean, mean_of, of_grid
 from experiments.theory.table import collapsed, deepest
 
@@ -90,8 +90,8 @@ def alike(result: dict, scaled: dict) -> str:
 def perplexity(result: dict) -> str:
     """Of both wirings after one pass over the text, each at its best rate."""
     cells = [
-        f"{run['val/word_perplexity']:.0f} with {layers} layers of `{wiring}`"
-        for (wiring, layers), run in best(result).items()
+        f"{per_word(runs)} with {layers} layers of `{wiring}`"
+        for (wiring, layers), runs in best(result).items()
     ]
     return f"after one pass: {', '.join(cells)}; three passes were not run"
 

@@ -1,35 +1,39 @@
 """WikiText-2 by its words: pre-norm and ReZero, beside what ReZero's authors print."""
 
-from experiments.tables import Table, group_by, markdown, origin
+from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds, spread
 
 # After one pass, in the notebook that config/rezero.py names.
 PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
 
 
 def rezero(result: dict) -> str:
-    """A row for each run, with the standard error of its loss over the evaluation sequences."""
+    """A row for each rate of a stack."""
     rows = []
-    for (wiring, layers), runs in sorted(group_by(result["runs"], "residual", "n_layer").items()):
-        for run in sorted(runs, key=lambda run: run["learning_rate"]):
-            cells = [f"`{wiring}`", f"{layers}", f"{run['learning_rate']:g}", *_ends(run)]
-            rows.append([*cells, f"{PUBLISHED[wiring, layers]}"])
+    grouped = group_by(result["runs"], "residual", "n_layer", "learning_rate")
+    for (wiring, layers, rate), runs in sorted(grouped.items()):
+        cells = [f"`{wiring}`", f"{layers}", f"{rate:g}", *_ends(runs)]
+        rows.append([*cells, f"{PUBLISHED[wiring, layers]}"])
     head = ["wiring", "layers", "learning rate", "val loss", "perplexity per word", "published"]
     return markdown(head, rows) + origin(result)
 
 
-def _ends(run: dict) -> list[str]:
-    """Loss and perplexity; a run that diverged has none."""
-    if run["val/loss"] is None:
-        return ["diverged", ""]
-    return [f"{run['val/loss']:.3f} ± {run['val/loss_se']:.3f}", f"{run['val/word_perplexity']:.0f}"]
+def _ends(runs: list[dict]) -> list[str]:
+    """Loss and perplexity: of one seed with the loss's standard error over the evaluation sequences, of
+    several the mean and range; one that diverged has none."""
+    ended = [run for run in runs if run["val/loss"] is not None]
+    error = f" ± {runs[0]['val/loss_se']:.3f}" if len(ended) == len(runs) == 1 else ""
+    return [over_seeds(runs) + error, per_word(ended) if ended else ""]
 
 
-def best(result: dict) -> dict[tuple[str, int], dict]:
-    """(wiring, layers) -> the run at the rate of the lowest training loss."""
-    return {
-        stack: min((run for run in runs if run["train/loss"]), key=lambda run: run["train/loss"])
-        for stack, runs in group_by(result["runs"], "residual", "n_layer").items()
-    }
+def per_word(runs: list[dict]) -> str:
+    """The perplexity per word of one seed, or the mean and range of several."""
+    return spread([run["val/word_perplexity"] for run in runs], ".0f")
+
+
+def best(result: dict) -> dict[tuple[str, int], list[dict]]:
+    """(wiring, layers) -> the runs at the rate of the lowest training loss."""
+    stacks = group_by(result["runs"], "residual", "n_layer")
+    return {stack: best_rate(runs, "learning_rate")[1] for stack, runs in stacks.items()}
 
 
 TABLES = {"rezero": Table(rezero)}
