@@ -41,8 +41,12 @@ HEADINGS = [
         f"{BOTH} With skips the loss is 0.30 nats higher.",
     ),
     (
-        (2.2, 2.21),
+        (2.2, 2.25),  # the error of a difference is larger than that of each of the two, 0.021
         f"{BOTH} Their losses do not differ.",
+    ),
+    (
+        (2.2, 2.27),
+        f"{BOTH} With skips the loss is 0.07 nats lower.",
     ),
     # 0.021 is the standard error of a loss: within two of them nothing was learned.
     ((2.2, UNIGRAM - 0.04), "24 layers with skips learn. The same 24 layers without them do not."),
@@ -91,8 +95,15 @@ def test_a_run_that_trains_is_not_judged_and_one_that_diverged_has_not_learned(m
     said = claim([ours, training])
     assert said["heading"] == "4 layers, with skips and without them"
     assert [row["learned"] for row in said["rows"]] == [True, None]
-    gone = make_run("c", residual="none", losses=(4.0, 2.2), status="diverged")
+    gone = make_run("c", residual="none", losses=(4.0, 4.4), status="diverged")
     assert claim([ours, gone])["heading"].endswith("without them do not.")
+    assert not any("training data" in note for note in claim([ours, gone])["notes"])
+
+
+def test_the_numbers_under_the_heading_are_the_last_ones_beside_the_baseline_of_validation(make_run):
+    said = claim([make_run("a", losses=(4.0, 2.1, 2.2)), make_run("b", residual="none", losses=(4.0, 3.1))])
+    assert said["baseline"] == LINES["unigram"]["val"]
+    assert [(row["val"], row["se"]) for row in said["rows"]] == [(2.2, 0.022), (3.1, 0.021)]
 
 
 def test_without_a_baseline_nothing_is_claimed(make_run):
@@ -135,6 +146,10 @@ def test_of_many_runs_the_deepest_that_are_alike_are_the_pair(make_run):
     with_skips, without = pair_of([*runs, lonely])
     assert (with_skips.folder.name, without.folder.name) == ("pre80.1", "none80.1")
     assert pair_of([lonely, *runs[:3]]) is None and claim([]) is None
+    seeds = [
+        make_run(f"{arm}-s{s}", residual=arm, seed=s) for arm, s in (("pre", 1), ("none", 2), ("none", 1))
+    ]
+    assert [run.config["seed"] for run in pair_of(seeds)] == [1, 1]
     training = [make_run(f"t{arm}", residual=arm, n_layer=50, status="") for arm in ("pre", "none")]
     assert pair_of([*training, *runs])[0].folder.name == "pre80.1"  # those that have ended
     unlike = [runs[4], runs[8]]  # of two rates, but ended

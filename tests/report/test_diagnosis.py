@@ -54,6 +54,8 @@ def test_a_difference_within_two_standard_errors_is_none(train, val, expected):
     text = diagnosis(evaluations((train, val), (train, val)), BASELINES)
     assert text.startswith(f"val {val:.3f} ± 0.020 (bigram 2.500, unigram 3.000, uniform 4.000): ")
     assert expected in text and (STUCK in text) is (expected == STUCK)
+    assert (f"{val - 3.0:.3f} nats above the unigram" in text) is (expected == NOT_YET)
+    assert (f"{2.5 - val:.3f} nats below the bigram" in text) is (expected == BELOW)
 
 
 def test_a_loss_within_its_error_of_the_bigram_baseline_is_not_below_it():

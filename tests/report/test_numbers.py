@@ -131,8 +131,35 @@ def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
     assert list(readings.values()) == ["lower", "none", "none", "none", "higher"]
     single = paired_difference(none[:1], pre[:1])
     assert single.interval == pytest.approx(2 * math.hypot(0.02, 0.02)) and single.reading == "higher"
-    other = [load(write_run(tmp_path, "elsewhere", (3.0,), seed=0, facts=OTHER, eval_sequences=9))]
-    assert paired_difference(other, pre) is None  # other sequences
+    others = ({"facts": OTHER}, {"block_size": 16}, {"eval_sequences": 8})  # each reads other sequences
+    for k, changes in enumerate(others):
+        options = {"seed": 0, "eval_sequences": 9} | changes
+        assert paired_difference([load(write_run(tmp_path, f"else{k}", (3.0,), **options))], pre) is None
+    lost = write_run(tmp_path, "lost", (3.0, 3.0, 9.0), "diverged", residual="none", seed=0, eval_sequences=9)
+    assert paired_difference([load(lost), *none[:1]], pre[:1]) == single  # its error is not read
+
+
+def test_the_quantiles_are_those_of_students_t():
+    """97.5% of a variable with so many degrees of freedom lie below each, by the integral of its density."""
+    for freedom, quantile in enumerate(T_QUANTILES, start=1):
+        width = quantile / 20_000
+        heights = [(1 + ((k + 0.5) * width) ** 2 / freedom) ** (-(freedom + 1) / 2) for k in range(20_000)]
+        scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+        share = 0.5 + sum(heights) * width * scale / math.sqrt(freedom * math.pi)
+        assert share == pytest.approx(0.975, abs=3e-5), freedom
+
+
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.706), (30, 2.045), (31, 2.042), (32, 1.96)])
+def test_so_many_seeds_have_one_degree_of_freedom_less(tmp_path, seeds, quantile):
+    def arm(name, change):
+        return [
+            load(write_run(tmp_path, f"{name}{s}", (3 + change * s,), residual=name, seed=s))
+            for s in range(seeds)
+        ]
+
+    difference = paired_difference(arm("none", 0.1), arm("pre", 0.0))
+    sd = mean_of([0.1 * s for s in range(seeds)]).sd
+    assert difference.interval == pytest.approx(quantile * sd / math.sqrt(seeds))
 
 
 def test_what_makes_losses_not_comparable_is_said(runs):
