@@ -37,7 +37,7 @@ HELP = """
 A folder that is no run is searched for runs; what can't be read is named and left out. With a config it
 first trains the grid of arms x depths x learning rates x seeds x --vary: each run has its own directory
 under the config's out_dir; finished ones are kept, broken ones resumed. A config may hold a `study`
-instead: a list of such grids over any settings. Below each table stands what its columns mean;
+instead: named grids over any settings. Below each table stands what its columns mean;
 docs/compare.md has more examples, and says how to get at the numbers.
 """
 

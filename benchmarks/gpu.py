@@ -28,8 +28,10 @@ import torch
 
 from benchmarks.gpu_plan import Plan, Step
 from reslab.run import config as configure
-from reslab.run.arguments import ArgumentParser
-from reslab.run.files import write_atomically
+from reslab.run.arguments import ArgumentParser, at_least, output_file
+from reslab.run.children import on_ending_signals, raise_interrupted
+from reslab.run.fields import short
+from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import git_commit, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,9 +104,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", metavar="NAME,...", default="", help="steps whose names begin so")
     parser.add_argument("--list", action="store_true", help="print the steps and stop")
     parser.add_argument("--rehearse", action="store_true", help="tiny shapes on a CPU")
-    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="steps at once, of those not timed")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the result goes")
+    parser.add_argument(
+        "--jobs", type=at_least(1), default=4, metavar="N", help="steps at once, of those not timed"
+    )
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="where the result goes")
     args, settings = parser.parse_known_args(argv)
+    if stray := [word for word in settings if not word.startswith("--")]:
+        raise configure.UsageError(f"{short(stray[0])}: no option; settings are --key=value")
+    if args.nanogpt and not Path(args.nanogpt, "model.py").is_file():
+        raise configure.UsageError(f"--nanogpt={args.nanogpt}: no checkout with a model.py")
     if not (args.rehearse or args.list or torch.cuda.is_available()):
         raise configure.UsageError("torch sees no CUDA GPU here; try the steps on a CPU with --rehearse")
     folder = Path("runs/gpu-rehearsal" if args.rehearse else "runs/gpu")
@@ -118,8 +126,6 @@ def main(argv: list[str]) -> int:
     if args.list:
         print("\n".join(f"{step.name:28} python {' '.join(step.argv)}" for step in chosen))
         return 0
-    if args.jobs < 1:
-        raise configure.UsageError(f"--jobs={args.jobs}: must be at least 1")
     return go(chosen, ROOT / folder, out, args.rehearse, args.jobs)
 
 
@@ -127,7 +133,9 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
     """Do the steps and write the result after each; returns 0 when all have succeeded."""
     for needed in (folder, out.parent):
         needed.mkdir(parents=True, exist_ok=True)
-    report = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"steps": {}}
+    report = parse_json(out.read_bytes(), f"{out}") if out.is_file() else {"steps": {}}
+    if not isinstance(report.get("steps"), dict) or (len(report) > 1 and "device" not in report):
+        raise configure.UsageError(f"{out}: is no result of this program; give another --out")
     report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
@@ -144,7 +152,8 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
             told = f"{step.name:28} {record['seconds']:7.1f} s{fault}"
             print(f"[{next(done)}/{len(steps)}] {told}", flush=True)
 
-    in_order(steps, do, jobs)
+    with on_ending_signals(raise_interrupted):  # so that steps end with this program
+        in_order(steps, do, jobs)
     failed = [step.name for step in steps if not report["steps"][step.name]["ok"]]
     print(f"{len(steps) - len(failed)} of {len(steps)} steps succeeded; {out}")
     return 1 if failed else 0

@@ -17,6 +17,7 @@ from experiments.measured import arguments
 from experiments.tables import edges
 from reslab.report.records import results
 from reslab.report.selection import load_runs
+from reslab.run.arguments import at_least
 from reslab.run.config import parse, run_door
 from reslab.run.fields import short
 from reslab.run.files import write_atomically
@@ -65,10 +66,12 @@ def compared(cells: list[Cell]) -> list[str]:
     return sorted(key for key in numbers if any(len(family) > 1 for family in families(cells, key).values()))
 
 
-def check(cells: list[Cell], options: Namespace) -> None:
-    """Raises ValueError where the study has no control, or nothing to compare."""
+def check(cells: list[Cell], options: Namespace, seed: int | None) -> None:
+    """Raises ValueError where the study has no control, nothing to compare, or not the seed that chooses."""
     if not any(cell.config.model.residual == "silent" for cell in cells):
         raise ValueError(f"{options.config}: has no `silent` in its study, the control of what has learned")
+    if seed is not None and seed not in {cell.config.seed for cell in cells}:
+        raise ValueError(f"{options.config}: has no seed {seed} in its study, the one that chooses the best")
     if options.setting not in (allowed := compared(cells)):
         raise ValueError(
             f"--setting={short(options.setting)}: no runs of {options.config} differ in this number alone; "
@@ -100,22 +103,23 @@ def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell
     for family in families(cells, setting).values():
         of_value = {value: losses[cell.folder] for value, cell in family.items()}
         for low, high in edges(of_value, silent):
-            value = halfway(low, high, ratio=setting.endswith("lr"))
+            value = halfway(low, high, ratio=setting.endswith(("lr", "rate")))
             new.append(changed(family[low], setting, value))
     return new
 
 
-def search(options: Namespace) -> tuple[list[Cell], dict[Path, Run]]:
+def search(options: Namespace, seed: int | None = None) -> tuple[list[Cell], dict[Path, Run]]:
     """Train a config's study, and then what lies between; returns all of it.
 
     Args:
         options: those of read_options.
+        seed: one that the study must have.
 
     Raises ValueError where the study has nothing to compare, before anything is trained.
     """
     words = [options.config, *options.settings]
     cells = plan(parse(CompareConfig, words, leave_out=("study",)).config, words[:1], words[1:])
-    check(cells, options)
+    check(cells, options, seed)
     runs = train(cells, options.jobs)
     for _ in range(options.steps):
         cells += middles(cells, runs, options.setting)
@@ -132,7 +136,7 @@ def read_options(doc: str, argv: list[str]) -> Namespace:
     parser = arguments(doc)
     parser.add_argument("config", help="a config file with a study, `silent` in it")
     parser.add_argument("--setting", required=True, help="the setting whose values are compared")
-    parser.add_argument("--steps", type=int, default=STEPS, help="how often each interval is halved")
+    parser.add_argument("--steps", type=at_least(0), default=STEPS, help="how often each interval is halved")
     options, settings = parser.parse_known_args(argv)
     options.settings = settings
     return options

@@ -1,12 +1,13 @@
 """What the tables of several experiments share: cells, Markdown, and the line that names their origin."""
 
-import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from reslab.run.files import parse_json
 
 ARMS = {"pre": "with skips (`pre`)", "none": "without skips (`none`)", "silent": "no blocks (`silent`)"}
 
@@ -43,10 +44,17 @@ def source(result: dict) -> str:
 
 
 def read_result(path: Path) -> dict:
-    """A kept result. A run that diverged ended on no loss: those in its record are of an earlier step."""
-    result = json.loads(path.read_text("utf-8"))
+    """A kept result. A run that diverged ended on no loss: those in its record are of an earlier step.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    result = parse_json(path.read_bytes(), f"{path}")
+    runs = result.get("runs", [])
+    if not result or not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise ValueError(f"{path}: is no result")
     none = {"train/loss": None, "val/loss": None}
-    ended = [run | none if run.get("status") == "diverged" else run for run in result.get("runs", [])]
+    ended = [run | none if run.get("status") == "diverged" else run for run in runs]
     return result | ({"runs": ended} if "runs" in result else {})
 
 

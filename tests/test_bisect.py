@@ -7,8 +7,8 @@ from argparse import Namespace
 import pytest
 
 from experiments import best, bisect
-from experiments.bisect import changed, families, halfway
-from experiments.tables import edge, edges
+from experiments.bisect import changed, families, halfway, middles
+from experiments.tables import best_rate, edge, edges
 from reslab.run.config import parse
 from reslab.run.options import CompareConfig
 from reslab.training.grid import plan
@@ -108,6 +108,28 @@ def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_tra
     assert {cell.config.batch_size for cells in asked for cell in cells} == {3}  # a setting of all runs
     told = f"python -m experiments.best {path} --batch_size=3 --setting=muon_lr --steps=0"
     assert json.loads(out.read_text("utf-8")) == [told, 3 + 9]  # two of the control, one that has no rate
+
+
+def test_half_way_between_rates_is_their_ratio_and_the_control_is_the_mean_of_its_seeds(tmp_path):
+    path = tmp_path / "made.py"
+    study = """study = {
+    "silent": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},
+    "rates": {"residual": ["pre"], "muon_lr": [1e-3, 1e-1]},
+}"""
+    path.write_text(STUDY.partition("study")[0] + study, encoding="utf-8")
+    argv = [str(path), f"--out_dir={tmp_path / 'runs'}"]
+    cells = plan(parse(CompareConfig, argv, leave_out=("study",)).config, argv[:1], argv[1:])
+    losses = dict(zip((cell.folder for cell in cells), (3.0, 4.0, 3.4, 3.6), strict=True))
+    (new,) = middles(cells, {folder: Made(loss) for folder, loss in losses.items()}, "muon_lr")
+    assert new.config.optim.muon_lr == pytest.approx(1e-2)
+
+
+def test_a_rate_at_which_a_seed_diverged_is_not_the_best():
+    runs = [
+        {"lr": rate, "status": "finished" if loss else "diverged", "train/loss": loss, "val/loss": loss}
+        for rate, loss in ((0.1, 2.0), (0.1, None), (0.01, 2.5), (0.01, 2.7))
+    ]
+    assert best_rate(runs, "lr") == (0.01, runs[2:])
 
 
 def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tmp_path, monkeypatch):

@@ -96,6 +96,8 @@ def finished(tmp_path, **changes) -> Path:
         ("dataset", "other"),
         ("learning_rate", 0.5),
         ("dtype", "x"),
+        ("eval_interval", 3),
+        ("eval_sequences", 3),
     ],
 )
 def test_a_run_with_another_setting_is_not_taken_for_the_one_asked_for(tmp_path, key, value):

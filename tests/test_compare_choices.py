@@ -11,7 +11,9 @@ import compare
 from reslab.report.selection import load_runs, sort_runs
 from reslab.report.summary import fitted_differences, fitted_table, group_rows, row
 from reslab.run.configfile import UsageError
+from reslab.run.fields import flat
 from reslab.run.log import read_run
+from reslab.run.settings import TrainConfig
 from reslab.training import grid
 from reslab.training.optimizer import OPTIMIZERS
 
@@ -225,3 +227,36 @@ def test_seeds_are_given_to_the_grids_of_a_study_that_name_none(tmp_path):
     config.write_text(f"study = {{{named}}}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="--seeds=2: leave it out, each grid of the study has its own"):
         cells("--seeds=2")
+
+
+def test_what_has_ended_takes_no_more_time_and_what_was_stopped_all_of_it(tmp_path):
+    """Equal cells take as long as the one that has finished; how much a stopped one has done is not read."""
+    for name, status in (("done", "finished"), ("diverged", "diverged"), ("stopped", "")):
+        write_run(tmp_path, name, status=status)
+    names = ("done", "diverged", "stopped", "new", "newer")
+    equal = [grid.Cell(tmp_path / name, [], TrainConfig(), "", {}) for name in names]
+    *lines, last = grid.listing(equal)
+    states = [
+        "finished",
+        "diverged",
+        "unfinished, about 30 s",
+        "not begun, about 30 s",
+        "not begun, about 30 s",
+    ]
+    assert [line.split("  ")[2] for line in lines] == states
+    assert last == "5 cells; time left: about 91 s on this machine, one after the other"
+
+
+@pytest.mark.parametrize(
+    ("setting", "idle", "counts"),
+    [
+        ("min_lr", {"schedule": "linear"}, {"schedule": "cosine"}),
+        ("residual", {"attn_residual": "pre", "mlp_residual": "none"}, {"attn_residual": "pre"}),
+        ("muon_lr", {"optimizer": "sgd"}, {"optimizer": "muon"}),
+        ("learning_rate", {"optimizer": "muon", "muon_lr": 0.1}, {"optimizer": "muon", "muon_lr": 0.0}),
+    ],
+)
+def test_a_setting_has_no_effect_where_another_stands_in_its_place(setting, idle, counts):
+    usual = flat(TrainConfig())
+    holds, _ = grid.WITHOUT_EFFECT[setting]
+    assert holds(usual | idle) and not holds(usual | counts)

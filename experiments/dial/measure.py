@@ -7,10 +7,7 @@ for each would take most of the time, so a few processes make one after the othe
 """
 
 import os
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 
 from experiments import measured
 from reslab.run.config import run_door
@@ -79,14 +76,9 @@ def probe(model, x, y) -> dict:
 
 
 def main(argv: list[str]) -> None:
-    options, start = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv), time.monotonic()
+    options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
     cells = [(weight, layers) for layers in reversed(DEPTHS) for weight in WEIGHTS]  # the long ones first
-    runs = []
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for run in pool.map(measure, cells):
-            runs.append(run)
-            seconds = time.monotonic() - start
-            print(f"[{len(runs)}/{len(cells)}] {run['run']}, {seconds:.0f} s", flush=True)
+    runs = measured.at_once(measure, cells, options.jobs)
     runs.sort(key=lambda run: (run["n_layer"], run["residual_scale"]))
     write_atomically(options.json, measured.text("experiments.dial.measure", runs))
 

@@ -7,10 +7,7 @@ Each stack is config/worth.py as its arm says. Lesions and random sets are those
 """
 
 import os
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 
 from experiments import measured
 from reslab.run.config import run_door
@@ -105,12 +102,8 @@ def measure(cell: tuple[str, str | int, int]) -> dict:
 
 def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
-    start, runs = time.monotonic(), []
     cells = [(arm, learns, seed) for arm in ARMS for learns in ("all", "no block", *ALONE) for seed in SEEDS]
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for run in pool.map(measure, cells):
-            runs.append(run)
-            print(f"[{len(runs)}/{len(cells)}] {run['arm']}, {time.monotonic() - start:.0f} s", flush=True)
+    runs = measured.at_once(measure, cells, options.jobs)
     write_atomically(options.json, measured.text("experiments.worth.measure", runs))
 
 

@@ -163,6 +163,6 @@ def hub_lines(subset: str, split: str) -> Iterator[str]:
     except Exception as error:  # the Hub's client raises errors of several libraries
         reason = first_line(error)
         raise ValueError(
-            f"{REPO} ({subset}): not reachable ({reason}); give a copy with --input PATH"
+            f"{REPO} ({subset}): not reachable ({reason}); go online once, or give a copy, see --help"
         ) from None
     return whole_lines(rows["text"])

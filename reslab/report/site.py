@@ -15,7 +15,8 @@ from reslab.report.html import WEB, html
 from reslab.report.kept import keep, kept_autopsy, kept_runs
 from reslab.report.notebook import notebook_html
 from reslab.report.pagedata import page_data
-from reslab.run.arguments import ArgumentParser
+from reslab.run.arguments import ArgumentParser, home_path, output_folder
+from reslab.run.config import run_door
 from reslab.run.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,26 +119,23 @@ def _link(address: str, project: str) -> str:
     return f"{project}/blob/main/{path.relative_to(ROOT).as_posix()}" if project else "index.html"
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
+    add = parser.add_argument
+    add("--out", type=output_folder, metavar="DIR", help="the folder to write")
     project = "the address of the repository, which the pages link to"
-    parser.add_argument("--project", default="", metavar="ADDRESS", help=project)
-    parser.add_argument("--keep", type=Path, metavar="EXPERIMENT", help="the folder for the runs' logs")
-    parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="run directories, with --keep")
-    options = parser.parse_args()
-    try:
-        if options.keep:
-            for run in options.runs:
-                print(keep(run, options.keep))
-        elif options.out:
-            for path in build(options.out, options.project.rstrip("/")):
-                print(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
-        else:
-            parser.error("give --out FOLDER, or --keep EXPERIMENT RUN...")
-    except ValueError as error:
-        parser.error(str(error))
+    add("--project", default="", metavar="ADDRESS", help=project)
+    add("--keep", type=output_folder, metavar="EXPERIMENT", help="the folder for the runs' logs")
+    add("runs", type=home_path, nargs="*", default=[], metavar="RUN", help="run directories, with --keep")
+    options = parser.parse_args(argv)
+    if bool(options.keep) is bool(options.out) or bool(options.keep) is not bool(options.runs):
+        parser.error("give --out FOLDER, or --keep EXPERIMENT RUN...")
+    for run in options.runs:
+        print(keep(run, options.keep))
+    if options.out:
+        for path in build(options.out, options.project.rstrip("/")):
+            print(f"{path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

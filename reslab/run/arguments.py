@@ -56,8 +56,12 @@ def _output(name: str, folder: bool) -> Path:
     return path
 
 
-def at_least_one(text: str) -> int:
-    """A whole number from 1 on. Raises ArgumentTypeError for any other."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{short(text)} is not a whole number from 1 on")
-    return int(text)
+def at_least(least: int):
+    """A type of options: whole numbers from least on. Raises ArgumentTypeError for any other."""
+
+    def whole(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{short(text)} is not a whole number from {least} on")
+        return int(text)
+
+    return whole

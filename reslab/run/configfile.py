@@ -1,6 +1,7 @@
 """Config files: Python files of plain assignments, which may import what is beside them."""
 
 import contextlib
+import os
 import runpy
 import sys
 import types
@@ -29,6 +30,9 @@ def read_config_file(path: str) -> dict:
     if not Path(path).is_file() and (TOP / path).is_file():
         path = str(TOP / path)
     if not Path(path).is_file():
+        if os.path.lexists(path):
+            kind = "a folder" if Path(path).is_dir() else "no regular file"
+            raise UsageError(f"{path}: is {kind}, must be a config file")
         beside = (*Path(path).parent.glob("*.py"), *(TOP / path).parent.glob("*.py"))
         names = (str(Path(path).parent / file.name) for file in beside)
         raise UsageError(f"{path}: no such config file{did_you_mean(path, names)}")

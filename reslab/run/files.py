@@ -107,8 +107,8 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
         path = path.resolve() if path.is_symlink() else path
     except RuntimeError:  # Python before 3.13
         return "is a link that leads to itself"
-    if path.is_file() and (run := run_that_owns(path)):
-        return f"is a file of the run {run}; choose another place"
+    if path.is_file() and (owner := owner_of(path)):
+        return f"is {owner}; choose another place"
     if path.exists() and path.is_dir() != folder:
         return f"is a {'folder' if path.is_dir() else 'file'}, must be a {'folder' if folder else 'file'}"
     if path.exists() and not folder and _through(path):
@@ -125,6 +125,19 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
     except OSError as error:
         return f"nothing can be written in {place} ({error.strerror})"
     return None
+
+
+def owner_of(path: Path) -> str | None:
+    """What a file belongs to that no output may replace: a run, a dataset, an exported model, source text.
+    None of any other file."""
+    if run := run_that_owns(path):
+        return f"a file of the run {run}"
+    folder = path.absolute().parent
+    if (folder / "meta.json").is_file() and (path.name == "meta.json" or path.suffix == ".bin"):
+        return f"a file of the dataset {folder}"
+    if (folder / "model.safetensors").is_file() and path.suffix in (".safetensors", ".json"):
+        return f"a file of the exported model {folder}"
+    return "text that a person wrote" if path.suffix in (".py", ".ipynb", ".md") else None
 
 
 def run_that_owns(path: Path) -> Path | None:

@@ -200,6 +200,9 @@ class CompareConfig:
     def faults(self) -> "list[str]":
         """What can't be done, one line per fault."""
         written = [] if self.list or self.cell else output_faults(self, Path(self.train.out_dir))
+        if self.cell:
+            asked = {name: path for name, path in outputs(self).items() if name != "page"}  # it has a default
+            written = [f"--{name}={short(path)}: is not written with --cell" for name, path in asked.items()]
         return value_faults(self) + self.train.faults() + written
 
 

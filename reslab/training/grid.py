@@ -226,7 +226,8 @@ def train_grid(cells: list[tuple[Path, list[str]]], jobs: int) -> int:
         codes.append(code)
         if code not in (0, 3):  # a run that diverged is a result
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
-            print(f"{folder}: ended with {how}; the same command goes on from here", file=sys.stderr)
+            then = "" if code == 2 else "; the same command goes on from here"  # 2: it would be refused again
+            print(f"{folder}: ended with {how}{then}", file=sys.stderr)
 
     def safely(item) -> None:
         try:

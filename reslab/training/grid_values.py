@@ -1,5 +1,7 @@
 """The values of a grid's settings: read from the options of compare.py or from the study of a config."""
 
+import re
+
 from reslab.run.configfile import UsageError, read_config_file
 from reslab.run.fields import did_you_mean, settings, short
 from reslab.run.options import CompareConfig
@@ -7,6 +9,8 @@ from reslab.run.settings import TrainConfig
 
 # Setting -> the option of compare.py that lists its values.
 OPTIONS = {"residual": "arms", "n_layer": "depths", "learning_rate": "lrs"}
+NAME = re.compile(r"\w[\w.+-]*")  # of a grid, which is the first part of its folders
+MOST_VALUES = 10_000
 
 
 def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -19,9 +23,16 @@ def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, l
             nothing.
     """
     given = {key: getattr(config, option) for key, option in OPTIONS.items()}
-    given = {key: values.split(",") for key, values in given.items() if values} | read_vary(config.vary)
+    given = {key: values.split(",") for key, values in given.items() if values}
+    for key in (varied := read_vary(config.vary)):
+        option = "seeds" if key == "seed" and config.seeds > 1 else OPTIONS[key] if key in given else None
+        if option:
+            raise UsageError(
+                f"--{option}={getattr(config, option)}: leave it out, --vary={key}=... has the values"
+            )
+    given |= varied
     seeds = range(config.train.seed, config.train.seed + config.seeds)
-    written = [read_config_file(path).get("study") for path in files]
+    written = [read_study(path) for path in files]
     if any(written) and not given:
         grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
         if config.seeds > 1:
@@ -35,6 +46,34 @@ def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, l
         for key, values in grid.items():
             grid[key] = list(dict.fromkeys(normalised(key, value) for value in values))
     return grids
+
+
+def read_study(path: str) -> dict[str, dict[str, list]]:
+    """The study of a config file, name of a grid -> setting -> values; empty where it has none.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    study = read_config_file(path).get("study")
+    if study is None:
+        return {}
+    whole = isinstance(study, dict) and all(
+        isinstance(name, str) and NAME.fullmatch(name) and isinstance(grid, dict) and grid
+        for name, grid in study.items()
+    )
+    if not whole or not study:
+        example = '{"rates": {"learning_rate": [1e-3, 3e-3], "residual": ["pre", "none"]}}'
+        raise UsageError(
+            f"{path}: study={short(study)}: must be name of a grid -> setting -> values, as {example}"
+        )
+    for name, grid in study.items():
+        for key, values in grid.items():
+            if not isinstance(key, str):
+                raise UsageError(f"{path}: study, {name}: {short(key)} is no name of a setting")
+            if not isinstance(values, list | tuple | range) or not 1 <= len(values) <= MOST_VALUES:
+                allowed = f"a list of 1 to {MOST_VALUES} values"
+                raise UsageError(f"{path}: study, {name}: {key}={short(values)}: must be {allowed}")
+    return study
 
 
 def read_vary(text: str) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import pytest
 from runs_by_hand import LINES, train_loss, write_run
 
 import compare
-from reslab.report.facts import load, warnings
+from reslab.report.facts import _few, identity, load, warnings
 from reslab.report.groups import T_QUANTILES, Difference, losses_by_seed, mean_of, paired_difference
 from reslab.report.pagedata import _digits
 from reslab.report.records import record, results
@@ -137,6 +137,13 @@ def test_a_paired_difference_has_the_interval_of_students_t(tmp_path):
         assert paired_difference([load(write_run(tmp_path, f"else{k}", (3.0,), **options))], pre) is None
     lost = write_run(tmp_path, "lost", (3.0, 3.0, 9.0), "diverged", residual="none", seed=0, eval_sequences=9)
     assert paired_difference([load(lost), *none[:1]], pre[:1]) == single  # its error is not read
+
+
+def test_what_is_told_of_a_run_is_what_it_ran_with(tmp_path):
+    run = load(write_run(tmp_path, "run", dtype="auto", facts={"dtype": "bfloat16"}))
+    asked = load(write_run(tmp_path, "old", dtype="float16"))
+    assert [identity(one)["dtype"] for one in (run, asked)] == ["bfloat16", "float16"]
+    assert (_few(list("abcd")), _few(list("abcdef"))) == ("a, b, c, d", "a, b, c, d and 2 more")
 
 
 def test_the_quantiles_are_those_of_students_t():

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from reslab.run.arguments import ArgumentParser
+from reslab.run.arguments import ArgumentParser, output_file
 from reslab.run.files import write_atomically
 from reslab.run.log import git_commit
 
@@ -127,7 +127,9 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, metavar="M", help="that ways to end may take, in rounds"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, by row, in this file")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="keep the figures, by row, in this file"
+    )
     args = parser.parse_args()
     hear_signals()
     broken = 0

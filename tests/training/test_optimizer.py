@@ -9,7 +9,14 @@ from conftest import run_python, tiny_config
 from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run.settings import OptimConfig
-from reslab.training.optimizer import OPTIMIZERS, SCHEDULES, learning_rate, make_optimizer, set_learning_rate
+from reslab.training.optimizer import (
+    OPTIMIZERS,
+    SCHEDULES,
+    learning_rate,
+    make_optimizer,
+    parameter_groups,
+    set_learning_rate,
+)
 
 FORMULAS = {  # of the share of the decay that is done
     "cosine": lambda done: 0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2,
@@ -43,6 +50,15 @@ def groups(optimizer) -> dict:
     members = [(id(p), group) for group in optimizer.param_groups for p in group["params"]]
     assert len(dict(members)) == len(members)
     return dict(members)
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_what_a_wiring_shares_over_all_blocks_follows_the_rate_of_the_blocks(wiring):
+    model = GPT(tiny_config(residual=wiring))
+    peaks = {id(p): group["peak"] for group in parameter_groups(model, 0.1) for p in group["params"]}
+    for place, parameter in model.named_parameters():
+        within = place.startswith(("blocks.", "stack."))
+        assert peaks[id(parameter)] == ("block_lr" if within else "learning_rate"), place
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)

@@ -1,0 +1,88 @@
+"""Published results beside rows of our own: WikiText by its words, and the marks of others."""
+
+from test_tables import made, result, run
+
+FOLDERS = ("degradation", "worth", "laptop", "theory", "rezero")  # of the marks
+
+
+def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and_depth():
+    def words(layers, loss, perplexity, **at):
+        return run(val=loss, n_layer=layers, **at, **per_word(perplexity))
+
+    runs = [words(128, 5.5, 244.7, residual="rezero", learning_rate=0.002)]
+    runs += [words(12, 5.25, 190.6, learning_rate=0.006)]
+    runs += [words(12, None, 9.0, learning_rate=0.002)]
+    runs += [words(12, loss, 2**loss, learning_rate=0.0007) for loss in (6.0, 8.0, 7.0)]
+    runs += [words(12, loss, 7.0, learning_rate=0.0002) for loss in (6.0, None)]
+    rows, _ = made("rezero", result(*runs))
+    assert rows[1:] == [
+        ["`pre`", "12", "0.0002", "6.000, 1 of 2 diverged", "7", "243"],
+        ["`pre`", "12", "0.0007", "7.000 (6.000 to 8.000)", "149 (64 to 256)", "243"],
+        ["`pre`", "12", "0.002", "diverged", "", "243"],
+        ["`pre`", "12", "0.006", "5.250 ± 0.010", "191", "243"],
+        ["`rezero`", "128", "0.002", "5.500 ± 0.010", "245", "211"],
+    ]
+
+
+def fresh(residual: str, cosine: float, qk: float) -> dict:
+    ends = {"token_cosine": [0.0, 0.0, cosine], "qk_gradient": [9.0, qk], "v_gradient": [9.0, 4.0]}
+    return {"residual": residual, "n_layer": 2} | ends
+
+
+def per_word(perplexity: float) -> dict:
+    return {"val/word_perplexity": perplexity}
+
+
+def two_wirings() -> list[dict]:
+    """Of each two seeds at its best rate, one at another and one that diverged."""
+    return [
+        run(train=more and loss + more, residual=name, n_layer=n, learning_rate=rate, **per_word(words))
+        for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
+        for rate, more, words in (
+            (0.1, 0.2, words),
+            (0.1, -0.2, words + 4),
+            (0.2, 0.1, 5.0),
+            (0.3, None, 1.0),
+        )
+    ]
+
+
+def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
+    losses = {"plain": (2.5, 3.5), "skips": (2.25, 2.0)}
+    depths = [
+        run(f"{grid}-pre-L{n}", 9.0, train=loss + noise, n_layer=n)
+        for grid, pair in losses.items()
+        for n, loss in zip((3, 48), pair, strict=True)
+        for noise in (0.125, -0.125)
+    ]
+    worth = [
+        {
+            "arm": arm,
+            "learns": learns,
+            "n_layer": 9,
+            "block": [k, k / 4],
+            "random": [j / 10 + more for j in range(9)],
+        }
+        for arm, k in (("pre", 1), ("none, self", 8), ("none", 16))
+        for learns in ("all", 0)
+        for more in (-0.05, 0.05)
+    ]
+    stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
+    paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
+    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*two_wirings()))
+    he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
+    assert he.startswith(
+        "training loss at 3 and 48 layers, at one rate: plain 2.50 and 3.50, with skips 2.25 and 2.00 ("
+    )
+    assert "9 blocks: with skips +0.25 to +1.00 without one of them" in lesions
+    assert "+0.10, +0.20, +0.30, +0.50, +0.70 without 2, 3, 4, 6 and 8" in lesions
+    assert "with no skips +2.00 to +8.00 without one" in lesions
+    assert "4 branches, trained: the largest part of the gradient has passed 2, and" in lengths
+    assert "1 to 3" in lengths
+    assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
+    assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
+    assert rezero.startswith(
+        "after one pass: 202 (200 to 204) with 12 layers of `pre`, 11 (9 to 13) with 128 layers of `rezero`;"
+    )
+    assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
+    assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]
