@@ -68,7 +68,7 @@ class Axis:
 def power(value: float) -> str:
     """A number as people write it: 0.32, or 1.4×10⁻¹⁷."""
     if value == 0 or 0.01 <= abs(value) < 1000:
-        return f"{value:.2g}"
+        return f"{float(f'{value:.2g}'):g}"  # two digits, and 150 not as 1.5e+02
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}×{ten_to(int(exponent))}"
 

@@ -30,6 +30,7 @@ def test_an_axis_puts_its_ends_and_the_middle_where_they_belong():
 
 
 def test_numbers_are_written_as_people_write_them():
+    assert [power(v) for v in (99.6, 151.0, 999.0, 2500.0)] == ["100", "150", "1000", "2.5×10³"]
     written = [power(v) for v in (0.318, 15.1, 1.35e-17, 0.0, 0.012, 2e-3)]
     assert written == ["0.32", "15", "1.4×10⁻¹⁷", "0", "0.012", "2.0×10⁻³"]
 

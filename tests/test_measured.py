@@ -1,6 +1,11 @@
 """Experiments with a measure.py of their own: what is predicted, frozen, taken out and written."""
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -9,6 +14,7 @@ from conftest import tiny_model
 from experiments import measured
 from experiments.theory.measure import predicted_stream, predicted_tokens, token_cosine, uniform_attention
 from experiments.worth.measure import blocks_needed, freeze
+from reslab.run.log import git_commit
 
 
 def test_uniform_attention_averages_over_what_it_may_see():
@@ -81,5 +87,33 @@ def test_what_was_measured_is_json_with_its_origin_and_a_line_for_each_run():
     text = measured.text("experiments.made", [{"seed": 1}, {"seed": 2}], predicted=[1.5])
     found = json.loads(text)
     assert found["command"] == "python -m experiments.made" and found["runs"] == [{"seed": 1}, {"seed": 2}]
-    assert found["predicted"] == [1.5] and {"date", "commit", "machine"} <= set(found)
+    assert found["predicted"] == [1.5] and found["date"].startswith("20")
+    assert found["commit"] == [git_commit()] and f"torch {torch.__version__}" in found["machine"]
     assert sum('"seed"' in line for line in text.splitlines()) == 2
+
+
+def times_two(cell):
+    return {"run": f"{cell[0]}", "twice": 2 * cell[0]}
+
+
+def waits(cell):
+    time.sleep(60)
+
+
+def test_cells_are_measured_in_their_order_and_each_is_told(capsys):
+    assert measured.at_once(times_two, [(3,), (1,), (2,)], 2) == [times_two((k,)) for k in (3, 1, 2)]
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "[1/3] 3",
+        "[2/3] 1",
+        "[3/3] 2",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_those_that_measure(number):
+    timer = threading.Timer(1, os.kill, (os.getpid(), number))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        measured.at_once(waits, [(k,) for k in range(4)], 2)
+    assert not multiprocessing.active_children() and time.monotonic() - began < 50

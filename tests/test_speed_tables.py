@@ -2,6 +2,8 @@
 
 from test_tables import made
 
+from experiments.speed.table import _when
+
 FACTS = {"date": "2026-01-02T03", "cpu": "a cpu", "threads": 2, "cpu_bfloat16": ["amx"], "torch": "2"}
 FACTS |= {"command": "python bench.py --peer nanogpt=PATH --only val,data --out=x/y.json"}
 
@@ -175,3 +177,8 @@ def test_kernels_are_a_row_for_each_shape_and_way():
         ["Muon", "4 layers", "8.0 ± 10%"],
         ["Muon", "48 layers", "9.5 ± 10%"],
     ]
+
+
+def test_a_loss_is_reached_by_the_first_evaluation_that_is_no_higher():
+    """(step, seconds, loss): at the very loss it is reached."""
+    assert _when([(0, 1.0, 2.0), (10, 2.5, 1.5), (20, 4.0, 1.2)], 1.5) == "2.5"

@@ -1,7 +1,13 @@
 """The tables of the texts from results that are written by hand, number by number."""
 
+import json
+import re
+
+import pytest
+
 from experiments.__main__ import tables
 from experiments.reliability.table import FAULTS
+from experiments.tables import read_result
 
 BASELINES = {"uniform": 5.0, "unigram": {"train": 3.3, "val": 3.1}, "bigram": {"train": 2.2, "val": 2.4}}
 
@@ -250,3 +256,18 @@ def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():
         ["without skips (`none`)", "1 (3.50)", "3 (10.50)"],
     ]
     assert "3.10" in note
+
+
+def test_what_is_read_of_a_result_is_what_its_runs_ended_on(tmp_path):
+    path = tmp_path / "result.json"
+    runs = [run("a", 2.5, status="unfinished"), run("b", 2.5, status="diverged")]
+    path.write_text(json.dumps(result(*runs)), encoding="utf-8")
+    assert [one["val/loss"] for one in read_result(path)["runs"]] == [2.5, None]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"runs": 5}', '{"runs": [5]}', "\\xff"])
+def test_a_damaged_result_is_named(tmp_path, text):
+    path = tmp_path / "result.json"
+    path.write_bytes(text.encode().replace(b"\\xff", b"\xff"))
+    with pytest.raises(ValueError, match=re.escape(f"{path}: ")):
+        read_result(path)

@@ -57,3 +57,13 @@ def test_of_a_long_split_the_first_tokens_are_counted(monkeypatch):
     entropies = Baselines(train, V).read({"val": [draws(90, 1).astype(np.int64)]})
     expected = by_loop(train[:40].tolist(), draws(90, 1).tolist())
     assert (entropies["unigram"]["val"], entropies["bigram"]["val"]) == pytest.approx(expected)
+
+
+def test_the_pairs_of_a_large_vocabulary_are_those_of_the_whole_split(monkeypatch):
+    """Fitted on its first 50 tokens; what is read against them is all of it."""
+    monkeypatch.setattr(baselines, "DENSE_LIMIT", 4)
+    monkeypatch.setattr(baselines._SparsePairs, "limit", 50)
+    ids = np.random.default_rng(0).integers(9, size=400).astype(np.uint16)
+    ids[200:] %= 3
+    whole = Baselines(ids, 9).read({"train": [ids]})
+    assert split_baselines(ids, ids[:50], 9)["bigram"]["train"] == pytest.approx(whole["bigram"]["train"])

@@ -160,3 +160,26 @@ def test_one_kind_of_sublayer_can_lose_its_skip():
     block, x = model.blocks[0], torch.randn(1, 8, 16, dtype=torch.float64)
     after = x + block.attn(block.attn_residual.norm(x))
     assert torch.equal(block(x), block.mlp(block.mlp_residual.norm(after)))
+
+
+NORMS = {  # wiring -> what its equation calls its parts
+    "pre": {"N": "norm"},
+    "none": {"N": "norm"},
+    "post": {"N": "norm"},
+    "sandwich": {"N1": "norm", "N2": "norm_out"},
+    "reordered_norm": {"N": "norm_out"},
+    "rezero": {"a": "alpha"},
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_an_equation_is_what_forward_computes(name):
+    config = tiny_config(residual=name)
+    residual, x = WIRINGS[name](config, 1), torch.randn(2, 3, config.n_embd)
+    with torch.no_grad():
+        for parameter in residual.parameters():
+            parameter.add_(torch.rand_like(parameter))
+    known = {"x": x, "F": lambda x: 2 * x.sin() + 1}
+    known |= {word: getattr(residual, own) for word, own in NORMS[name].items()}
+    text = residual.equation.removeprefix("y = ").replace("a F", "a * F")
+    torch.testing.assert_close(eval(text, known), residual(x, known["F"]))

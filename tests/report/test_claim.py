@@ -174,3 +174,8 @@ def test_an_arm_has_a_name_that_people_use_and_no_two_have_the_same(make_run):
     silent = make_run("e", residual="silent", facts={"wiring": runs[0].facts["wiring"]})
     unknown = make_run("f", without=("wiring",))
     assert arm_names([runs[1], silent, unknown]) == ["without skips", "silent, 4 layers", "pre, 4 layers"]
+
+
+def test_a_token_of_which_there_are_more_than_characters_is_no_letter(make_run):
+    facts = {"dataset": LETTERS | {"splits": {"train": {"tokens": 12, "chars": 9}}}}
+    assert claim(pair(make_run, facts=facts))["unit"] == "token"

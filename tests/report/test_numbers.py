@@ -143,6 +143,10 @@ def test_what_is_told_of_a_run_is_what_it_ran_with(tmp_path):
     run = load(write_run(tmp_path, "run", dtype="auto", facts={"dtype": "bfloat16"}))
     asked = load(write_run(tmp_path, "old", dtype="float16"))
     assert [identity(one)["dtype"] for one in (run, asked)] == ["bfloat16", "float16"]
+    data = {"source": "a text", "vocab_size": 50}
+    alike = [{"dataset": data | {"source_sha256": "0" * 11 + end}} for end in "ab"]
+    told = warnings([load(write_run(tmp_path, f"d{k}", facts=facts)) for k, facts in enumerate(alike)])
+    assert any(line.startswith("data differs: a text (00000000000a) (1 run), a text (0") for line in told)
     assert (_few(list("abcd")), _few(list("abcdef"))) == ("a, b, c, d", "a, b, c, d and 2 more")
 
 

@@ -5,12 +5,14 @@ import re
 
 import pytest
 from conftest import ROOT, run_python
-from runs_by_hand import write_run
+from runs_by_hand import AUTOPSY, write_run
 
 from reslab.report import site
-from reslab.report.kept import PROBE_NUMBERS, keep, kept_autopsy, kept_runs, portable, spread
+from reslab.report.kept import PROBE_NUMBERS, keep, kept_autopsy, kept_runs, portable, short, spread
 from reslab.report.notebook import markdown_html, notebook_html
+from reslab.report.pagedata import autopsy_data
 from reslab.report.pictures import missing, open_page
+from reslab.run.config import run_door
 
 PROJECT = "https://example.org/project"
 HOME = re.compile(r"(/home/|/root/|/tmp/|/Users/|[A-Z]:\\\\)\w+")  # folders of a machine
@@ -201,3 +203,54 @@ def test_the_site_opens_in_a_browser_that_has_no_network(built, chrome):
         assert not [name for name in loaded if not name.startswith(("data:", "blob:"))]
         assert chrome.execute_script("return document.documentElement.scrollWidth <= innerWidth"), path.name
         assert chrome.get_log("browser") == [], path.name
+
+
+def test_what_is_kept_of_a_run_is_how_it_ended_and_small_numbers_stay(tmp_path):
+    record = {
+        "run": "x",
+        "step": 3,
+        "train/loss": 2.0,
+        "val/loss": 2.5,
+        "val/loss_se": 0.1,
+        "residual": "pre",
+    }
+    result = {"command": "c", "date": "2026-01-02", "machine": "m", "commit": ["a"], "dataset": {}}
+    result |= {"baselines_nats": {}, "runs": [record | {"status": s} for s in ("finished", "diverged")]}
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    runs = kept_runs(tmp_path / "study")
+    assert [run.status for run in runs] == ["finished", "diverged"]
+    assert (runs[0].facts["started"], runs[0].last("val/loss")) == ("2026-01-02", 2.5)
+    assert short([1.23456e-9, 12345.6, 3]) == [1.23e-9, 12300.0, 3]
+
+
+def test_an_autopsy_on_a_page_has_the_costs_of_blocks_and_the_norm_of_the_sum():
+    costs = {"loss": 2.0, "block": 0.5, "attn": 0.25, "mlp": 0.2}
+    lesions = {key: {"delta": cost, "se": 0.125} for key, cost in costs.items()}
+    lesions = {key: cost if key == "loss" else [cost] for key, cost in lesions.items()}
+    lesions |= {"random": [{"removed": 1, "delta": 0.3, "se": 0.1}], "skips": None}
+    paths = {"norms": [0.5, 0.25, 0.125], "total": 0.75, "error": 0.0}
+    page = autopsy_data(AUTOPSY | {"lesions": lesions, "paths": paths}, "t")["autopsy"]
+    assert (page["lesions"], page["paths"], page["total"]) == ([[0.5, 0.125]], [0.5, 0.25, 0.125], 0.75)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((), "give --out FOLDER, or --keep EXPERIMENT RUN..."),
+        (("--out={free}", "{free}"), "give --out FOLDER"),
+        (("--keep={free}",), "give --out FOLDER"),
+        (("--out={file}",), "is a file, must be a folder"),
+        (("--keep={file}", "run"), "is a file, must be a folder"),
+        (("--out=",), "needs a value"),
+    ],
+)
+def test_a_site_that_can_t_be_written_is_one_line(tmp_path, monkeypatch, capsys, argv, words):
+    (tmp_path / "file").touch()
+    places = {"free": tmp_path / "free", "file": tmp_path / "file"}
+    monkeypatch.setattr("sys.argv", ["site", *(word.format(**places) for word in argv)])
+    with pytest.raises(SystemExit) as end:
+        run_door(site.main)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and words in error and error.count("\n") == 1
+    assert not (tmp_path / "free").exists()

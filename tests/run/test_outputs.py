@@ -132,3 +132,23 @@ def test_folders_of_runs_models_and_datasets_are_told_at_once_too(place, tmp_pat
     with pytest.raises(SystemExit) as ended:
         arguments("about", tmp_path).parse_args([f"--out={tmp_path / place}"])
     assert ended.value.code == 2 and f"{tmp_path / place}: " in capsys.readouterr().err
+
+
+def test_an_output_replaces_no_file_of_a_run_a_dataset_or_a_model_and_no_source_text(tmp_path):
+    run = write_run(tmp_path, "run")
+    owned = {run / name: "is a file of the run" for name in ("config.json", "metrics.jsonl", "probes.jsonl")}
+    for folder, names in {
+        "data": ("meta.json", "val.bin"),
+        "model": ("model.safetensors", "config.json"),
+    }.items():
+        (tmp_path / folder).mkdir()
+        owned |= {tmp_path / folder / name: "is a file of the " for name in names}
+    owned |= {tmp_path / name: "is text that a person wrote" for name in ("a.py", "b.ipynb", "README.md")}
+    for path in owned:
+        path.touch()
+    for path, reason in owned.items():
+        assert (output_fault(path) or "").startswith(reason), path
+    for free in (tmp_path / "new.py", tmp_path / "data" / "table.json", run / "page.html"):
+        assert output_fault(free) is None, free
+    (tmp_path / "old.json").touch()
+    assert output_fault(tmp_path / "old.json") is None  # an earlier result

@@ -285,3 +285,12 @@ def test_a_lock_file_that_its_holder_removes_meanwhile_is_not_held(tmp_path, mon
     with exclusive_lock(tmp_path, "writing", wait=float("inf")):
         assert (tmp_path / "lock").read_text(encoding="utf-8").startswith(f"pid {os.getpid()} ")
     assert len(calls) == 2 and not (tmp_path / "lock").exists()
+
+
+def test_a_run_that_diverged_after_an_update_is_told_to_try_another_rate(tmp_path, capsys, monkeypatch):
+    run = write_run(tmp_path, "one", rows=[{"step": 1, "status": "diverged", "diagnosis": "why"}])
+    monkeypatch.setattr(outcome.checkpoint, "find", lambda place: place)
+    monkeypatch.setattr(outcome.checkpoint, "load_state", lambda good: {"step": 1})
+    outcome.print_summary(3, run, 1, "AGAIN")
+    out = capsys.readouterr().out
+    assert "step 1 is saved; try from there with: AGAIN" in out and "no update was made" not in out
