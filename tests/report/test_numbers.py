@@ -14,7 +14,7 @@ from runs_by_hand import LINES, train_loss, write_run
 import compare
 from reslab.report.facts import _few, identity, load, warnings
 from reslab.report.groups import T_QUANTILES, Difference, losses_by_seed, mean_of, paired_difference
-from reslab.report.pagedata import _digits
+from reslab.report.pagedata import _digits, thin
 from reslab.report.records import record, results
 from reslab.report.summary import group_rows, row
 
@@ -274,3 +274,10 @@ def test_numbers_of_a_page_are_rounded_to_digits_and_counts_stay_whole():
     given = [1234567, 1234567.0, 0.00012345678, [None, math.nan, -math.inf, [0, -2.5e9]]]
     assert _digits(given, 3) == [1234567, 1230000.0, 0.000123, [None, None, None, [0, -2.5e9]]]
     assert type(_digits(1234567, 3)) is int
+
+
+@pytest.mark.parametrize("place", [0, 24, 49, 50, 74, 99])
+def test_a_thinned_curve_has_the_extremes_of_each_stretch_its_last_point_too(place):
+    spike = [1.0] * 100
+    spike[place] = 9.0
+    assert place in thin([spike], 8)
