@@ -51,7 +51,7 @@ def read_result(path: Path) -> dict:
     """
     result = parse_json(path.read_bytes(), f"{path}")
     runs = result.get("runs", [])
-    if not result or not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
         raise ValueError(f"{path}: is no result")
     none = {"train/loss": None, "val/loss": None}
     ended = [run | none if run.get("status") == "diverged" else run for run in runs]

@@ -107,10 +107,12 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
         path = path.resolve() if path.is_symlink() else path
     except RuntimeError:  # Python before 3.13
         return "is a link that leads to itself"
-    if path.is_file() and (owner := owner_of(path)):
-        return f"is {owner}; choose another place"
+    if path.is_file() and (run := run_that_owns(path)):
+        return f"is a file of the run {run}; choose another place"
     if path.exists() and path.is_dir() != folder:
         return f"is a {'folder' if path.is_dir() else 'file'}, must be a {'folder' if folder else 'file'}"
+    if path.is_file() and (owner := owner_of(path)):
+        return f"is {owner}; choose another place"
     if path.exists() and not folder and _through(path):
         return None
     place = path if folder else path.parent
@@ -128,10 +130,8 @@ def output_fault(path: Path, folder: bool = False, made: Path | None = None) -> 
 
 
 def owner_of(path: Path) -> str | None:
-    """What a file belongs to that no output may replace: a run, a dataset, an exported model, source text.
-    None of any other file."""
-    if run := run_that_owns(path):
-        return f"a file of the run {run}"
+    """What a file outside of runs belongs to that no output may replace: a dataset, an exported model, source
+    text. None of any other file."""
     folder = path.absolute().parent
     if (folder / "meta.json").is_file() and (path.name == "meta.json" or path.suffix == ".bin"):
         return f"a file of the dataset {folder}"
