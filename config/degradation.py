@@ -53,7 +53,7 @@ study |= {  # slower yet, where 48 layers learn at none of the five
     f"{name}-slower": _arms[name] | {"n_layer": [48], "muon_lr": [5e-5, 1.5e-4], "seed": [1]}
     for name in ("start", "attention-skip-only")
 }
-_again = {  # beside 5e-3: both sides of an edge of seed 1
+_again = {  # beside 5e-3: both sides of an edge of seed 1, or the rate at which it nearly has one
     "start": {6: [5e-2], 12: [1.5e-2], 24: [1.5e-3], 48: [5e-5, 1.5e-4, 5e-4]},
     "plain": {1: [1.5e-3], 2: [1.5e-2], 3: [1.5e-2, 5e-2]},
     "attention-skip-only": {12: [1.5e-2, 5e-2], 24: [1.5e-3], 48: [1.5e-4, 5e-4]},

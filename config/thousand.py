@@ -3,7 +3,7 @@
 #
 #     python compare.py config/thousand.py --jobs 2 --json experiments/thousand/result.json
 #
-# Budget: three hours of CPU time; a stack of 1000 layers takes six to nine minutes of it.
+# Budget: three hours of CPU time; a stack of 1000 layers takes six to eleven minutes of it.
 # `silent` is the control, the same at every depth. `pre` has three rates of its own, and the usual one with
 # AdamW, since all 2000 branches move at once. docs/residuals.md discusses the result.
 #
