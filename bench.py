@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from reslab.run import config as configure
-from reslab.run.files import output_fault, parse_json, write_atomically
+from reslab.run.files import output_fault, write_atomically
 from reslab.run.options import BenchConfig
 
 HELP = """
@@ -25,7 +25,7 @@ are in experiments/speed/, which only --out replaces.
 def main(argv: list[str]) -> int:
     config = configure.parse(BenchConfig, argv, HELP).config
     from benchmarks.cases import CASES  # here, so that help and faults come before torch
-    from benchmarks.machine import facts, machine_name
+    from benchmarks.machine import earlier_result, facts, machine_name
     from benchmarks.turns import Bench
     from reslab.system import device
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     path = config.out or Path(f"runs/bench-{machine_name()}.json")
     if config.out and (reason := output_fault(path)):
         raise configure.UsageError(f"--out={path}: {reason}")
-    result = earlier_result(path)
+    result = earlier_result(path, "bench.py", "cases")
     for number, name in enumerate(names, 1):
         print(f"[{number}/{len(names)}] {name}: {CASES[name].__doc__}", flush=True)
         case = CASES[name](bench)
@@ -48,14 +48,6 @@ def main(argv: list[str]) -> int:
         write_atomically(path, json.dumps(result, indent=1) + "\n")
     print(f"written to {path}")
     return 0
-
-
-def earlier_result(path: Path) -> dict:
-    """What a result file holds already. Raises ValueError for a file that is something else."""
-    result = parse_json(path.read_bytes(), str(path)) if path.is_file() else {"cases": {}}
-    if not isinstance(result.get("cases"), dict):
-        raise ValueError(f"{path}: not a result of bench.py; choose another --out")
-    return result
 
 
 def choose(only: str, cases: dict, gpu: bool) -> list[str]:

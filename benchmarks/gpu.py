@@ -27,12 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks.gpu_plan import Plan, Step
+from benchmarks.machine import earlier_result
 from reslab.run import config as configure
 from reslab.run.arguments import ArgumentParser, at_least, output_file
 from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.fields import short
-from reslab.run.files import parse_json, write_atomically
+from reslab.run.files import write_atomically
 from reslab.run.log import git_commit, read_run
+from reslab.run.options import nanogpt_fault
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPLAINTS = ("warning:", "compile:", "cuda_graph:")  # so begins a line that tells what a run goes without
@@ -111,14 +113,14 @@ def main(argv: list[str]) -> int:
     args, settings = parser.parse_known_args(argv)
     if stray := [word for word in settings if not word.startswith("--")]:
         raise configure.UsageError(f"{short(stray[0])}: no option; settings are --key=value")
-    if args.nanogpt and not Path(args.nanogpt, "model.py").is_file():
-        raise configure.UsageError(f"--nanogpt={args.nanogpt}: no checkout with a model.py")
+    if args.nanogpt and (fault := nanogpt_fault(args.nanogpt)):
+        raise configure.UsageError(f"--nanogpt={args.nanogpt}: {fault}")
     if not (args.rehearse or args.list or torch.cuda.is_available()):
         raise configure.UsageError("torch sees no CUDA GPU here; try the steps on a CPU with --rehearse")
     folder = Path("runs/gpu-rehearsal" if args.rehearse else "runs/gpu")
     out = (args.out or folder / "gpu.json").resolve()
     folder = out.parent / "gpu-rehearsal" if args.rehearse and args.out else folder
-    nanogpt = str(Path(args.nanogpt).resolve()) if args.nanogpt else None
+    nanogpt = str(Path(args.nanogpt).expanduser().resolve()) if args.nanogpt else None
     steps = Plan(folder, nanogpt, args.rehearse, settings).steps
     chosen = [step for step in steps if step.name.startswith(tuple(args.only.split(",")))]
     if not chosen:
@@ -133,9 +135,7 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
     """Do the steps and write the result after each; returns 0 when all have succeeded."""
     for needed in (folder, out.parent):
         needed.mkdir(parents=True, exist_ok=True)
-    report = parse_json(out.read_bytes(), f"{out}") if out.is_file() else {"steps": {}}
-    if not isinstance(report.get("steps"), dict) or (len(report) > 1 and "device" not in report):
-        raise configure.UsageError(f"{out}: is no result of this program; give another --out")
+    report = earlier_result(out, "benchmarks/gpu.py", "steps", "device")
     report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})

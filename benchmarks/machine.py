@@ -3,9 +3,11 @@
 import platform
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
+from reslab.run.files import parse_json
 from reslab.run.log import git_commit
 from reslab.system.device import pick_device
 from reslab.system.machine import bfloat16_units, cpu_name, fastest
@@ -36,3 +38,22 @@ def facts(argv: list[str]) -> dict:
         "fastest": f"{fastest()}" if pick_device("auto") == "cpu" else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def earlier_result(path: Path, program: str, part: str, *others: str) -> dict:
+    """What a result file holds already, an empty part where there is none.
+
+    Args:
+        program: whose result it is, for the message.
+        part: the key of what it adds to.
+        others: further keys that its results have.
+
+    Raises:
+        ValueError: the file is something else.
+    """
+    if not path.is_file():
+        return {part: {}}
+    result = parse_json(path.read_bytes(), f"{path}")
+    if not isinstance(result.get(part), dict) or not result.keys() >= set(others):
+        raise ValueError(f"{path}: not a result of {program}; choose another --out")
+    return result

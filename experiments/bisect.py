@@ -19,7 +19,7 @@ from reslab.report.records import results
 from reslab.report.selection import load_runs
 from reslab.run.arguments import at_least
 from reslab.run.config import parse, run_door
-from reslab.run.fields import short
+from reslab.run.fields import settings, short
 from reslab.run.files import write_atomically
 from reslab.run.log import Run
 from reslab.run.options import CompareConfig
@@ -58,12 +58,9 @@ def changed(cell: Cell, setting: str, value: float) -> Cell:
 
 def compared(cells: list[Cell]) -> list[str]:
     """The settings in which alone some cells differ, of those that are numbers; a seed is none to compare."""
-    values: dict[str, set[str]] = {}
-    for cell in cells:
-        for key, value in cell.values.items():
-            values.setdefault(key, set()).add(value)
-    numbers = [key for key, texts in values.items() if key != "seed" and all(map(is_number, texts))]
-    return sorted(key for key in numbers if any(len(family) > 1 for family in families(cells, key).values()))
+    known, keys = settings(TrainConfig), {key for cell in cells for key in cell.values} - {"seed"}
+    numbers = sorted(key for key in keys if known[key].kind in (int, float))
+    return [key for key in numbers if any(len(family) > 1 for family in families(cells, key).values())]
 
 
 def check(cells: list[Cell], options: Namespace, seed: int | None) -> None:
@@ -77,14 +74,6 @@ def check(cells: list[Cell], options: Namespace, seed: int | None) -> None:
             f"--setting={short(options.setting)}: no runs of {options.config} differ in this number alone; "
             f"allowed are {', '.join(allowed) or 'none'}"
         )
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def train(cells: list[Cell], jobs: int) -> dict[Path, Run]:

@@ -11,13 +11,21 @@ from conftest import ROOT, run_python
 import experiments.__main__ as door
 from experiments.__main__ import MARKER, drawn, fill, pages, pictures, tables
 from experiments.drawing import THEMES, Picture
+from reslab.report.kept import portable
 
+RESULTS = sorted(ROOT.glob("experiments/*/*.json"))
 FOLDERS = sorted(path.parent for path in ROOT.glob("experiments/*/README.md"))
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_is_what_the_results_say(page):
     assert fill(page) == page.read_text(encoding="utf-8"), "run: python -m experiments"
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_command_that_is_kept_names_no_folder_of_the_machine_that_ran_it(path):
+    for command in re.findall(r'"command": "([^"]*)"', path.read_text(encoding="utf-8")):
+        assert portable(command) == command
 
 
 def test_what_is_stale_is_written_or_only_told(tmp_path, monkeypatch, capsys):

@@ -76,10 +76,8 @@ def trainability(result: dict) -> str:
             rows.append([name, str(layers), *cells])
     head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between", "1 / (a L)"]
     note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. "
-    note += (
-        "`always` and `never`: at each or none of the rates tried; seeds 2 and 3 have few, around the edge "
-    )
-    note += "of seed 1.\n"
+    note += "`always` and `never`: at each or none of the rates tried; seeds 2 and 3 have few, around the "
+    note += "edge of seed 1.\n"
     return markdown(head, rows) + (note if any("; " in row[-2] for row in rows) else "") + origin(result)
 
 

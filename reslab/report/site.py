@@ -119,6 +119,9 @@ def _link(address: str, project: str) -> str:
     return f"{project}/blob/main/{path.relative_to(ROOT).as_posix()}" if project else "index.html"
 
 
+ALLOWED = ([True, False, False], [False, True, True])  # which of --out, --keep and RUN... may be given
+
+
 def main(argv: list[str]) -> None:
     parser = ArgumentParser(__doc__)
     add = parser.add_argument
@@ -128,7 +131,7 @@ def main(argv: list[str]) -> None:
     add("--keep", type=output_folder, metavar="EXPERIMENT", help="the folder for the runs' logs")
     add("runs", type=home_path, nargs="*", default=[], metavar="RUN", help="run directories, with --keep")
     options = parser.parse_args(argv)
-    if bool(options.keep) is bool(options.out) or bool(options.keep) is not bool(options.runs):
+    if [bool(part) for part in (options.out, options.keep, options.runs)] not in ALLOWED:
         parser.error("give --out FOLDER, or --keep EXPERIMENT RUN...")
     for run in options.runs:
         print(keep(run, options.keep))

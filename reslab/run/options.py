@@ -206,6 +206,12 @@ class CompareConfig:
         return value_faults(self) + self.train.faults() + written
 
 
+def nanogpt_fault(path: str) -> str | None:
+    """Why a folder is no checkout of nanoGPT, or None."""
+    known = (Path(path).expanduser() / "model.py").is_file()
+    return None if known else f"no model.py in {path}; give a checkout of nanoGPT"
+
+
 @dataclass(frozen=True)
 class BenchConfig(Options):
     """Measure speed, side by side with a peer's checkout."""
@@ -236,6 +242,6 @@ class BenchConfig(Options):
             name, _, path = peer.partition("=")
             if peer != "transformers" and (name != "nanogpt" or not path):
                 faults.append(f"--peer={peer}: must be nanogpt=PATH or transformers")
-            elif path and not (Path(path).expanduser() / "model.py").is_file():
-                faults.append(f"--peer={peer}: no model.py in {path}; give a checkout of nanoGPT")
+            elif path and (fault := nanogpt_fault(path)):
+                faults.append(f"--peer={peer}: {fault}")
         return faults

@@ -34,7 +34,7 @@ def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, l
     seeds = range(config.train.seed, config.train.seed + config.seeds)
     written = [read_study(path) for path in files]
     if any(written) and not given:
-        grids = {name: dict(grid) for study in written if study for name, grid in study.items()}
+        grids = {name: dict(grid) for study in written for name, grid in study.items()}
         if config.seeds > 1:
             if all("seed" in grid for grid in grids.values()):
                 raise UsageError(f"--seeds={config.seeds}: leave it out, each grid of the study has its own")
