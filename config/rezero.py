@@ -45,4 +45,5 @@ study = {
         "learning_rate": [2e-3],
         "seed": [1, 2],
     },
+    "deep-seeds": {"residual": ["rezero"], "n_layer": [128], "learning_rate": [7e-4], "seed": [1, 2]},
 }
