@@ -10,6 +10,7 @@ from reslab.system import device, flops
 from reslab.training.captured import WARM
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
+WORDS = SMALL | {"vocab_size": 50257}  # the tokens of GPT-2
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
 DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
@@ -75,7 +76,8 @@ def train_step(shape: dict, gpu: bool = False):
                 side["mfu"] = flops.utilization(work, side["tokens_per_s"], torch.cuda.get_device_name())
         return {"shape": shape} | result
 
-    case.__doc__ = f"A training step: {shape['n_layer']} layers, width {shape['n_embd']}."
+    tokens = f", {shape['vocab_size']:,} tokens" if "vocab_size" in shape else ""
+    case.__doc__ = f"A training step: {shape['n_layer']} layers, width {shape['n_embd']}{tokens}."
     case.gpu = gpu
     return case
 
@@ -210,6 +212,7 @@ def alone(task: str, doc: str):
 
 CASES = {
     "step-4L128": train_step(SMALL),
+    "step-4L128-50k": train_step(WORDS),
     "step-6L384": train_step(MIDDLE),
     "step-48L128": train_step(DEEP),
     "none-pre": none_against_pre,
@@ -221,7 +224,7 @@ CASES = {
     "data": alone("data", "Preparing data: MB/s against the bare tokenizer."),
     "checkpoint": alone("checkpoint", "Saving a checkpoint."),
     "probe": alone("probe", "What the probes cost a run of config/laptop.py."),
-    "loss": alone("loss", "Loss over 50,257 tokens: logits held, or a chunk at a time."),
+    "loss": alone("loss", "Loss over 50,257 tokens: logits held against a chunk at a time."),
     "val": val_loss,
     "gpt2": train_step(GPT2 | {"batch_size": 16}, gpu=True),
     "48L384": train_step(DEEP_GPU, gpu=True),

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.kernels import kernels
 from benchmarks.sides import OURS_DEFAULTS
-from benchmarks.turns import summary
+from benchmarks.turns import ratios, summary
 from reslab.data import corpus, pool
 from reslab.data.dataset import open_dataset
 from reslab.data.tokenizer import make_tokenizer
@@ -125,28 +125,29 @@ def probe(quick: bool) -> dict:
 
 
 def loss(quick: bool) -> dict:
-    """Forward and backward of the loss over GPT-2's vocabulary, width 384, logits held or not."""
-    tokens, width, vocabulary = (512 if quick else 2048), 384, 50257
-    x = torch.randn(1, tokens, width, requires_grad=True)
-    weight = torch.randn(vocabulary, width, requires_grad=True)
+    """Forward and backward of the loss over GPT-2's vocabulary, width 128, logits held or not."""
+    run_device = device.pick_device("auto")
+    device.prepare_torch(run_device)
+    tokens, width, vocabulary = 768, 128, 50257
+    inputs = torch.randn(1, tokens, width, device=run_device, requires_grad=True)
+    weight = torch.randn(vocabulary, width, device=run_device, requires_grad=True)
     targets = torch.from_numpy(np.random.default_rng(0).integers(vocabulary, size=(1, tokens)))
-
-    def held():
-        loss_module.cross_entropy(torch.nn.functional.linear(x, weight), targets).backward()
-
-    def chunked():
-        loss_module.linear_cross_entropy(x, weight, targets).backward()
-
-    ways = {"logits held": held, "chunked": chunked}
-    turns = {name: [] for name in ways}
-    for _ in range(2 if quick else 4):
-        for name, way in ways.items():
-            turns[name] += timed(way, 1)
-    megabytes = tokens * vocabulary * 4 / 2**20
-    told = {name: summary(durations) for name, durations in turns.items()}
-    medians = {name: round(one["median_s"], 3) for name, one in told.items()}
-    result = {"tokens": tokens, "logits_MiB": round(megabytes), "seconds": medians}
-    return result | {"largest_spread": max(one["spread"] for one in told.values())}
+    ways = {"held": loss_module.whole_loss, "ours": loss_module.linear_cross_entropy}
+    told = {}
+    for dtype in ("float32", "bfloat16"):
+        turns = {name: [] for name in ways}
+        for _ in range(3 if quick else 9):
+            for name, way in ways.items():
+                with device.autocast(run_device, dtype):
+                    begin = time.perf_counter()
+                    way(inputs, weight, targets.to(run_device)).backward()
+                    device.synchronize(run_device)
+                    turns[name].append(time.perf_counter() - begin)
+        timed_ones = {name: durations[1:] for name, durations in turns.items()}  # the first warms up
+        told[dtype] = ratios(timed_ones)["ours against held"] | {
+            "ours_s": summary(timed_ones["ours"])["median_s"]
+        }
+    return {"tokens": tokens, "width": width, "vocabulary": vocabulary, "held_over_ours": told}
 
 
 TASKS = {"kernels": kernels, "data": data, "checkpoint": save, "probe": probe, "loss": loss}

@@ -27,18 +27,23 @@ def test_small_timings_are_medians_and_the_first_call_is_not_counted(monkeypatch
     assert kernels.milliseconds({"way": (0.0125, 0.1)}) == {"way": (12.5, 0.1)}
 
 
-def test_both_ways_of_the_loss_are_walked_forwards_and_back(monkeypatch):
-    walked = []
+def test_both_ways_of_the_loss_are_timed_forwards_and_back_in_both_precisions(monkeypatch):
+    walked, clock = [], [0.0]
 
-    def way(name):
-        return lambda *args: SimpleNamespace(backward=lambda: walked.append(name))
+    def way(name, seconds):
+        def backward():
+            clock[0] += seconds
+            walked.append((name, torch.is_autocast_enabled("cpu")))
 
-    monkeypatch.setattr(local.loss_module, "cross_entropy", way("logits held"))
-    monkeypatch.setattr(local.loss_module, "linear_cross_entropy", way("chunked"))
-    monkeypatch.setattr(local.torch.nn.functional, "linear", lambda x, weight: None)
-    monkeypatch.setattr(local, "timed", lambda function, turns: [function() or float(len(walked))])
-    assert local.loss(quick=True)["seconds"] == {"logits held": 2.0, "chunked": 3.0}
-    assert walked == ["logits held", "chunked"] * 2
+        return lambda *args: SimpleNamespace(backward=backward)
+
+    monkeypatch.setattr(local.loss_module, "whole_loss", way("held", 6.0))
+    monkeypatch.setattr(local.loss_module, "linear_cross_entropy", way("ours", 2.0))
+    monkeypatch.setattr(local.time, "perf_counter", lambda: clock[0])
+    told = local.loss(quick=True)["held_over_ours"]
+    assert list(told) == ["float32", "bfloat16"] and told["float32"] == told["bfloat16"]
+    assert told["float32"]["median"] == 3.0 and told["float32"]["ours_s"] == 2.0
+    assert walked == [("held", False), ("ours", False)] * 3 + [("held", True), ("ours", True)] * 3
 
 
 def test_the_runs_of_the_growth_are_a_grid_of_real_ones(tmp_path):

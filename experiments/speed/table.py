@@ -8,7 +8,7 @@ from experiments.tables import Table, group_by, markdown, over_seeds
 from experiments.tables import origin as made_by
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
-STEPS = ("step-4L128", "step-6L384", "step-48L128", "gpt2", "48L384")
+STEPS = ("step-4L128", "step-4L128-50k", "step-6L384", "step-48L128", "gpt2", "48L384")
 BESIDE = (*STEPS, "sample-1", "sample-8", "val", "shakespeare")
 
 Column = dict[tuple[str, ...], str]  # the labels of a row -> a machine's cell
@@ -177,6 +177,13 @@ def _probe(case: dict) -> dict[str, str]:
     return {"probes, share of the demo": f"{case['share_of_run']:.1%}{_spread(case)}"}
 
 
+def _loss(case: dict) -> dict[str, str]:
+    """How many times as long the loss takes with its logits held."""
+    shape = f"{case['vocabulary']:,} tokens at width {case['width']}"
+    label = f"loss over {shape}, logits held over a chunk at a time"
+    return {f"{label}, {dtype}": _ratio(ratio) for dtype, ratio in case["held_over_ours"].items()}
+
+
 def _thousand(case: dict) -> dict[str, str]:
     ours = case["sides"]["ours"]
     label = "a step of 1000 layers, width 256, of 2048 tokens"
@@ -197,6 +204,7 @@ ALONE = {
     "data": _data,
     "checkpoint": _checkpoint,
     "probe": _probe,
+    "loss": _loss,
     "1000L": _thousand,
 }
 

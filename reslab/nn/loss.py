@@ -2,11 +2,13 @@
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 # Logits of more bytes than this, counted in float32, are not held. Cutting them up costs launches on a GPU,
-# which has room; on a CPU it costs nothing, see docs/speed.md.
-LARGE = {"cpu": 1 << 28, "cuda": 1 << 32}
+# which has room; on a CPU it saves time, see docs/speed.md.
+LARGE = {"cpu": 1 << 24, "cuda": 1 << 32}
+HALF = torch.bfloat16, torch.float16
 IGNORED = -100  # a target that has no part in the loss, as everywhere in torch
 CHUNK = 1 << 26  # bytes of the logits that are held at a time where they are not held whole
 
@@ -16,8 +18,7 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, reduction: str = 
 
     A target of IGNORED has a loss of 0, and the mean is that of the others.
     """
-    half = logits.dtype in (torch.bfloat16, torch.float16)  # a softmax over V wants more digits
-    logits = (logits.float() if half else logits).flatten(0, -2)  # (N, V)
+    logits = (logits.float() if logits.dtype in HALF else logits).flatten(0, -2)  # (N, V)
     loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction=reduction)
     return loss.view(targets.shape) if reduction == "none" else loss
 
@@ -42,27 +43,60 @@ def linear_cross_entropy(
 ) -> torch.Tensor:
     """cross_entropy(x @ weight.T, targets) without ever holding the logits of all tokens.
 
-    torch's own since 2.13, which computes the gradients in the forward pass. Before that, and in half
-    precision, where torch's returns a loss of three digits, the logits of a chunk of tokens at a time,
-    computed again in the backward pass.
-
     Args:
         x: (B, T, C); weight: (V, C); targets: (B, T).
-        one_chunk: chunk_loss, or that compiled; the loop around it is not, since a compiler would unroll it.
+        one_chunk: chunk_loss, or that compiled. A compiled one is called for a chunk at a time, and again in
+            the backward pass; the loop around it is not compiled, since a compiler would unroll it.
     """
     x, targets = x.flatten(0, -2), targets.flatten()
-    whole_digits = not torch.is_autocast_enabled(x.device.type) and x.dtype != torch.bfloat16
-    if whole_digits and hasattr(F, "linear_cross_entropy"):
-        # Its own choice of chunks is a few tokens each, and every chunk writes the whole gradient of weight.
-        options = torch.nn.LinearCrossEntropyOptions(
-            batch_chunk_size=_chunk_size(weight), chunking_method=None
-        )
-        return F.linear_cross_entropy(x, weight, targets, ignore_index=IGNORED, options=options)
-    plain = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is random
-    losses = [
-        checkpoint(one_chunk, x[rows], weight, targets[rows], **plain) for rows in _chunks(len(x), weight)
-    ]
-    return torch.stack(losses).sum() / (targets != IGNORED).sum()
+    if one_chunk is chunk_loss:
+        total = _SummedLoss.apply(x, weight, targets)
+    else:
+        plain = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is random
+        chunks = _chunks(len(x), weight)
+        losses = [checkpoint(one_chunk, x[rows], weight, targets[rows], **plain) for rows in chunks]
+        total = torch.stack(losses).sum()
+    return total / (targets != IGNORED).sum()
+
+
+class _SummedLoss(torch.autograd.Function):
+    """chunk_loss of all tokens; gradients are taken in the forward pass, while a chunk's logits are there.
+
+    Nothing is computed twice, and every chunk writes into the same memory: on a CPU, pages that are asked for
+    again and again cost more than the products of a narrow model.
+    """
+
+    @staticmethod
+    def forward(context, x, weight, targets):
+        """The sum () for x (N, C), a head weight (V, C) and targets (N,)."""
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        products = x.to(dtype), weight.to(dtype)
+        room = x.new_empty(min(len(x), _chunk_size(weight)), len(weight), dtype=dtype)
+        wide = room.float() if dtype in HALF else room  # a softmax over V wants more digits
+        total, dx, dweight = wide.new_zeros(()), torch.empty_like(products[0]), torch.zeros_like(weight)
+        for rows in _chunks(len(x), weight):
+            inputs, wanted = products[0][rows], targets[rows, None]
+            logits, each = room[: len(inputs)], wide[: len(inputs)]
+            kept = wanted != IGNORED  # (n, 1)
+            wanted = wanted.where(kept, 0)
+            torch.mm(inputs, products[1].T, out=logits)
+            torch.log_softmax(each.copy_(logits), dim=-1, out=each)
+            total -= each.gather(1, wanted).where(kept, 0).sum()
+            each.exp_().scatter_add_(1, wanted, each.new_full(wanted.shape, -1))  # d sum / d logits
+            each.mul_(kept)
+            torch.mm(logits.copy_(each), products[1], out=dx[rows])
+            if context.needs_input_grad[1]:
+                dweight += torch.mm(logits.T, inputs)
+        context.save_for_backward(dx, dweight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(context, gradient):
+        """gradient: () of the sum, which holds 1 / N and the scale of float16, so that neither is rounded."""
+        dx, dweight = context.saved_tensors
+        return gradient * dx.to(gradient.dtype), gradient * dweight, None
 
 
 @torch.no_grad()
