@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -81,6 +81,11 @@ def spread(values: list[float], form: str = ".3f") -> str:
     """
     ends = f" ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else ""
     return f"{mean(values):{form}}{ends}"
+
+
+def span(values: Sequence[float], written: Callable[[float], str]) -> str:
+    """The smallest and the largest of some values, once where they are written alike."""
+    return " to ".join(dict.fromkeys(map(written, (min(values), max(values)))))
 
 
 def over_seeds(runs: list[dict], split: str = "val") -> str:

@@ -68,8 +68,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
         for more in (-0.05, 0.05)
     ]
     stacks = [result(fresh("pre", 0.5, 2.0), fresh("none", 1.0, 0.004)), result(fresh("pre", 0.25, 1.0))]
-    paths = {"paths": [0.5, 1.0, 10.0, 2.0, 0.9]}
-    rows, _ = made("marks", result(*depths), result(*worth), paths, *stacks, result(*two_wirings()))
+    paths = [{"paths": norms} for norms in ([0.5, 1.0, 10.0, 2.0, 0.9], [0, 9, 8, 7, 6], [0, 0, 0, 0, 1])]
+    rows, _ = made("marks", result(*depths), result(*worth), *paths, *stacks, result(*two_wirings()))
     he, lesions, lengths, noci, rezero = (row[2] for row in rows[1:])
     assert he.startswith(
         "training loss at 3 and 48 layers, at one rate: plain 2.50 and 3.50, with skips 2.25 and 2.00 ("
@@ -77,8 +77,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     assert "9 blocks: with skips +0.25 to +1.00 without one of them" in lesions
     assert "+0.10, +0.20, +0.30, +0.50, +0.70 without 2, 3, 4, 6 and 8" in lesions
     assert "with no skips +2.00 to +8.00 without one" in lesions
-    assert "4 branches, trained: the largest part of the gradient has passed 2, and" in lengths
-    assert "1 to 3" in lengths
+    assert "4 branches, trained: the largest part of the gradient has passed 1 to 4; those of" in lengths
+    assert "begin at 1 to 4 and end at 3 to 4 (" in lengths
     assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
     assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
     assert rezero.startswith(

@@ -78,10 +78,23 @@ def test_the_pair_with_one_start_is_both_arms():
 
 
 def test_the_reach_is_what_the_probes_measured_in_their_order():
-    one = result(run(residual="none", probed=[probed(9)]), run(probed=[probed(0), probed(2)]))
+    """Each cell is the range of the seeds, or what they share."""
+    one = result(
+        run(residual="none", probed=[probed(9)]),
+        run(probed=[probed(0), probed(2)]),
+        run(probed=[probed(0)] * 2),
+    )
     assert made("reach", one)[0][1:] == [
         ["`pre`", "0", "1.0e+00", "2.0e+01", "25%", "3.0e-01", "5.0e-01"],
-        ["`pre`", "2", "3.0e+00", "2.2e+01", "27%", "2.3e+00", "2.5e+00"],
+        [
+            "`pre`",
+            "2",
+            "1.0e+00 to 3.0e+00",
+            "2.0e+01 to 2.2e+01",
+            "25% to 27%",
+            "3.0e-01 to 2.3e+00",
+            "5.0e-01 to 2.5e+00",
+        ],
         ["`none`", "9", "1.0e+01", "2.9e+01", "34%", "9.3e+00", "9.5e+00"],
     ]
 
@@ -173,17 +186,20 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
     ]
 
 
-def test_paths_and_lesions_are_those_of_the_layers_named():
+def test_paths_and_lesions_are_those_of_the_layers_named_over_the_seeds():
     norms = {
-        arm: [10.0 ** -(abs(k - 9) + shift) for k in range(49)] for arm, shift in (("pre", 0), ("none", 7))
+        arm: [[10.0 ** -(abs(k - peak) + shift) for k in range(49)] for peak in (9, 8)]
+        for arm, shift in (("pre", 0), ("none", 7))
     }
-    rows, _ = made("paths", *({"paths": values} for values in norms.values()))
-    assert rows[0][1:] == ["0", "1", "2", "4", "9", "16", "32", "48"]  # 9 is the largest with skips
-    for row, arm in zip(rows[1:], ("pre", "none"), strict=True):
-        assert row[1:] == [f"{norms[arm][int(k)]:.1e}" for k in rows[0][1:]]
-    rows, _ = made("lesions", {"layers": [{"without block": f"+{k}.5 ± 0.1"} for k in range(24)]})
+    rows, _ = made("paths", *({"paths": values} for seeds in norms.values() for values in seeds))
+    assert rows[0][1:] == ["0", "1", "2", "4", "8", "9", "16", "32", "48"]  # the largest with skips are in it
+    for row, (one, other) in zip(rows[1:], norms.values(), strict=True):
+        ends = [sorted((one[int(k)], other[int(k)])) for k in rows[0][1:]]
+        assert row[1:] == [f"{least:.1e} to {most:.1e}" for least, most in ends]
+    layers = [{"layers": [{"without block": f"+{k + seed}.5 ± 0.1"} for k in range(24)]} for seed in (0, 1)]
+    rows, _ = made("lesions", *layers)
     assert rows[0][1:] == ["0", "1", "2", "4", "8", "12", "16", "20", "23"]
-    assert rows[1][1:] == [f"+{k}.5 ± 0.1" for k in rows[0][1:]]
+    assert rows[1][1:] == [f"+{k + 1}.000 (+{k}.500 to +{k + 1}.500)" for k in map(int, rows[0][1:])]
 
 
 def test_tiny_shakespeare_is_every_run_with_its_error():

@@ -2,11 +2,11 @@
 
 import math
 
-from experiments.causes.table import STARTS, span
+from experiments.causes.table import STARTS
 from experiments.depth import Line, at_ends, curves
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, power, ten_to
 from experiments.laptop.both import probed
-from experiments.tables import mean
+from experiments.tables import mean, span
 from reslab.run.log import Run
 
 LAST = 50  # update; nothing crosses later

@@ -1,8 +1,6 @@
 """Two causes of collapse: the start, and training."""
 
-from collections.abc import Callable, Sequence
-
-from experiments.tables import Table, final_loss, group_by, markdown, mean, origin, over_seeds
+from experiments.tables import Table, final_loss, group_by, markdown, mean, origin, over_seeds, span
 
 STARTS = {"wiring": "standard start", "orthogonal": "all matrices orthogonal", "self": "init `self`"}
 
@@ -18,11 +16,6 @@ def causes(result: dict) -> str:
         rows.append([f"{STARTS[init]}, {rate}", *spans, over_seeds(seeds), below])
     steps = [f"diversity, step {probed['step']}" for probed in result["runs"][0]["probed"]]
     return markdown(["", *steps, "val loss", "minus unigram"], rows) + origin(result)
-
-
-def span(values: Sequence[float], written: Callable[[float], str]) -> str:
-    """The smallest and the largest of some values, once where they are written alike."""
-    return " to ".join(dict.fromkeys(map(written, (min(values), max(values)))))
 
 
 def rates(one_rate: dict, slow: dict) -> str:

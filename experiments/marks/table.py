@@ -2,8 +2,9 @@
 
 from itertools import islice
 
+from experiments.laptop.table import AUTOPSIES
 from experiments.rezero.table import PUBLISHED, best, per_word
-from experiments.tables import Table, group_by, markdown, mean, mean_of, of_grid
+from experiments.tables import Table, group_by, markdown, mean, mean_of, of_grid, span
 from experiments.theory.table import collapsed, deepest
 
 # Each: the paper and its mark, what it reports, what differs here.
@@ -66,13 +67,15 @@ def taken_out(result: dict) -> str:
     )
 
 
-def by_length(autopsy: dict) -> str:
+def by_length(*autopsies: dict) -> str:
     """How many branches the paths have passed that carry the largest parts of the gradient at layer 0."""
-    norms = autopsy["paths"]
-    large = [k for k, norm in enumerate(norms) if norm >= max(norms) / 10]
+    seeds = [autopsy["paths"] for autopsy in autopsies]
+    large = [[k for k, norm in enumerate(norms) if norm >= max(norms) / 10] for norms in seeds]
+    most = span([norms.index(max(norms)) for norms in seeds], str)
+    least, last = (span([counts[end] for counts in large], str) for end in (0, -1))
     return (
-        f"{len(norms) - 1} branches, trained: the largest part of the gradient has passed "
-        f"{norms.index(max(norms))}, and those of at least a tenth of it {large[0]} to {large[-1]}"
+        f"{len(seeds[0]) - 1} branches, trained: the largest part of the gradient has passed {most}; those "
+        f"of at least a tenth of it begin at {least} and end at {last}"
     )
 
 
@@ -108,7 +111,7 @@ def marks(*results: dict) -> str:
 MARKS = (  # the paper, what is said of the results here, and where those are
     (HE, over_depth, "degradation", ("result",)),
     (LESIONS, taken_out, "worth", ("result",)),
-    (PATHS, by_length, "laptop", ("autopsy-pre",)),
+    (PATHS, by_length, "laptop", AUTOPSIES["pre"]),
     (NOCI, alike, "theory", ("result", "scaled")),
     (REZERO, perplexity, "rezero", ("result",)),
 )

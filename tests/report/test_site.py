@@ -32,8 +32,7 @@ def test_the_first_page_leads_to_all_others_and_to_the_project(built):
     measured = {name for name in site.PAGES if kept_runs(ROOT / "experiments" / name)}
     assert {"laptop", "deep", "study"} <= measured
     assert {f"{site.PAGES[name][0]}.html" for name in measured} | {"lesson.html"} <= links
-    loss = json.loads((ROOT / "experiments" / "laptop" / "result.json").read_text("utf-8"))["runs"]
-    assert len(loss) == 2 and "24 layers with skips learn. The same 24 layers without them do not." in text
+    assert "24 layers with skips learn. The same 24 layers without them do not." in text
 
 
 def test_every_page_links_to_the_project_and_holds_no_path_of_a_machine(built):
