@@ -2,12 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 # Logits of more bytes than this, counted in float32, are not held. Cutting them up costs launches on a GPU,
-# which has room; on a CPU it saves time, see docs/speed.md.
-LARGE = {"cpu": 1 << 24, "cuda": 1 << 32}
+# which has room.
+LARGE = {"cpu": 1 << 28, "cuda": 1 << 32}
+# From these bytes on, and these tokens for each channel of the stream, a CPU takes less time for chunks: held
+# logits are written to fresh pages, and each chunk goes through the gradient of the head; see docs/speed.md.
+SLOW, MANY = 1 << 24, 4
 HALF = torch.bfloat16, torch.float16
 IGNORED = -100  # a target that has no part in the loss, as everywhere in torch
 CHUNK = 1 << 26  # bytes of the logits that are held at a time where they are not held whole
@@ -34,8 +36,10 @@ def chunk_loss(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> 
 
 
 def is_large(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether the logits of x (B, T, C) with a head weight (V, C) are too large to be held."""
-    return x.shape[:-1].numel() * weight.shape[0] * 4 > LARGE.get(x.device.type, LARGE["cpu"])
+    """Whether the logits of x (B, T, C) with a head weight (V, C) are too large to be held, or slow to be."""
+    tokens, size = x.shape[:-1].numel(), x.shape[:-1].numel() * weight.shape[0] * 4
+    slow = x.device.type == "cpu" and size > SLOW and tokens >= MANY * weight.shape[1]
+    return slow or size > LARGE.get(x.device.type, LARGE["cpu"])
 
 
 def linear_cross_entropy(
@@ -49,7 +53,9 @@ def linear_cross_entropy(
             the backward pass; the loop around it is not compiled, since a compiler would unroll it.
     """
     x, targets = x.flatten(0, -2), targets.flatten()
-    if one_chunk is chunk_loss:
+    if not torch.is_grad_enabled():
+        total = token_losses(x, weight, targets).sum()
+    elif one_chunk is chunk_loss:
         total = _SummedLoss.apply(x, weight, targets)
     else:
         plain = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is random
@@ -63,7 +69,7 @@ class _SummedLoss(torch.autograd.Function):
     """chunk_loss of all tokens; gradients are taken in the forward pass, while a chunk's logits are there.
 
     Nothing is computed twice, and every chunk writes into the same memory: on a CPU, pages that are asked for
-    again and again cost more than the products of a narrow model.
+    again and again cost more than the products of a narrow model. It has no second derivative.
     """
 
     @staticmethod
@@ -74,7 +80,7 @@ class _SummedLoss(torch.autograd.Function):
         products = x.to(dtype), weight.to(dtype)
         room = x.new_empty(min(len(x), _chunk_size(weight)), len(weight), dtype=dtype)
         wide = room.float() if dtype in HALF else room  # a softmax over V wants more digits
-        total, dx, dweight = wide.new_zeros(()), torch.empty_like(products[0]), torch.zeros_like(weight)
+        total, dx, dweight = wide.new_zeros(()), torch.empty_like(products[0]), None
         for rows in _chunks(len(x), weight):
             inputs, wanted = products[0][rows], targets[rows, None]
             logits, each = room[: len(inputs)], wide[: len(inputs)]
@@ -87,16 +93,20 @@ class _SummedLoss(torch.autograd.Function):
             each.mul_(kept)
             torch.mm(logits.copy_(each), products[1], out=dx[rows])
             if context.needs_input_grad[1]:
-                dweight += torch.mm(logits.T, inputs)
+                # A sum over tokens may be too large for float16; a power of 2 keeps all digits.
+                share = 2.0 ** -len(inputs).bit_length()
+                part = torch.mm(logits.T, inputs * share).to(weight.dtype).div_(share)
+                dweight = part if dweight is None else dweight.add_(part)
         context.save_for_backward(dx, dweight)
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(context, gradient):
         """gradient: () of the sum, which holds 1 / N and the scale of float16, so that neither is rounded."""
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("a loss that is taken in chunks has no second derivative")
         dx, dweight = context.saved_tensors
-        return gradient * dx.to(gradient.dtype), gradient * dweight, None
+        return gradient * dx.to(gradient.dtype), None if dweight is None else gradient * dweight, None
 
 
 @torch.no_grad()

@@ -67,6 +67,34 @@ def test_gradients_of_a_chunked_loss_are_scaled_before_they_are_narrowed(monkeyp
         assert (near - true).norm() <= 0.01 * true.norm()
 
 
+def test_many_tokens_do_not_overflow_a_gradient_in_float16(monkeypatch):
+    """Of one frequent token and large x the sum over a chunk is beyond 65504, and the mean is not."""
+    x = torch.full((4096, 4), 100.0, requires_grad=True)
+    weight, targets = torch.zeros(19, 4, requires_grad=True), torch.zeros(4096, dtype=torch.long)
+    with torch.autocast("cpu", torch.float16):
+        loss = loss_module.linear_cross_entropy(x, weight, targets)
+    loss.backward()
+    expected = torch.full((19,), 100 / 19)
+    expected[0] -= 100
+    assert torch.allclose(weight.grad, expected[:, None].expand(19, 4), rtol=2e-3)
+
+
+def test_a_second_derivative_of_a_chunked_loss_is_refused(monkeypatch):
+    x, weight = torch.randn(24, 16, requires_grad=True), torch.randn(19, 16)
+    loss = loss_module.linear_cross_entropy(x, weight, TARGETS.flatten())
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss, x, create_graph=True)
+
+
+def test_without_gradients_a_chunked_loss_is_one_product_a_chunk(monkeypatch):
+    x, weight = torch.randn(24, 16, requires_grad=True), torch.randn(19, 16, requires_grad=True)
+    expected = loss_module.linear_cross_entropy(x, weight, TARGETS.flatten()).item()
+    monkeypatch.setattr(torch, "mm", None)
+    with torch.no_grad():
+        loss = loss_module.linear_cross_entropy(x, weight, TARGETS.flatten())
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_head_that_is_frozen_has_no_gradient(monkeypatch):
     monkeypatch.setattr(loss_module, "CHUNK", 5 * 4 * 19)
     x, weight = torch.randn(24, 16, requires_grad=True), torch.randn(19, 16)
@@ -126,6 +154,15 @@ def test_logits_are_large_from_their_bytes_on(monkeypatch):
     assert loss_module.is_large(torch.zeros(4, 8, 16), weight)
     elsewhere = torch.zeros(4, 8, 16, device="meta")  # a device without an entry is taken for a CPU
     assert loss_module.is_large(elsewhere, weight)
+
+
+def test_a_cpu_cuts_smaller_logits_up_where_tokens_are_many_for_the_width(monkeypatch):
+    monkeypatch.setattr(loss_module, "SLOW", 64 * 19 * 4 - 1)
+    weight = torch.zeros(19, 16)
+    assert loss_module.is_large(torch.zeros(4, 16, 16), weight)
+    assert not loss_module.is_large(torch.zeros(4, 16, 16), torch.zeros(19, 17))  # 64 are not 4 x 17
+    assert not loss_module.is_large(torch.zeros(4, 16, 16), torch.zeros(18, 16))
+    assert not loss_module.is_large(torch.zeros(4, 16, 16, device="meta"), weight)
 
 
 @pytest.mark.parametrize("room", [1, 4 * 19, 4 * 19 * 5, 4 * 19 * 100])
