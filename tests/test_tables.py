@@ -256,8 +256,9 @@ def test_each_part_of_the_demos_recipe_has_its_cell():
         ("muon", "learned"): 1.9,
         ("muon", "rope"): 1.7,
     }
-    rows, _ = made("parts", result(*(run(val=v, optimizer=o, pos=p) for (o, p), v in cells.items())))
-    assert rows[1:] == [["AdamW", "2.500", "2.400"], ["Muon", "1.900", "1.700"]]
+    runs = [run(val=v, optimizer=o, pos=p) for (o, p), v in cells.items()]
+    rows, _ = made("parts", result(*runs, run(val=1.5, optimizer="muon", pos="rope")))
+    assert rows[1:] == [["AdamW", "2.500", "2.400"], ["Muon", "1.900", "1.600 (1.500 to 1.700)"]]
 
 
 def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():

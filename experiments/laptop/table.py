@@ -32,10 +32,11 @@ OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 
 
 def parts(result: dict) -> str:
-    """The stack with skips, with and without each part of the recipe."""
-    val = {(run["optimizer"], run["pos"]): run["val/loss"] for run in result["runs"]}
+    """The stack with skips, with and without each part of the recipe, over the seeds."""
+    runs = group_by(result["runs"], "optimizer", "pos")
     rows = [
-        [name, *(f"{val[optimizer, pos]:.3f}" for pos in POSITIONS)] for optimizer, name in OPTIMIZERS.items()
+        [name, *(over_seeds(runs[optimizer, pos]) for pos in POSITIONS)]
+        for optimizer, name in OPTIMIZERS.items()
     ]
     return markdown(["val loss, with skips", *POSITIONS.values()], rows) + origin(result)
 
