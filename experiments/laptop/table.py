@@ -13,7 +13,7 @@ from experiments.tables import (
     spread,
 )
 
-AUTOPSIES = {  # of the runs in seeds.json; the site and the pictures have the first
+AUTOPSIES = {  # of the runs in result.json; the site and the pictures have the first
     arm: tuple(f"autopsy-{arm}{seed}" for seed in ("", "-s1338", "-s1339")) for arm in ("pre", "none")
 }
 
@@ -89,10 +89,10 @@ def lesions(*autopsies: dict) -> str:
 
 
 TABLES = {
-    "laptop": Table(pair, ("seeds", "silent")),
+    "laptop": Table(pair, ("result", "silent")),
     "unscaled": Table(unscaled, ("unscaled",)),
     "parts": Table(parts, ("parts",)),
-    "reach": Table(reach, ("seeds",)),
+    "reach": Table(reach),
     "paths": Table(paths, AUTOPSIES["pre"] + AUTOPSIES["none"]),
     "lesions": Table(lesions, AUTOPSIES["pre"]),
 }
