@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     gpu = device.pick_device("auto").startswith("cuda")
     if config.list:
         for name, case in CASES.items():
-            print(f"{name:12} {case.__doc__}{' (GPU)' if getattr(case, 'gpu', False) else ''}")
+            print(f"{name:14} {case.__doc__}{' (GPU)' if getattr(case, 'gpu', False) else ''}")
         return 0
     names = choose(config.only, CASES, gpu)
     bench = Bench(peer_folder(config.peer), config.quick, gpu, other_sides(config))
