@@ -131,22 +131,23 @@ def loss(quick: bool) -> dict:
     tokens, width, vocabulary = 768, 128, 50257
     inputs = torch.randn(1, tokens, width, device=run_device, requires_grad=True)
     weight = torch.randn(vocabulary, width, device=run_device, requires_grad=True)
-    targets = torch.from_numpy(np.random.default_rng(0).integers(vocabulary, size=(1, tokens)))
+    drawn = np.random.default_rng(0).integers(vocabulary, size=(1, tokens))
+    targets = torch.from_numpy(drawn).to(run_device)
+
+    def step(way, dtype):
+        with device.autocast(run_device, dtype):  # anew, since it keeps the weights that it has cast
+            way(inputs, weight, targets).backward()
+        device.synchronize(run_device)
+
     ways = {"held": loss_module.whole_loss, "ours": loss_module.linear_cross_entropy}
     told = {}
     for dtype in ("float32", "bfloat16"):
         turns = {name: [] for name in ways}
         for _ in range(3 if quick else 9):
             for name, way in ways.items():
-                with device.autocast(run_device, dtype):
-                    begin = time.perf_counter()
-                    way(inputs, weight, targets.to(run_device)).backward()
-                    device.synchronize(run_device)
-                    turns[name].append(time.perf_counter() - begin)
-        timed_ones = {name: durations[1:] for name, durations in turns.items()}  # the first warms up
-        told[dtype] = ratios(timed_ones)["ours against held"] | {
-            "ours_s": summary(timed_ones["ours"])["median_s"]
-        }
+                turns[name] += timed(partial(step, way, dtype), 1)
+        turns = {name: durations[1:] for name, durations in turns.items()}  # the first warms up
+        told[dtype] = ratios(turns)["ours against held"] | {"ours_s": summary(turns["ours"])["median_s"]}
     return {"tokens": tokens, "width": width, "vocabulary": vocabulary, "held_over_ours": told}
 
 

@@ -37,7 +37,8 @@ def chunk_loss(x: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> 
 
 def is_large(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether the logits of x (B, T, C) with a head weight (V, C) are too large to be held, or slow to be."""
-    tokens, size = x.shape[:-1].numel(), x.shape[:-1].numel() * weight.shape[0] * 4
+    tokens = x.shape[:-1].numel()
+    size = 4 * tokens * weight.shape[0]
     slow = x.device.type == "cpu" and size > SLOW and tokens >= MANY * weight.shape[1]
     return slow or size > LARGE.get(x.device.type, LARGE["cpu"])
 
@@ -79,7 +80,8 @@ class _SummedLoss(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         products = x.to(dtype), weight.to(dtype)
         room = x.new_empty(min(len(x), _chunk_size(weight)), len(weight), dtype=dtype)
-        wide = room.float() if dtype in HALF else room  # a softmax over V wants more digits
+        # A softmax over V wants more digits than half precision has.
+        wide = torch.empty_like(room, dtype=torch.float32) if dtype in HALF else room
         total, dx, dweight = wide.new_zeros(()), torch.empty_like(products[0]), None
         for rows in _chunks(len(x), weight):
             inputs, wanted = products[0][rows], targets[rows, None]
