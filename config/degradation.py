@@ -46,21 +46,10 @@ _arms = {
 study = {"silent": {"residual": ["silent"], "n_layer": [1], "seed": _seeds}}  # the same at every depth
 study |= {name: arm | {"n_layer": _depths, "muon_lr": [5e-3], "seed": _seeds} for name, arm in _arms.items()}
 study |= {  # beside 5e-3: each arm has a choice of five
-    f"{name}-rates": arm | {"n_layer": _depths, "muon_lr": [5e-4, 1.5e-3, 1.5e-2, 5e-2], "seed": [1]}
+    f"{name}-rates": arm | {"n_layer": _depths, "muon_lr": [5e-4, 1.5e-3, 1.5e-2, 5e-2], "seed": _seeds}
     for name, arm in _arms.items()
 }
 study |= {  # slower yet, where 48 layers learn at none of the five
-    f"{name}-slower": _arms[name] | {"n_layer": [48], "muon_lr": [5e-5, 1.5e-4], "seed": [1]}
+    f"{name}-slower": _arms[name] | {"n_layer": [48], "muon_lr": [5e-5, 1.5e-4], "seed": _seeds}
     for name in ("start", "attention-skip-only")
-}
-_again = {  # beside 5e-3: both sides of an edge of seed 1, or the rate at which it nearly has one
-    "start": {6: [5e-2], 12: [1.5e-2], 24: [1.5e-3], 48: [5e-5, 1.5e-4, 5e-4]},
-    "plain": {1: [1.5e-3], 2: [1.5e-2], 3: [1.5e-2, 5e-2]},
-    "attention-skip-only": {12: [1.5e-2, 5e-2], 24: [1.5e-3], 48: [1.5e-4, 5e-4]},
-    "mlp-skip-only": {1: [1.5e-3], 2: [1.5e-2], 3: [1.5e-2], 6: [1.5e-2, 5e-2]},
-}
-study |= {
-    f"{name}-again-{n}": _arms[name] | {"n_layer": [n], "muon_lr": rates, "seed": [2, 3]}
-    for name, at in _again.items()
-    for n, rates in at.items()
 }
