@@ -42,7 +42,7 @@ study = {
     "shallow-seeds": {
         "residual": ["pre", "rezero"],
         "n_layer": [12],
-        "learning_rate": [2e-3],
+        "learning_rate": [7e-4, 2e-3, 6e-3],
         "seed": [1, 2],
     },
     "deep-seeds": {"residual": ["rezero"], "n_layer": [128], "learning_rate": [7e-4], "seed": [1, 2]},
