@@ -4,9 +4,14 @@ import contextlib
 import os
 import platform
 import re
+import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from reslab.run.children import unbroken
+
+POLL = 0.1  # seconds between two attempts
 
 
 @contextlib.contextmanager
@@ -28,24 +33,34 @@ def exclusive_lock(folder: Path, activity: str, wait: float = 0):
     path = folder / "lock"
     lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     try:
-        try:
-            lock.acquire(timeout=wait, poll_interval=0.1)
-        except Timeout:
-            raise ValueError(
-                f"{folder}: another process is {activity} ({_holder(path)}); wait or stop it"
-            ) from None
-        try:
-            if os.name == "posix":  # elsewhere nobody else can read a locked file
-                path.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
-            yield
-        finally:
+        _take(lock, activity, time.monotonic() + wait)
+        yield
+    finally:
+        if lock.is_locked:
             if os.name == "posix":
                 path.unlink(missing_ok=True)  # while held: filelock takes no lock on a removed file
             lock.release()
-    finally:
         with contextlib.suppress(OSError):  # not empty
             for place in created:
                 place.rmdir()
+
+
+def _take(lock: FileLock, activity: str, deadline: float) -> None:
+    """Get the lock and sign its file. A signal comes before or after: half-way the file would be left."""
+    path = Path(lock.lock_file)
+    while True:
+        try:
+            with unbroken():
+                lock.acquire(timeout=0)
+                if os.name == "posix":  # elsewhere nobody else can read a locked file
+                    path.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+            return
+        except Timeout:
+            if time.monotonic() >= deadline:
+                raise ValueError(
+                    f"{path.parent}: another process is {activity} ({_holder(path)}); wait or stop it"
+                ) from None
+        time.sleep(POLL)
 
 
 def _is_lock(path: Path) -> bool:
