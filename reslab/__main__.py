@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reslab import TOP, __version__
 from reslab.data.folders import data_folder
+from reslab.run.config import run_door
 from reslab.run.help import EXIT_CODES, columns, reflowed
 
 DOORS = ("train", "sample", "compare", "autopsy", "export", "bench")
@@ -54,24 +55,21 @@ def dataset_list() -> str:
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    run_door(_main)
+
+
+def _main(words: list[str]) -> None:
     if words in (["--version"], ["-V"]):
         print(f"reslab {__version__}")
-        return
-    if not words or words[0] in ("--help", "-h"):
+    elif not words or words[0] in ("--help", "-h"):
         print(reflowed(HELP, columns()))
-        return
-    if words in (["prepare"], ["prepare", "--help"], ["prepare", "-h"]):
+    elif words in (["prepare"], ["prepare", "--help"], ["prepare", "-h"]):
         print(dataset_list())
-        return
-    try:
+    else:
         script, rest = find_script(words)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    sys.argv = [script.relative_to(TOP).as_posix(), *rest]
-    sys.path.insert(0, str(TOP))
-    runpy.run_path(str(script), run_name="__main__")
+        sys.argv = [script.relative_to(TOP).as_posix(), *rest]
+        sys.path.insert(0, str(TOP))
+        runpy.run_path(str(script), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def test_prepare_without_a_name_lists_what_can_be_prepared(monkeypatch, capsys, 
     monkeypatch.setenv("RESLAB_DATA", str(tmp_path))
     for words in (["prepare"], ["prepare", "--help"]):
         monkeypatch.setattr("sys.argv", ["reslab", *words])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
         lines = capsys.readouterr().out.splitlines()
         names = sorted(path.parent.name for path in ROOT.glob("data/*/prepare.py"))
         assert [line.strip() for line in lines[1:-1]] == names and len(names) >= 9

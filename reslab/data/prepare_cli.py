@@ -6,19 +6,21 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from reslab.data.corpus import write_dataset
-from reslab.data.documents import Plan, prepare
 from reslab.data.folders import dataset_argument
-from reslab.data.rows import ENDINGS
-from reslab.data.source import Source, find_inputs
-from reslab.data.tokenizer import allowed_specs
 from reslab.run.arguments import ArgumentParser, home_path, output_folder
 from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.config import run_door
 from reslab.run.fields import short
 from reslab.run.help import EXIT_CODES
-from reslab.run.launch import as_typed
+from reslab.run.launch import as_typed, packages
 from reslab.run.streams import lossy
+
+with packages():
+    from reslab.data.corpus import write_dataset
+    from reslab.data.documents import Plan, prepare
+    from reslab.data.rows import ENDINGS
+    from reslab.data.source import Source, find_inputs
+    from reslab.data.tokenizer import allowed_specs
 
 
 def arguments(doc: str, out: Path) -> argparse.ArgumentParser:

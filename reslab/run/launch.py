@@ -45,6 +45,18 @@ def not_installed(error: ModuleNotFoundError) -> str | None:
     return f"{error.name}: not installed for {sys.executable}; run: {remedy}"
 
 
+@contextmanager
+def packages():
+    """Around imports that come before run_door(): what is not installed ends the program with one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (line := not_installed(error)):
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
 class ReportedByRank0(ValueError):
     """A fault that another rank prints."""
 

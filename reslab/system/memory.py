@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from reslab.nn.loss import CHUNK, LARGE
 from reslab.nn.recompute import segment_size
 from reslab.run.arguments import ArgumentParser
+from reslab.run.config import run_door
 
 WORD = 4  # bytes: weights, gradients and AdamW's two averages are float32
 GB = 1e9
@@ -126,13 +127,13 @@ def table(shapes: dict[str, Shape], ranks: int) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = ArgumentParser(__doc__)
     sizes = ("n_layer", "n_embd", "n_head", "vocab_size", "block_size", "batch_size")
     for key in sizes:
         parser.add_argument(f"--{key}", type=int, metavar="N")
     parser.add_argument("--ranks", type=int, default=8, metavar="N", help="(default: %(default)s)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     given = {key: value for key in sizes if (value := getattr(args, key)) is not None}
     if args.ranks < 1 or any(value < 1 for value in given.values()):
         parser.error("all numbers must be at least 1")
@@ -143,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_door(main)

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shlex
 import signal
 import subprocess
@@ -257,6 +258,14 @@ def test_a_script_that_is_stopped_says_so(inputs, tmp_path):
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 129 and told.splitlines()[-1].startswith("stopped; ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "data").glob("*/prepare.py")), ids=lambda p: p.parent.name)
+def test_a_script_tells_which_package_is_not_installed(script):
+    command = [sys.executable, "-S", str(script), "--help"]  # -S: without site-packages
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert re.fullmatch(r"error: numpy: not installed for .*; run: .*\n", done.stderr)
 
 
 def test_a_download_replaces_no_file_of_the_user(tmp_path):

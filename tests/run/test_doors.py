@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -105,6 +106,15 @@ def test_a_reader_that_has_seen_enough_is_no_fault(monkeypatch, capfd):
         os.dup2(kept, 1)
         os.close(kept)
     assert ended.value.code == 141 and capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", [("reslab",), ("reslab", "prepare"), ("reslab.system.memory",)])
+def test_an_output_that_can_not_be_written_is_one_line(words):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, cwd=ROOT, text=True, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
 
 
 def test_a_fault_of_the_program_itself_keeps_its_traceback():
