@@ -146,6 +146,7 @@ def test_any_setting_varies_and_equal_values_are_one_run(tmp_path):
     }
     for word, message in {
         "--vary=beta3=1": "no such setting; did you mean beta[12]",
+        "--vary=resume=True": "resume=True: makes no run another experiment; give it once, for all runs",
         "--vary=beta2": "must be SETTING=VALUE",
         "--vary=beta2=x": "beta2=x: must be a number",
         "--vary=optimizer=lion": f"allowed are {', '.join(OPTIMIZERS)}",

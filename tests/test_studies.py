@@ -20,6 +20,7 @@ from reslab.training.grid_values import read_study
         ('{"../x": {"residual": ["pre"]}}', "must be name of a grid"),
         ('{"a": {1: [1]}}', "a: 1 is no name of a setting"),
         ('{"a": {"n_layer": 3}}', "a: n_layer=3: must be a list of 1 to 10000 values"),
+        ('{"a": {"out_dir": ["b", "c"]}}', "a: out_dir: makes no run another experiment; give it once"),
         ('{"a": {"residual": []}}', "must be a list of 1 to"),
         ('{"a": {"residual": "pre"}}', "must be a list of 1 to"),
         ('{"a": {"seed": range(10**7)}}', "must be a list of 1 to"),

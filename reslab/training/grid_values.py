@@ -3,7 +3,7 @@
 import re
 
 from reslab.run.configfile import UsageError, read_config_file
-from reslab.run.fields import did_you_mean, settings, short
+from reslab.run.fields import did_you_mean, settings, short, with_role
 from reslab.run.options import CompareConfig
 from reslab.run.settings import TrainConfig
 
@@ -11,6 +11,8 @@ from reslab.run.settings import TrainConfig
 OPTIONS = {"residual": "arms", "n_layer": "depths", "learning_rate": "lrs"}
 NAME = re.compile(r"\w[\w.+-]*")  # of a grid, which is the first part of its folders
 MOST_VALUES = 10_000
+PLACE = with_role(TrainConfig, "place")
+NO_DIFFERENCE = "makes no run another experiment; give it once, for all runs"
 
 
 def read_grids(config: CompareConfig, files: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -70,6 +72,8 @@ def read_study(path: str) -> dict[str, dict[str, list]]:
         for key, values in grid.items():
             if not isinstance(key, str):
                 raise UsageError(f"{path}: study, {name}: {short(key)} is no name of a setting")
+            if key in PLACE:
+                raise UsageError(f"{path}: study, {name}: {key}: {NO_DIFFERENCE}")
             if not isinstance(values, list | tuple | range) or not 1 <= len(values) <= MOST_VALUES:
                 allowed = f"a list of 1 to {MOST_VALUES} values"
                 raise UsageError(f"{path}: study, {name}: {key}={short(values)}: must be {allowed}")
@@ -85,6 +89,8 @@ def read_vary(text: str) -> dict[str, list[str]]:
             raise UsageError(f"--vary={short(part)}: must be SETTING=VALUE,...")
         if key not in known:
             raise UsageError(f"--vary={short(part)}: no such setting{did_you_mean(key, known)}")
+        if key in PLACE:
+            raise UsageError(f"--vary={short(part)}: {NO_DIFFERENCE}")
         varied[key] = values.split(",")
     return varied
 
