@@ -1,13 +1,14 @@
 """What the dial shows: the places that are kept of a stack, what is measured there, and the shipped grid."""
 
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
 from conftest import ROOT, tiny_model
 
-from experiments.dial.measure import DEPTHS, PLACES, STEPS, WEIGHTS, places, probe
+from experiments.dial.measure import DEPTHS, PLACES, SEEDS, STEPS, WEIGHTS, places, probe
+from experiments.dial.table import TABLES
 from reslab.instruments.probes import measure_batch
 
 RESULT = ROOT / "experiments" / "dial" / "result.json"
@@ -34,9 +35,32 @@ def test_the_dial_measures_what_the_probes_measure():
 @pytest.mark.skipif(not RESULT.is_file(), reason="not measured yet")
 def test_the_grid_that_is_shipped_is_whole():
     runs = json.loads(RESULT.read_text(encoding="utf-8"))["runs"]
-    cells = [(run["residual_scale"], run["n_layer"]) for run in runs]
-    assert sorted(cells) == sorted((weight, depth) for weight in WEIGHTS for depth in DEPTHS)
+    cells = [(run["residual_scale"], run["n_layer"], run["seed"]) for run in runs]
+    assert sorted(cells) == sorted(product(WEIGHTS, DEPTHS, SEEDS))
     for run in runs:
         assert run["places"] == places(run["n_layer"]), run["run"]
         assert [probed["step"] for probed in run["probed"]] == list(STEPS), run["run"]
         assert all(len(probed["gradient"]) == len(run["places"]) for probed in run["probed"]), run["run"]
+
+
+def test_a_cell_of_the_table_is_the_smallest_and_the_largest_of_the_seeds():
+    ends = {1337: (0.5, 2.0), 1338: (0.0, 3.0), 1339: (0.125, 1.0)}
+    runs = [
+        {
+            "residual_scale": weight,
+            "n_layer": 2,
+            "seed": seed,
+            "probed": [{"step": 9, "gradient": [low, 9, high]}],
+        }
+        for seed, (low, high) in ends.items()
+        for weight in (0.5, 1.0)
+    ]
+    for run in runs:
+        if run["residual_scale"] == 1.0:
+            run["probed"] = [{"step": 9, "gradient": [1.0, 1.0]}]
+    made = TABLES["dial"].make({"command": "a", "date": "b", "machine": "c", "runs": runs})
+    assert [line for line in made.splitlines() if line.startswith("| ")][2:] == [
+        "| 1 | 1e+00 |",
+        "| 0.5 | 0 to 2e-01 |",
+    ]
+    assert "after 9 updates; the smallest and the largest of 3 seeds" in made

@@ -6,6 +6,7 @@ Each stack is config/dial.py with another weight and depth. The stacks are so sm
 for each would take most of the time, so a few processes make one after the other.
 """
 
+import itertools
 import os
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ CONFIG = "config/dial.py"
 WEIGHTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of x in y
 DEPTHS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 STEPS = (0, 1, 3, 10)
+SEEDS = (1337, 1338, 1339)  # the page's dial shows the first
 PLACES = 25  # at most so many layers of each stack are kept
 
 
@@ -26,7 +28,7 @@ def places(layers: int) -> list[int]:
     return sorted({round(k * layers / (count - 1)) for k in range(count)})
 
 
-def measure(cell: tuple[float, int]) -> dict:
+def measure(cell: tuple[float, int, int]) -> dict:
     """Train one stack and probe it on the way: its record in result.json."""
     import torch
 
@@ -36,8 +38,9 @@ def measure(cell: tuple[float, int]) -> dict:
     from reslab.training.step import make_state, next_batch, train_step
 
     torch.set_num_threads(1)
-    weight, layers = cell
-    config = parse(TrainConfig, [CONFIG, f"--residual_scale={weight}", f"--n_layer={layers}"]).config
+    weight, layers, seed = cell
+    settings = {"residual_scale": weight, "n_layer": layers, "seed": seed}
+    config = parse(TrainConfig, [CONFIG, *(f"--{key}={value}" for key, value in settings.items())]).config
     config = replace(config, device="cpu", dtype="float32")
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     state, probed = make_state(config, dataset.vocab_size), []
@@ -48,9 +51,8 @@ def measure(cell: tuple[float, int]) -> dict:
         if step < config.optim.max_iters:
             train_step(state, next_batch(dataset, config, step), config)
     return {
-        "run": f"scaled-{weight:g}-L{layers}",
-        "residual_scale": weight,
-        "n_layer": layers,
+        "run": f"scaled-{weight:g}-L{layers}-s{seed}",
+        **settings,
         "step": config.optim.max_iters,
         "status": "finished",
         "places": places(layers),
@@ -77,9 +79,10 @@ def probe(model, x, y) -> dict:
 
 def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
-    cells = [(weight, layers) for layers in reversed(DEPTHS) for weight in WEIGHTS]  # the long ones first
+    cells = list(itertools.product(WEIGHTS, DEPTHS, SEEDS))
+    cells.sort(key=lambda cell: -cell[1])  # the long ones first
     runs = measured.at_once(measure, cells, options.jobs)
-    runs.sort(key=lambda run: (run["n_layer"], run["residual_scale"]))
+    runs.sort(key=lambda run: (run["seed"], run["n_layer"], run["residual_scale"]))
     write_atomically(options.json, measured.text("experiments.dial.measure", runs))
 
 

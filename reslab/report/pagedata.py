@@ -66,8 +66,13 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES, heading: str 
 
 
 def dial_data() -> dict | None:
-    """The reach over skip weights and depths, as it was measured; None where the experiment is not here."""
-    return parse_json(DIAL.read_bytes(), f"{DIAL}") if DIAL.is_file() else None
+    """The reach over skip weights and depths, as it was measured with the first seed; None where the
+    experiment is not here."""
+    if not DIAL.is_file():
+        return None
+    result = parse_json(DIAL.read_bytes(), f"{DIAL}")
+    first = min(run["seed"] for run in result["runs"])
+    return result | {"runs": [run for run in result["runs"] if run["seed"] == first]}
 
 
 def autopsy_data(report: dict, title: str) -> dict:

@@ -27,6 +27,7 @@ def dial(page, tmp_path, monkeypatch):
     runs = [
         {
             "run": f"scaled-{weight:g}-L{depth}",
+            "seed": 1337,
             "residual_scale": weight,
             "n_layer": depth,
             "places": list(range(depth + 1)),
@@ -38,6 +39,7 @@ def dial(page, tmp_path, monkeypatch):
         for weight in WEIGHTS
         for depth in DEPTHS
     ]
+    runs += [run | {"run": "another seed", "seed": 1338, "probed": []} for run in runs]
     path = tmp_path / "dial.json"
     path.write_text(json.dumps({"date": "a day", "machine": "a machine", "runs": runs}), encoding="utf-8")
     monkeypatch.setattr(pagedata, "DIAL", path)
