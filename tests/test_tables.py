@@ -263,14 +263,15 @@ def test_each_part_of_the_demos_recipe_has_its_cell():
 
 def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():
     runs = [
-        run(val=2.5 + n, residual=arm, n_layer=n, layers_that_learn=k)
-        for arm, counts in (("none", {1: 1, 8: 3}), ("pre", {8: 8, 1: 1}))
-        for n, k in counts.items()
+        run(val=2.5 + n + k / 4, residual=arm, n_layer=n, layers_that_learn=k)
+        for arm, counts in (("none", {1: (1, 1), 8: (4, 2)}), ("pre", {8: (8,), 1: (1,)}))
+        for n, seeds in counts.items()
+        for k in seeds
     ]
     rows, note = made("slide", result(*runs))
     assert rows[1:] == [
-        ["with skips (`pre`)", "1 (3.50)", "8 (10.50)"],
-        ["without skips (`none`)", "1 (3.50)", "3 (10.50)"],
+        ["with skips (`pre`)", "1; 3.75", "8; 12.50"],
+        ["without skips (`none`)", "1; 3.75 (3.75 to 3.75)", "2 to 4; 11.25 (11.00 to 11.50)"],
     ]
     assert "3.10" in note
 

@@ -1,20 +1,22 @@
 """The stacks of a talk: how many layers a signal reaches, and the loss, over depth."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, origin
+from experiments.tables import ARMS, Table, final_loss, group_by, markdown, origin, span, spread
 
 
 def slide(result: dict) -> str:
-    """Layers that a signal reaches at the end, and in brackets the validation loss."""
+    """Layers that a signal reaches at the end, from the least to the most of the seeds, and the validation
+    loss."""
     cells = group_by(result["runs"], "residual", "n_layer")
     depths = sorted({run["n_layer"] for run in result["runs"]})
     rows = []
     for arm in ("pre", "none"):
-        runs = [cells[arm, depth][0] for depth in depths]
-        rows.append([ARMS[arm], *(f"{run['layers_that_learn']} ({final_loss(run):.2f})" for run in runs)])
+        seeds = [cells[arm, depth] for depth in depths]
+        reached = [span([run["layers_that_learn"] for run in runs], str) for runs in seeds]
+        losses = [spread([final_loss(run) for run in runs], ".2f") for runs in seeds]
+        rows.append([ARMS[arm], *(f"{a}; {b}" for a, b in zip(reached, losses, strict=True))])
     unigram = result["baselines_nats"]["unigram"]["val"]
-    note = (
-        f"\nLayers that a signal reaches, and the validation loss. The unigram baseline is {unigram:.2f}.\n"
-    )
+    note = "\nLayers that a signal reaches, from the least to the most of the seeds, and the validation loss, "
+    note += f"its mean and range. The unigram baseline is {unigram:.2f}.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
