@@ -66,8 +66,7 @@ def page_data(runs: list[Run], title: str, size: int = DATA_BYTES, heading: str 
 
 
 def dial_data() -> dict | None:
-    """The reach over skip weights and depths, as it was measured with the first seed; None where the
-    experiment is not here."""
+    """The measured reach over skip weights and depths, with the first seed; None where it is not here."""
     if not DIAL.is_file():
         return None
     result = parse_json(DIAL.read_bytes(), f"{DIAL}")
@@ -189,10 +188,8 @@ def _probes(run: Run, numbers: int, notes: list[str]) -> dict:
         indices = {round((len(steps)) ** (k / (fit - 1)) - 1) for k in range(fit)}
         notes.append(f"probes: {len(indices)} of {len(steps)} measured steps drawn")
         steps = [steps[k] for k in sorted(indices)]
-    return {
-        "steps": steps,
-        "values": [{k: _digits(v, 4) for k, v in at[step].items()} for step in steps],
-    }
+    values = [{name: _digits(value, 4) for name, value in at[step].items()} for step in steps]
+    return {"steps": steps, "values": values}
 
 
 def _count(value) -> int:
@@ -258,10 +255,8 @@ def _saved_autopsy(folder: Path, notes: list[str]) -> dict | None:
 def _autopsy(report: dict) -> dict:
     figures = {"figures": _figures(AUTOPSY_FIGURES, report), "lens": report["lens_text"]}
     if "paths" in report:  # the parts of the gradient at layer 0, by the number of branches passed
-        figures |= {
-            "paths": _digits(report["paths"]["norms"], 4),
-            "total": _digits(report["paths"]["total"], 4),
-        }
+        figures["paths"] = _digits(report["paths"]["norms"], 4)
+        figures["total"] = _digits(report["paths"]["total"], 4)
     if "lesions" in report:  # the rise of the loss without each block
         blocks = report["lesions"]["block"]
         figures["lesions"] = [_digits([cost["delta"], cost["se"]], 4) for cost in blocks]
