@@ -1,7 +1,7 @@
 """Trains further seeds of each kind of stack of a study, at the best value of a setting.
 
-    python -m experiments.best config/degradation.py --setting=muon_lr \\
-        --json experiments/degradation/best.json
+    python -m experiments.best config/widths.py --setting=muon_lr --steps=0 \\
+        --json experiments/widths/result.json
 
 First the study of the config is trained, as compare.py trains it, and --steps times what experiments.bisect
 adds to it. Of stacks that differ in the setting alone, the one whose training loss is lowest with the study's

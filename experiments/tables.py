@@ -88,10 +88,14 @@ def span(values: Sequence[float], written: Callable[[float], str]) -> str:
     return " to ".join(dict.fromkeys(map(written, (min(values), max(values)))))
 
 
-def over_seeds(runs: list[dict], split: str = "val") -> str:
-    """The loss of one seed, or the mean and range of several; those that diverged are counted."""
+def over_seeds(runs: list[dict], split: str = "val", form: str = ".3f") -> str:
+    """The loss of one seed, or the mean and range of several; those that diverged are counted.
+
+    Args:
+        form: how a number is written.
+    """
     losses = [loss for loss in (final_loss(run, split) for run in runs) if loss < math.inf]
-    told = [spread(losses)] if losses else []
+    told = [spread(losses, form)] if losses else []
     if lost := len(runs) - len(losses):
         told.append(f"{lost} of {len(runs)} diverged" if losses else "diverged")
     return ", ".join(told)

@@ -10,7 +10,7 @@ from test_tables import result, run
 
 import experiments.__main__ as door
 from experiments.__main__ import pictures
-from experiments.degradation.trainability import BLUE, ORANGE, colour, css, on
+from experiments.degradation.trainability import ORANGE, ROW, colour, css, on
 from experiments.drawing import Picture
 
 
@@ -38,28 +38,49 @@ def dots(svg: str, colour: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in found]
 
 
-def test_the_map_has_its_edges_where_they_were_bisected():
+def test_the_map_has_the_edges_of_each_seed_where_they_were_bisected():
     svg, alt = draw("trainability", arms_over_rates())
-    assert (
-        "without skips, standard (-1.00 to +0.50): above 0.005 to 0.0087 and below 0.015 to 0.05 (4)" in alt
-    )
-    assert (
-        "with skips (-1.50 to -1.50): at every rate (4)" in alt and "MLP only (+0.25 to +0.25): at no" in alt
-    )
+    edge = "above 0.005 to 0.0114 and below 0.015 to 0.05 (4)"  # from the lowest to the highest of the seeds
+    assert f"without skips, standard (-0.75 to +3.25): {edge}" in alt
+    assert "with skips (-1.50 to -1.50): at every rate (4)" in alt
+    assert "MLP only (+0.25 to +0.25): at no rate (4)" in alt
     own = svg.partition(">without skips, standard<")[2]
-    x = {rate: place(own, rate)[0] for rate in ("0.005", "0.015", "0.05")}
-    bisected = x["0.005"] + (x["0.015"] - x["0.005"]) * math.log(0.0087 / 0.005) / math.log(3)
-    (left, _, right, _), (low, _, high, _) = rects(own, "#000000")[:2]
-    assert (left, right) == pytest.approx((x["0.005"], bisected), abs=0.2)
-    assert (low, high) == pytest.approx((x["0.015"], x["0.05"]), abs=0.2)
+    rates = (0.005, 0.0087, 0.0114, 0.015, 0.05)
+    start, end = (place(own, f"{rate:g}")[0] for rate in (0.005, 0.05))
+    x = {rate: start + (end - start) * math.log(rate / 0.005) / math.log(10) for rate in rates}
+    first, lost, second, also_lost = rects(own, "#000000")[:4]
+    for (left, _, right, _), low, high in (
+        (first, 0.005, 0.0087),
+        (second, 0.0087, 0.0114),
+        (lost, 0.015, 0.05),
+        (also_lost, 0.015, 0.05),
+    ):
+        assert (left, right) == pytest.approx((x[low], x[high]), abs=0.2)
+    assert first[3] == pytest.approx(second[1]) and lost[1] == first[1]  # a seed below the other
+    figures = [float(y) for y in re.findall(r'y="([^"]*)"[^>]*>(?:[−+][\d.]+|div\.)<', own)]
+    assert min(figures) + 2 < first[1]  # no edge covers a figure
+
+
+def test_of_the_map_no_edge_is_told_that_not_every_seed_has():
+    one = arms_over_rates()
+    for r in one["runs"]:
+        if r["run"].startswith("plain") and r["seed"] == 2:
+            r["val/loss"] = 4.0
+    assert (
+        "standard (+0.00 to +0.75): not with each seed at the same rates (4)" in draw("trainability", one)[1]
+    )
 
 
 def test_of_the_map_blue_is_below_silent_and_orange_above_and_the_figures_can_be_read():
     svg, _ = draw("trainability", arms_over_rates())
     cells = re.findall(r'fill="(#\w+)"/>\n<text[^>]*>([−+][\d.]+|div\.)<', svg.partition(">validation")[0])
     by_figure = {words: fill for fill, words in cells}
-    assert by_figure["−1.50"] == css(BLUE) and by_figure["div."] == css(ORANGE)
-    assert by_figure["+0.25"] == css(colour(0.25, 1.5))
+    assert (
+        by_figure["+3.25"] == css(ORANGE)
+        and by_figure["−1.50"] == css(colour(-1.5, 3.25))
+        and by_figure["div."] == css(ORANGE)
+    )
+    assert by_figure["+0.25"] == css(colour(0.25, 3.25))
     assert colour(0.0, 1.5) == (255, 255, 255)
     for loss in (0.1, 0.4, 0.9, 1.5):
         (red, _, blue), (other_red, _, other_blue) = colour(-loss, 1.5), colour(loss, 1.5)
@@ -75,7 +96,7 @@ def test_a_depth_that_is_added_is_a_further_row_of_the_map():
     one = arms_over_rates()
     one["runs"] += [r | {"n_layer": 48} for r in one["runs"] if r["residual"] != "silent"]
     svg, alt = draw("trainability", one)
-    assert place(svg, "48")[1] - place(svg, "4")[1] == 26 and "at every rate (4, 48)" in alt
+    assert place(svg, "48")[1] - place(svg, "4")[1] == ROW and "at every rate (4, 48)" in alt
 
 
 def test_the_dose_is_a_bar_from_where_it_is_too_little_to_where_it_is_enough():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_tables import made, probed, result, run
 
+from experiments.causes.table import TABLES, WITH_CONTROL
 from experiments.degradation.bound import bound, of_block
 from experiments.tables import read_result
 from reslab.nn.init import orthogonal
@@ -54,8 +55,8 @@ def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
     assert rows[1] == ["with skips (`depth_mup`)", "2.250 (2.000 to 2.500)", "6.250 (6.000 to 6.500)"]
     assert rows[2] == ["with skips (`pre`)", "", ""] and "`silent`, the same at every depth: 4.000" in note
     runs = [
-        run(f"{grid}-none-a", residual="none", train=train)
-        for grid, train in (("start", 1.5), ("plain", 3.0), ("start-rates", 0.5))
+        run(f"{grid}-none-a", residual="none", train=train, muon_lr=rate)
+        for grid, train, rate in (("start", 1.5, 0.005), ("plain", 3.0, 0.005), ("start", 0.5, 0.0087))
     ]
     rows, _ = made("degradation", result(*runs))
     assert rows[2] == ["without skips, init `self`", "1.500 (1.500 to 1.500)"]
@@ -63,11 +64,13 @@ def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
 
 
 def arms_over_rates() -> dict:
-    """Five arms at 4 layers; the plain one begins to learn between 0.005 and a rate that was bisected."""
+    """Five arms at 4 layers with two seeds; the plain one begins to learn between 0.005 and a rate that was
+    bisected, with the other seed above that, and diverges at the largest."""
     rows = [("plain", 0.005, 1, 3.5), ("plain", 0.005, 2, 9.0), ("plain-rates", 0.015, 1, 2.0)]
-    rows += [("plain-rates", 0.0087, 1, 2.25), ("plain-rates", 0.05, 1, None)]
-    rows += [(grid, 0.005, 1, 1.5) for grid in ("start", "skips", "attention-skip-only")]
-    rows += [("mlp-skip-only", 0.005, 1, 3.25)]
+    rows += [("plain-rates", 0.015, 2, 2.5), ("plain", 0.0087, 1, 2.25), ("plain", 0.0087, 2, 3.25)]
+    rows += [("plain-rates", 0.0114, 2, 2.75), ("plain-rates", 0.05, 1, None), ("plain-rates", 0.05, 2, 4.0)]
+    rows += [(grid, 0.005, s, 1.5) for grid in ("start", "skips", "attention-skip-only") for s in (1, 2)]
+    rows += [("mlp-skip-only", 0.005, seed, 3.25) for seed in (1, 2)]
     residual = {"plain": "none", "plain-rates": "none", "start": "none"}
     runs = []
     for grid, rate, seed, val in rows:
@@ -79,20 +82,23 @@ def arms_over_rates() -> dict:
     )
 
 
-def test_each_depth_is_at_its_best_rate_the_mean_of_its_seeds():
-    def best(grid, arm, seeds, **at):
-        return [run(f"{grid}-{arm}-a", 9.0, t, residual=arm, seed=s, **at) for s, t in enumerate(seeds, 1)]
+def test_each_depth_is_at_the_rate_that_is_best_in_the_mean_of_the_seeds():
+    def seeds(grid, arm, losses, **at):
+        return [run(f"{grid}-{arm}-a", 9.0, t, residual=arm, seed=s, **at) for s, t in enumerate(losses, 1)]
 
-    runs = best("plain-rates", "none", (2.5, 2.0, 2.25), muon_lr=0.015)
-    runs += best("plain-slower", "none", (3.0, None, 3.5), muon_lr=0.0005, n_layer=9)
+    runs = seeds("plain-rates", "none", (2.5, 2.0, 2.25), muon_lr=0.015)
+    runs += seeds("plain", "none", (1.5, 3.5, 3.0), muon_lr=0.005)  # the lowest is of the first seed
+    runs += seeds("plain", "none", (1.0,), muon_lr=0.0087)  # bisected with that one alone
+    runs += seeds("plain-slower", "none", (3.0, 3.25, 3.5), muon_lr=0.0005, n_layer=9)
+    runs += seeds("plain-rates", "none", (1.0, None, 1.0), muon_lr=0.015, n_layer=9)
     for grid, arm in (("start", "none"), ("skips", "pre"), ("attention-skip-only", "pre")):
-        runs += [one for n in (4, 9) for one in best(grid, arm, (1.5, 1.5), muon_lr=0.005, n_layer=n)]
-    runs += [one for n in (4, 9) for one in best("mlp-skip-only", "pre", (1.0,), muon_lr=0.005, n_layer=n)]
+        runs += [one for n in (4, 9) for one in seeds(grid, arm, (1.5, 1.5), muon_lr=0.005, n_layer=n)]
+    runs += [one for n in (4, 9) for one in seeds("mlp-skip-only", "pre", (1.0,), muon_lr=0.005, n_layer=n)]
     runs += [run("silent-silent-a", v, v, residual="silent") for v in (2.5, 3.5)]
     rows, note = made("best_rates", result(*runs))
     cells = {row[0]: row[1:] for row in rows}
     assert cells["layers"] == ["4", "9"]
-    plain = ["2.250 (2.000 to 2.500), 0.015", "3.250 (3.000 to 3.500), 1 of 3 diverged, 0.0005"]
+    plain = ["2.250 (2.000 to 2.500), 0.015", "3.250 (3.000 to 3.500), 0.0005"]
     assert cells["without skips, standard start"] == plain
     assert cells["with skips (`pre`)"] == ["1.500 (1.500 to 1.500), 0.005"] * 2
     assert cells["skips around the MLP only"] == ["1.000, 0.005"] * 2
@@ -101,22 +107,28 @@ def test_each_depth_is_at_its_best_rate_the_mean_of_its_seeds():
 
 def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     rows, _ = made("trainability", arms_over_rates())
-    assert rows[0][2:5] == ["0.005", "0.015", "0.05"]  # what was bisected has no column
+    assert rows[0][2:7] == ["0.0005", "0.0015", "0.005", "0.015", "0.05"]  # what was bisected has no column
     plain = next(row for row in rows if row[0] == "without skips, standard start")
-    assert plain[1:] == ["4", "+0.500", "-1.000", "", "0.005 to 0.0087, 0.015 to 0.05", ""]
+    losses = ["+3.250 (+0.500 to +6.000)", "-0.750 (-1.000 to -0.500)", "+1.000, 1 of 2 diverged"]
+    found = "0.005 to 0.0087, 0.015 to 0.05; 0.0087 to 0.0114, 0.015 to 0.05"
+    assert plain[1:] == ["4", "", "", *losses, found, ""]
     edges = {row[0]: row[-2] for row in rows}
     assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
-    again = {2: {0.015: 2.5, 0.05: 4.0}, 3: {0.005: 3.5, 0.0015: 2.0}}  # seed 2 has 0.005 in the grid already
-    runs = [
-        run("plain-again-4-none-a", val, val, residual="none", muon_lr=rate, seed=seed)
-        for seed, of_rate in again.items()
-        for rate, val in of_rate.items()
+
+
+def test_two_runs_that_differ_in_their_machine_are_compared_and_two_that_differ_in_their_seed():
+    facts = {"init": "self", "attn_residual": "", "mlp_residual": "", "muon_lr": 0.5}
+    here = [
+        run(val=v, seed=s, n_layer=n, **facts) for n in (4, 9) for s, v in ((1, 9.0), (2, 2.0), (3, 2.25))
     ]
-    one = arms_over_rates()
-    rows, note = made("trainability", one | {"runs": [*one["runs"], *runs]})
-    plain = next(row for row in rows if row[0] == "without skips, standard start")
-    seeds = "0.005 to 0.0087, 0.015 to 0.05; 0.005 to 0.015, 0.015 to 0.05; 0.0015 to 0.005"
-    assert plain[1:-1] == ["4", "+0.500", "-1.000", "", seeds] and "seeds 1, 2 and 3" in note
+    here += [run(val=5.0, seed=2, n_layer=4, **facts | {"init": "wiring"})]  # was not run again
+    there = [run(val=v, seed=s, n_layer=4, **facts) for s, v in ((2, 2.5), (3, 2.0))]
+    there += [run(val=v, seed=s, n_layer=9, **facts) for s, v in ((2, 1.0), (3, 2.5))]
+    rows, _ = made("machines", result(*here), result(*there))
+    assert rows[1:] == [
+        ["4", "2", "0.375 (up to 0.500)", "0.250 (up to 0.250)"],
+        ["9", "2", "0.625 (up to 1.000)", "0.250 (up to 0.250)"],
+    ]
 
 
 def test_the_bound_is_where_a_step_is_as_large_as_the_product_of_all_blocks():
@@ -167,6 +179,24 @@ def test_the_causes_are_diversity_over_training_and_the_loss_of_the_seeds():
     assert rows[0] == ["", "one rate 0.001", "blocks 0.1", "blocks 0.3"]
     assert [row[1] for row in rows[1:]] == ["2.500", "diverged", "2.000"] and "3.100" in note
     assert rows[1][2:] == ["3.250 (3.000 to 3.500)"] * 2
+
+
+def test_of_the_warned_runs_those_are_told_that_ended_below_the_control_of_their_width():
+    none, warned = {"early_warning": None}, {"early_warning": "unlikely to train"}
+    silent = [
+        run(residual="silent", val=val, n_embd=width, learning_rate=rate, **none)
+        for width, rate, val in ((32, 0.1, 3.0), (32, 0.01, 2.0), (32, 0.01, 2.5), (64, 0.1, 1.75))
+    ]
+    runs = [run(val=val, n_embd=32, **warned) for val in (2.5, 2.125, 2.0, None)]
+    runs += [run(val=val, n_embd=width, **told) for val, width, told in ((2.0, 64, warned), (1.5, 64, none))]
+    first, other = (
+        result(*silent, *runs),
+        result(run(residual="silent", val=3.0, **none), run(val=3.5, **warned)),
+    )
+    of = [folder for folder, _ in WITH_CONTROL]
+    made = TABLES["warned"].make(*(first if folder == "dose" else other for folder in of))
+    assert f"Of {5 + len(of) - 1} stored runs" in made and f"in {len(set(of))} experiments" in made
+    assert "2 ended below it: 2 of `dose` (by 0.125 to 0.250).\n" in made
 
 
 def test_what_layers_are_worth_is_beside_a_stack_of_the_same_seed_in_which_none_learns():

@@ -46,8 +46,21 @@ def test_labels_that_would_lie_on_each_other_are_moved_apart():
 
 def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
     runs = [
-        {"run": f"{grid}-{arm}-a", "residual": arm, "n_layer": n, "step": 9, "train/loss": loss}
-        for grid, arm in (("skips", "pre"), ("plain", "none"), ("start", "none"), ("skips-rates", "pre"))
+        {
+            "run": f"{grid}-{arm}-a",
+            "residual": arm,
+            "n_layer": n,
+            "step": 9,
+            "train/loss": loss,
+            "muon_lr": lr,
+        }
+        for grid, arm, lr in (
+            ("skips", "pre", 0.005),
+            ("plain", "none", 0.005),
+            ("start", "none", 0.005),
+            ("skips-rates", "pre", 0.05),
+            ("skips", "pre", 0.0087),
+        )
         for n in (1, 24)
         for loss in ((2.0, 3.0) if (grid, n) == ("skips", 24) else (2.25, 2.25))
     ]  # of other rates, as in the last grid, no line tells

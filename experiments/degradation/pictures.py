@@ -1,9 +1,9 @@
 """The training loss over depth of three kinds of stacks, and where five kinds learn."""
 
 from experiments.degradation import trainability
+from experiments.degradation.table import at_one_rate
 from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
-from experiments.tables import of_grid
 
 LINES = {  # grid -> its line
     "plain": PLAIN,
@@ -13,10 +13,10 @@ LINES = {  # grid -> its line
 
 
 def losses(result: dict) -> dict[Line, Seeds]:
-    """The training losses of all seeds, by line and depth."""
+    """The training losses of all seeds at one rate, by line and depth."""
     lines: dict[Line, Seeds] = {line: {} for line in LINES.values()}
     for grid, line in LINES.items():
-        for run in of_grid(result, grid):
+        for run in at_one_rate(result, grid):
             lines[line].setdefault(run["n_layer"], []).append(run["train/loss"])
     return lines
 
@@ -43,5 +43,5 @@ def alt(result: dict) -> str:
 
 PICTURES = {
     "degradation": Picture(degradation, alt),
-    "trainability": Picture(trainability.draw, trainability.alt, ("edges",)),
+    "trainability": Picture(trainability.draw, trainability.alt),
 }

@@ -1,10 +1,15 @@
 """The training loss over depth, and where a stack learns, over depth and the rate of its blocks."""
 
+from itertools import combinations
+from statistics import median
+
 from experiments.degradation.bound import bound
 from experiments.tables import (
     ARMS,
     Table,
+    best_rate,
     edge,
+    final_loss,
     group_by,
     markdown,
     mean_of,
@@ -21,68 +26,97 @@ NAMES = {  # grid -> the name of its row
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
 }
-RATES = (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)  # those of the grid; others are bisected
+ONE, RATES = 5e-3, (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)  # of the grid, which has slower ones at 48 layers
+
+
+def of_arm(result: dict, grid: str) -> list[dict]:
+    """The runs of an arm at every rate."""
+    names = (grid, *(f"{grid}-{more}" for more in ("rates", "faster", "slower")))
+    return [run for name in names for run in of_grid(result, name)]
+
+
+def at_one_rate(result: dict, grid: str) -> list[dict]:
+    """The runs of an arm at the rate of all."""
+    return [run for run in of_arm(result, grid) if run["muon_lr"] == ONE]
+
+
+def with_every_seed(runs: list[dict]) -> list[dict]:
+    """The runs of one stack at the rates that each of its seeds has: what is bisected is of some alone."""
+    seeds = {run["seed"] for run in runs}
+    rates = group_by(runs, "muon_lr").values()
+    return [run for members in rates if {one["seed"] for one in members} == seeds for run in members]
 
 
 def degradation(result: dict) -> str:
     """Training loss of three arms at one rate, over seeds."""
-    arms = {NAMES[grid]: of_grid(result, grid) for grid in ("skips", "start", "plain")}
+    arms = {NAMES[grid]: at_one_rate(result, grid) for grid in ("skips", "start", "plain")}
     return over_depth(result, "train/loss", arms)
 
 
-def of_arm(result: dict, grid: str) -> dict[tuple, list[dict]]:
-    """The runs of an arm with the seed that has every rate, by depth."""
-    return group_by([run for run in _every(result, grid) if run["seed"] == 1], "n_layer")
-
-
-def _every(result: dict, grid: str) -> list[dict]:
-    return [run for name in (grid, f"{grid}-rates", f"{grid}-slower") for run in of_grid(result, name)]
-
-
-def further(result: dict, grid: str) -> dict[tuple[int, int], list[dict]]:
-    """(depth, seed) -> the runs of an arm with further seeds, where they have an edge of their own."""
-    depths = {run["n_layer"] for run in result["runs"]}
-    again = [run for n in depths for run in of_grid(result, f"{grid}-again-{n}")]
-    found = group_by([*of_grid(result, grid), *again], "n_layer", "seed")
-    return {key: runs for key, runs in found.items() if key[1] != 1 and len(runs) > 1}
-
-
 def best_rates(result: dict) -> str:
-    """Training loss of every arm over seeds, each depth at the best rate of the grid and of the bisection."""
-    rows, depths = [], sorted({run["n_layer"] for run in _every(result, "skips")})
+    """Training loss of every arm over seeds, each depth at the best of the rates that all seeds have."""
+    rows, depths = [], sorted({run["n_layer"] for run in of_arm(result, "skips")})
     for grid, name in NAMES.items():
-        seeds = group_by(_every(result, grid), "n_layer")
-        cells = [f"{over_seeds(seeds[n,], 'train')}, {seeds[n,][0]['muon_lr']:g}" for n in depths]
-        rows.append([name, *cells])
+        stacks = group_by(of_arm(result, grid), "n_layer")
+        best = [best_rate(with_every_seed(stacks[n,]), "muon_lr") for n in depths]
+        rows.append([name, *(f"{over_seeds(runs, 'train')}, {rate:g}" for rate, runs in best)])
     silent = mean_of(of_grid(result, "silent"), "train/loss")
     note = f"\n`silent`, the same at every depth: {silent:.3f}. Behind each the rate of the blocks: that of "
-    note += "the lowest training loss with seed 1.\n"
+    note += "the lowest training loss, in the mean of the seeds.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
+
+
+def over_silent(result: dict, runs: list[dict]) -> list[dict]:
+    """The runs, their validation losses less that of the control."""
+    silent = mean_of(of_grid(result, "silent"))
+    return [run | {"val/loss": None if run["val/loss"] is None else run["val/loss"] - silent} for run in runs]
+
+
+def by_seed(runs: list[dict]) -> list[dict[float, float | None]]:
+    """For each seed, of one stack: rate -> validation loss."""
+    return [
+        {run["muon_lr"]: run["val/loss"] for run in of} for _, of in sorted(group_by(runs, "seed").items())
+    ]
 
 
 def trainability(result: dict) -> str:
     """Validation loss less that of the control, over depth and rate, and where the sign changes."""
-    silent = mean_of(of_grid(result, "silent"))
-    tried = {run["muon_lr"] for members in of_arm(result, "plain").values() for run in members}
-    columns, rows = [rate for rate in RATES if rate in tried], []
+    rows = []
     for grid, name in NAMES.items():
-        others = sorted(further(result, grid).items())
-        for (layers,), runs in sorted(of_arm(result, grid).items()):
-            seeds = [runs, *(members for (n, _), members in others if n == layers)]
-            first, *_ = each = [{run["muon_lr"]: run["val/loss"] for run in members} for members in seeds]
-            cells = ["" if first.get(r) is None else f"{first[r] - silent:+.3f}" for r in columns]
-            limit = bound(grid, layers)
-            cells += ["; ".join(edge(losses, silent) for losses in each), f"{limit:.2g}" if limit else ""]
-            rows.append([name, str(layers), *cells])
-    head = ["", "layers", *(f"{rate:g}" for rate in columns), "begins or stops to learn between", "1 / (a L)"]
-    note = "\nThe losses are of seed 1; where there are three edges, they are those of seeds 1, 2 and 3. "
-    note += "`always` and `never`: at each or none of the rates tried; seeds 2 and 3 have few, around the "
-    note += "edge of seed 1.\n"
-    return markdown(head, rows) + (note if any("; " in row[-2] for row in rows) else "") + origin(result)
+        for (layers,), runs in sorted(group_by(over_silent(result, of_arm(result, grid)), "n_layer").items()):
+            rates, limit = group_by(runs, "muon_lr"), bound(grid, layers)
+            cells = [over_seeds(rates[rate,], form="+.3f") if (rate,) in rates else "" for rate in RATES]
+            found = [edge(losses, 0.0) for losses in by_seed(runs)]
+            told = found[0] if len(set(found)) == 1 else "; ".join(found)
+            rows.append([name, str(layers), *cells, told, f"{limit:.2g}" if limit else ""])
+    head = ["", "layers", *(f"{rate:g}" for rate in RATES), "begins or stops to learn between", "1 / (a L)"]
+    note = "\nThe mean of the seeds, and their range. The edges of different seeds are parted by semicolons; "
+    note += "one stands alone where all agree. `always` and `never`: at each or none of the rates tried.\n"
+    return markdown(head, rows) + note + origin(result)
+
+
+def machines(result: dict, other: dict) -> str:
+    """How far two runs end from each other that differ in their machine alone, and in their seed alone."""
+    stack = ("n_layer", "residual", "init", "attn_residual", "mlp_residual", "muon_lr")
+    here = {key: final_loss(run) for key, (run,) in group_by(result["runs"], *stack, "seed").items()}
+    by_depth: dict[int, tuple[list[float], list[float]]] = {}
+    for key, there in sorted(group_by(other["runs"], *stack).items()):
+        machine, seed = by_depth.setdefault(key[0], ([], []))
+        losses = [here[*key, run["seed"]] for run in there]
+        machine += [abs(final_loss(run) - loss) for run, loss in zip(there, losses, strict=True)]
+        seed += [abs(one - another) for one, another in combinations(losses, 2)]
+    rows = [
+        [str(layers), str(len(apart[0])), *(f"{median(d):.3f} (up to {max(d):.3f})" for d in apart)]
+        for layers, apart in by_depth.items()
+    ]
+    head = ["layers", "runs", "the same seed on another machine", "another seed on the same machine"]
+    note = "\nHow far the validation losses end from each other: the median, and the largest.\n"
+    return markdown(head, rows) + note + origin(other)
 
 
 TABLES = {
     "degradation": Table(degradation),
-    "best_rates": Table(best_rates, ("best",)),
-    "trainability": Table(trainability, ("edges",)),
+    "best_rates": Table(best_rates),
+    "trainability": Table(trainability),
+    "machines": Table(machines, ("result", "again")),
 }

@@ -4,10 +4,10 @@ import math
 from itertools import pairwise
 
 from experiments.degradation.bound import WITHOUT_SKIP, bound
-from experiments.degradation.table import RATES, of_arm
+from experiments.degradation.table import RATES, by_seed, of_arm, over_silent
 from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
-from experiments.tables import edges, learned, mean_of, of_grid
+from experiments.tables import edges, group_by, learned, mean
 
 PANELS = {
     "skips": SKIPS.name,
@@ -17,23 +17,29 @@ PANELS = {
     "mlp-skip-only": "skips around the MLP only",
 }
 Losses = dict[float, float | None]  # rate -> loss less that of `silent`, None where the run diverged
+Seeds = list[Losses]
 
 # The same in light and dark: blue and orange are apart for those who see no red or no green as well.
 BLUE, WHITE, ORANGE = (0, 114, 178), (255, 255, 255), (213, 94, 0)
 BOUND = "#d81b9c"  # on blue, on white and on orange
-ROW, WIDE, ACROSS = 26, 244, 278  # pixels: height of a row, width of a panel, from one panel to the next
+ROW, WIDE, ACROSS = 32, 244, 278  # pixels: height of a row, width of a panel, from one panel to the next
+STRIP = 12  # pixels at the foot of a row, below its figures: the edges and the bound
 HALF = math.sqrt(max(high / low for low, high in pairwise(RATES)))  # a cell is at most so far from its rate
 
 
-def panels(result: dict) -> dict[str, dict[int, Losses]]:
-    """Arm -> depth -> the losses over the rates."""
-    silent, found = mean_of(of_grid(result, "silent")), {}
-    for grid in PANELS:
-        found[grid] = {
-            layers: {r["muon_lr"]: None if r["val/loss"] is None else r["val/loss"] - silent for r in runs}
-            for (layers,), runs in sorted(of_arm(result, grid).items())
-        }
-    return found
+def panels(result: dict) -> dict[str, dict[int, Seeds]]:
+    """Arm -> depth -> the losses over the rates, seed by seed."""
+    stacks = {grid: group_by(over_silent(result, of_arm(result, grid)), "n_layer") for grid in PANELS}
+    return {
+        grid: {layers: by_seed(runs) for (layers,), runs in sorted(depths.items())}
+        for grid, depths in stacks.items()
+    }
+
+
+def means(seeds: Seeds) -> Losses:
+    """Over the rates of the map the mean of the seeds; None where one of them diverged."""
+    at = {rate: [losses[rate] for losses in seeds if rate in losses] for rate in RATES}
+    return {rate: None if None in losses else mean(losses) for rate, losses in at.items() if losses}
 
 
 def colour(loss: float | None, limit: float) -> tuple[int, ...]:
@@ -54,30 +60,31 @@ def on(ground: tuple[int, ...]) -> str:
     return "#000000" if luminance > 0.179 else "#ffffff"
 
 
-def row(x: Axis, top: float, losses: Losses, limit: float) -> list[str]:
-    """A depth: a cell around each rate, up to half-way to its neighbours, and its edges in black."""
-    rates, parts = sorted(losses), []
-    middles = [math.sqrt(low * high) for low, high in pairwise(rates)]
-    for rate, low, high in zip(rates, [0.0, *middles], [*middles, math.inf], strict=True):
-        left, right = round(x(max(low, rate / HALF))), round(x(min(high, rate * HALF)))
-        ground = colour(losses[rate], limit)
+def row(x: Axis, top: float, seeds: Seeds, limit: float) -> list[str]:
+    """A depth: a cell around each rate, and in the strip below the edges of each seed in black."""
+    parts = []
+    for rate, loss in means(seeds).items():
+        left, right = round(x(rate / HALF)), round(x(rate * HALF))
+        ground = colour(loss, limit)
         parts.append(rect(left, top, right - left, ROW - 1, css(ground)))
-        if right - left >= 34:  # so wide are the figures
-            words = "div." if losses[rate] is None else f"{losses[rate]:+.2f}".replace("-", "−")
-            parts.append(text((left + right) / 2, top + 17, words, on(ground), 12, "middle"))
-    for low, high in edges(losses, 0.0):
-        parts.append(rect(round(x(low), 1), top, round(x(high) - x(low), 1), ROW - 1, "#000000"))
+        words = "div." if loss is None else f"{loss:+.2f}".replace("-", "−")
+        parts.append(text((left + right) / 2, top + 15, words, on(ground), 12, "middle"))
+    high = STRIP / len(seeds)
+    for k, losses in enumerate(seeds):
+        foot = top + ROW - 1 - STRIP + k * high
+        for low, up in edges(losses, 0.0):
+            parts.append(rect(round(x(low), 1), round(foot, 1), round(x(up) - x(low), 1), high, "#000000"))
     return parts
 
 
-def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, Losses], limit: float) -> str:
+def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, Seeds], limit: float) -> str:
     """A kind of stack: the rates from left to right, the depths downward, and the bound where it has one."""
     left, top = place
     x = Axis(RATES[0] / HALF, RATES[-1] * HALF, left, left + WIDE, log=True)
     parts = [text(left, top - 12, PANELS[grid], theme.ink, 15, weight=700)]
-    for k, (layers, losses) in enumerate(rows.items()):
-        parts.append(text(left - 7, top + ROW * k + 18, f"{layers}", theme.soft, 13, "end"))
-        parts += row(x, top + ROW * k, losses, limit)
+    for k, (layers, seeds) in enumerate(rows.items()):
+        parts.append(text(left - 7, top + ROW * k + 15, f"{layers}", theme.soft, 13, "end"))
+        parts += row(x, top + ROW * k, seeds, limit)
         parts += mark(x, top + ROW * k, bound(grid, layers))
     bottom = top + ROW * len(rows) + 15
     parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 12, "middle") for rate in RATES]
@@ -87,7 +94,7 @@ def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, L
 def mark(x: Axis, top: float, rate: float | None) -> list[str]:
     """The bound of a depth, where the map has it."""
     inside = rate and RATES[0] / HALF < rate < RATES[-1] * HALF
-    return [rect(round(x(rate) - 1.5, 1), top + ROW - 8, 3, 8, BOUND)] if inside else []  # below the figures
+    return [rect(round(x(rate) - 1.5, 1), top + ROW - 1 - STRIP, 3, STRIP, BOUND)] if inside else []
 
 
 def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
@@ -104,38 +111,40 @@ def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
         parts.append(text(x(value), top + ROW + 15, words, theme.soft, 13, at))
     told = ("blue learns, orange does not", "downward: layers", "to the right: rate of the blocks")
     parts += [text(left, top + 72 + 22 * k, words, theme.ink, 14) for k, words in enumerate(told)]
-    sides = (
-        (0, 12, css(colour(-limit / 4, limit))),
-        (12, 6, "#000000"),
-        (18, 12, css(colour(limit / 4, limit))),
-    )
-    parts += [rect(left + start, top + 125, wide, ROW - 1, filled) for start, wide, filled in sides]
-    parts.append(text(left + 40, top + 142, "the edge, found by bisection", theme.ink, 14))
-    parts.append(rect(left + 14, top + 163, 3, 8, BOUND))
-    parts.append(text(left + 40, top + 172, "the rate 1 / (a L)", theme.ink, 14))
+    for k in range(2):
+        side, foot = colour((k - 0.5) * limit / 2, limit), top + 125
+        parts.append(rect(left + 15 * k, foot, 15, ROW - 1, css(side)))
+    parts += [rect(left + 10 + 2 * k, top + 125 + ROW - 1 - STRIP + 4 * k, 6, 4, "#000000") for k in range(3)]
+    parts.append(text(left + 40, top + 146, "the edges of the seeds, by bisection", theme.ink, 14))
+    parts.append(rect(left + 14, top + 169, 3, STRIP, BOUND))
+    parts.append(text(left + 40, top + 180, "the rate 1 / (a L)", theme.ink, 14))
     return "\n".join(parts)
 
 
 def draw(theme: Theme, result: dict) -> str:
     """Three panels above, two and the legend below."""
     every = panels(result)
-    lines = [losses for rows in every.values() for losses in rows.values()]
-    limit = max(abs(loss or 0) for losses in lines for loss in losses.values())
+    losses = [loss for rows in every.values() for seeds in rows.values() for loss in means(seeds).values()]
+    limit = max(abs(loss or 0) for loss in losses)
     down = ROW * max(map(len, every.values())) + 72
     places = [(40 + ACROSS * (k % 3), 46 + down * (k // 3)) for k in range(6)]
     drawn = [panel(theme, place, *entry, limit) for place, entry in zip(places, every.items(), strict=False)]
     return document(theme, 2 * down, alt(result), *drawn, legend(theme, places[5], limit))
 
 
-def where(losses: Losses) -> str:
-    """At which rates a stack learns."""
-    sides = [
-        f"{'below' if learned(losses[low], 0.0) else 'above'} {low:g} to {high:g}"
-        for low, high in edges(losses, 0.0)
-    ]
-    if not sides:
-        return "at every rate" if all(learned(loss, 0.0) for loss in losses.values()) else "at no rate"
-    return " and ".join(sides)
+def where(seeds: Seeds) -> str:
+    """At which rates a stack learns; of edges that all seeds have, from the lowest to the highest."""
+    found = [edges(losses, 0.0) for losses in seeds]
+    kinds = {(learned(losses[min(losses)], 0.0), len(at)) for losses, at in zip(seeds, found, strict=True)}
+    if len(kinds) > 1:
+        return "not with each seed at the same rates"
+    ((slowest, number),) = kinds
+    if not number:
+        return "at every rate" if slowest else "at no rate"
+    return " and ".join(
+        f"{'below' if slowest == (k % 2 == 0) else 'above'} {min(at)[0]:g} to {max(high for _, high in at):g}"
+        for k, at in enumerate(zip(*found, strict=True))
+    )
 
 
 def marked(grid: str) -> str:
@@ -143,18 +152,17 @@ def marked(grid: str) -> str:
 
 
 def alt(result: dict) -> str:
-    told, every = [], panels(result)
-    least = min(rate for rows in every.values() for losses in rows.values() for rate in losses)
-    slower = f" (some tried from {least:g} on, left of the map)" if least < RATES[0] else ""
-    for grid, rows in every.items():
-        known = [loss for losses in rows.values() for loss in losses.values() if loss is not None]
+    told = []
+    for grid, rows in panels(result).items():
+        known = [loss for seeds in rows.values() for loss in means(seeds).values() if loss is not None]
         at: dict[str, list[str]] = {}
-        for layers, losses in rows.items():
-            at.setdefault(where(losses), []).append(f"{layers}")
+        for layers, seeds in rows.items():
+            at.setdefault(where(seeds), []).append(f"{layers}")
         each = ", ".join(f"{rates} ({', '.join(depths)})" for rates, depths in at.items())
         told.append(f"{PANELS[grid]} ({min(known):+.2f} to {max(known):+.2f}): {each}")
     return (
-        f"Validation loss less that of silent, over the number of layers and rates of the blocks from "
-        f"{RATES[0]:g} to {RATES[-1]:g}{slower}, and at which rates it is below 0 (at how many layers): "
-        f"{'; '.join(told)}. Marked is the rate 1 / (a L): {'; '.join(map(marked, WITHOUT_SKIP))}."
+        f"Validation loss less that of silent, the mean of the seeds, over the number of layers and rates of "
+        f"the blocks from {RATES[0]:g} to {RATES[-1]:g}, and at which rates it is below 0 with each seed (at "
+        f"how many layers): {'; '.join(told)}. Marked is the rate 1 / (a L): "
+        f"{'; '.join(map(marked, WITHOUT_SKIP))}."
     )

@@ -2,9 +2,10 @@
 
 from itertools import islice
 
+from experiments.degradation.table import at_one_rate
 from experiments.laptop.table import AUTOPSIES
 from experiments.rezero.table import PUBLISHED, best, per_word
-from experiments.tables import Table, group_by, markdown, mean, mean_of, of_grid, span
+from experiments.tables import Table, group_by, markdown, mean, mean_of, span
 from experiments.theory.table import collapsed, deepest
 
 # Each: the paper and its mark, what it reports, what differs here.
@@ -47,7 +48,7 @@ def over_depth(result: dict) -> str:
     """The training loss of the least and the most layers, without and with skips."""
     cells = {}
     for grid in ("plain", "skips"):
-        runs = {depth: runs for (depth,), runs in group_by(of_grid(result, grid), "n_layer").items()}
+        runs = {depth: runs for (depth,), runs in group_by(at_one_rate(result, grid), "n_layer").items()}
         ends = min(runs), max(runs)
         cells[grid] = " and ".join(f"{mean_of(runs[depth], 'train/loss'):.2f}" for depth in ends)
     at = f"{ends[0]} and {ends[1]} layers"

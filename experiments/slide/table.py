@@ -15,7 +15,9 @@ def slide(result: dict) -> str:
         losses = [spread([final_loss(run) for run in runs], ".2f") for runs in seeds]
         rows.append([ARMS[arm], *(f"{a}; {b}" for a, b in zip(reached, losses, strict=True))])
     unigram = result["baselines_nats"]["unigram"]["val"]
-    note = "\nLayers that a signal reaches, from the least to the most of the seeds, and the validation loss, "
+    note = (
+        "\nLayers that a signal reaches, from the least to the most of the seeds, and the validation loss, "
+    )
     note += f"its mean and range. The unigram baseline is {unigram:.2f}.\n"
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
