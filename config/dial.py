@@ -1,6 +1,6 @@
 # Question: how heavy must a skip be for a gradient to get through a given depth?
 #
-#     python -m experiments.dial.measure --json experiments/dial/result.json     80 stacks, three seeds each, MM
+#     python -m experiments.dial.measure --json experiments/dial/result.json     80 stacks, three seeds each
 #     python train.py config/dial.py --residual_scale=0.9 --n_layer=64           one of them, as a run
 #
 # Expected (experiments/dial): after ten updates and with lambda = 1, the gradient at layer 0 is as large as

@@ -6,9 +6,9 @@ import pytest
 import torch
 from test_tables import made, probed, result, run
 
-from experiments.causes.table import TABLES, WITH_CONTROL
 from experiments.degradation.bound import bound, of_block
 from experiments.tables import read_result
+from experiments.warned.table import RESULTS, TABLES
 from reslab.nn.init import orthogonal
 
 
@@ -193,7 +193,7 @@ def test_of_the_warned_runs_those_are_told_that_ended_below_the_control_of_their
         result(*silent, *runs),
         result(run(residual="silent", val=3.0, **none), run(val=3.5, **warned)),
     )
-    of = [folder for folder, _ in WITH_CONTROL]
+    of = [folder for folder, _ in RESULTS]
     made = TABLES["warned"].make(*(first if folder == "dose" else other for folder in of))
     assert f"Of {5 + len(of) - 1} stored runs" in made and f"in {len(set(of))} experiments" in made
     assert "2 ended below it: 2 of `dose` (by 0.125 to 0.250).\n" in made
