@@ -107,11 +107,12 @@ def test_each_depth_is_at_the_rate_that_is_best_in_the_mean_of_the_seeds():
 
 def test_trainability_is_the_distance_to_the_control_and_the_bisected_edges():
     rows, _ = made("trainability", arms_over_rates())
-    assert rows[0][2:7] == ["0.0005", "0.0015", "0.005", "0.015", "0.05"]  # what was bisected has no column
+    rates = ["5e-05", "0.00015", "0.0005", "0.0015", "0.005", "0.015", "0.05", "0.15"]
+    assert rows[0][2:10] == rates  # what was bisected has no column
     plain = next(row for row in rows if row[0] == "without skips, standard start")
     losses = ["+3.250 (+0.500 to +6.000)", "-0.750 (-1.000 to -0.500)", "+1.000, 1 of 2 diverged"]
     found = "0.005 to 0.0087, 0.015 to 0.05; 0.0087 to 0.0114, 0.015 to 0.05"
-    assert plain[1:] == ["4", "", "", *losses, found, ""]
+    assert plain[1:] == ["4", "", "", "", "", *losses, "", found, ""]
     edges = {row[0]: row[-2] for row in rows}
     assert edges["with skips (`pre`)"] == "always" and edges["skips around the MLP only"] == "never"
 

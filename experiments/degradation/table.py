@@ -26,7 +26,8 @@ NAMES = {  # grid -> the name of its row
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
 }
-ONE, RATES = 5e-3, (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2)  # of the grid, which has slower ones at 48 layers
+RATES = (5e-5, 1.5e-4, 5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2, 1.5e-1)  # of the grid; others are bisected
+ONE = 5e-3  # that all have for the picture over depth
 
 
 def of_arm(result: dict, grid: str) -> list[dict]:

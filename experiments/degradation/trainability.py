@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 from experiments.degradation.bound import WITHOUT_SKIP, bound
-from experiments.degradation.table import RATES, by_seed, of_arm, over_silent
+from experiments.degradation.table import by_seed, of_arm, over_silent
 from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
 from experiments.tables import edges, group_by, learned, mean
@@ -16,6 +16,7 @@ PANELS = {
     "attention-skip-only": "skips around attention only",
     "mlp-skip-only": "skips around the MLP only",
 }
+RATES = (5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2, 1.5e-1)  # those at which most stacks were tried
 Losses = dict[float, float | None]  # rate -> loss less that of `silent`, None where the run diverged
 Seeds = list[Losses]
 
@@ -68,7 +69,7 @@ def row(x: Axis, top: float, seeds: Seeds, limit: float) -> list[str]:
         ground = colour(loss, limit)
         parts.append(rect(left, top, right - left, ROW - 1, css(ground)))
         words = "div." if loss is None else f"{loss:+.2f}".replace("-", "−")
-        parts.append(text((left + right) / 2, top + 15, words, on(ground), 12, "middle"))
+        parts.append(text((left + right) / 2, top + 15, words, on(ground), 11, "middle"))
     high = STRIP / len(seeds)
     for k, losses in enumerate(seeds):
         foot = top + ROW - 1 - STRIP + k * high
@@ -87,7 +88,7 @@ def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, S
         parts += row(x, top + ROW * k, seeds, limit)
         parts += mark(x, top + ROW * k, bound(grid, layers))
     bottom = top + ROW * len(rows) + 15
-    parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 12, "middle") for rate in RATES]
+    parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 11, "middle") for rate in RATES]
     return "\n".join(parts)
 
 
@@ -115,7 +116,7 @@ def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
         side, foot = colour((k - 0.5) * limit / 2, limit), top + 125
         parts.append(rect(left + 15 * k, foot, 15, ROW - 1, css(side)))
     parts += [rect(left + 10 + 2 * k, top + 125 + ROW - 1 - STRIP + 4 * k, 6, 4, "#000000") for k in range(3)]
-    parts.append(text(left + 40, top + 146, "the edges of the seeds, by bisection", theme.ink, 14))
+    parts.append(text(left + 40, top + 146, "edges of the seeds, bisected", theme.ink, 14))
     parts.append(rect(left + 14, top + 169, 3, STRIP, BOUND))
     parts.append(text(left + 40, top + 180, "the rate 1 / (a L)", theme.ink, 14))
     return "\n".join(parts)
