@@ -50,10 +50,10 @@ def two_wirings() -> list[dict]:
 def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     losses = {"plain": (2.5, 3.5), "skips": (2.25, 2.0)}
     depths = [
-        run(f"{grid}-pre-L{n}", 9.0, train=loss + noise, n_layer=n)
+        run(f"{grid}-pre-L{n}", 9.0, train=loss + noise, n_layer=n, muon_lr=rate)
         for grid, pair in losses.items()
         for n, loss in zip((3, 48), pair, strict=True)
-        for noise in (0.125, -0.125)
+        for noise, rate in ((0.125, 5e-3), (-0.125, 5e-3), (1.0, 8.7e-3))
     ]
     worth = [
         {
