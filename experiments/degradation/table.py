@@ -97,7 +97,7 @@ def trainability(result: dict) -> str:
 
 
 def machines(result: dict, other: dict) -> str:
-    """How far two runs end from each other that differ in their machine alone, and in their seed alone."""
+    """How far two runs end from each other that differ in their machine (and commit), and in their seed."""
     stack = ("n_layer", "residual", "init", "attn_residual", "mlp_residual", "muon_lr")
     here = {key: final_loss(run) for key, (run,) in group_by(result["runs"], *stack, "seed").items()}
     by_depth: dict[int, tuple[list[float], list[float]]] = {}

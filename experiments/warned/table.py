@@ -32,8 +32,8 @@ def warned(*results: dict) -> str:
         if gains
     ]
     return (
-        f"Of {total} stored runs that were warned, in {len(below)} experiments with `silent` beside them, "
-        f"{sum(map(len, below.values()))} ended below it: {', '.join(each) or 'none'}.\n"
+        f"Of {total} stored runs that were warned, in {len(below)} experiments with `silent` in the same "
+        f"file, {sum(map(len, below.values()))} ended below it: {', '.join(each) or 'none'}.\n"
     )
 
 

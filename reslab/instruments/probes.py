@@ -217,8 +217,8 @@ def early_warning(row: dict) -> str | None:
     """One line when this stack is unlikely to train, from what a probe measured; None where nothing says so.
 
     The sign is that the end of the stack can't tell tokens apart: whatever later tokens say is lost,
-    and Q and K, which should tell them apart, get no gradient. It is no proof: of 496 stored runs that
-    were warned 10 ended below `silent`, near an edge of what trains (experiments/dose and degradation).
+    and Q and K, which should tell them apart, get no gradient. It is no proof: near an edge of what trains
+    some of the stored runs that were warned ended below `silent` (docs/residuals.md, step 3, counts them).
     """
     names = ("token_diversity", "resid_gradient", "position0_share")
     diversity, norms, shares = (row[f"probe/{name}"] for name in names)
