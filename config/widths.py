@@ -1,7 +1,7 @@
 # Question: does the width change what skips are for? Stacks with and without skips, repaired ones, and the
 # weight of the skip at which a stack begins to learn, 32, 64 and 128 wide.
 #
-#     python -m experiments.best config/widths.py --setting=muon_lr --steps=0 --jobs 2 \
+#     python -m experiments.best config/widths.py --setting=muon_lr --jobs 2 \
 #         --json experiments/widths/result.json
 #
 # Budget: 40 minutes of CPU time, 73 on a slow machine. The best rate is chosen with seed 1 and trained with

@@ -1,17 +1,15 @@
 """Trains further seeds of each kind of stack of a study, at the best value of a setting.
 
-    python -m experiments.best config/widths.py --setting=muon_lr --steps=0 \\
-        --json experiments/widths/result.json
+    python -m experiments.best config/widths.py --setting=muon_lr --json experiments/widths/result.json
 
-First the study of the config is trained, as compare.py trains it, and --steps times what experiments.bisect
-adds to it. Of stacks that differ in the setting alone, the one whose training loss is lowest with the study's
-first seed is trained with the others. The result holds the best alone, with all seeds, and the control. Runs
-that are there are kept, so the same command goes on.
+First the study of the config is trained, as compare.py trains it. Of stacks that differ in the setting alone,
+the one whose training loss is lowest with the study's first seed is trained with the others. The result holds
+the best alone, with all seeds, and the control. Runs that are there are kept, so the same command goes on.
 """
 
 from pathlib import Path
 
-from experiments.bisect import changed, command, families, read_options, search, train
+from experiments.bisect import changed, command, families, parser, read_options, study, train
 from reslab.report.records import results
 from reslab.run.config import run_door
 from reslab.run.files import write_atomically
@@ -34,8 +32,9 @@ def chosen(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell]
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(__doc__, argv)
-    cells, runs = search(options, seed=SEEDS[0])
+    options = read_options(parser(__doc__), argv)
+    cells = study(options, seed=SEEDS[0])
+    runs = train(cells, options.jobs)
     best = chosen(cells, runs, options.setting)
     others = [runs[c.folder] for c in cells if options.setting not in c.values]
     kept = [*others, *train(best, options.jobs).values()]

@@ -17,7 +17,7 @@ from experiments.measured import arguments
 from experiments.tables import edges
 from reslab.report.records import results
 from reslab.report.selection import load_runs
-from reslab.run.arguments import at_least
+from reslab.run.arguments import ArgumentParser, at_least
 from reslab.run.config import parse, run_door
 from reslab.run.fields import settings, short
 from reslab.run.files import write_atomically
@@ -97,51 +97,57 @@ def middles(cells: list[Cell], runs: dict[Path, Run], setting: str) -> list[Cell
     return new
 
 
-def search(options: Namespace, seed: int | None = None) -> tuple[list[Cell], dict[Path, Run]]:
-    """Train a config's study, and then what lies between; returns all of it.
+def study(options: Namespace, seed: int | None = None) -> list[Cell]:
+    """The cells of a config's study.
 
     Args:
         options: those of read_options.
         seed: one that the study must have.
 
-    Raises ValueError where the study has nothing to compare, before anything is trained.
+    Raises ValueError where the study has nothing to compare.
     """
     words = [options.config, *options.settings]
     cells = plan(parse(CompareConfig, words, leave_out=("study",)).config, words[:1], words[1:])
     check(cells, options, seed)
-    runs = train(cells, options.jobs)
-    for _ in range(options.steps):
-        cells += middles(cells, runs, options.setting)
-        runs = train(cells, options.jobs)
-    return cells, runs
+    return cells
 
 
-def read_options(doc: str, argv: list[str]) -> Namespace:
-    """The command line of a program that trains a study and what lies between.
+def parser(doc: str) -> ArgumentParser:
+    """The command line of a program that trains a study and goes on from it.
 
     Args:
         doc: the program's docstring.
     """
-    parser = arguments(doc)
-    parser.add_argument("config", help="a config file with a study, `silent` in it")
-    parser.add_argument("--setting", required=True, help="the setting whose values are compared")
-    parser.add_argument("--steps", type=at_least(0), default=STEPS, help="how often each interval is halved")
-    options, settings = parser.parse_known_args(argv)
+    made = arguments(doc)
+    made.add_argument("config", help="a config file with a study, `silent` in it")
+    made.add_argument("--setting", required=True, help="the setting whose values are compared")
+    return made
+
+
+def read_options(made: ArgumentParser, argv: list[str]) -> Namespace:
+    """What was typed; what the parser does not know are `settings` of all runs."""
+    options, settings = made.parse_known_args(argv)
     options.settings = settings
     return options
 
 
-def command(program: str, options: Namespace) -> str:
+def command(program: str, options: Namespace, *more: str) -> str:
     """What to type for the same result."""
-    steps = [] if options.steps == STEPS else [f"--steps={options.steps}"]
-    words = [options.config, *options.settings, f"--setting={options.setting}", *steps]
+    words = [options.config, *options.settings, f"--setting={options.setting}", *more]
     return " ".join([f"python -m experiments.{program}", *words])
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(__doc__, argv)
-    _, runs = search(options)
-    write_atomically(options.json, results(list(runs.values()), command("bisect", options)))
+    made = parser(__doc__)
+    made.add_argument("--steps", type=at_least(0), default=STEPS, help="how often each interval is halved")
+    options = read_options(made, argv)
+    cells = study(options)
+    runs = train(cells, options.jobs)
+    for _ in range(options.steps):
+        cells += middles(cells, runs, options.setting)
+        runs = train(cells, options.jobs)
+    steps = [] if options.steps == STEPS else [f"--steps={options.steps}"]
+    write_atomically(options.json, results(list(runs.values()), command("bisect", options, *steps)))
 
 
 if __name__ == "__main__":

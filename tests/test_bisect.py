@@ -2,7 +2,6 @@
 and the best value, with further seeds."""
 
 import json
-from argparse import Namespace
 
 import pytest
 
@@ -100,13 +99,13 @@ def test_the_best_value_is_chosen_by_the_training_loss_of_the_first_seed_and_tra
     monkeypatch.setattr(best, "train", trained)
     monkeypatch.setattr(bisect, "train", trained)
     monkeypatch.setattr(best, "results", lambda runs, command: json.dumps([command, len(runs)]))
-    best.main([str(path), "--setting=muon_lr", "--steps=0", "--batch_size=3", f"--json={out}"])
+    best.main([str(path), "--setting=muon_lr", "--batch_size=3", f"--json={out}"])
     names = sorted(cell.folder.name for cell in asked[-1])
     plain = [f"plain-none-L{n}-muon_lr{r}-s{s}" for n, r in ((2, 0.001), (3, 0.01)) for s in (1, 2, 3)]
     assert names == plain + [f"skips-pre-muon_lr0.01-s{s}" for s in (1, 2, 3)]
     assert [cell.config.seed for cell in asked[-1]] == [1, 2, 3] * 3
     assert {cell.config.batch_size for cells in asked for cell in cells} == {3}  # a setting of all runs
-    told = f"python -m experiments.best {path} --batch_size=3 --setting=muon_lr --steps=0"
+    told = f"python -m experiments.best {path} --batch_size=3 --setting=muon_lr"
     assert json.loads(out.read_text("utf-8")) == [told, 3 + 9]  # two of the control, one that has no rate
 
 
@@ -159,5 +158,5 @@ def test_each_step_halves_the_intervals_in_which_stacks_begin_to_learn(cells, tm
     assert tried == {2: [0.1, 0.5, 0.6, 0.7, 0.9], 3: [0.1, 0.5, 0.7, 0.8, 0.9]}
     told = f"python -m experiments.bisect {path} --setting=residual_scale"
     assert json.loads(out.read_text("utf-8")) == [f"{told} --steps=2", 11]
-    usual = Namespace(config=path, setting="residual_scale", steps=bisect.STEPS, settings=[])
-    assert bisect.command("bisect", usual) == told
+    bisect.main([path, "--setting=residual_scale", f"--json={out}"])
+    assert json.loads(out.read_text("utf-8"))[0] == told
