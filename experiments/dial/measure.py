@@ -51,7 +51,7 @@ def measure(cell: tuple[float, int, int]) -> dict:
         if step < config.optim.max_iters:
             train_step(state, next_batch(dataset, config, step), config)
     return {
-        "run": f"scaled-{weight:g}-L{layers}-s{seed}",
+        "run": f"scaled-{weight:g}-s{seed}-L{layers}",
         **settings,
         "step": config.optim.max_iters,
         "status": "finished",
