@@ -5,8 +5,8 @@
 #
 # Budget: 22 minutes of CPU time on a slow machine.
 # Expected (experiments/dial): after ten updates and with lambda = 1, the gradient at layer 0 is about as
-# large as at the head, or larger, at every depth. With 0.99 it is a tenth of that at 128 layers and 6e-9 to 3e-8 at
-# 1000, with 0.9 1e-10 to 4e-9 at 128, and with 0 nothing is left at 128.
+# large as at the head, or larger, at every depth. With 0.99 it is a tenth of that at 128 layers and 6e-9 to
+# 3e-8 at 1000, with 0.9 1e-10 to 4e-9 at 128, and with 0 nothing is left at 128.
 #
 # Every stack is small and short, so that a thousand layers fit in: what is asked is how far a gradient gets
 # at the start and in the first updates, and not what is learned. One thing differs, the weight lambda of x
