@@ -67,10 +67,11 @@ def best_rates(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
-def over_silent(result: dict, runs: list[dict]) -> list[dict]:
-    """The runs, their validation losses less that of the control."""
-    silent = mean_of(of_grid(result, "silent"))
-    return [run | {"val/loss": None if run["val/loss"] is None else run["val/loss"] - silent} for run in runs]
+def over_silent(result: dict, grid: str) -> dict[int, list[dict]]:
+    """The runs of an arm by depth, their validation losses less that of the control."""
+    silent, runs = mean_of(of_grid(result, "silent")), of_arm(result, grid)
+    runs = [run | {"val/loss": None if run["val/loss"] is None else run["val/loss"] - silent} for run in runs]
+    return {layers: members for (layers,), members in sorted(group_by(runs, "n_layer").items())}
 
 
 def by_seed(runs: list[dict]) -> list[dict[float, float | None]]:
@@ -84,7 +85,7 @@ def trainability(result: dict) -> str:
     """Validation loss less that of the control, over depth and rate, and where the sign changes."""
     rows = []
     for grid, name in NAMES.items():
-        for (layers,), runs in sorted(group_by(over_silent(result, of_arm(result, grid)), "n_layer").items()):
+        for layers, runs in over_silent(result, grid).items():
             rates, limit = group_by(runs, "muon_lr"), bound(grid, layers)
             cells = [over_seeds(rates[rate,], form="+.3f") if (rate,) in rates else "" for rate in RATES]
             found = [edge(losses, 0.0) for losses in by_seed(runs)]

@@ -4,10 +4,10 @@ import math
 from itertools import pairwise
 
 from experiments.degradation.bound import WITHOUT_SKIP, bound
-from experiments.degradation.table import by_seed, of_arm, over_silent
+from experiments.degradation.table import by_seed, over_silent
 from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
-from experiments.tables import edges, group_by, learned, mean
+from experiments.tables import edges, learned, mean
 
 PANELS = {
     "skips": SKIPS.name,
@@ -30,10 +30,8 @@ HALF = math.sqrt(max(high / low for low, high in pairwise(RATES)))  # a cell is 
 
 def panels(result: dict) -> dict[str, dict[int, Seeds]]:
     """Arm -> depth -> the losses over the rates, seed by seed."""
-    stacks = {grid: group_by(over_silent(result, of_arm(result, grid)), "n_layer") for grid in PANELS}
     return {
-        grid: {layers: by_seed(runs) for (layers,), runs in sorted(depths.items())}
-        for grid, depths in stacks.items()
+        grid: {layers: by_seed(runs) for layers, runs in over_silent(result, grid).items()} for grid in PANELS
     }
 
 

@@ -33,7 +33,13 @@ def exclusive_lock(folder: Path, activity: str, wait: float = 0):
     path = folder / "lock"
     lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     try:
-        _take(lock, activity, time.monotonic() + wait)
+        deadline = time.monotonic() + wait
+        while not _taken(lock):
+            if time.monotonic() >= deadline:
+                raise ValueError(
+                    f"{folder}: another process is {activity} ({_holder(path)}); wait or stop it"
+                )
+            time.sleep(POLL)
         yield
     finally:
         if lock.is_locked:
@@ -45,22 +51,17 @@ def exclusive_lock(folder: Path, activity: str, wait: float = 0):
                 place.rmdir()
 
 
-def _take(lock: FileLock, activity: str, deadline: float) -> None:
-    """Get the lock and sign its file. A signal comes before or after: half-way the file would be left."""
-    path = Path(lock.lock_file)
-    while True:
+def _taken(lock: FileLock) -> bool:
+    """Whether the lock could be had, with its file signed. A signal comes before or after: half-way the file
+    would be left."""
+    with unbroken():
         try:
-            with unbroken():
-                lock.acquire(timeout=0)
-                if os.name == "posix":  # elsewhere nobody else can read a locked file
-                    path.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
-            return
-        except Timeout:
-            if time.monotonic() >= deadline:
-                raise ValueError(
-                    f"{path.parent}: another process is {activity} ({_holder(path)}); wait or stop it"
-                ) from None
-        time.sleep(POLL)
+            lock.acquire(timeout=0)
+        except Timeout:  # not through unbroken(), which would forget a signal that came meanwhile
+            return False
+        if os.name == "posix":  # elsewhere nobody else can read a locked file
+            Path(lock.lock_file).write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        return True
 
 
 def _is_lock(path: Path) -> bool:

@@ -13,7 +13,6 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, run_python
-from filelock import FileLock
 
 from reslab.data import corpus, documents
 from reslab.data.corpus import write_dataset
@@ -273,20 +272,6 @@ def test_a_download_replaces_no_file_of_the_user(tmp_path):
     with pytest.raises(ValueError, match=r"give it with --input .*input\.txt, or move it away"):
         download("http://127.0.0.1:9/input.txt", tmp_path / "input.txt", "0" * 64)
     assert (tmp_path / "input.txt").read_text(encoding="utf-8") == "my own text"
-
-
-def test_a_signal_that_comes_while_the_lock_is_taken_leaves_nothing(tmp_path, monkeypatch):
-    acquire = FileLock.acquire
-
-    def acquire_and_stop(*args, **given):
-        acquire(*args, **given)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(FileLock, "acquire", acquire_and_stop)
-    lock = exclusive_lock(tmp_path / "new" / "out", "testing")
-    with on_ending_signals(raise_interrupted), pytest.raises(Interrupted), lock:
-        pytest.fail("begun")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"", b"pid 1 on a host that is gone\n"])

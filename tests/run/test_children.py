@@ -1,4 +1,4 @@
-"""What ends a program reaches the programs that it has started."""
+"""What ends a program reaches the programs that it has started, and a lock that it takes meanwhile."""
 
 import os
 import signal
@@ -8,6 +8,10 @@ import time
 
 import pytest
 from conftest import ROOT
+from filelock import FileLock, Timeout
+
+from reslab.run.children import Interrupted, on_ending_signals, raise_interrupted
+from reslab.run.lock import exclusive_lock
 
 # A child that says when it is there, and how it was asked to end; and a parent that waits for two of them.
 CHILD = """
@@ -76,3 +80,28 @@ def test_a_parent_that_is_killed_leaves_nothing_behind(tmp_path):
     parent.kill()
     wait_for(tmp_path / "a.saved", tmp_path / "b.saved")
     parent.communicate()
+
+
+def test_a_signal_that_comes_while_the_lock_is_taken_leaves_nothing(tmp_path, monkeypatch):
+    acquire = FileLock.acquire
+
+    def acquire_and_stop(*args, **given):
+        acquire(*args, **given)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_and_stop)
+    lock = exclusive_lock(tmp_path / "new" / "out", "testing")
+    with on_ending_signals(raise_interrupted), pytest.raises(Interrupted), lock:
+        pytest.fail("begun")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_that_comes_while_another_process_has_the_lock_is_not_lost(tmp_path, monkeypatch):
+    def stop_and_fail(*args, **given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise Timeout(tmp_path / "lock")
+
+    monkeypatch.setattr(FileLock, "acquire", stop_and_fail)
+    lock = exclusive_lock(tmp_path, "testing", wait=1)
+    with on_ending_signals(raise_interrupted), pytest.raises(Interrupted), lock:
+        pytest.fail("begun")
