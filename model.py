@@ -39,7 +39,8 @@ class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token sees itself and what came before.
 
     (B, T, C) -> (B, T, C). With mixes_identity the attention matrix A becomes a I + b A, a and b
-    learned for each head. Its modern variants, all off in GPT-2:
+    learned for each head; a wiring may pass mix_values, through which the values (B, n_kv_head, T, D) go.
+    Its modern variants, all off in GPT-2:
 
         n_kv_head    H / n_kv_head queries share a key and a value (Ainslie et al. 2023, arXiv 2305.13245)
         qk_norm      q, k -> RMSNorm(q), RMSNorm(k), a gain per channel of a head (Qwen3, arXiv 2505.09388)
@@ -81,9 +82,11 @@ class CausalSelfAttention(nn.Module):
             q, k = self.rotary(q, k, start_pos)
         return q, k, v
 
-    def forward(self, x: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, cache: KVCache | None = None, mix_values=None) -> torch.Tensor:
         B, T, _ = x.shape
         q, k, v = self.qkv(x, 0 if cache is None else cache.length)
+        if mix_values is not None:
+            v = mix_values(v)
         keys, values = (k, v) if cache is None else cache.extend(k, v)
         shared = self.n_head // self.n_kv_head
         if shared > 1:

@@ -628,6 +628,44 @@ class X0Mix(PreNorm):
         return stream[0]
 
 
+class ValueResidual(PreNorm):
+    """Attention reads the values of block 1 beside its own (Zhou et al. 2024, ResFormer, arXiv 2410.17897).
+
+    dy/dx is that of `pre`; V_1 goes past all blocks in between, so what a token was at the start can be read
+    anywhere, and gets a gradient from anywhere. The weights are the halves of the authors' code; the paper
+    has learned ones too. Carries (x, V_1), and None for V_1 up to block 1.
+    """
+
+    equation = "y = x + F(N(x)), where attention's values are (V + V_1) / 2, V_1 those of block 1"
+    skip = None  # more than x is carried
+    single_tensor = False
+    compile_per_block = False
+
+    def __init__(self, config, depth):
+        super().__init__(config, depth)
+        self.is_attention = depth % 2 == 0
+
+    @staticmethod
+    def open(x):
+        return x, None
+
+    def forward(self, stream, branch):
+        x, first = stream
+        if not self.is_attention:
+            return x + branch(self.norm(x)), first
+        values = []
+
+        def mix(v):
+            values.append(v if first is None else first)
+            return (v + values[0]) / 2
+
+        return x + branch(self.norm(x), mix_values=mix), values[0]
+
+    @staticmethod
+    def running(stream):
+        return stream[0]
+
+
 class DenseFormer(PreNorm):
     """Depth-weighted averages (Pagliardini et al. 2024, DenseFormer, arXiv 2402.02622).
 
@@ -894,6 +932,7 @@ WIRINGS = {
     "block_skip": BlockSkip,
     "highway": Highway,
     "x0": X0Mix,
+    "value_residual": ValueResidual,
     "dense": DenseFormer,
     "hyper": HyperConnections,
     "dynamic_hyper": DynamicHyperConnections,

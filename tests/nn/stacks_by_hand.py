@@ -75,6 +75,30 @@ def with_first_stream(model, x):
     return x
 
 
+def attention_by_hand(attn, x, first):
+    """Softmax attention whose values are the mean of its own and `first`, and its own values; a head each."""
+    D = attn.c_proj.in_features // attn.n_head
+    Q, K, V = (matrix.split(D) for matrix in attn.input_matrices())
+    bias = attn.c_attn.bias.split(D)
+    heads, values = [], []
+    for h in range(attn.n_head):
+        q, k, v = (x @ W[h].T + bias[h + n * attn.n_head] for n, W in enumerate((Q, K, V)))
+        weights = torch.exp(q @ k.transpose(-1, -2) / math.sqrt(D)).tril()
+        values.append(v)
+        read = v if first is None else 0.5 * v + 0.5 * first[h]
+        heads.append(weights / weights.sum(-1, keepdim=True) @ read)
+    return torch.cat(heads, dim=-1) @ attn.c_proj.weight.T + attn.c_proj.bias, values
+
+
+def with_values_of_the_first_block(model, x):
+    first = None
+    for block in model.blocks:
+        y, values = attention_by_hand(block.attn, norm(block.attn_residual.norm, x), first)
+        x, first = x + y, first or values
+        x = x + block.mlp(norm(block.mlp_residual.norm, x))
+    return x
+
+
 def with_all_block_outputs(model, x):
     outputs = [x]
     for k, (r, F) in enumerate(sublayers(model)):
@@ -160,6 +184,7 @@ def with_attention_over_depth(model, x):
 
 STACKS = {name: step_by_step(name) for name in STEPS} | {
     "x0": with_first_stream,
+    "value_residual": with_values_of_the_first_block,
     "dense": with_all_block_outputs,
     "resi_dual": with_the_sum_of_all_branches,
     "parallel": side_by_side,

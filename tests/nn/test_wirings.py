@@ -42,7 +42,8 @@ def as_deepnet(layers):
 
 
 # What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
-AS_PRE = ("pre", "scaled", "x0", "dense", "hyper", "dynamic_hyper", "mhc", "parallel", "stochastic_depth")
+AS_PRE = ["pre", "scaled", "x0", "value_residual", "dense", "hyper", "dynamic_hyper", "mhc"]
+AS_PRE += ["parallel", "stochastic_depth"]
 DRAWS = dict.fromkeys(AS_PRE, as_gpt2)
 DRAWS |= {"deepnorm": as_deepnet, "depth_mup": lambda layers: {"O": 0, "W2": 0}}
 DRAWS |= {"block_skip": lambda layers: {"W2": layers**-0.5}}
