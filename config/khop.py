@@ -7,7 +7,7 @@
 #
 # Budget: 45 minutes of CPU time. Positions turn fast (rope_theta) and queries and keys have biases, since an
 # arrow is found by how far back it stands in a line of eleven tokens. Stacks with skips have one rate of
-# their blocks, chosen at 4 layers; plain ones have a choice of three, made with seed 1.
+# their blocks, and no row of another is stored; plain ones have a choice of three, made with seed 1.
 # docs/residuals.md discusses the result.
 
 dataset = "khop"

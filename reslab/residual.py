@@ -477,7 +477,8 @@ class DepthMuP(PreNorm):
     dy/dx = I + sqrt(B / L) dF/dx, and exactly I at the start, where every output projection is 0. A sum of
     L independent branches of size 1 / sqrt(L) stays of order 1 at any depth. Embeddings enter at rms 1, the
     scale that branches are measured by. Under Adam the first paper divides the rate inside the blocks by
-    sqrt(L) as well: that is a setting, --block_lr.
+    sqrt(L) as well: that is a setting, --block_lr. It is optimal there for blocks of one layer; for deeper
+    ones, as in Transformers, the paper finds limits.
     """
 
     equation = "y = x + sqrt(B / L) F(N(x)), B = 4"
@@ -503,9 +504,10 @@ class StochasticDepth(PreNorm):
     """Branches are left out at random while training (Huang et al. 2016, arXiv 1603.09382).
 
     dy/dx = I + b dF/dx, and I where b = 0: a batch sees about three quarters of the branches. Deeper ones are
-    left out more often, those of the last block half of the time, as in the paper. Each sequence has its own
-    draw (the paper has one for a batch) from the generator of dropout, so it depends on seed and step alone.
-    When the model is not training, b is its mean p. Nothing is saved: the branch is computed and not used.
+    left out more often, those of the last block half of the time, as in the paper. Attention and MLP draw
+    apart, and each sequence for itself (the paper drops whole blocks, for a batch), from the generator of
+    dropout, so b depends on seed and step alone. When the model is not training, b is its mean p. Nothing is
+    saved: the branch is computed and not used.
     """
 
     equation = "y = x + b F(N(x)), b = 1 with probability p = 1 - l / (2L), else 0, in block l = 1 .. L"
@@ -782,7 +784,7 @@ class ManifoldHyperConnections(ParallelStreams):
     columns sum to 1 after 20 rounds of Sinkhorn and Knopp. A product of such matrices is one as well, so at
     any depth the clean path keeps the mean of the streams. What depends on the token is scaled by 0.01 at the
     start, as in the paper. The biases are a choice: a = 1 / n, b = 1 and M with 0.87 on its diagonal, so the
-    stack starts near `pre`. Mixed in float32. Carries h (n, B, T, C).
+    stack starts near `pre`. The head reads the mean of the streams. Mixed in float32. Carries h (n, B, T, C).
     """
 
     equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), M doubly stochastic, h of n = 4 streams"

@@ -2,6 +2,8 @@
 
 from test_tables import made, result, run
 
+from experiments.warned.table import RESULTS, warned
+
 FOLDERS = ("degradation", "worth", "laptop", "theory", "rezero")  # of the marks
 
 
@@ -86,3 +88,17 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     )
     assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
     assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]
+
+
+def test_warned_runs_that_learned_and_others_that_did_not_are_counted_against_the_best_control():
+    def ended(loss, warning=None, **at):
+        return run(val=loss, early_warning=warning, **at)
+
+    control = [ended(3.0, residual="silent"), ended(2.0, residual="silent", learning_rate=0.2)]
+    runs = [ended(1.75, "unlikely"), ended(2.5, "unlikely"), ended(1.0), ended(2.0), ended(None)]
+    wide = [ended(4.0, residual="silent", n_embd=8), ended(3.0, n_embd=8)]
+    empty = [result(control[0])] * (len(RESULTS) - 2)
+    text = warned(result(*control, *runs), *empty, result(*wide))
+    assert text.startswith("Of 2 stored runs that were warned, in 9 experiments")
+    assert "1 ended below it: 1 of `degradation` (by 0.250). " in text
+    assert text.endswith("Of the 4 that were not, 2 did not: 2 of `degradation`.\n")

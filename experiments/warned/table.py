@@ -1,6 +1,6 @@
-"""What became of the runs that got an early warning, in the results that have a control beside them."""
+"""What became of the runs that got an early warning, and of the others, in results that have a control."""
 
-from experiments.tables import Table, group_by, learned, mean_of, span
+from experiments.tables import Table, final_loss, group_by, mean_of, span
 
 RESULTS = (  # folder and result
     ("degradation", "result"),
@@ -18,22 +18,23 @@ RESULTS = (  # folder and result
 
 
 def warned(*results: dict) -> str:
-    """How many of the runs that got an early warning ended below the control of their result."""
-    total, below = 0, {}
+    """How many of the runs that got an early warning ended below the control of their result, and how many
+    of the others did not."""
+    told, others = {}, {}  # folder -> by how much each of its runs ended below the control
     for (folder, _), result in zip(RESULTS, results, strict=True):
-        silent, gains = controls(result), below.setdefault(folder, [])
-        for run in (run for run in result["runs"] if run["early_warning"]):
-            total += 1
-            if learned(run["val/loss"], silent[run.get("n_embd")]):
-                gains.append(silent[run.get("n_embd")] - run["val/loss"])
-    each = [
-        f"{len(gains)} of `{name}` (by {span(gains, '{:.3f}'.format)})"
-        for name, gains in below.items()
-        if gains
-    ]
+        silent = controls(result)
+        for run in (run for run in result["runs"] if run["residual"] != "silent"):
+            gains = told if run["early_warning"] else others
+            gains.setdefault(folder, []).append(silent[run.get("n_embd")] - final_loss(run))
+    below = {name: [gain for gain in gains if gain > 0] for name, gains in told.items()}
+    above = {name: sum(gain <= 0 for gain in gains) for name, gains in others.items()}
+    erred = [f"{len(n)} of `{name}` (by {span(n, '{:.3f}'.format)})" for name, n in below.items() if n]
+    missed = [f"{n} of `{name}`" for name, n in above.items() if n]
     return (
-        f"Of {total} stored runs that were warned, in {len(below)} experiments with `silent` in the same "
-        f"file, {sum(map(len, below.values()))} ended below it: {', '.join(each) or 'none'}.\n"
+        f"Of {sum(map(len, told.values()))} stored runs that were warned, in {len({f for f, _ in RESULTS})} "
+        f"experiments with `silent` in the same file, {sum(map(len, below.values()))} ended below it: "
+        f"{', '.join(erred) or 'none'}. Of the {sum(map(len, others.values()))} that were not, "
+        f"{sum(above.values())} did not: {', '.join(missed) or 'none'}.\n"
     )
 
 
