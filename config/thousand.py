@@ -13,6 +13,7 @@
 dataset = "stdlib"
 out_dir = "runs/thousand"
 
+residual = "depth_mup"
 n_layer = 1000
 n_head = 1
 n_embd = 32

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import nn
 
-from reslab.nn.init import orthogonal
+from reslab.nn.init import STD, orthogonal
 from reslab.nn.layers import make_norm
 from reslab.run.fields import word_and_count
 
@@ -349,9 +349,9 @@ class DeepNorm(PostNorm):
     """Post-norm with a heavier skip (Wang et al. 2022, DeepNet, arXiv 2203.00555).
 
     dy/dx = J_N (a I + dF/dx): a norm stands on the skip as in `post`, but the skip outweighs the branch,
-    whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first. The paper
-    divides Xavier weights; here, as everywhere, std 0.02 is what is divided, and V times O starts tens of
-    times quieter than the paper's at widths below 100. Embeddings enter at rms 1, as in `post`.
+    whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first. Matrices start
+    with the variance of Xavier, 2 / (inputs + outputs), as the paper's do. Embeddings enter at rms 1, as in
+    `post`.
     """
 
     equation = "y = N(a x + F(x)), a = (2M)^(1/4) for M layers"
@@ -366,6 +366,8 @@ class DeepNorm(PostNorm):
         return self.norm(self.alpha * x + branch(x))
 
     def init(self, branch):
+        for matrix in (*branch.input_matrices(), branch.c_proj.weight):
+            matrix.mul_(math.sqrt(2 / sum(matrix.shape)) / STD)
         branch.c_proj.weight.mul_(self.beta)
         branch.input_matrices()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
 

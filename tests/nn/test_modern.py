@@ -192,8 +192,9 @@ def test_deepnorm_scales_the_values_and_not_the_gate():
     for branch in ("attn", "mlp"):
         *others, value = getattr(plain, branch).input_matrices()
         *scaled_others, scaled = getattr(deep, branch).input_matrices()
-        assert torch.allclose(scaled, value * beta)
-        assert all(torch.equal(a, b) for a, b in zip(others, scaled_others, strict=True))
+        xavier = [(2 / sum(matrix.shape)) ** 0.5 / 0.02 for matrix in (*others, value)]
+        assert torch.allclose(scaled, value * xavier.pop() * beta)
+        assert all(torch.allclose(a * x, b) for a, b, x in zip(others, scaled_others, xavier, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,14 @@ def as_gpt2(layers):
 
 
 def as_deepnet(layers):
-    return dict.fromkeys(("V", "O", "W1", "W2"), (8 * layers) ** -0.25)
+    """By Xavier's variance, at width 16 and 64 in the MLP; V, O, W1 and W2 times beta."""
+    beta, square, oblong = (8 * layers) ** -0.25, (1 / 16) ** 0.5 / 0.02, (2 / 80) ** 0.5 / 0.02
+    return {"Q": square, "K": square} | {
+        "V": beta * square,
+        "O": beta * square,
+        "W1": beta * oblong,
+        "W2": beta * oblong,
+    }
 
 
 # What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
