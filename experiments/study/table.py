@@ -54,7 +54,8 @@ def rates(result: dict) -> str:
     for (arm, layers), losses in groups.items():
         curve = {rate: mean(seeds) for rate, seeds in losses.items()}
         best = min(curve.values())
-        cells = [f"{curve[r]:.2f}" if curve[r] > best else f"**{curve[r]:.2f}**" for r in columns]
+        written = {rate: f"{loss:.2f}" if loss > best else f"**{loss:.2f}**" for rate, loss in curve.items()}
+        cells = [written.get(rate, "") for rate in columns]
         depth = "no blocks" if arm == "silent" else f"{layers} layer{'s' * (layers > 1)}"
         rows.append([f"`{arm}`, {depth}", *cells])
         apart += [max(seeds) - min(seeds) for seeds in losses.values() if max(seeds) < math.inf]
