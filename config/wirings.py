@@ -40,9 +40,11 @@ _seeds = [1, 2, 3]
 study = {
     "league": {"residual": _wirings, "block_lr": [3e-4, 1e-3, 3e-3], "seed": _seeds},
     "calm": {"residual": _calm, "block_lr": [1e-4, 3e-4, 1e-3], "seed": _seeds},
-    # one rate beyond the three, where the best of them was the largest or the smallest
+    # beyond the three, where the best of them was the largest or the smallest
     "faster": {"residual": _faster, "block_lr": [1e-2], "seed": _seeds},
     "less-calm": {"residual": _less_calm, "block_lr": [3e-3], "seed": _seeds},
+    "fast": {"residual": ["deepnorm"], "block_lr": [1e-2], "seed": _seeds},
+    "fastest": {"residual": ["rezero"], "block_lr": [3e-2], "seed": _seeds},
     "slower": {"residual": ["sandwich", "highway"], "block_lr": [1e-4], "seed": _seeds},
     "slowest": {"residual": ["identity_start"], "block_lr": [3e-5], "seed": _seeds},
     "silent": {"residual": ["silent"], "n_layer": [1], "seed": _seeds},
