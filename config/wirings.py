@@ -43,7 +43,7 @@ study = {
     # beyond the three, where the best of them was the largest or the smallest
     "faster": {"residual": _faster, "block_lr": [1e-2], "seed": _seeds},
     "less-calm": {"residual": _less_calm, "block_lr": [3e-3], "seed": _seeds},
-    "fast": {"residual": ["deepnorm"], "block_lr": [1e-2], "seed": _seeds},
+    "fast": {"residual": ["deepnorm", "resi_dual"], "block_lr": [1e-2], "seed": _seeds},
     "fastest": {"residual": ["rezero"], "block_lr": [3e-2], "seed": _seeds},
     "slower": {"residual": ["sandwich", "highway"], "block_lr": [1e-4], "seed": _seeds},
     "slowest": {"residual": ["identity_start"], "block_lr": [3e-5], "seed": _seeds},
