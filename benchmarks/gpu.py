@@ -97,7 +97,9 @@ def result(step: Step):
         return None
     run = read_run(step.run)
     keys = ("step", "status", "val/loss", "batch/loss", "tokens_per_s", "mfu")
-    return {key: run.last(key) for key in keys} | {key: run.facts[key] for key in ("device", "dtype")}
+    return {key: run.last(key) for key in keys} | {
+        key: run.facts[key] for key in ("device", "dtype", "strategy")
+    }
 
 
 def main(argv: list[str]) -> int:

@@ -104,5 +104,7 @@ def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
     steps = {name: results[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}
     assert steps == {"none": 4, "none-resume": 6}
     assert results["run-torchrun-fsdp-resume"]["result"]["step"] == 6
+    strategies = {results[f"run-torchrun-{shard}"]["result"]["strategy"] for shard in ("none", "fsdp")}
+    assert strategies == {"DDP", "FSDP"} and results["run-none"]["result"]["strategy"] == "Single"
     assert results["run-resume-in-float16"]["result"]["dtype"] == "float16"
     assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(results)

@@ -140,14 +140,13 @@ class DDP(Single):
 
     def wrap(self, model: torch.nn.Module, compile_setting: str) -> torch.nn.Module:
         model = super().wrap(model, compile_setting)
-        devices = [self.dist.local_rank] if self.device.startswith("cuda") else None
         parameters = inspect.signature(DistributedDataParallel).parameters
         # Buffers are constants, so they need not be sent; the name of that setting depends on torch.
         sends_buffers = (
             "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         )
         self.ddp_loss = DistributedDataParallel(
-            LossModule(model), device_ids=devices, gradient_as_bucket_view=True, **{sends_buffers: False}
+            LossModule(model), gradient_as_bucket_view=True, **{sends_buffers: False}
         )
         return model
 
@@ -215,11 +214,12 @@ SINGLE = Single()
 
 
 def make_strategy(shard: str, device: str, dist: DistContext) -> Single:
-    """The strategy of a run.
+    """The strategy of a run. What torchrun has started takes that of many ranks for one rank as well, so that
+    one GPU shows whether they work.
 
     Args:
         shard: none or fsdp, as --shard says.
     """
     if shard == "fsdp":
         return FSDP(device, dist)
-    return (DDP if dist.world_size > 1 else Single)(device, dist)
+    return (DDP if dist.initialized else Single)(device, dist)

@@ -65,6 +65,7 @@ def describe(state: TrainState, context: RunContext) -> dict:
         "compile": context.compiled,
         "threads": torch.get_num_threads(),
         "ranks": context.strategy.dist.world_size,
+        "strategy": type(context.strategy).__name__,
         "parameters": state.model.count_parameters(),
         "flops_per_token": flops_per_token(state.model.config),
         "probes": probes.describe(),
