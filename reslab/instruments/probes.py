@@ -147,12 +147,13 @@ def block_matrices(model) -> list[list[torch.Tensor]]:
 
 def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     """norm(W after one update - W before) / norm(W before) over the matrices of each block (L)."""
-    ratios = []
+    sums = []
     for block, was in zip(anatomy_of(model).blocks, before, strict=True):
-        pairs = zip(_matrices(block), was, strict=True)
-        moved = sum((readable(now.detach()) - w).double().square().sum().item() for now, w in pairs)
-        ratios.append(ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
-    return ratios
+        for now, w in zip(_matrices(block), was, strict=True):
+            sums += [_square(readable(now.detach()) - w), _square(w)]
+    read = iter(torch.stack(sums).tolist() if sums else [])  # one wait for a GPU
+    pairs = [[(next(read), next(read)) for _ in was] for was in before]
+    return [norm_ratio(sum(moved for moved, _ in block), sum(w for _, w in block)) for block in pairs]
 
 
 def _matrices(block) -> list[torch.Tensor]:
