@@ -30,6 +30,7 @@ from reslab.instruments.probe import (
 )
 from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
 from reslab.run.streams import warn_once
+from reslab.system.device import exact_float32
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
 GRADIENT_FLOOR = 1e-10  # 1% of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
@@ -195,6 +196,7 @@ def measure(part: Snapshot) -> dict:
     return _measure([part], 1)
 
 
+@exact_float32()
 def _measure(parts: Iterable[Snapshot], count: int) -> dict:
     """All PROBES of so many parts of a batch, of which one is held at a time."""
     sums = {name: Sums(name, probe) for name, probe in PROBES.items()}
