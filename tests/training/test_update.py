@@ -2,7 +2,6 @@
 that is shown."""
 
 import math
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny_config, update
+from counted import WAITS, CountCalls
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reslab.data.dataset import TokenDataset
@@ -25,22 +24,6 @@ from reslab.training.loop import train
 from reslab.training.progress import Progress
 from reslab.training.step import make_state, train_step
 from reslab.training.throughput import Throughput
-
-WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}
-
-
-class CountCalls(TorchFunctionMode):
-    """Counts the calls of torch's functions and methods by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls, self.copies = Counter(), 0  # copies: of token ids
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", str(function))
-        self.calls[name] += 1
-        self.copies += name == "to" and args[0].dtype == torch.int64
-        return function(*args, **kwargs or {})
 
 
 class KeepTrack(TorchDispatchMode):
