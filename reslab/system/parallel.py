@@ -87,10 +87,13 @@ class Single:
         return norm
 
     @contextmanager
-    def full_model(self, model: torch.nn.Module):
+    def full_model(self, model: torch.nn.Module, computes: bool = True):
         """The model as one process has it, for reading; None on a rank that has no such thing.
 
         All ranks come here together.
+
+        Args:
+            computes: it has to be on this rank's device; weights alone can be read anywhere.
         """
         yield model
 
@@ -186,10 +189,10 @@ class FSDP(Single):
         return super().clip_grad_norm(parameters, max_norm, wide).full_tensor()
 
     @contextmanager
-    def full_model(self, model: torch.nn.Module):
+    def full_model(self, model: torch.nn.Module, computes: bool = True):
         self.fsdp.gather_full_params(model, self.full_copy)
-        if self.full_copy is None:
-            yield None
+        if self.full_copy is None or not computes:
+            yield self.full_copy
             return
         try:
             yield self.full_copy.to(self.device)
