@@ -6,8 +6,9 @@
 
 A step is a process of its own under a time limit; one that fails or hangs does not stop the next. Steps that
 are not timed, those of `run`, go several at once (--jobs); each of the others has the GPU alone. The result
-of each is written to runs/gpu/gpu.json as soon as it is there, its output to runs/gpu/STEP.log. A
-second call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
+of each is written to runs/gpu/gpu.json as soon as it is there, its output to runs/gpu/STEP.log. All have
+fifty minutes, and those of `speed` ten: what no longer fits is skipped, and the result says so. A second
+call goes on: what succeeded at the same commit is kept. Other --key=value go to train.py, compare.py.
 """
 
 import json
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock
@@ -39,6 +41,25 @@ from reslab.run.options import nanogpt_fault
 ROOT = Path(__file__).resolve().parents[1]
 COMPLAINTS = ("warning:", "compile:", "cuda_graph:")  # so begins a line that tells what a run goes without
 RUNNING: set[subprocess.Popen] = set()
+ALL_S, SPEED_S = 3000, 600  # for all steps, and for those of speed
+LEAST_S = 30  # no step says anything in less: torch and a GPU's library have to be loaded
+
+
+class Budget:
+    """How much time is left. Steps of speed, each of which has the machine for itself, also share theirs."""
+
+    def __init__(self):
+        self.ends, self.speed_s = time.monotonic() + ALL_S, SPEED_S
+
+    def do(self, step: Step, log: Path, environment: dict) -> dict:
+        """Do a step in the time that is left for it, or skip it; returns what is written down of it."""
+        is_speed = step.name.startswith("speed-")
+        left = min(self.ends - time.monotonic(), self.speed_s if is_speed else ALL_S)
+        if left < LEAST_S:
+            return {"ok": False, "skipped": True, "seconds": 0.0, "last_line": "skipped: no time is left"}
+        record = perform(replace(step, limit_s=min(step.limit_s, int(left))), log, environment)
+        self.speed_s -= is_speed * record["seconds"]
+        return record
 
 
 def perform(step: Step, log: Path, environment: dict) -> dict:
@@ -97,7 +118,9 @@ def result(step: Step):
         return None
     run = read_run(step.run)
     keys = ("step", "status", "val/loss", "batch/loss", "tokens_per_s", "mfu")
-    return {key: run.last(key) for key in keys} | {key: run.facts[key] for key in ("device", "dtype")}
+    return {key: run.last(key) for key in keys} | {
+        key: run.facts[key] for key in ("device", "dtype", "strategy")
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -139,16 +162,17 @@ def go(steps: list[Step], folder: Path, out: Path, on_cpu: bool, jobs: int = 1) 
     report["device"] = "cpu" if on_cpu else torch.cuda.get_device_name()
     report["torch"] = torch.__version__
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})
-    writing, done = Lock(), count(1)
+    writing, done, budget = Lock(), count(1), Budget()
 
     def do(step: Step) -> None:
         record = report["steps"].get(step.name, {})
         if not (record.get("ok") and record["commit"] == git_commit()):
-            record = perform(step, folder / f"{step.name}.log", environment)
+            record = budget.do(step, folder / f"{step.name}.log", environment)
         with writing:
             report["steps"][step.name] = record
             write_atomically(out, json.dumps(report, indent=1) + "\n")
-            fault = "" if record["ok"] else f"   FAILED ({record['exit_code']}): {record['last_line']:.200}"
+            failed = "" if record.get("skipped") else f"FAILED ({record['exit_code']}): "
+            fault = "" if record["ok"] else f"   {failed}{record['last_line']:.200}"
             told = f"{step.name:28} {record['seconds']:7.1f} s{fault}"
             print(f"[{next(done)}/{len(steps)}] {told}", flush=True)
 

@@ -61,6 +61,16 @@ def pair():
         process.kill()
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """As torchrun --nproc_per_node=1 starts a process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in (settings | {"MASTER_PORT": str(free.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+
+
 def near(one, other, within=1e-6) -> None:
     """Two runs have the same rows, the numbers of which differ by less than `within`."""
     for a, b in zip(rows(one), rows(other), strict=True):

@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, run_python
@@ -45,6 +46,29 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path, capsys):
     assert GPU["go"](steps[2:], tmp_path, out, True) == 0  # what succeeded is not done again
     again = json.loads(out.read_text(encoding="utf-8"))["steps"]
     assert {name: record["seconds"] for name, record in again.items()} == seconds
+
+
+def test_what_no_longer_fits_is_skipped_and_written_down(tmp_path, monkeypatch, capsys):
+    """Steps of speed have a time of their own, and the last to begin gets what is left. Each takes 100 s."""
+    now, limits, place = [0.0], {}, GPU["go"].__globals__
+
+    def perform(step, log, environment):
+        limits[step.name] = step.limit_s
+        now[0] += 100
+        return {"ok": True, "exit_code": 0, "seconds": 100.0, "last_line": "", "commit": ""}
+
+    monkeypatch.setitem(place, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setitem(place, "perform", perform)
+    monkeypatch.setitem(place, "SPEED_S", 250)
+    monkeypatch.setitem(place, "ALL_S", 520)
+    names = ["run-a", "speed-a", "speed-b", "speed-c", "speed-d", "learn-a", "learn-b"]
+    assert GPU["go"]([python(name, "", 150) for name in names], tmp_path, tmp_path / "gpu.json", True) == 1
+    assert limits == {"run-a": 150, "speed-a": 150, "speed-b": 150, "speed-c": 50, "learn-a": 120}
+    results = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["steps"]
+    skipped = [name for name in names if results[name]["last_line"] == "skipped: no time is left"]
+    assert skipped == ["speed-d", "learn-b"] and not results["speed-d"]["ok"]
+    told = capsys.readouterr().out
+    assert told.count("skipped: no time is left") == 2 and "FAILED" not in told
 
 
 def test_steps_that_are_not_timed_go_together_but_after_what_they_read(tmp_path):
@@ -89,10 +113,15 @@ def test_the_plan_has_all_that_is_asked_of_a_first_hour():
     assert len(set(names)) == len(names) and {f"run-{wiring}" for wiring in WIRINGS} <= set(names)
     order = ["run-float16-compile-True", "run-torchrun-fsdp-resume", "speed-gpt2", "learn-shakespeare"]
     order += ["learn-thousand", "learn-study"]
+    order[3:3] = ["speed-48L384", "speed-shakespeare", "speed-1000L", "speed-growth"]
     assert sorted(order, key=names.index) == order
     assert all(Path(ROOT / word).is_file() for step in steps for word in step.argv if word.endswith(".py"))
-    peers = [step.name for step in steps if "nanogpt=/nanoGPT" in step.argv]
+    peers = [step.name for step in steps if "nanogpt=/nanoGPT,transformers" in step.argv]
     assert "speed-gpt2" in peers and "speed-48L384" in peers
+    alone = GPU["Plan"](Path("runs/gpu"), None, False, []).steps  # no checkout of nanoGPT
+    assert "transformers" in next(step.argv for step in alone if step.name == "speed-gpt2")
+    assert max(step.limit_s for step in steps if step.name.startswith("speed-")) < GPU["SPEED_S"] == 600
+    assert GPU["ALL_S"] == 3000
 
 
 @pytest.mark.slow
@@ -104,5 +133,7 @@ def test_the_rehearsal_does_every_step_on_a_cpu(dataset_folder, tmp_path):
     steps = {name: results[f"run-torchrun-{name}"]["result"]["step"] for name in ("none", "none-resume")}
     assert steps == {"none": 4, "none-resume": 6}
     assert results["run-torchrun-fsdp-resume"]["result"]["step"] == 6
+    strategies = {results[f"run-torchrun-{shard}"]["result"]["strategy"] for shard in ("none", "fsdp")}
+    assert strategies == {"DDP", "FSDP"} and results["run-none"]["result"]["strategy"] == "Single"
     assert results["run-resume-in-float16"]["result"]["dtype"] == "float16"
-    assert {"speed-gpt2", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(results)
+    assert {"speed-gpt2", "speed-probe", "learn-shakespeare", "learn-thousand", "learn-study"} <= set(results)

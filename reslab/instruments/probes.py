@@ -30,6 +30,7 @@ from reslab.instruments.probe import (
 )
 from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
 from reslab.run.streams import warn_once
+from reslab.system.device import exact_float32
 
 DIVERSITY_FLOOR = 1e-3  # tokens that differ by less than this share of their norm are one token
 GRADIENT_FLOOR = 1e-10  # 1% of Adam's eps: a weight whose gradient is smaller moves by < 1% of a step
@@ -147,12 +148,13 @@ def block_matrices(model) -> list[list[torch.Tensor]]:
 
 def update_ratio(model, before: list[list[torch.Tensor]]) -> list[float]:
     """norm(W after one update - W before) / norm(W before) over the matrices of each block (L)."""
-    ratios = []
+    sums = []
     for block, was in zip(anatomy_of(model).blocks, before, strict=True):
-        pairs = zip(_matrices(block), was, strict=True)
-        moved = sum((readable(now.detach()) - w).double().square().sum().item() for now, w in pairs)
-        ratios.append(ratio(math.sqrt(moved), math.sqrt(sum(w.double().square().sum().item() for w in was))))
-    return ratios
+        for now, w in zip(_matrices(block), was, strict=True):
+            sums += [_square(readable(now.detach()) - w), _square(w)]
+    read = iter(torch.stack(sums).tolist() if sums else [])  # one wait for a GPU
+    pairs = [[(next(read), next(read)) for _ in was] for was in before]
+    return [norm_ratio(sum(moved for moved, _ in block), sum(w for _, w in block)) for block in pairs]
 
 
 def _matrices(block) -> list[torch.Tensor]:
@@ -194,6 +196,7 @@ def measure(part: Snapshot) -> dict:
     return _measure([part], 1)
 
 
+@exact_float32()
 def _measure(parts: Iterable[Snapshot], count: int) -> dict:
     """All PROBES of so many parts of a batch, of which one is held at a time."""
     sums = {name: Sums(name, probe) for name, probe in PROBES.items()}

@@ -6,8 +6,8 @@ The sites of a block, in the order of the forward pass:
 
 attn_branch and mlp_branch are what the branch F gives; attn_out and mlp_out are what the wiring adds to
 skip x, with its gain and its outer norm. The hooks are gone afterwards. A snapshot runs uncompiled, in
-float32, without recomputation. It draws no random number and leaves no gradient, so losses with probes on
-and off are bitwise equal.
+float32 (without TF32, in which a GPU trains), without recomputation. It draws no random number and leaves
+no gradient, so losses with probes on and off are bitwise equal.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import torch
 
 from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.parts import Anatomy, Record
-from reslab.system.device import uncompiled
+from reslab.system.device import exact_float32, uncompiled
 
 
 @dataclass
@@ -155,7 +155,7 @@ def snapshot(
     check_batch(anatomy.model, inputs, targets)
     gradients = {} if gradients is None else gradients
     named = [(name, p) for name, p in anatomy.model.named_parameters() if p.requires_grad]
-    with anatomy.recording() as record, torch.enable_grad(), uncompiled():
+    with anatomy.recording() as record, torch.enable_grad(), uncompiled(), exact_float32():
         record.handles += [_collect(gradients, name, parameter) for name, parameter in named]
         loss = anatomy.loss(inputs, targets) * share
         wanted = [*record.running.values(), *record.branch_input.values()]

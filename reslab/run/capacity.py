@@ -21,19 +21,19 @@ def machine_bytes() -> int | None:
     return min(physical, int(text)) if text.isdecimal() else physical
 
 
-def faults(shape, sequences: dict[str, int], on_gpu: bool = False) -> list[str]:
-    """A line when a run can't fit into main memory: its model and its batches, and on a CPU what trains it.
+def faults(shape, sequences: dict[str, int], weights_only: bool = False) -> list[str]:
+    """A line when a model can't fit into main memory with its batches, and with what trains it there.
 
     Args:
         shape: a GPTConfig.
         sequences: setting -> sequences that are held at once because of it.
-        on_gpu: gradients and moments are in a GPU's own memory.
+        weights_only: gradients and moments are in a GPU's own memory, or nothing is trained.
     """
     has = machine_bytes()
     counts = (shape.n_layer, shape.n_embd, shape.block_size, *sequences.values())
     if has is None or min(counts) < 1:
         return []
-    each, of_block = (WEIGHT, WEIGHT) if on_gpu else (ADAM, MATRIX)
+    each, of_block = (WEIGHT, WEIGHT) if weights_only else (ADAM, MATRIX)
     inside = 2 * (shape.n_head + shape.kv_heads) * shape.head_width + (2 + shape.gated) * shape.mlp_width
     model = shape.n_layer * (of_block * inside * shape.n_embd + LAYER_OBJECTS)
     model += each * (shape.block_size + shape.vocab_size) * shape.n_embd

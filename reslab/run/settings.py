@@ -277,8 +277,8 @@ class TrainConfig:
         sequences = {"batch_size * gradient_accumulation_steps": batch}
         sequences |= {key: getattr(self, key) for key in ("eval_sequences", "probe_sequences")}
         found = self.device == "auto" and shutil.which("nvidia-smi") is not None
-        on_gpu = self.device.startswith("cuda") or found
-        memory = [] if faults else capacity.faults(self.model, sequences, on_gpu)
+        weights_only = self.device.startswith("cuda") or found or self.optim.max_iters == 0
+        memory = [] if faults else capacity.faults(self.model, sequences, weights_only)
         return faults + memory + tracker_faults(self.log)
 
 

@@ -5,7 +5,9 @@ import hashlib
 import os
 import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 
 import torch
 
@@ -19,6 +21,8 @@ DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+_exact = []  # whether TF32 was permitted before the first open exact_float32(), once for each of them
+_lock = Lock()
 
 
 def pick_device(name: str) -> str:
@@ -89,9 +93,27 @@ def prepare_torch(device: str) -> None:
     warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
     if device == "cpu":
         keep_freed_memory()
-    if device.startswith("cuda"):
+    if device.startswith("cuda"):  # so float32 is multiplied with 10 of its 23 bits behind the point
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Context in which a GPU multiplies float32 with all its bits, and not by the TF32 of prepare_torch().
+    Threads share it: the last one to leave it ends it."""
+    matmul = torch.backends.cuda.matmul
+    with _lock:
+        _exact.append(_exact[0] if _exact else matmul.allow_tf32)
+        if matmul.allow_tf32:
+            matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        with _lock:
+            permitted = _exact.pop()
+            if permitted and not _exact:
+                matmul.allow_tf32 = True
 
 
 def keep_freed_memory() -> None:

@@ -87,10 +87,13 @@ class Single:
         return norm
 
     @contextmanager
-    def full_model(self, model: torch.nn.Module):
+    def full_model(self, model: torch.nn.Module, computes: bool = True):
         """The model as one process has it, for reading; None on a rank that has no such thing.
 
         All ranks come here together.
+
+        Args:
+            computes: it has to be on this rank's device; weights alone can be read anywhere.
         """
         yield model
 
@@ -140,14 +143,13 @@ class DDP(Single):
 
     def wrap(self, model: torch.nn.Module, compile_setting: str) -> torch.nn.Module:
         model = super().wrap(model, compile_setting)
-        devices = [self.dist.local_rank] if self.device.startswith("cuda") else None
         parameters = inspect.signature(DistributedDataParallel).parameters
         # Buffers are constants, so they need not be sent; the name of that setting depends on torch.
         sends_buffers = (
             "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         )
         self.ddp_loss = DistributedDataParallel(
-            LossModule(model), device_ids=devices, gradient_as_bucket_view=True, **{sends_buffers: False}
+            LossModule(model), gradient_as_bucket_view=True, **{sends_buffers: False}
         )
         return model
 
@@ -187,10 +189,10 @@ class FSDP(Single):
         return super().clip_grad_norm(parameters, max_norm, wide).full_tensor()
 
     @contextmanager
-    def full_model(self, model: torch.nn.Module):
+    def full_model(self, model: torch.nn.Module, computes: bool = True):
         self.fsdp.gather_full_params(model, self.full_copy)
-        if self.full_copy is None:
-            yield None
+        if self.full_copy is None or not computes:
+            yield self.full_copy
             return
         try:
             yield self.full_copy.to(self.device)
@@ -215,11 +217,12 @@ SINGLE = Single()
 
 
 def make_strategy(shard: str, device: str, dist: DistContext) -> Single:
-    """The strategy of a run.
+    """The strategy of a run. What torchrun has started takes that of many ranks for one rank as well, so that
+    one GPU shows whether they work.
 
     Args:
         shard: none or fsdp, as --shard says.
     """
     if shard == "fsdp":
         return FSDP(device, dist)
-    return (DDP if dist.world_size > 1 else Single)(device, dist)
+    return (DDP if dist.initialized else Single)(device, dist)

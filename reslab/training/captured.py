@@ -36,7 +36,7 @@ class CapturedUpdate:
 
     def __init__(self, optimizer, batch: torch.Tensor, gradients: Callable[[torch.Tensor], torch.Tensor]):
         self.optimizer, self.batch = optimizer, batch.clone()
-        self.rates = torch.zeros(len(optimizer.param_groups), device=batch.device)
+        self.rates = [torch.zeros((), device=batch.device) for _ in optimizer.param_groups]
         self.backward, self.step = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with self._recording(self.backward):
             self.loss_and_norm = gradients(self.batch)
@@ -81,12 +81,14 @@ class CapturedUpdate:
                 group |= was
 
     def loss_and_gradients(self, batch: torch.Tensor) -> list[float]:
-        """[loss, gradient norm] of a batch (2, B, T); the gradients stay in the graph's own memory."""
+        """[loss, gradient norm] of a batch (2, B, T), which may be on the CPU; the gradients stay in the
+        graph's own memory."""
         self.batch.copy_(batch)
         self.backward.replay()
-        return self.loss_and_norm.tolist()  # the only wait for the GPU
+        return self.loss_and_norm.tolist()  # the wait for the GPU
 
     def update(self) -> None:
         """Make the optimizer's step with the rates that its groups hold."""
-        self.rates.copy_(torch.tensor([group["lr"] for group in self.optimizer.param_groups]))
+        for rate, group in zip(self.rates, self.optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])  # nothing is copied, so nothing waits
         self.step.replay()

@@ -31,14 +31,16 @@ def evaluate(
     row = {}
     for split in ("train", "val"):
         starts = torch.from_numpy(dataset.eval_starts(split, config.eval_sequences))
-        losses = torch.zeros(len(starts), dtype=torch.float64)
-        for indices in strategy.dist.shard_indices(len(starts)).split(config.batch_size):
+        indices, means = strategy.dist.shard_indices(len(starts)), []
+        for some in indices.split(config.batch_size):
             before_batch()
-            x, y = dataset.sequences(split, starts[indices.clamp(max=len(starts) - 1)].numpy())
+            x, y = dataset.sequences(split, starts[some.clamp(max=len(starts) - 1)].numpy())
+            x, y = torch.stack((x, y)).to(run_device)  # in one copy; each (B, T)
             with device.autocast(str(run_device), dtype):
-                each = state.model.token_losses(x.to(run_device), y.to(run_device))  # (B, T)
-            real = indices < len(starts)  # the others pad
-            losses[indices[real]] = each.mean(dim=1).cpu().double()[real]
+                means.append(state.model.token_losses(x, y).mean(dim=1))
+        real = indices < len(starts)  # the others pad
+        losses = torch.zeros(len(starts), dtype=torch.float64)
+        losses[indices[real]] = torch.cat(means).cpu().double()[real]  # read once for all batches
         losses = strategy.dist.all_reduce_sum(losses)  # each sequence is zero on all ranks but one
         row[f"{split}/loss"] = losses.mean().item()
         row[f"{split}/loss_se"] = (losses.std() / len(losses) ** 0.5).item() if len(losses) > 1 else 0.0

@@ -64,11 +64,11 @@ def sample_if_due(state: TrainState, context: RunContext, ends: bool) -> dict:
 
 def matrices_before(state: TrainState, context: RunContext) -> list[torch.Tensor] | None:
     """The blocks' matrices, for update_ratio() after the update; None on a rank that has no full model."""
-    with context.strategy.full_model(state.model) as model:
+    with context.strategy.full_model(state.model, computes=False) as model:
         return probes.block_matrices(model) if model else None
 
 
 def update_ratio(state: TrainState, context: RunContext, before: list[torch.Tensor] | None) -> dict:
     """How far an update moved what matrices_before() gave, as a key of a row."""
-    with context.strategy.full_model(state.model) as model:
+    with context.strategy.full_model(state.model, computes=False) as model:
         return {"probe/update_ratio": probes.update_ratio(model, before) if model else None}

@@ -12,7 +12,7 @@ from reslab.run import config as configure
 from reslab.run.settings import TrainConfig
 from reslab.system import device, distributed
 from reslab.system.flops import meter
-from reslab.system.parallel import make_strategy
+from reslab.system.parallel import Single, make_strategy
 from reslab.training import rundir
 from reslab.training.context import RunContext
 from reslab.training.init_from import resolve_init_from
@@ -45,7 +45,7 @@ def open_run(config: TrainConfig):
             config = replace(config, resume=True, overwrite=False)
         code = dist.broadcast_from_rank0(lambda: rundir.acquire_run_dir(config, dist.restarts, stack))
         strategy = stack.enter_context(closing(make_strategy(config.shard, run_device, dist)))
-        with _memory_advice(config, run_device):
+        with _memory_advice(config, strategy):
             yield RunContext(config, dataset, strategy), code
 
 
@@ -76,7 +76,7 @@ def _find_data(config: TrainConfig) -> None:
 
 
 @contextmanager
-def _memory_advice(config: TrainConfig, run_device: str):
+def _memory_advice(config: TrainConfig, strategy: Single):
     """Inside, a full memory is a MachineError that says what to lower."""
     try:
         yield
@@ -84,8 +84,11 @@ def _memory_advice(config: TrainConfig, run_device: str):
         if not capacity.ran_out(error):
             raise
         advice = capacity.advice(error, config.batch_size, config.gradient_accumulation_steps)
+        records = config.cuda_graph and strategy.can_capture and strategy.device.startswith("cuda")
+        if records and "cuda_graph" not in advice:
+            advice += "; recorded updates keep memory for themselves, and --cuda_graph=False records none"
         raise configure.MachineError(
-            f"{run_device}: out of memory; {advice}. What was saved before is whole"
+            f"{strategy.device}: out of memory; {advice}. What was saved before is whole"
         ) from None
 
 

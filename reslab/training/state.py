@@ -65,6 +65,7 @@ def describe(state: TrainState, context: RunContext) -> dict:
         "compile": context.compiled,
         "threads": torch.get_num_threads(),
         "ranks": context.strategy.dist.world_size,
+        "strategy": type(context.strategy).__name__,
         "parameters": state.model.count_parameters(),
         "flops_per_token": flops_per_token(state.model.config),
         "probes": probes.describe(),
@@ -80,7 +81,7 @@ def save(state: TrainState, context: RunContext, best: bool) -> None:
     """Write checkpoint/last of the run directory, and checkpoint/best when it is; all ranks come here."""
     strategy, last = context.strategy, context.last
     save_shards = partial(strategy.save_shards, state.model, state.optimizer)
-    with strategy.full_model(state.model) as model:
+    with strategy.full_model(state.model, computes=False) as model:
         if not strategy.is_main:
             with checkpoint.saving(last):
                 save_shards(checkpoint.unfinished(last))
@@ -126,7 +127,7 @@ def load_initial_state(state: TrainState, context: RunContext, source: Path | No
     if config.init_from != "scratch":
         tokenizer = context.dataset.tokenizer.to_json()
         optimizer = None if strategy.shards_optimizer else state.optimizer
-        with strategy.full_model(state.model) as model:
+        with strategy.full_model(state.model, computes=False) as model:
             if model is not None:
                 print(start_from(config.init_from, model, optimizer, config.grow_at, tokenizer), flush=True)
             strategy.load_full(model, state.model)

@@ -87,7 +87,8 @@ def train_step(
     Raises:
         Diverged: the loss or the gradient is not finite.
     """
-    batch = batch.to(next(state.model.parameters()).device)  # one copy for all passes
+    if not state.captured:  # which copies it to where it was recorded
+        batch = batch.to(next(state.model.parameters()).device)  # one copy for all passes
     lr = learning_rate(config.optim, state.step)
     scale_before = None
     state.model.train()
@@ -141,11 +142,11 @@ def _backward(state: TrainState, batch: torch.Tensor, config: TrainConfig, strat
     if state.captured:
         loss, norm = state.captured.loss_and_gradients(batch)
     else:
-        loss, norm = _gradients(state, batch, config, strategy).tolist()  # the only wait for the GPU
+        loss, norm = _gradients(state, batch, config, strategy).tolist()  # the wait for the GPU
     if math.isfinite(loss) and not math.isfinite(norm) and not state.scaler.is_enabled():
         # Of finite gradients above 1e19, as deep plain stacks begin with, float32 can't hold the squares.
         if state.captured:  # this pass is another one, and a recording holds the memory of its own
-            state.may_capture, state.captured = False, None
+            batch, state.may_capture, state.captured = state.captured.batch, False, None
         state.optimizer.zero_grad(set_to_none=True)
         _seed(state, config, strategy)
         loss, norm = _gradients(state, batch, config, strategy, wide=True).tolist()

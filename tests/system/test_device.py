@@ -8,8 +8,10 @@ import warnings
 
 import pytest
 import torch
-from conftest import tiny_config
+from conftest import tiny_config, tiny_model
 
+from reslab.instruments.probes import measure_batch
+from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
 from reslab.nn import attention
 from reslab.run.settings import TrainConfig
@@ -149,6 +151,39 @@ def test_denormal_numbers_are_flushed():
     assert torch.tensor(1e-30) * 1e-12 != 0
     device.prepare_torch("cpu")
     assert torch.tensor(1e-30) * 1e-12 == 0
+
+
+@pytest.fixture
+def tf32():
+    """What prepare_torch() permits on a GPU."""
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_tf32 = True
+    yield matmul
+    matmul.allow_tf32 = False
+
+
+def test_probes_multiply_with_all_bits_of_float32(tf32):
+    """Forward, backward and where attention's weights are made again; training goes on as before."""
+    model, seen = tiny_model(), []
+    layer = model.blocks[0].attn.c_attn
+    layer.register_forward_hook(lambda *_: seen.append(tf32.allow_tf32))
+    layer.weight.register_hook(lambda _: seen.append(tf32.allow_tf32))
+    ids = torch.randint(19, (1, 8))
+    measure_batch(model, ids, ids)
+    assert seen == [False] * 3 and tf32.allow_tf32
+    snapshot(model, ids, ids)
+    assert seen == [False] * 5 and tf32.allow_tf32
+    with pytest.raises(ZeroDivisionError), device.exact_float32():
+        1 / 0  # noqa: B018
+    assert tf32.allow_tf32
+
+
+def test_threads_that_probe_share_the_switch(tf32):
+    one, other = device.exact_float32(), device.exact_float32()
+    one.__enter__(), other.__enter__(), one.__exit__(None, None, None)
+    assert not tf32.allow_tf32
+    other.__exit__(None, None, None)
+    assert tf32.allow_tf32
 
 
 def test_a_norm_in_half_precision_says_nothing(recwarn):

@@ -4,6 +4,7 @@
 import contextlib
 import gc
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from unittest import mock
 import pytest
 import torch.distributed as dist
 from conftest import ROOT, rows
-from pair import NEED_GLOO, near, overflowing, pair, stopped  # noqa: F401
+from pair import NEED_GLOO, alone, near, overflowing, pair, stopped  # noqa: F401
 from torch.nn.parallel import DistributedDataParallel
 
 from reslab.run.fields import flat
+from reslab.run.launch import LAUNCHER
 from reslab.run.log import read_run
 from reslab.system import distributed
 from reslab.training.loop import train
@@ -37,6 +39,19 @@ def test_two_ranks_are_one_process_with_the_doubled_batch(train_config, tmp_path
     assert train(one) == 0
     assert pair(train, two) == [0, 0]
     near(one, two, within=1e-10)
+
+
+def test_what_torchrun_starts_takes_the_strategy_of_many_ranks(train_config, tmp_path, alone):
+    """Also where it starts one, so that DDP is tried wherever there is one GPU."""
+    plain = train_config(dtype="float64", gradient_accumulation_steps=2)
+    runs = [replace(plain, shard=shard, out_dir=str(tmp_path / shard)) for shard in ("none", "fsdp")]
+    assert [train(config) for config in runs] == [0, 0]
+    assert [read_run(config.out_dir).facts["strategy"] for config in runs] == ["DDP", "FSDP"]
+    for name in LAUNCHER:
+        del os.environ[name]
+    assert train(plain) == 0 and read_run(plain.out_dir).facts["strategy"] == "Single"
+    for config in runs:
+        near(plain, config, within=1e-10)
 
 
 def test_a_signal_on_any_rank_stops_all_and_the_run_goes_on_bitwise(train_config, tmp_path, pair):

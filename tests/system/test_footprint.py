@@ -16,8 +16,9 @@ from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
 from reslab.run import capacity
 from reslab.run.config import MachineError
-from reslab.run.settings import GPTConfig, TrainConfig
+from reslab.run.settings import GPTConfig, OptimConfig, TrainConfig
 from reslab.training import measure
+from reslab.training.load import load
 from reslab.training.loop import train
 
 IDS = torch.randint(19, (8, 8), generator=torch.Generator().manual_seed(1))
@@ -125,16 +126,29 @@ def test_a_full_memory_is_put_down_to_what_filled_it(train_config, monkeypatch):
         train(train_config())
 
 
-def test_a_gpu_needs_main_memory_for_the_weights_alone(monkeypatch):
-    """GPT-2 XL, 1.6 billion parameters, on a host of 16 GB."""
+def test_weights_alone_are_counted_where_a_gpu_or_nobody_trains(monkeypatch):
+    """GPT-2 XL, 1.6 billion parameters, on a host of 16 GB; config/eval_gpt2_xl.py only measures it."""
     monkeypatch.setattr(capacity, "machine_bytes", lambda: 16 * 10**9)
     xl = GPTConfig(block_size=1024, vocab_size=50257, n_layer=48, n_head=25, n_embd=1600)
-    assert capacity.faults(xl, {"batch_size": 8}, on_gpu=True) == []
+    assert capacity.faults(xl, {"batch_size": 8}, weights_only=True) == []
     assert "needs at least" in capacity.faults(xl, {"batch_size": 8})[0]
-    assert capacity.faults(replace(xl, n_layer=480), {"batch_size": 8}, on_gpu=True)
+    assert capacity.faults(replace(xl, n_layer=480), {"batch_size": 8}, weights_only=True)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     for name, refused in {"auto": False, "cuda": False, "cpu": True}.items():
         assert bool(TrainConfig(model=xl, device=name).faults()) == refused
+        assert not TrainConfig(model=xl, device=name, optim=OptimConfig(max_iters=0)).faults()
+
+
+def test_a_model_that_was_trained_is_read_where_its_weights_fit(train_config, monkeypatch):
+    """A GPU has trained it, or a larger machine."""
+    config = train_config(max_iters=1, warmup_iters=0, probes=False, n_embd=128, n_layer=3)
+    assert train(config) == 0
+    weights = 4 * GPT(replace(config.model, vocab_size=100)).count_parameters()
+    monkeypatch.setattr(capacity, "machine_bytes", lambda: 2 * weights)
+    assert load(config.out_dir)[2]["step"] == 1
+    monkeypatch.setattr(capacity, "machine_bytes", lambda: weights // 2)
+    with pytest.raises(ValueError, match=r"state\.json: n_layer=3, .* needs at least"):
+        load(config.out_dir)
 
 
 def test_what_a_cut_run_resumes_from_is_where_its_parameters_are(tmp_path):

@@ -17,7 +17,7 @@ from reslab.run import checkpoint
 from reslab.system import distributed
 from reslab.system.distributed import DistContext
 from reslab.system.parallel import DDP, FSDP, Single
-from reslab.training import start
+from reslab.training import measure, start
 from reslab.training.context import RunContext
 from reslab.training.evaluate import evaluate
 from reslab.training.loop import train
@@ -216,6 +216,25 @@ def test_weights_from_elsewhere_reach_every_strategy(train_config, alone, tmp_pa
             whole_weights(Single(), reference), whole_weights(strategy, state), strict=True
         ):
             assert torch.equal(ours, theirs)
+
+
+@NEEDS_GLOO
+def test_the_whole_copy_goes_to_the_gpu_only_where_something_is_computed(train_config, alone, monkeypatch):
+    """Rank 0 has as much memory as the others. The texts and probes of a run need the copy there."""
+    config = train_config(probe_sequences=1, sample_tokens=2)
+    dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
+    with closing(FSDP("cpu", alone)) as strategy:
+        state, moved = make_state(config, dataset.vocab_size, strategy), []
+        real = strategy.full_copy.to
+        monkeypatch.setattr(strategy.full_copy, "to", lambda place: moved.append(place) or real(place))
+        context = RunContext(config, dataset, strategy)
+        save(state, context, best=False)
+        before = measure.matrices_before(state, context)
+        update(state, config, dataset, strategy)
+        assert measure.update_ratio(state, context, before)["probe/update_ratio"][0] > 0
+        assert not moved
+        measure.sample_if_due(state, context, ends=True)
+        assert moved == ["cpu", "cpu"]  # there and back
 
 
 @NEEDS_GLOO

@@ -2,12 +2,13 @@
 
 import os
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 
 from reslab.run.launch import ReportedByRank0, rank0_output
-from reslab.system import distributed
+from reslab.system import distributed, parallel
 from reslab.system.distributed import DistContext
 from reslab.system.fsdp import apply_fsdp
 from reslab.system.parallel import DDP, FSDP, Single, make_strategy
@@ -151,9 +152,18 @@ def test_one_process_alone_gives_back_what_it_was_given():
     with pytest.raises(ValueError, match="mine") as caught:
         dist.broadcast_from_rank0(lambda: (_ for _ in ()).throw(ValueError("mine")))
     assert type(caught.value) is ValueError
-    assert {type(make_strategy("none", "cpu", DistContext(world_size=n))) for n in (1, 2)} == {Single, DDP}
+    assert type(make_strategy("none", "cpu", dist)) is Single
     assert type(make_strategy("fsdp", "cpu", dist)) is FSDP
     assert dist.command() == ["python"]
+
+
+def test_ddp_computes_where_the_model_is(monkeypatch):
+    """With --device=cuda:1 the only rank is number 0, and that is no number of its GPU."""
+    told = {}
+    monkeypatch.setattr(parallel, "DistributedDataParallel", lambda module, **settings: told.update(settings))
+    monkeypatch.setattr(parallel, "compile_model", lambda *args: None)
+    DDP("cuda:1", DistContext(initialized=True)).wrap(mock.Mock(), "False")
+    assert told and not told.get("device_ids")
 
 
 def test_of_several_ranks_losses_are_summed_and_the_largest_signal_counts(monkeypatch):

@@ -4,7 +4,6 @@
 import errno
 import os
 import signal
-import socket
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -12,7 +11,7 @@ from unittest import mock
 import pytest
 import torch
 from conftest import rows
-from pair import NEED_GLOO, near, overflowing, pair, stopped  # noqa: F401
+from pair import NEED_GLOO, alone, near, overflowing, pair, stopped  # noqa: F401
 
 from reslab.residual import WIRINGS
 from reslab.run import checkpoint
@@ -36,16 +35,6 @@ def test_a_model_cut_over_two_ranks_learns_as_on_one(train_config, tmp_path, pai
         model, other = (load(Path(config.out_dir) / "checkpoint" / kind)[0] for config in (one, two))
         for a, b in zip(model.parameters(), other.parameters(), strict=True):
             assert (a - b).abs().max() < 1e-6
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    """As torchrun --nproc_per_node=1 starts a process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        settings = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        for name, value in (settings | {"MASTER_PORT": str(free.getsockname()[1])}).items():
-            monkeypatch.setenv(name, value)
 
 
 def test_a_cut_run_is_resumed_by_any_number_of_ranks(train_config, tmp_path, pair, alone):

@@ -12,7 +12,7 @@ from conftest import power_cut_at, rows
 from reslab.residual import WIRINGS
 from reslab.run.config import MachineError
 from reslab.system.distributed import DistContext
-from reslab.system.parallel import Single
+from reslab.system.parallel import DDP, Single
 from reslab.training import start
 from reslab.training.context import RunContext
 from reslab.training.loop import train
@@ -74,6 +74,27 @@ def test_a_full_memory_is_answered_by_a_smaller_batch_and_more_passes(train_conf
 
     with pytest.raises(RuntimeError, match="something else"):
         train(train_config(out_dir=train_config().out_dir + "2"), broken)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "changes", "told"),
+    [
+        (Single("cuda:1"), {}, True),
+        (Single("cuda:1"), {"cuda_graph": False}, False),
+        (DDP("cuda"), {}, False),
+        (Single("cpu"), {}, False),
+    ],
+)
+def test_a_full_gpu_is_told_that_recorded_updates_hold_more(train_config, strategy, changes, told):
+    """Evaluations and probes need theirs beside it."""
+    for note in (None, "--cuda_graph=False, as recording says it"):
+        error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        if note:
+            error.add_note(note)
+        raises = pytest.raises(MachineError, match=f"^{strategy.device}: out of memory; ")
+        with raises as caught, start._memory_advice(train_config(**changes), strategy):
+            raise error
+        assert str(caught.value).count("--cuda_graph=False") == (told or bool(note))
 
 
 def test_the_command_to_go_on_is_that_of_the_run_and_its_launcher(train_config, monkeypatch):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from conftest import update
+from counted import WAITS, CountCalls
 from recorded_ops import pretend
 
 from reslab.data.dataset import TokenDataset, find_folder
@@ -14,7 +15,7 @@ from reslab.residual import WIRINGS, PreNorm
 from reslab.training import step as stepping
 from reslab.training.captured import WARM
 from reslab.training.loop import train
-from reslab.training.step import Diverged, make_state
+from reslab.training.step import Diverged, make_state, next_batch
 
 
 @pytest.fixture
@@ -71,6 +72,17 @@ def test_a_recorded_update_is_the_same_update(begun, changes):
         ends.append(weights(state))
     torch.testing.assert_close(rows[1], rows[0], rtol=1e-4, atol=1e-6)  # a recorded rate is a float32
     assert_near(*ends)
+
+
+def test_a_recorded_update_copies_its_batch_to_where_it_is_read_and_waits_once(begun):
+    """Its rates come without a copy from the CPU."""
+    config, state, dataset = begun(optimizer="muon", gradient_accumulation_steps=2)
+    updates(config, state, dataset, WARM + 1)
+    with CountCalls() as seen:
+        updates(config, state, dataset, 1)
+    assert state.captured and seen.copies == seen.calls["tensor"] == 0
+    assert sum(seen.calls[name] for name in WAITS) == 1
+    assert torch.equal(state.captured.batch, next_batch(dataset, config, state.step - 1))
 
 
 @pytest.mark.parametrize("residual", WIRINGS)

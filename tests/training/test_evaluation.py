@@ -11,6 +11,7 @@ import torch
 
 from reslab.data.dataset import TokenDataset
 from reslab.model import GPT
+from reslab.system import device
 from reslab.system.parallel import Single
 from reslab.training.evaluate import evaluate
 from reslab.training.step import make_state
@@ -74,6 +75,23 @@ def test_every_number_is_that_of_plain_loops(place, sequences):
     assert row.keys() == {"train/loss", "train/loss_se", "val/loss", "val/loss_se"} | {
         f"val/{name}" for name in ("perplexity", "word_perplexity", "bits_per_char", "bits_per_byte")
     }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_losses_are_to_the_bit_those_that_each_batch_gives(place, dtype):
+    """However many batches are on their way before one is read."""
+    state, config, dataset = place
+    config = replace(config, eval_sequences=8, dtype=dtype)  # at 3: two of 3 and one of 2
+    state.model.to(torch.float64 if dtype == "float64" else torch.float32)
+    row = evaluate(state, config, dataset)
+    for split in ("train", "val"):
+        losses = torch.zeros(8, dtype=torch.float64)
+        for some in torch.arange(8).split(3):
+            x, y = dataset.sequences(split, dataset.eval_starts(split, 8)[some.numpy()])
+            with torch.no_grad(), device.autocast("cpu", dtype):
+                losses[some] = state.model.token_losses(x, y).mean(dim=1).double()
+        assert row[f"{split}/loss"] == losses.mean().item()
+        assert row[f"{split}/loss_se"] == (losses.std() / 8**0.5).item()
 
 
 def test_one_sequence_has_no_error_and_a_huge_loss_no_overflow(place):

@@ -1,43 +1,29 @@
 """One update as a device sees it: what is copied, what waits, what stays alive, what multiplies, and the rate
 that is shown."""
 
-from collections import Counter
+import math
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import update
+from conftest import tiny_config, update
+from counted import WAITS, CountCalls
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reslab.data.dataset import TokenDataset
+from reslab.instruments.probes import block_matrices, update_ratio
 from reslab.model import GPT
 from reslab.run.log import read_run
 from reslab.system import device
 from reslab.training import loop
+from reslab.training.evaluate import evaluate
 from reslab.training.loop import train
 from reslab.training.progress import Progress
 from reslab.training.step import make_state, train_step
 from reslab.training.throughput import Throughput
-
-WAITS = {"tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"}
-
-
-class CountCalls(TorchFunctionMode):
-    """Counts the calls of torch's functions and methods by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls, self.copies = Counter(), 0  # copies: of token ids
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", str(function))
-        self.calls[name] += 1
-        self.copies += name == "to" and args[0].dtype == torch.int64
-        return function(*args, **kwargs or {})
 
 
 class KeepTrack(TorchDispatchMode):
@@ -70,6 +56,27 @@ def test_an_update_copies_its_batch_once_and_waits_once(train_config):
         update(state, config, dataset)
     assert seen.calls["backward"] == 4
     assert seen.copies == 1
+    assert sum(seen.calls[name] for name in WAITS) == 1
+
+
+def test_an_evaluation_copies_each_batch_once_and_reads_each_split_once(train_config):
+    config = train_config(eval_sequences=10)  # at 4: two of 4 and one of 2
+    state, dataset = fresh(config)
+    with CountCalls() as seen:
+        evaluate(state, config, dataset)
+    assert seen.copies == 2 * 3 and seen.calls["cpu"] == 2
+
+
+def test_the_size_of_an_update_is_waited_for_once():
+    """And is to the bit what its matrices, read one by one, would give."""
+    model = GPT(tiny_config())
+    before, expected = block_matrices(model), []
+    for block, was in zip(model.blocks, before, strict=True):
+        now = [p.detach().add_(0.01 * torch.randn_like(p)) for p in block.parameters() if p.dim() == 2]
+        moved = sum((n - w).double().square().sum().item() for n, w in zip(now, was, strict=True))
+        expected.append(math.sqrt(moved) / math.sqrt(sum(w.double().square().sum().item() for w in was)))
+    with CountCalls() as seen:
+        assert update_ratio(model, before) == expected
     assert sum(seen.calls[name] for name in WAITS) == 1
 
 
