@@ -1,5 +1,5 @@
 # Question: which of the published wirings train 12 layers, and which of them is better than `pre`, when each
-# has the best of three learning rates for its blocks?
+# has the best of three or more learning rates for its blocks?
 #
 #     python compare.py config/wirings.py --jobs 2 --json experiments/wirings/result.json
 #
@@ -8,7 +8,7 @@
 # wanted that, and a fourth where the best was at an end. Each rate has three seeds. `silent` is the control:
 # the same model without what its blocks compute.
 #
-# Budget: 80 minutes of CPU time for 219 runs, 20 seconds for most; `dynamic_hyper` takes 45 and `mhc` 90.
+# Budget: 100 minutes of CPU time for 282 runs, 20 seconds for most; `dynamic_hyper` takes 45 and `mhc` 90.
 # docs/residuals.md discusses the result.
 
 dataset = "stdlib"

@@ -46,6 +46,24 @@ def test_skips_around_some_sublayers_or_blocks_are_counted_and_compared_with_the
     assert len(rows) == 11
 
 
+def test_the_control_and_the_stacks_stand_beside_each_other_at_each_rate_of_the_embeddings():
+    """The training loss chooses a block rate in each cell anew; the lowest of each may be of any row."""
+    runs = [run("s", val, residual="silent", learning_rate=rate, muon_lr=0.1)
+            for rate, val in ((0.1, 3.0), (0.1, 2.5), (0.2, 2.5))]  # fmt: skip
+    for arm, vals in (("pre", (2.0, 2.25)), ("none", (2.625, 2.375))):
+        for rate, val in zip((0.1, 0.2), vals, strict=True):
+            runs.append(run("x", val, 2.0, residual=arm, learning_rate=rate, muon_lr=0.5))
+            runs.append(run("x", val - 1, 2.5, residual=arm, learning_rate=rate, muon_lr=0.7))
+            runs.append(run("x", None, None, residual=arm, learning_rate=rate, muon_lr=0.9))
+    rows, _ = made("control", result(*runs))
+    assert rows[1] == ["0.1", "2.750 (2.500 to 3.000)", "2.625, 0.5", "-0.125", "2.000, 0.5", "-0.750"]
+    assert rows[2] == ["0.2", "2.500", "2.375, 0.5", "-0.125", "2.250, 0.5", "-0.250"]
+    assert rows[3] == ["each at its lowest", "2.500", "2.375", "-0.125", "2.000", "-0.500"]
+    blocks = [entry | {"block_lr": entry["muon_lr"]} for entry in runs if entry["residual"] == "pre"]
+    rows, _ = made("control_adamw", result(*runs[:3]), result(*blocks[:3]))
+    assert rows[2] == ["0.2", "2.500", "", ""] and rows[3][2:] == ["2.000", "-0.500"]
+
+
 def test_widths_are_columns():
     runs = [run("silent-silent-a", 3.0, w / 8, residual="silent", n_embd=w, muon_lr=0.1) for w in (8, 16)]
     for grid, arm in (("skips", "pre"), ("start", "none"), ("plain", "none")):

@@ -166,7 +166,8 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
         *("without skips, standard start", "3.250", "3.000 to 3.500"),
         *("+0.150", "+0.850", "+0.450"),
     ]
-    rows, _ = made("rescue_rates", result(*runs))
+    rows, note = made("rescue_rates", result(*runs))
+    assert "`silent`, without blocks, has 2.800; the unigram baseline is 3.100." in note
     assert rows[0][:3] == [
         "rate of the blocks",
         "without skips, standard start",
@@ -179,7 +180,9 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
     ]
     attention = [run(f"a{seed}", 2.0 + seed, muon_lr=0.5, seed=seed, train=1.0 + seed) for seed in (1, 2)]
     attention.append(run("b", 2.0, muon_lr=0.25, seed=1, train=9.0))  # the training loss chooses
-    rows, _ = made("rescue_one_skip", result(*attention), result(run("c", 2.25, muon_lr=0.25)))
+    mlp = [run("c", 2.25, muon_lr=0.25)]
+    rows, note = made("rescue_one_skip", result(*attention), result(*mlp), result(*runs))
+    assert "`silent`, without blocks, has 2.800;" in note
     assert rows[1:] == [
         ["Muon 0.25", "2.000", "**2.250**"],
         ["Muon 0.5", "**3.500 (3.000 to 4.000)**", ""],

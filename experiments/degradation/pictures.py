@@ -4,6 +4,7 @@ from experiments.degradation import trainability
 from experiments.degradation.table import at_one_rate
 from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
+from experiments.tables import mean_of, of_grid
 
 LINES = {  # grid -> its line
     "plain": PLAIN,
@@ -21,10 +22,15 @@ def losses(result: dict) -> dict[Line, Seeds]:
     return lines
 
 
+def baselines(result: dict) -> dict[str, float]:
+    """The training losses of the control and of letter frequencies, by name."""
+    silent = mean_of(of_grid(result, "silent"), "train/loss")
+    return {"no blocks": silent, "letter frequencies": result["baselines_nats"]["unigram"]["train"]}
+
+
 def degradation(theme: Theme, result: dict) -> str:
-    unigram = result["baselines_nats"]["unigram"]["train"]
     name = "training loss, nats per character"
-    return over_depth(theme, losses(result), {"letter frequencies": unigram}, name, alt(result))
+    return over_depth(theme, losses(result), baselines(result), name, alt(result))
 
 
 def alt(result: dict) -> str:
@@ -34,10 +40,10 @@ def alt(result: dict) -> str:
     for line, seeds in lines.items():
         first, *_, last = means(seeds).values()
         told.append(f"{line.name}: from {first:.2f} to {last:.2f}")
+    below = ", ".join(f"{name} {loss:.2f}" for name, loss in baselines(result).items())
     return (
         f"The training loss after {result['runs'][0]['step']} updates, from {depths[0]} layer to "
-        f"{depths[-1]} layers. {'; '.join(told).capitalize()}. Letter frequencies alone give "
-        f"{result['baselines_nats']['unigram']['train']:.2f}."
+        f"{depths[-1]} layers. {'; '.join(told).capitalize()}. For comparison: {below}."
     )
 
 

@@ -46,14 +46,22 @@ def rescue_rates(result: dict) -> str:
             for grid in (arm, f"{arm}-rates", f"{arm}-adamw"):
                 arms[arm] += [run for run in of_grid(result, grid) if run["optimizer"] == optimizer]
         rows += by_rate(list(arms.values()), rate, name)
-    return markdown(["rate of the blocks", *(ROWS[arm] for arm in arms)], rows) + origin(result)
+    head = ["rate of the blocks", *(ROWS[arm] for arm in arms)]
+    return markdown(head, rows) + control(result) + origin(result)
 
 
-def rescue_one_skip(attention: dict, mlp: dict) -> str:
+def rescue_one_skip(attention: dict, mlp: dict, result: dict) -> str:
     """One of the two skips with init self, over the rate of the blocks."""
     rows = by_rate([attention["runs"], mlp["runs"]], "muon_lr", "Muon")
     head = ["init `self`, rate of the blocks", ROWS["attention-skip-only"], ROWS["mlp-skip-only"]]
-    return markdown(head, rows) + origin(attention) + origin(mlp)
+    return markdown(head, rows) + control(result) + origin(attention) + origin(mlp)
+
+
+def control(result: dict) -> str:
+    """The line under a table that says where no blocks end."""
+    unigram = result["baselines_nats"]["unigram"]["val"]
+    silent = over_seeds(of_grid(result, "silent"))
+    return f"\n`silent`, without blocks, has {silent}; the unigram baseline is {unigram:.3f}.\n"
 
 
 def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:
@@ -70,7 +78,7 @@ def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:
 
 TABLES = {
     "rescue": Table(rescue),
-    "rescue_one_skip": Table(rescue_one_skip, ("attention_self", "mlp_self")),
+    "rescue_one_skip": Table(rescue_one_skip, ("attention_self", "mlp_self", "result")),
     "rescue_rates": Table(rescue_rates),
     "rescue_shakespeare": Table(rescue, ("shakespeare",)),
 }

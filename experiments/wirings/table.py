@@ -71,4 +71,22 @@ def one_rate(result: dict) -> str:
     return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origin(result)
 
 
-TABLES = {"wirings": Table(wirings), "wirings_one_rate": Table(one_rate, ("one_rate",))}
+def start(result: dict, wide: dict) -> str:
+    """Two wirings from two starts, over the rates of the blocks."""
+    named = {"the usual one": result["runs"], "std 1 / sqrt(inputs)": wide["runs"]}
+    rates = sorted({run["block_lr"] for run in wide["runs"]})
+    rows = []
+    for name in ("pre", "none"):
+        for begin, runs in named.items():
+            groups = group_by([run for run in runs if run["residual"] == name], "block_lr")
+            cells = [over_seeds(groups[rate,]) if (rate,) in groups else "" for rate in rates]
+            rows.append([f"`{name}`", begin, *cells])
+    head = ["wiring", "start", *(f"block rate {rate:g}" for rate in rates)]
+    return markdown(head, rows) + origin(wide)
+
+
+TABLES = {
+    "wirings_start": Table(start, ("result", "start")),
+    "wirings": Table(wirings),
+    "wirings_one_rate": Table(one_rate, ("one_rate",)),
+}

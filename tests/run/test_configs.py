@@ -56,6 +56,7 @@ def test_the_results_of_a_config_have_its_depth_and_its_updates(name):
         ("ladder", set()),
         ("which_skip", set()),
         ("widths", set()),
+        ("control", {"sample_tokens", "n_layer", "probes"}),
     ],
 )
 def test_a_recipe_that_is_called_that_of_degradation_is_that_one(name, others):
