@@ -64,6 +64,7 @@ def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
         for n in (1, 24)
         for loss in ((2.0, 3.0) if (grid, n) == ("skips", 24) else (2.25, 2.25))
     ]  # of other rates, as in the last grid, no line tells
+    runs.append(runs[0] | {"run": "silent-silent-a", "residual": "silent", "train/loss": 3.0})
     result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["degradation"]
     svg = picture.draw(LIGHT, result)
     (first, last), *_ = lines(svg, LIGHT.arms["pre"])
@@ -74,6 +75,7 @@ def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
     flat = [line[0][1] for line in lines(svg, LIGHT.soft) if line[0][1] == line[-1][1] and len(line) == 2]
     assert any(height == pytest.approx(unigram, abs=0.5) for height in flat)
     assert "with skips: from 2.25 to 2.50" in picture.alt(result)
+    assert "no blocks 3.00, letter frequencies 3.20." in picture.alt(result)
 
 
 def test_of_the_study_the_best_rate_is_drawn():

@@ -216,8 +216,8 @@ def plain_pass(model):
     branches = []
 
     def through(residual, branch, stream):
-        def watched(x):
-            branches.append((x, branch(x)))
+        def watched(x, **more):
+            branches.append((x, branch(x, **more)))
             return branches[-1][1]
 
         return residual(stream, watched)
