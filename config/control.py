@@ -5,7 +5,7 @@
 #
 # The other experiments give embeddings and head one rate, 1e-2, in all arms. `silent` has nothing but those,
 # so a fair control has a choice of rates as well. The recipe is that of config/degradation.py; blocks have
-# the rates that were the best there and their neighbours.
+# the rates that were the best there and one or two beside them.
 #
 # Budget: half an hour of CPU time for 72 runs. docs/residuals.md discusses the result.
 

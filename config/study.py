@@ -34,7 +34,7 @@ _both = {"residual": ["pre", "none"]}
 study = {
     "lr": _both | {"n_layer": [1, 4, 12], "learning_rate": _rates},
     "deep": _both | {"n_layer": [24], "learning_rate": [3e-4, 1e-3, 3e-3]},
-    # the same at every depth; best at larger rates than any stack with blocks
+    # the same at every depth; best at larger rates than the stacks had
     "silent": {"residual": ["silent"], "n_layer": [1], "learning_rate": [*_rates, 0.1, 0.3, 1.0]},
     "warmup": _plain | {"warmup_iters": [150]},
     "ten-times": _plain | {"max_iters": [3000], "eval_interval": [500]},

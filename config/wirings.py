@@ -5,8 +5,8 @@
 #
 # Every wiring starts as its paper says, but for what its class in reslab/residual.py names. The rate of
 # embeddings and head is the same for all; the blocks have one of three, smaller ones where short trials
-# wanted that, and a fourth where the best was at an end. Each rate has three seeds. `silent` is the control:
-# the same model without what its blocks compute.
+# wanted that, and further ones where the best was at an end. Each rate has three seeds. `silent` is the
+# control: the same model without what its blocks compute.
 #
 # Budget: 100 minutes of CPU time for 282 runs, 20 seconds for most; `dynamic_hyper` takes 45 and `mhc` 90.
 # docs/residuals.md discusses the result.

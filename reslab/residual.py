@@ -635,9 +635,10 @@ class X0Mix(PreNorm):
 class ValueResidual(PreNorm):
     """Attention reads the values of block 1 beside its own (Zhou et al. 2024, ResFormer, arXiv 2410.17897).
 
-    dy/dx is that of `pre`; V_1 goes past all blocks in between, so what a token was at the start can be read
-    anywhere, and gets a gradient from anywhere. The weights are the halves of the authors' code; the paper
-    has learned ones too. Carries (x, V_1), and None for V_1 up to block 1.
+    dy/dx = I + dF/dx as in `pre`, F with half of its own values behind block 1. V_1 goes past all blocks in
+    between, so what a token was at the start can be read anywhere, and gets a gradient from anywhere. The
+    weights are the halves of the authors' code; the paper has learned ones too. Carries (x, V_1),
+    and None for V_1 up to block 1.
     """
 
     equation = "y = x + F(N(x)), where attention's values are (V + V_1) / 2, V_1 those of block 1"
