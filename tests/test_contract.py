@@ -199,6 +199,21 @@ class Rounds(Residual):
         return x @ self.mix + branch(self.norm(x))
 
 
+class RoundsAside(Rounds):
+    """A second stream, which the head never gets."""
+
+    equation = "y = x + F(N(x)), z' = M z"
+    single_tensor = False
+    compile_per_block = True
+    open = staticmethod(lambda x: (x, x))
+    running = staticmethod(lambda stream: stream[0])
+
+    def forward(self, stream, branch):
+        x, aside = stream
+        kept = aside @ self.mix
+        return x + branch(self.norm(x)) + 0 * kept, kept
+
+
 class WithoutForward(Residual):
     equation = "y = ?"
 
@@ -237,6 +252,7 @@ WRONG = {
     Unused: ["blocks.0.attn_residual.unused has no gradient: let forward use it"],
     TwoZeros: ["blocks.*.attn_residual.a (and 15 more) gets a gradient of 0 in 4 updates"],
     Rounds: ["bfloat16 autocast rounds the stream"],
+    RoundsAside: ["blocks.*.attn_residual.mix", "bfloat16 autocast rounds the stream"],
     WithoutForward: ["forward is missing: write forward(self, x, branch)"],
     Raises: ["check_stream can't run: KeyError: 'no'"],
 }
