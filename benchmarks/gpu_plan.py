@@ -6,7 +6,14 @@ from pathlib import Path
 from reslab.residual import WIRINGS
 from reslab.system.device import DTYPES
 
-KINDS = ("pre", "x0", "hyper", "dense", "attention_residual")  # one wiring for each way of compiling
+KINDS = (
+    "pre",
+    "x0",
+    "hyper",
+    "dense",
+    "attention_residual",
+    "value_residual",
+)  # each is compiled another way
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4, "max_iters": 4}
 TINY |= {"warmup_iters": 1, "eval_interval": 2, "eval_sequences": 6, "sample_tokens": 4, "probe_sequences": 2}
@@ -68,14 +75,21 @@ class Plan:
         argv = ["compare.py", config, *self.shape(*args), *options]
         self.steps.append(Step(name, argv, limit_s, table=table))
 
-    def bench(self, case: str, rehearsed: str, limit_s: int) -> None:
-        """Add a case of bench.py; `rehearsed` is the one that stands in for it on a CPU. A peer that is not
-        installed is left out of the result."""
+    def bench(self, case: str, rehearsed: str = "") -> None:
+        """Add a case of bench.py; `rehearsed` stands in for it on a CPU, where a case without one is left
+        out. A peer that is not installed is left out of the result."""
+        if self.tiny and not rehearsed:
+            return
         table = self.folder / f"speed-{case}.json"
         argv = ["bench.py", "--only", rehearsed if self.tiny else case, "--out", str(table)]
         argv += ["--quick"] if self.tiny else []
         argv += ["--peer", f"nanogpt={self.nanogpt},transformers" if self.nanogpt else "transformers"]
-        self.steps.append(Step(f"speed-{case}", argv, limit_s, table=table))
+        self.steps.append(Step(f"speed-{case}", argv, 300, table=table))
+
+    def prepare(self, part: str) -> None:
+        """Add the preparing of tiny Shakespeare, which a rehearsal does not read."""
+        if not self.tiny:
+            self.steps.append(Step(f"{part}-prepare", ["data/shakespeare_char/prepare.py"], 60))
 
     def shape(self, *args: str) -> list[str]:
         """Settings; in a rehearsal the tiny ones win over those of a size."""
@@ -122,20 +136,17 @@ class Plan:
     def speed(self) -> None:
         """124M parameters over 1024 tokens, and 48 layers width 384, beside others; nanoGPT's 1.4697 on tiny
         Shakespeare; then ours alone, and last what takes longest."""
-        self.bench("gpt2", "step-4L128", limit_s=300)
-        if not self.tiny:
-            self.bench("48L384", "", limit_s=300)
-            self.steps.append(Step("speed-prepare", ["data/shakespeare_char/prepare.py"], 60))
-            for case in ("shakespeare", "1000L", "sample-1", "sample-8"):
-                self.bench(case, "", limit_s=300)
-        self.bench("probe", "probe", limit_s=300)
-        if not self.tiny:
-            self.bench("growth", "", limit_s=300)
+        self.bench("gpt2", "step-4L128")
+        self.bench("48L384")
+        self.prepare("speed")
+        for case in ("shakespeare", "1000L", "sample-1", "sample-8"):
+            self.bench(case)
+        self.bench("probe", "probe")
+        self.bench("growth")
 
     def learning(self) -> None:
         """Tiny Shakespeare; 48 and 1000 layers; the study, width 512."""
-        if not self.tiny:
-            self.steps.append(Step("learn-prepare", ["data/shakespeare_char/prepare.py"], 60))
+        self.prepare("learn")
         self.train("learn-nanogpts-recipe", "config/nanogpt_shakespeare_char.py", limit_s=1200)
         self.compare("learn-shakespeare", "config/shakespeare_char.py", "--seeds", "3", limit_s=1200)
         shape = ["--arms", "pre,none", "--n_embd=384", "--n_head=6", "--block_size=256", "--batch_size=32"]

@@ -54,12 +54,14 @@ SLOW_TO_COMPILE = ("x0", "hyper", "dynamic_hyper", "mhc", "attention_residual", 
 
 # What is carried is a tensor, a pair, parallel streams, or a list that grows. The first block of x0 and hyper
 # gets one tensor twice, or in expanded memory, and has graphs of its own; lists go around attention and MLP.
+# The attention of block 1 gives values, which the others get, so it has graphs of its own, too.
 @pytest.mark.parametrize(
     ("wiring", "kinds"),
     [
         ("pre", 1),
         ("dense", 2),
         pytest.param("parallel", 1, marks=slow),
+        pytest.param("value_residual", 3, marks=slow),
         *(pytest.param(name, 2, marks=slow) for name in SLOW_TO_COMPILE),
     ],
 )
