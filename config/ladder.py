@@ -34,12 +34,12 @@ probe_sequences = 2
 sample_tokens = 0
 
 _seeds = [1, 2, 3]
-_one_rate = {"learning_rate": [1e-3, 3e-3, 1e-2]}
+_one_rate = {"learning_rate": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]}
 _recipes = {
     "adamw": _one_rate | {"optimizer": ["adamw"]},
-    "adamw-slow": {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3]},
+    "adamw-slow": {"optimizer": ["adamw"], "block_lr": [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]},
     "muon": _one_rate | {"muon_lr": [0.0]},
-    "muon-slow": {"muon_lr": [1.5e-3, 5e-3, 1.5e-2]},
+    "muon-slow": {"muon_lr": [5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2]},
 }
 _arms = {
     "plain": {"residual": ["none"], "init": ["wiring", "orthogonal", "shared_qk", "self"]},

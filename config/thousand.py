@@ -37,6 +37,7 @@ probe_sequences = 2
 sample_tokens = 0
 
 _adamw = {"optimizer": ["adamw"], "learning_rate": [3e-3]}
+_all_seeds = {"seed": [1337, 1, 2]}
 
 study = {  # short ones first
     "silent": {"residual": ["silent"], "n_layer": [1]},
@@ -53,4 +54,13 @@ study = {  # short ones first
     "others-seeds": {"residual": ["completep", "depth_scaled"], "n_layer": [4, 64, 256], "seed": [1, 2]},
     "pre-seeds": {"residual": ["pre"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3, 2e-2], "seed": [1, 2]},
     "silent-seeds": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},
+    "keel": _all_seeds | {"residual": ["keel"], "n_layer": [4, 64, 256]},
+    "plain-rates": _all_seeds | {"residual": ["none"], "n_layer": [4, 64], "muon_lr": [2e-4, 2e-3]},
+    "rates": _all_seeds
+    | {
+        "residual": ["depth_mup", "completep", "depth_scaled", "keel"],
+        "n_layer": [4, 64],
+        "muon_lr": [7e-3, 6e-2],
+    },
+    "others-thousand": {"residual": ["completep", "depth_scaled", "keel"], "n_layer": [1000]},
 }
