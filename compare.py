@@ -7,7 +7,14 @@ from pathlib import Path
 
 from reslab.report import foreign
 from reslab.report.facts import load, warnings
-from reslab.report.selection import check_choice, choose, find_runs, load_runs, sort_runs
+from reslab.report.selection import (
+    check_choice,
+    choose,
+    find_runs,
+    load_runs,
+    sort_runs,
+    speaks_of_outcome,
+)
 from reslab.report.summary import (
     COLUMNS,
     GROUP_COLUMNS,
@@ -126,7 +133,7 @@ def main(argv: list[str]) -> int:
     if places[0].endswith(".py"):
         return train_and_report(config, places, for_training)
     refuse_inputs_as_outputs(config, places)
-    runs = selected(config, find_runs(places))
+    runs = selected(config, find_runs(places), conditions(config))
     with served(config, [run.folder for run in runs]) as server:
         report(config, runs)
         wait(server)
@@ -149,6 +156,10 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     cells = grid.plan(config, files, for_training)
     planned = [Run(cell.folder, flat(cell.config), {}, []) for cell in cells]
     check_choice(planned, conditions(config), config.sort)
+    of_outcome = [one for one in conditions(config) if speaks_of_outcome(one)]
+    of_settings = [one for one in conditions(config) if one not in of_outcome]
+    wanted = {run.folder for run in told(*choose(planned, of_settings))}
+    cells = [cell for cell in cells if cell.folder in wanted]
     for line in grid.without_effect(cells):
         print(f"note: {line}", file=sys.stderr, flush=True)
     if config.list:
@@ -160,7 +171,7 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     with served(config, folders) as server:
         if code := grid.train_cells(config, cells):
             return code
-        report(config, selected(config, folders))
+        report(config, selected(config, folders, of_outcome))
         trackers.publish_page(config.page, load(folders[0]).config.get("log", ""), folders[0].parent)
         wait(server)
     return 0
@@ -178,14 +189,19 @@ def conditions(config: CompareConfig) -> list[str]:
     return [condition for condition in config.where.split(";") if condition.strip()]
 
 
-def selected(config: CompareConfig, folders: list[Path]) -> list[Run]:
-    """The runs that --where takes, in the order of --sort; what can't be read is named on stderr."""
+def told(runs: list[Run], notes: list[str]) -> list[Run]:
+    """The runs that choose() took, its notes on stderr."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    return runs
+
+
+def selected(config: CompareConfig, folders: list[Path], where: list[str]) -> list[Run]:
+    """The runs that meet some conditions, in the order of --sort; what can't be read is named on stderr."""
     runs, left_out = load_runs(folders, config.map, config.same_data)
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr, flush=True)
-    runs, notes = choose(runs, conditions(config))
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr, flush=True)
+    runs = told(*choose(runs, where))
     return sort_runs(runs, config.sort) if config.sort else runs
 
 

@@ -162,10 +162,12 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
         runs.append(run(f"{arm}-pre-a", 2.0, **muon))
     runs.append(run("silent-silent-a", 2.8, residual="silent", **muon))
     rows, _ = made("rescue", result(*runs))
-    assert rows[1] == [
-        *("without skips, standard start", "3.250", "3.000 to 3.500"),
-        *("+0.150", "+0.850", "+0.450"),
+    assert rows[1] == [  # the better of two rates, by its training loss, which is the lower one at 0.015
+        *("without skips, standard start", "0.015*", "2.750", "2.750 to 2.750"),
+        *("-0.350", "+0.350", "-0.050"),
     ]
+    assert rows[2][:3] == ["without skips, init `self`", "0.005", "2.250"]
+    assert rows[-1][:3] == ["no blocks (`silent`)", "", "2.800"]
     rows, note = made("rescue_rates", result(*runs))
     assert "`silent`, without blocks, has 2.800; the unigram baseline is 3.100." in note
     assert rows[0][:3] == [

@@ -2,6 +2,7 @@
 
 from experiments.tables import (
     Table,
+    at_best_rate,
     best_rate,
     final_loss,
     markdown,
@@ -23,29 +24,31 @@ ROWS = {  # grid -> the name of its row
 
 
 def rescue(result: dict) -> str:
-    """12 layers and slow blocks: each arm over three seeds."""
-    losses = {arm: [final_loss(run) for run in of_grid(result, arm)] for arm in ROWS}
-    means = {arm: mean(values) for arm, values in losses.items()}
-    references = [result["baselines_nats"][name]["val"] for name in ("unigram", "bigram")]
-    references.append(means["silent"])
-    rows = [
-        [name, *mean_and_range(losses[arm]), *(f"{means[arm] - value:+.3f}" for value in references)]
-        for arm, name in ROWS.items()
-    ]
-    head = ["12 layers", "val loss, three seeds", "from, to"]
+    """12 layers and Muon: each arm at the best rate of its blocks."""
+    silent = mean([final_loss(run) for run in of_grid(result, "silent")])
+    references = [result["baselines_nats"][name]["val"] for name in ("unigram", "bigram")] + [silent]
+    rows = []
+    for arm, name in ROWS.items():
+        rate, losses = at_best_rate(with_muon(result, arm), "muon_lr")
+        above = [f"{mean(losses) - value:+.3f}" for value in references]
+        rows.append([name, "" if arm == "silent" else rate, *mean_and_range(losses), *above])
+    head = ["12 layers", "block rate", "val loss, three seeds", "from, to"]
     head += ["minus unigram", "minus bigram", "minus `silent`"]
-    return markdown(head, rows) + origin(result)
+    note = "\nThe rate is the one with the lowest training loss; a star says that it is the smallest or the "
+    note += "largest of those tried.\n"
+    return markdown(head, rows) + note + origin(result)
+
+
+def with_muon(result: dict, arm: str) -> list[dict]:
+    """The runs of an arm at all rates of Muon; its grid at the config's own rate is named as the arm is."""
+    return of_grid(result, arm) + of_grid(result, f"{arm}-rates")
 
 
 def rescue_rates(result: dict) -> str:
     """The arms over the learning rate of their blocks: Muon, then AdamW."""
-    rows = []
-    for optimizer, rate, name in (("muon", "muon_lr", "Muon"), ("adamw", "block_lr", "AdamW")):
-        arms = {arm: [] for arm in ROWS if arm != "silent"}
-        for arm in arms:
-            for grid in (arm, f"{arm}-rates", f"{arm}-adamw"):
-                arms[arm] += [run for run in of_grid(result, grid) if run["optimizer"] == optimizer]
-        rows += by_rate(list(arms.values()), rate, name)
+    arms = [arm for arm in ROWS if arm != "silent"]
+    rows = by_rate([with_muon(result, arm) for arm in arms], "muon_lr", "Muon")
+    rows += by_rate([of_grid(result, f"{arm}-adamw") for arm in arms], "block_lr", "AdamW")
     head = ["rate of the blocks", *(ROWS[arm] for arm in arms)]
     return markdown(head, rows) + control(result) + origin(result)
 

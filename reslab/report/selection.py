@@ -148,6 +148,12 @@ def choose(runs: list[Run], conditions: list[str]) -> tuple[list[Run], list[str]
     return chosen, notes
 
 
+def speaks_of_outcome(condition: str) -> bool:
+    """Whether a condition speaks of how a run ended, and not of a setting, which is known before it."""
+    match = CONDITION.fullmatch(condition)
+    return bool(match) and match[1] == "status"
+
+
 def check_choice(runs: list[Run], conditions: list[str], sort: str) -> None:
     """Refuse conditions and a sort key that can't be met, before runs with these settings are trained.
 

@@ -182,7 +182,7 @@ class CompareConfig:
     same_data: Place[bool] = False
     """Foreign curves are of the same data as ours: read them against our baselines."""
     where: Place[str] = ""
-    """Take only some runs, e.g. residual=pre,none or n_layer>=8; given again, all must hold."""
+    """Take, and train, only some runs, e.g. residual=pre,none or n_layer>=8; given again, all must hold."""
     sort: Place[str] = ""
     """Order of the runs: val, train, run, arm, status or a setting; -val has the largest first."""
     mean: Place[Literal["", "seed"]] = ""
