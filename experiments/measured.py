@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 from reslab.run.arguments import ArgumentParser, at_least, output_file
 from reslab.run.children import on_ending_signals, raise_interrupted
+from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import git_commit
 
 
@@ -31,22 +34,55 @@ def arguments(doc: str, jobs: int | None = 1) -> ArgumentParser:
     return parser
 
 
-def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int) -> list[dict]:
+def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, output: Path) -> list[dict]:
     """What is measured of each cell, in processes of their own, a line for each as it is done; they end with
-    this one.
+    this one. What is done is kept beside the output until write(), so the same command goes on.
 
     Args:
         measure: a function of a module; its dict has `run`.
+        cells: of what JSON knows.
+        output: where the result will go.
     """
-    start, runs = time.monotonic(), []
+    start, done = time.monotonic(), _read_kept(output)
+    missing = [cell for cell in cells if json.dumps(cell) not in done]
+    if len(missing) < len(cells):
+        print(f"{len(cells) - len(missing)} of {len(cells)} are there", flush=True)
     with (
         on_ending_signals(raise_interrupted),
         get_context("spawn").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool,
     ):
-        for run in pool.imap(measure, cells):
-            runs.append(run)
-            print(f"[{len(runs)}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
-    return runs
+        for cell, run in pool.imap_unordered(partial(_with_cell, measure), missing):
+            done[json.dumps(cell)] = run
+            _keep(output, done)
+            print(f"[{len(done)}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
+    return [done[json.dumps(cell)] for cell in cells]
+
+
+def _with_cell(measure: Callable[[tuple], dict], cell: tuple) -> tuple[tuple, dict]:
+    return cell, measure(cell)
+
+
+def _kept(output: Path) -> Path:
+    return output.with_name(f"{output.name}.part")
+
+
+def _keep(output: Path, done: dict[str, dict]) -> None:
+    if output.is_file() or not output.exists():  # not beside a device
+        write_atomically(_kept(output), json.dumps({"commit": git_commit(), "done": done}))
+
+
+def _read_kept(output: Path) -> dict[str, dict]:
+    """What an earlier call with the same code has measured: the cell as JSON -> its record."""
+    if not _kept(output).is_file():
+        return {}
+    kept = parse_json(_kept(output).read_bytes(), f"{_kept(output)}")
+    return kept["done"] if kept["commit"] == git_commit() else {}
+
+
+def write(output: Path, module: str, runs: list[dict], **facts) -> None:
+    """Write the result; what was kept for going on has done its work. See text()."""
+    write_atomically(output, text(module, runs, **facts))
+    _kept(output).unlink(missing_ok=True)
 
 
 def text(module: str, runs: list[dict], **facts) -> str:

@@ -60,7 +60,7 @@ def test_commands_run_in_order_with_their_environment_and_files_until_one_fails(
 
 
 def test_what_is_no_experiment_is_refused_and_a_list_runs_nothing(page, monkeypatch, capfd):
-    page("one", '```\npython -c "print(\'it ran\')"\n```\n')
+    page("one", "```\npython -c \"print('it ran')\"\n```\n")
 
     def call(*argv) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["run", *argv])

@@ -13,7 +13,7 @@ from conftest import tiny_model
 
 from experiments import measured
 from experiments.theory.measure import predicted_stream, predicted_tokens, token_cosine, uniform_attention
-from experiments.worth.measure import blocks_needed, freeze
+from experiments.worth.measure import best_rates, blocks_needed, freeze
 from reslab.run.log import git_commit
 
 
@@ -83,6 +83,18 @@ def test_blocks_are_taken_out_as_long_as_all_of_them_together_cost_little():
     assert blocks_needed(lambda gone: redundant.get(frozenset(gone), 1.0 if gone else 0.0), 3, 0.01) == [0, 2]
 
 
+def test_an_arm_is_measured_at_the_rate_of_its_lowest_training_loss():
+    losses = {
+        ("pre", 0.1): 2.0,
+        ("pre", 0.2): 1.5,
+        ("pre", 0.3): 1.75,
+        ("none", 0.1): 2.5,
+        ("none", 0.2): 3.0,
+    }
+    runs = [{"arm": arm, "muon_lr": rate, "train/loss": loss} for (arm, rate), loss in losses.items()]
+    assert best_rates(runs) == best_rates(runs[::-1]) == {"pre": 0.2, "none": 0.1}
+
+
 def test_what_was_measured_is_json_with_its_origin_and_a_line_for_each_run():
     text = measured.text("experiments.made", [{"seed": 1}, {"seed": 2}], predicted=[1.5])
     found = json.loads(text)
@@ -96,24 +108,49 @@ def times_two(cell):
     return {"run": f"{cell[0]}", "twice": 2 * cell[0]}
 
 
+def fails_at_two(cell):
+    if cell[0] == 2:
+        raise ValueError("two")
+    return times_two(cell)
+
+
 def waits(cell):
     time.sleep(60)
 
 
-def test_cells_are_measured_in_their_order_and_each_is_told(capsys):
-    assert measured.at_once(times_two, [(3,), (1,), (2,)], 2) == [times_two((k,)) for k in (3, 1, 2)]
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "[1/3] 3",
-        "[2/3] 1",
-        "[3/3] 2",
-    ]
+CELLS = [(3,), (1,), (2,)]
+
+
+def test_cells_are_measured_and_told_and_come_back_in_their_order(tmp_path, capsys):
+    assert measured.at_once(times_two, CELLS, 2, tmp_path / "r.json") == [times_two(cell) for cell in CELLS]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in lines] == ["[1/3]", "[2/3]", "[3/3]"]
+    assert sorted(line.split()[1] for line in lines) == ["1,", "2,", "3,"]
+
+
+def test_what_is_done_is_kept_until_the_result_is_written(tmp_path, capsys, monkeypatch):
+    output = tmp_path / "r.json"
+    with pytest.raises(ValueError, match="two"):
+        measured.at_once(fails_at_two, CELLS, 1, output)
+    assert not output.exists()
+    capsys.readouterr()
+    runs = measured.at_once(times_two, CELLS, 1, output)
+    assert runs == [times_two(cell) for cell in CELLS]
+    assert capsys.readouterr().out.splitlines()[0] == "2 of 3 are there"
+    with monkeypatch.context() as patch:  # other code: nothing of it counts
+        patch.setattr(measured, "git_commit", lambda: "another")
+        with pytest.raises(ValueError, match="two"):
+            measured.at_once(fails_at_two, [(2,), (3,)], 1, output)
+    measured.write(output, "experiments.made", runs)
+    assert json.loads(output.read_text(encoding="utf-8"))["runs"] == runs
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_those_that_measure(number):
+def test_a_signal_ends_those_that_measure(number, tmp_path):
     timer = threading.Timer(1, os.kill, (os.getpid(), number))
     timer.start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        measured.at_once(waits, [(k,) for k in range(4)], 2)
+        measured.at_once(waits, [(k,) for k in range(4)], 2, tmp_path / "r.json")
     assert not multiprocessing.active_children() and time.monotonic() - began < 50

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from experiments import measured
 from reslab.run.config import run_door
-from reslab.run.files import write_atomically
 
 CONFIG = "config/dial.py"
 WEIGHTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)  # of x in y
@@ -81,9 +80,9 @@ def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
     cells = list(itertools.product(WEIGHTS, DEPTHS, SEEDS))
     cells.sort(key=lambda cell: -cell[1])  # the long ones first
-    runs = measured.at_once(measure, cells, options.jobs)
+    runs = measured.at_once(measure, cells, options.jobs, options.json)
     runs.sort(key=lambda run: (run["seed"], run["n_layer"], run["residual_scale"]))
-    write_atomically(options.json, measured.text("experiments.dial.measure", runs))
+    measured.write(options.json, "experiments.dial.measure", runs)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from experiments.best import chosen
 from experiments.bisect import train
 from reslab.data.dataset import open_dataset
 from reslab.run.config import parse, run_door
-from reslab.run.files import write_atomically
 from reslab.run.options import CompareConfig
 from reslab.training.grid import plan
 from reslab.training.load import load
@@ -65,7 +64,7 @@ def main(argv: list[str]) -> None:
             shares = accuracy(model, rows[:ROWS], length)
             record["accuracy"] = {characters[token]: round(share, 4) for token, share in shares.items()}
         records.append(record)
-    write_atomically(options.json, measured.text("experiments.khop.measure", records))
+    measured.write(options.json, "experiments.khop.measure", records)
 
 
 if __name__ == "__main__":

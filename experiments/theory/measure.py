@@ -11,14 +11,12 @@ from dataclasses import replace
 
 import torch
 
-from experiments.measured import arguments
-from experiments.measured import text as as_json
+from experiments.measured import arguments, write
 from reslab.data.dataset import open_dataset
 from reslab.instruments.probes import measure
 from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
 from reslab.run.config import parse, run_door
-from reslab.run.files import write_atomically
 from reslab.run.settings import TrainConfig
 
 CONFIG = "config/theory.py"
@@ -109,7 +107,7 @@ def main(argv: list[str]) -> None:
     runs = [measured(arm, init, layers, seed) for arm in arms for layers in DEPTHS for seed in SEEDS]
     facts = {} if options.scaled else {"predicted": predictions()}
     module = "experiments.theory.measure" + (" --scaled" if options.scaled else "")
-    write_atomically(options.json, as_json(module, runs, **facts))
+    write(options.json, module, runs, **facts)
 
 
 if __name__ == "__main__":
