@@ -316,7 +316,8 @@ class ReorderedNorm(Sandwich):
 
     dy/dx = I + J_N dF/dx: the identity path is that of `pre`, and no branch can outgrow the stream.
     Embeddings enter at rms 1 as in `sandwich`; OLMo 2 leaves them at std 0.02, and beside branches of rms 1
-    tokens would be lost. It normalises queries and keys too: that is --qk_norm.
+    tokens would be lost. It normalises queries and keys too, all heads of a token at once; --qk_norm does it
+    head by head.
     """
 
     equation = "y = x + N(F(x))"
@@ -330,7 +331,8 @@ class LayerScale(Residual):
     """g starts near 0 (Touvron et al. 2021, CaiT, arXiv 2103.17239).
 
     dy/dx = I + diag(g) dF/dx, near I at the start: each channel of a branch is faded in. The paper starts
-    g at 0.1 up to 18 blocks, at 1e-5 up to 24, and at 1e-6 in deeper stacks.
+    g at 0.1 up to 18 blocks, at 1e-5 up to 24, and at 1e-6 in deeper stacks (in its code one narrow model of
+    36 blocks has 1e-5).
     """
 
     equation = "y = x + g * F(N(x)), g a vector"
@@ -350,8 +352,8 @@ class DeepNorm(PostNorm):
 
     dy/dx = J_N (a I + dF/dx): a norm stands on the skip as in `post`, but the skip outweighs the branch,
     whose V, O, W1 and W2 start divided by (8M)^(1/4), so a deep stack changes slowly at first. Matrices start
-    with the variance of Xavier, 2 / (inputs + outputs), as the paper's do. Embeddings enter at rms 1, as in
-    `post`.
+    with the variance of Xavier, 2 / (inputs + outputs), as the paper's do; in the authors' code Q, K and V
+    start at half of that. Embeddings enter at rms 1, as in `post`.
     """
 
     equation = "y = N(a x + F(x)), a = (2M)^(1/4) for M layers"
@@ -377,8 +379,8 @@ class Keel(PostNorm):
 
     dy/dx = J_N2 (a I + dF/dx). With branches of rms 1, N2 divides by sqrt(a^2 + 1), so a sublayer hands on
     a / sqrt(a^2 + 1) of what takes the clean path, and all 2L of them exp(-1 / (4L)), nearly all, at any
-    depth. Code that follows the paper leaves the first attention as in `pre`; here embeddings enter at rms 1,
-    as in `post`.
+    depth. Code that follows the paper leaves the first sublayers as in `pre` (the authors' was not found);
+    here embeddings enter at rms 1, as in `post`.
     """
 
     equation = "y = N2(a x + F(N1(x))), a = 2L for L blocks"
@@ -477,10 +479,10 @@ class DepthMuP(PreNorm):
     """Depth-muP (Yang et al. 2023, arXiv 2310.02244; Bordelon et al. 2023, arXiv 2309.16620).
 
     dy/dx = I + sqrt(B / L) dF/dx, and exactly I at the start, where every output projection is 0. A sum of
-    L independent branches of size 1 / sqrt(L) stays of order 1 at any depth. Embeddings enter at rms 1, the
-    scale that branches are measured by. Under Adam the first paper divides the rate inside the blocks by
-    sqrt(L) as well: that is a setting, --block_lr. It is optimal there for blocks of one layer; for deeper
-    ones, as in Transformers, the paper finds limits.
+    L independent branches of size 1 / sqrt(L) stays of order 1 at any depth. B, the zeros and embeddings that
+    enter at rms 1, the scale that branches are measured by, are choices made here. Under Adam the first paper
+    divides the rate inside the blocks by sqrt(L) as well: that is a setting, --block_lr. It is optimal there
+    for blocks of one layer; for deeper ones, as in Transformers, the paper finds limits.
     """
 
     equation = "y = x + sqrt(B / L) F(N(x)), B = 4"
@@ -604,10 +606,11 @@ class Highway(Residual):
 
 
 class X0Mix(PreNorm):
-    """r = 1 and s = 0 at the start (Jordan et al. 2024, modded-nanogpt).
+    """r = 1 and s = 0 at the start (modded-nanogpt, Jordan et al., the form of 2026).
 
     The embedding x_0 enters every sublayer by a scalar of its own, so layer 0 also gets a gradient
-    straight from each block. (There once per block, and on a normalised embedding.) Carries (x, x_0).
+    straight from each block. (There the embedding is normalised. In the form of 2024 it enters once per
+    block, and before the branch reads: z = r x + s x_0, then z + F(N(z)).) Carries (x, x_0).
     """
 
     equation = "y = r x + s x_0 + F(N(x))"
@@ -675,7 +678,8 @@ class DenseFormer(PreNorm):
     """Depth-weighted averages (Pagliardini et al. 2024, DenseFormer, arXiv 2402.02622).
 
     Inside a block `pre`; behind it a weighted mean with w = 1 on the newest, 0 on the others at the start.
-    The gradient of a block reaches every earlier one in one step. Carries (x, earlier outputs).
+    The gradient of a block reaches every earlier one in one step. The weights are not decayed, the authors'
+    are. Carries (x, earlier outputs).
     """
 
     equation = "x = sum_j w_j y_j over all earlier block outputs y_j"
@@ -713,8 +717,8 @@ class DenseFormer(PreNorm):
 class ParallelStreams(PreNorm):
     """What wirings of several streams share: h (n, B, T, C) opens as n copies of x.
 
-    The head reads the mean of the streams. Zhu et al. sum them, and scale the start of the output projections
-    by sqrt(n) to keep the size of that sum; a mean of equal streams has the size of one.
+    The head reads the mean of the streams. Zhu et al. sum them, which is the same behind a norm, and multiply
+    the start of the output projections by sqrt(n). Here they start as those of `pre`, so that the stack does.
     """
 
     skip = None
@@ -757,7 +761,8 @@ class DynamicHyperConnections(HyperConnections):
     """Each token computes its own mixing (Zhu et al. 2024, arXiv 2409.19606, the dynamic form).
 
     Stream i adds s tanh(N'(h_i) W) to the constants of `hyper`: to a_i, to column i of M and to b_i. W starts
-    at 0 and s at 0.01, one s for a and M and another for b, so the stack starts as `hyper` and as `pre`.
+    at 0 and s at 0.01, one s for a and M and another for b, so the stack starts as `hyper` and as `pre`. W is
+    not decayed, the paper's is.
     """
 
     equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), h of n = 4 streams"
@@ -787,7 +792,8 @@ class ManifoldHyperConnections(ParallelStreams):
     columns sum to 1 after 20 rounds of Sinkhorn and Knopp. A product of such matrices is one as well, so at
     any depth the clean path keeps the mean of the streams. What depends on the token is scaled by 0.01 at the
     start, as in the paper. The biases are a choice: a = 1 / n, b = 1 and M with 0.87 on its diagonal, so the
-    stack starts near `pre`. The head reads the mean of the streams. Mixed in float32. Carries h (n, B, T, C).
+    stack starts near `pre`. The head reads the mean of the streams, the authors' a sum that each token weighs
+    by gates of its own. Mixed in float32. Carries h (n, B, T, C).
     """
 
     equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), M doubly stochastic, h of n = 4 streams"
@@ -896,7 +902,8 @@ class ZeroBranch(Residual):
 class IdentityStart(NoSkip):
     """Attention starts at a = 1, b = 0 (He et al. 2023, value-SkipInit).
 
-    arXiv 2302.10322. A repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its
+    arXiv 2302.10322 (a later one of theirs, 2311.01906, starts at b = 1 less a uniform attention, where Q and
+    K learn at once). A repaired control: V, O and the MLP start orthogonal and W_Q at 0, so a token keeps its
     identity and J_F is close to a rotation: the gradient survives without a skip, bought by care that `pre`
     does not need. W_Q = 0 behind b = 0 is a double zero: Q and K get no gradient before b moves, so tokens
     learn to mix late. init="self" repairs the standard block with nothing but its starting weights.
