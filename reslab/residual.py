@@ -27,6 +27,12 @@ def rms_one(x: torch.Tensor) -> torch.Tensor:
     return nn.functional.rms_norm(x, x.shape[-1:])
 
 
+def xavier(branch: nn.Module) -> None:
+    """Give a branch's matrices, drawn with std 0.02, the variance 2 / (inputs + outputs); Q, K, V apart."""
+    for matrix in (*branch.input_matrices(), branch.c_proj.weight):
+        matrix.mul_(math.sqrt(2 / sum(matrix.shape)) / STD)
+
+
 def no_autocast(x: torch.Tensor) -> torch.autocast:
     """A context in which products of matrices keep the precision of what they are given.
 
@@ -265,8 +271,9 @@ class ReZero(Residual):
     """a = 0 at the start, no norm in a block (Bachlechner et al. 2020, arXiv 2003.04887).
 
     dy/dx = I + a dF/dx = I at init, whatever the depth: loss and gradient of a fresh stack do not
-    depend on L. Each sublayer has its own a (the paper lets the two sublayers of a block share one). The
-    norm before the head is kept.
+    depend on L. Branches read x itself, so embeddings enter at rms 1 and matrices start with the variance of
+    Xavier, as in the authors' code. Each sublayer has its own a (the paper lets the two sublayers of a block
+    share one). The norm before the head is kept.
     """
 
     equation = "y = x + a F(x)"
@@ -277,8 +284,15 @@ class ReZero(Residual):
         self.norm = nn.Identity()
         self.alpha = nn.Parameter(torch.zeros(()))
 
+    @staticmethod
+    def open(x):
+        return rms_one(x)
+
     def forward(self, x, branch):
         return x + self.alpha * branch(self.norm(x))
+
+    def init(self, branch):
+        xavier(branch)
 
     def silence(self, branch):
         self.alpha.zero_()
@@ -368,8 +382,7 @@ class DeepNorm(PostNorm):
         return self.norm(self.alpha * x + branch(x))
 
     def init(self, branch):
-        for matrix in (*branch.input_matrices(), branch.c_proj.weight):
-            matrix.mul_(math.sqrt(2 / sum(matrix.shape)) / STD)
+        xavier(branch)
         branch.c_proj.weight.mul_(self.beta)
         branch.input_matrices()[-1].mul_(self.beta)  # V or W1, but not the gate: a product would shrink twice
 

@@ -78,6 +78,10 @@ def plan(config: CompareConfig, files: list[str], args: list[str]) -> list[Cell]
     return list(cells.values())
 
 
+def _has_no_adam(config: dict) -> bool:
+    return config["optimizer"] in ("sgd", "adagrad")
+
+
 # Setting -> when its values change nothing, and what is said about it then; read on a cell's whole config.
 WITHOUT_EFFECT = {
     "learning_rate": (
@@ -86,8 +90,9 @@ WITHOUT_EFFECT = {
     ),
     "muon_lr": (lambda c: c["optimizer"] != "muon", "has no effect without optimizer=muon"),
     "min_lr": (lambda c: c["schedule"] != "cosine", "has no effect without schedule=cosine"),
-    "beta2": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
-    "adam_eps": (lambda c: c["optimizer"] == "sgd", "has no effect with optimizer=sgd"),
+    "beta1": (lambda c: c["optimizer"] == "adagrad", "has no effect with optimizer=adagrad"),
+    "beta2": (_has_no_adam, "has no effect with optimizer=sgd or adagrad"),
+    "adam_eps": (_has_no_adam, "has no effect with optimizer=sgd or adagrad"),
     "init_qk_scale": (
         lambda c: c["init"] not in ("self", "shared_qk"),
         "has no effect without init=self or shared_qk",

@@ -21,7 +21,10 @@ def _uncompiled(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer
     return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
-AdamW, SGD, Muon = (_uncompiled(kind) for kind in (torch.optim.AdamW, torch.optim.SGD, muon.Muon))
+AdamW, SGD, Adagrad = (
+    _uncompiled(kind) for kind in (torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+)
+Muon = _uncompiled(muon.Muon)
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
@@ -108,6 +111,12 @@ def _sgd(model, config):
     return SGD(parameter_groups(model, config.weight_decay), lr=config.learning_rate, momentum=config.beta1)
 
 
+def _adagrad(model, config):
+    """Adagrad (Duchi et al. 2011): steps that fall as 1 / sqrt(t), each weight by its own gradients; a rare
+    word's stay large. Weight decay is added to the gradient."""
+    return Adagrad(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+
+
 class MuonAdamW:
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else.
 
@@ -166,4 +175,4 @@ def _constant(config, progress):
 
 
 SCHEDULES = {"cosine": _cosine, "linear": _linear, "constant": _constant}
-OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd, "muon": MuonAdamW}
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd, "adagrad": _adagrad, "muon": MuonAdamW}

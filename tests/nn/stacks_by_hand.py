@@ -32,7 +32,7 @@ def gated(r, F, x):
 
 
 # Wirings whose stream begins with each token at rms 1.
-AT_RMS_ONE = ("post", "deepnorm", "keel", "sandwich", "reordered_norm", "depth_mup")
+AT_RMS_ONE = ("post", "rezero", "deepnorm", "keel", "sandwich", "reordered_norm", "depth_mup")
 
 # y of sublayer k = 0 .. 2L - 1, for wirings that carry x alone.
 STEPS = {

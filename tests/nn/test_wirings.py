@@ -37,22 +37,23 @@ def as_gpt2(layers):
     return {"O": (2 * layers) ** -0.5, "W2": (2 * layers) ** -0.5}
 
 
+def by_xavier(layers):
+    """At width 16 and 64 in the MLP."""
+    square, oblong = (1 / 16) ** 0.5 / 0.02, (2 / 80) ** 0.5 / 0.02
+    return dict.fromkeys("QKVO", square) | dict.fromkeys(("W1", "W2"), oblong)
+
+
 def as_deepnet(layers):
-    """By Xavier's variance, at width 16 and 64 in the MLP; V, O, W1 and W2 times beta."""
-    beta, square, oblong = (8 * layers) ** -0.25, (1 / 16) ** 0.5 / 0.02, (2 / 80) ** 0.5 / 0.02
-    return {"Q": square, "K": square} | {
-        "V": beta * square,
-        "O": beta * square,
-        "W1": beta * oblong,
-        "W2": beta * oblong,
-    }
+    """By Xavier's variance; V, O, W1 and W2 times beta."""
+    beta = (8 * layers) ** -0.25
+    return {name: factor * (1 if name in "QK" else beta) for name, factor in by_xavier(layers).items()}
 
 
 # What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
 AS_PRE = ["pre", "scaled", "x0", "value_residual", "dense", "hyper", "dynamic_hyper", "mhc"]
 AS_PRE += ["parallel", "stochastic_depth"]
 DRAWS = dict.fromkeys(AS_PRE, as_gpt2)
-DRAWS |= {"deepnorm": as_deepnet, "depth_mup": lambda layers: {"O": 0, "W2": 0}}
+DRAWS |= {"rezero": by_xavier, "deepnorm": as_deepnet, "depth_mup": lambda layers: {"O": 0, "W2": 0}}
 DRAWS |= {"block_skip": lambda layers: {"W2": layers**-0.5}}
 
 
@@ -135,7 +136,7 @@ def test_a_zero_start_does_not_feel_depth(layers):
     model = GPT(tiny_config(residual="rezero", n_layer=layers, n_embd=8))
     x = model.wte(IDS).detach().requires_grad_()
     loss = model.head_loss(run_blocks(model, x), TARGETS)
-    expected = model.head_loss(x, TARGETS)
+    expected = model.head_loss(model.stack.open(x), TARGETS)
     assert loss.item() == expected.item()
     assert torch.equal(torch.autograd.grad(loss, x)[0], torch.autograd.grad(expected, x)[0])
 

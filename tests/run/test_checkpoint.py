@@ -31,7 +31,7 @@ def sign(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adagrad", "muon"])
 def test_an_optimizer_comes_back_as_it_went(tmp_path, optimizer):
     model = GPT(tiny_config())
     config = OptimConfig(optimizer=optimizer)

@@ -105,6 +105,7 @@ def test_a_best_loss_that_is_none_yet_comes_back_too(train_config, dataset_folde
     [
         (3, {}),
         (5, {"gradient_accumulation_steps": 3, "optimizer": "sgd"}),
+        (3, {"optimizer": "adagrad"}),
         (9, {"gradient_accumulation_steps": 2, "optimizer": "muon", "muon_lr": 0.02}),
         (4, {"dtype": "float16", "optimizer": "muon"}),
         (7, {"dtype": "bfloat16", "activation_checkpointing": True, "residual": "highway"}),

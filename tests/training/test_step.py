@@ -14,7 +14,7 @@ from reslab.system.parallel import DDP, FSDP, Single
 from reslab.training.captured import WARM
 from reslab.training.evaluate import evaluate
 from reslab.training.muon import orthogonal
-from reslab.training.optimizer import learning_rate
+from reslab.training.optimizer import OPTIMIZERS, learning_rate
 from reslab.training.step import Diverged, make_state
 
 PECULIAR = {
@@ -69,6 +69,12 @@ def sgd(config, lr, decay, weight, gradient, memory):
     return weight - lr * m
 
 
+def adagrad(config, lr, decay, weight, gradient, memory):
+    gradient = gradient + decay * weight
+    total = memory["sum"] = memory.get("sum", 0) + gradient**2
+    return weight - lr * gradient / (total.sqrt() + 1e-10)
+
+
 def muon(config, lr, decay, weight, gradient, memory):
     """Of one matrix: Q, K and V are three, a gate and W1 are two, whatever tensor holds them."""
     m = memory["m"] = 0.95 * memory.get("m", 0) + 0.05 * gradient
@@ -89,6 +95,7 @@ def muon(config, lr, decay, weight, gradient, memory):
         ("adamw", {"grad_clip": 0.0, "residual": "hyper"}),
         ("adamw", {"tie_weights": False, "residual": "highway"}),
         ("sgd", {"residual": "dense"}),
+        ("adagrad", {"residual": "rezero", "tie_weights": False}),
         ("muon", {"muon_lr": 0.05, "tie_weights": False}),
         ("muon", {"mlp": "swiglu", "norm": "rmsnorm", "residual": "attention_residual"}),
     ],
@@ -110,7 +117,7 @@ def test_three_updates_are_those_computed_by_hand(train_config, optimizer, chang
         assert metrics["batch/grad_norm"] == pytest.approx(norm, rel=1e-9) and norm > 0.3
         assert metrics["learning_rate"] == lr
         for name, weight in weights.items():
-            rule = sgd if optimizer == "sgd" else adamw
+            rule = {"sgd": sgd, "adagrad": adagrad}.get(optimizer, adamw)
             if optimizer == "muon" and "blocks" in name and decays(other.model, name):
                 rule = muon
             decay = config.optim.weight_decay if decays(other.model, name) else 0
@@ -183,7 +190,7 @@ def same(one, other) -> bool:
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 @pytest.mark.parametrize(
     ("optimizer", "dtype"),
-    [("adamw", "float32"), ("sgd", "float16"), ("adamw", "float16"), ("muon", "float32")],
+    [("adamw", "float32"), ("sgd", "float16"), ("adagrad", "float16"), ("muon", "float32")],
 )
 def test_a_step_that_diverges_leaves_everything_as_it_was(train_config, monkeypatch, optimizer, dtype, what):
     """Weights, moments, rate, scale and step, bitwise; the same batch, once it is good, is learned from."""
@@ -212,7 +219,7 @@ def test_a_step_that_diverges_leaves_everything_as_it_was(train_config, monkeypa
 
 
 def test_a_step_leaves_no_gradient_behind(train_config):
-    for optimizer in ("adamw", "sgd", "muon"):
+    for optimizer in OPTIMIZERS:
         state, dataset = begun(config := train_config(optimizer=optimizer))
         update(state, config, dataset)
         assert all(p.grad is None for p in state.model.parameters())
@@ -259,6 +266,7 @@ def test_a_run_is_compiled_when_it_asks_for_it(train_config, monkeypatch, wanted
         ({"optimizer": "muon"}, True),
         ({"cuda_graph": False}, False),
         ({"optimizer": "sgd"}, False),
+        ({"optimizer": "adagrad"}, False),
         ({"dtype": "float16"}, False),
         ({"activation_checkpointing": True}, False),
         ({"profile": True}, False),
