@@ -9,10 +9,11 @@ from experiments.tables import mean
 
 
 def in_tenths(losses: Iterable[float], start: float, end: float) -> tuple[Axis, dict[float, str]]:
-    """An axis that holds all losses, and the words at every second tenth of it."""
+    """An axis that holds all losses, and the words at its even tenths."""
     ended = [loss for loss in losses if math.isfinite(loss)]
     low, high = math.floor(10 * min(ended)), math.ceil(10 * max(ended))
-    return Axis(low / 10, high / 10, start, end), {n / 10: f"{n / 10:.1f}" for n in range(low, high + 1, 2)}
+    ticks = {n / 10: f"{n / 10:.1f}" for n in range(low, high + 1) if n % 2 == 0}
+    return Axis(low / 10, high / 10, start, end), ticks
 
 
 def compared(theme: Theme, x: Axis, known: dict[str, float], above: float, bottom: float) -> list[str]:
