@@ -1,6 +1,7 @@
 """Losses over the number of layers, as a picture, and its parts: a line for each kind of stack."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from experiments.drawing import WIDTH, Axis, Theme, axes, document, dot, path, text
@@ -45,7 +46,7 @@ def over_depth(
     parts = [axes(theme, x, y, ticks, ("layers", name))]
     ends = {f"{known} {loss:.2f}": (y(loss), theme.soft) for known, loss in baselines.items()}
     for loss in baselines.values():
-        parts.append(path([(x.start, y(loss)), (x.end, y(loss))], theme.soft, 1.5, "2 5"))
+        parts.append(level(theme, x, y, loss))
     parts += curves(theme, x, y, lines)
     for line, seeds in lines.items():
         *_, last = means(seeds).values()
@@ -86,6 +87,22 @@ def at_ends(theme: Theme, x: Axis, y: Axis, lines: dict[Line, Seeds]) -> list[st
         parts.append(path([(x.end + 14, place), (x.end + 42, place)], colour, dash=dashes[name]))
         parts.append(text(x.end + 52, place + 5, name, colour, weight=600))
     return parts
+
+
+def legend(theme: Theme, lines: Iterable[Line], left: float, y: float) -> list[str]:
+    """The names of lines in a row, each behind a piece of its line, for pictures of several panels."""
+    parts = []
+    for line in lines:
+        colour = theme.arms[line.colour]
+        parts.append(path([(left, y - 5), (left + 28, y - 5)], colour, dash=line.dash))
+        parts.append(text(left + 36, y, line.name, colour, 14, weight=600))
+        left += 64 + 8.2 * len(line.name)  # the letters of most fonts are narrower
+    return parts
+
+
+def level(theme: Theme, x: Axis, y: Axis, loss: float) -> str:
+    """A dotted line across a panel."""
+    return path([(x.start, y(loss)), (x.end, y(loss))], theme.soft, 1.5, "2 5")
 
 
 def apart(labels: dict[str, tuple[float, str]], gap: float = 21) -> dict[str, tuple[float, str]]:

@@ -44,38 +44,93 @@ def test_labels_that_would_lie_on_each_other_are_moved_apart():
     assert {name: height for name, (height, _) in moved.items()} == {"low": 100, "alike": 121, "far": 200}
 
 
-def test_a_line_over_depth_is_the_mean_of_its_seeds_and_each_seed_is_a_dot():
-    runs = [
-        {
-            "run": f"{grid}-{arm}-a",
-            "residual": arm,
-            "n_layer": n,
-            "step": 9,
-            "train/loss": loss,
-            "muon_lr": lr,
-        }
-        for grid, arm, lr in (
-            ("skips", "pre", 0.005),
-            ("plain", "none", 0.005),
-            ("start", "none", 0.005),
-            ("skips-rates", "pre", 0.05),
-            ("skips", "pre", 0.0087),
-        )
-        for n in (1, 24)
-        for loss in ((2.0, 3.0) if (grid, n) == ("skips", 24) else (2.25, 2.25))
-    ]  # of other rates, as in the last grid, no line tells
-    runs.append(runs[0] | {"run": "silent-silent-a", "residual": "silent", "train/loss": 3.0})
-    result, (_, picture) = {"runs": runs, "baselines_nats": BASELINES}, pictures()["degradation"]
+def over_two_depths() -> dict:
+    """Stacks of 1 and 24 layers with two seeds. With skips 0.05 is best at 24 layers, and a rate that only
+    one seed has is lower still."""
+    at_005 = {"skips": ("pre", 2.25, 2.5), "plain": ("none", 2.5, 3.25), "start": ("none", 2.375, 3.0)}
+    rows = [
+        (f"{grid}-{arm}-a", arm, n, 0.005, seed, loss)
+        for grid, (arm, *ends) in at_005.items()
+        for n, loss in zip((1, 24), ends, strict=True)
+        for seed in (1, 2)
+    ]
+    rows += [("skips-rates-pre-a", "pre", 24, 0.05, 1, 1.75), ("skips-rates-pre-a", "pre", 24, 0.05, 2, 2.25)]
+    rows += [("skips-rates-pre-a", "pre", 1, 0.05, seed, 3.0) for seed in (1, 2)]
+    rows += [("skips-pre-a", "pre", 24, 0.0087, 1, 1.0)]
+    rows += [("silent-silent-a", "silent", 1, 0.005, 1, 3.0)]
+    names = ("run", "residual", "n_layer", "muon_lr", "seed", "train/loss")
+    runs = [{"step": 9} | dict(zip(names, row, strict=True)) for row in rows]
+    return {"runs": runs, "baselines_nats": BASELINES}
+
+
+def test_over_depth_the_best_rates_stand_beside_one_rate_and_each_seed_is_a_dot():
+    result, (_, picture) = over_two_depths(), pictures()["degradation"]
     svg = picture.draw(LIGHT, result)
-    (first, last), *_ = lines(svg, LIGHT.arms["pre"])
-    seeds = [float(y) for y in re.findall(rf'cy="([\d.]+)" r="4" fill="{LIGHT.arms["pre"]}"', svg)]
-    assert first[0] < last[0] and last[1] == pytest.approx((seeds[2] + seeds[3]) / 2, abs=0.2)
-    assert first[1] == seeds[0] > last[1]  # 2.25 lies below 2.5
-    unigram = first[1] - (3.2 - 2.25) / (2.5 - 2.25) * (first[1] - last[1])
-    flat = [line[0][1] for line in lines(svg, LIGHT.soft) if line[0][1] == line[-1][1] and len(line) == 2]
-    assert any(height == pytest.approx(unigram, abs=0.5) for height in flat)
-    assert "with skips: from 2.25 to 2.50" in picture.alt(result)
-    assert "no blocks 3.00, letter frequencies 3.20." in picture.alt(result)
+    _, best, one = (line for line in lines(svg, LIGHT.arms["pre"]) if len(line) == 2)  # first the legend's
+    found = re.findall(rf'cx="([\d.]+)" cy="([\d.]+)" r="4" fill="{LIGHT.arms["pre"]}"', svg)
+    seeds = [(float(x), float(y)) for x, y in found]
+    assert best[0][0] < best[1][0] < one[0][0] < one[1][0]
+    per_nat = (one[0][1] - one[1][1]) / (2.25 - 2.5)  # downward, as pixels go
+    low, high = best[1][1] - 0.25 * per_nat, best[1][1] + 0.25 * per_nat
+    assert seeds[2:4] == [(best[1][0], pytest.approx(at, abs=0.2)) for at in (low, high)]
+    assert best[0][1] == one[0][1] and best[1][1] == pytest.approx(one[1][1] - 0.5 * per_nat, abs=0.2)
+    flat = [line for line in lines(svg, LIGHT.soft) if line[0][1] == line[-1][1] and len(line) == 2]
+    for known in (3.0, 3.2):
+        at = one[1][1] + (known - 2.5) * per_nat
+        ends = [(line[0][0], line[1][0]) for line in flat if line[0][1] == pytest.approx(at, abs=0.2)]
+        assert ends == [(best[0][0], best[1][0]), (one[0][0], one[1][0])]
+    alt = picture.alt(result)
+    assert "with skips 2.25 at 1, 2.00 at 24, best rate 0.005 to 0.05." in alt
+    assert "all at the rate 0.005: without skips, standard from 2.50 to 3.25;" in alt
+    assert "no blocks 3.00, letter frequencies 3.20." in alt
+
+
+def two_widths(loss: float) -> dict:
+    """Stacks of 3 and 12 layers, 8 and 32 wide; what has more layers ends higher, what is wide lower."""
+    runs = [
+        {"run": f"{grid}-{arm}-a", "residual": arm, "n_layer": n, "n_embd": width, "dtype": dtype}
+        | {"train/loss": loss + more + n / 48 - width / 128 + noise}
+        for grid, arm, more in (("skips", "pre", 0.0), ("start", "none", 0.5), ("plain", "none", 1.0))
+        for n in (12, 3)
+        for width, dtype in ((32, "bfloat16"), (8, "float32"))
+        for noise in (-0.125, 0.125)
+    ]
+    silent = {"run": "silent-silent-a", "residual": "silent", "n_layer": 1}
+    for width, dtype in ((32, "bfloat16"), (8, "float32")):
+        runs.append(silent | {"n_embd": width, "dtype": dtype, "train/loss": 3.0 - width / 128})
+    return {"runs": runs, "baselines_nats": BASELINES}
+
+
+def test_over_the_width_two_depths_are_told_apart_in_a_panel_for_each_corpus():
+    results, (_, picture) = (two_widths(2.0), two_widths(2.25)), pictures()["widths"]
+    svg = picture.draw(LIGHT, *results)
+    _, *stdlib_and_other = (line for line in lines(svg, LIGHT.arms["pre"]) if len(line) == 2)
+    shallow, deep, other, _ = stdlib_and_other
+    unigram, control = (
+        [line for line in lines(svg, LIGHT.soft) if line[0][1] == pytest.approx(y, abs=0.5)]
+        for y in heights_of(svg, shallow)
+    )
+    assert len(unigram) == 2 and len(control) == 2  # in both panels
+    per_nat = (shallow[1][1] - shallow[0][1]) / (8 - 32) * 128
+    assert deep[0][1] - shallow[0][1] == pytest.approx(9 / 48 * per_nat, abs=0.2)
+    assert other[0][1] - shallow[0][1] == pytest.approx(0.25 * per_nat, abs=0.2)
+    assert deep[0][0] - shallow[0][0] == 9 and other[0][0] - shallow[0][0] == 440
+    dashed = re.findall(rf'd="M([\d.]+) [^>]*{LIGHT.arms["pre"]}"[^>]*dasharray="7 7"', svg)
+    assert [float(x) for x in dashed] == [shallow[0][0], other[0][0]]
+    first, second, *_ = re.findall(rf'cy="([\d.]+)" r="4" fill="{LIGHT.arms["pre"]}"', svg)
+    assert float(second) - float(first) == pytest.approx(0.25 * per_nat, abs=0.2)
+    alt = picture.alt(*results)
+    assert "at the widths 8, 32 (32 in bfloat16)" in alt and ">width (32 in bfloat16)<" in svg
+    assert "Python's standard library: 3 layers with skips 2.00, 1.81;" in alt
+    assert "tiny Shakespeare: 3 layers with skips 2.25, 2.06;" in alt
+    assert "no blocks 2.94, 2.75; letter frequencies 3.20." in alt
+
+
+def heights_of(svg: str, line: list[tuple[float, ...]]) -> tuple[float, float]:
+    """Where the unigram baseline, 3.2, and the narrow control, 2.9375, have to lie beside a line from 2.0 to
+    1.8125."""
+    per_nat = (line[0][1] - line[1][1]) / (2.0 - 1.8125)
+    return line[0][1] + 1.2 * per_nat, line[0][1] + 0.9375 * per_nat
 
 
 def test_of_the_study_the_best_rate_is_drawn():

@@ -27,7 +27,7 @@ NAMES = {  # grid -> the name of its row
     "mlp-skip-only": "skips around the MLP only",
 }
 RATES = (5e-5, 1.5e-4, 5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2, 1.5e-1)  # of the grid; others are bisected
-ONE = 5e-3  # that all have for the picture over depth
+ONE = 5e-3  # that all have, for losses over depth at one rate
 
 
 def of_arm(result: dict, grid: str) -> list[dict]:
@@ -48,6 +48,12 @@ def with_every_seed(runs: list[dict]) -> list[dict]:
     return [run for members in rates if {one["seed"] for one in members} == seeds for run in members]
 
 
+def at_best_rates(result: dict, grid: str) -> dict[int, tuple[float, list[dict]]]:
+    """Depth -> the best of the rates that each seed of an arm has there, and the runs at it."""
+    stacks = sorted(group_by(of_arm(result, grid), "n_layer").items())
+    return {layers: best_rate(with_every_seed(runs), "muon_lr") for (layers,), runs in stacks}
+
+
 def degradation(result: dict) -> str:
     """Training loss of three arms at one rate, over seeds."""
     arms = {NAMES[grid]: at_one_rate(result, grid) for grid in ("skips", "start", "plain")}
@@ -58,9 +64,9 @@ def best_rates(result: dict) -> str:
     """Training loss of every arm over seeds, each depth at the best of the rates that all seeds have."""
     rows, depths = [], sorted({run["n_layer"] for run in of_arm(result, "skips")})
     for grid, name in NAMES.items():
-        stacks = group_by(of_arm(result, grid), "n_layer")
-        best = [best_rate(with_every_seed(stacks[n,]), "muon_lr") for n in depths]
-        rows.append([name, *(f"{over_seeds(runs, 'train')}, {rate:g}" for rate, runs in best)])
+        best = at_best_rates(result, grid)
+        cells = (best[layers] for layers in depths)
+        rows.append([name, *(f"{over_seeds(runs, 'train')}, {rate:g}" for rate, runs in cells)])
     silent = mean_of(of_grid(result, "silent"), "train/loss")
     note = f"\n`silent`, the same at every depth: {silent:.3f}. Behind each the rate of the blocks: that of "
     note += "the lowest training loss, in the mean of the seeds.\n"

@@ -17,26 +17,38 @@ RECIPES = {  # grid -> the title of its column, and the rate that differs
 }
 
 
+Best = tuple[str, list[float]]  # the best rate, and the validation losses there
+
+
+def chosen(result: dict) -> dict[tuple[str, str], dict[str, Best]]:
+    """Start -> the title of a recipe -> the best of its rates."""
+    best: dict[tuple[str, str], dict[str, Best]] = {start: {} for start in STARTS}
+    for arm, init in STARTS:
+        for recipe, (title, setting) in RECIPES.items():
+            runs = [run for run in of_grid(result, f"{arm}-{recipe}") if run["init"] == init]
+            best[arm, init][title] = at_best_rate(runs, setting)
+    return best
+
+
+def control(result: dict) -> Best:
+    """`silent`, which has one rate: that of embeddings and head."""
+    return at_best_rate(of_grid(result, "silent"), "learning_rate")
+
+
 def ladder(result: dict) -> str:
     """Validation loss of each start with each recipe, at the best of its rates."""
-    rows = []
-    for (arm, init), name in STARTS.items():
-        grids = {recipe: of_grid(result, f"{arm}-{recipe}") for recipe in RECIPES}
-        cells = [
-            _cell([run for run in grids[recipe] if run["init"] == init], setting)
-            for recipe, (_, setting) in RECIPES.items()
-        ]
-        rows.append([name, *cells])
-    silent = of_grid(result, "silent")
-    note = f"\nValidation loss, mean of {len(group_by(silent, 'seed'))} seeds, at the rate in brackets: that "
+    rows = [
+        [STARTS[start], *(_cell(*best) for best in cells.values())] for start, cells in chosen(result).items()
+    ]
+    seeds = group_by(of_grid(result, "silent"), "seed")
+    note = f"\nValidation loss, mean of {len(seeds)} seeds, at the rate in brackets: that "
     note += "with the lowest training loss. A star says that it is the smallest or the largest of those "
-    note += f"tried. `silent`, without blocks: {_cell(silent, 'learning_rate')}; the unigram baseline is "
+    note += f"tried. `silent`, without blocks: {_cell(*control(result))}; the unigram baseline is "
     note += f"{result['baselines_nats']['unigram']['val']:.3f}.\n"
     return markdown(["12 layers", *(title for title, _ in RECIPES.values())], rows) + note + origin(result)
 
 
-def _cell(runs: list[dict], setting: str) -> str:
-    rate, losses = at_best_rate(runs, setting)
+def _cell(rate: str, losses: list[float]) -> str:
     return f"{mean(losses):.3f} ({rate})"
 
 

@@ -8,22 +8,30 @@ from experiments.rezero.table import PUBLISHED, best, per_word
 from experiments.tables import Table, group_by, markdown, mean, mean_of, span
 from experiments.theory.table import collapsed, deepest
 
+ERRORS = {  # of He et al., in percent: arm -> layers -> top-1 error on ImageNet
+    "plain": {18: 27.94, 34: 28.54},
+    "skips": {18: 27.88, 34: 25.03},
+}
+DEEP, LENGTHS = 110, (10, 34)  # of Veit et al.: layers, and of paths that most of the gradient comes from
+
 # Each: the paper and its mark, what it reports, what differs here.
 HE = (
     "He et al. 2015, [1512.03385](https://arxiv.org/abs/1512.03385): degradation",
-    "ImageNet, top-1 error at 18 and 34 layers: plain 27.94% and 28.54%, with skips 27.88% and 25.03%; the "
-    "deeper plain net is the worse one on its training data, too",
+    "ImageNet, top-1 error at {} and {} layers: plain {}% and {}%, with skips {}% and {}%; the ".format(
+        *ERRORS["plain"], *ERRORS["plain"].values(), *ERRORS["skips"].values()
+    )
+    + "deeper plain net is the worse one on its training data, too",
     "they have convolutions with batch norm, on images, and their deep plain net still learns",
 )
 LESIONS = (
     "Veit et al. 2016, [1605.06431](https://arxiv.org/abs/1605.06431): lesions",
-    "CIFAR-10, 110 layers: without one block the error hardly changes (save for those that halve the image), "
-    "and it rises smoothly with the number taken out; VGG without one layer is down to chance",
+    f"CIFAR-10, {DEEP} layers: without one block the error hardly changes (save for those that halve the "
+    "image), and it rises smoothly with the number taken out; VGG without one layer is down to chance",
     "here a loss, and fewer blocks; the stack without skips is the repaired one of step 7, theirs is VGG",
 )
 PATHS = (
     "Veit et al. 2016: lengths of paths",
-    "110 layers: most of the gradient comes from paths that are 10 to 34 layers deep",
+    f"{DEEP} layers: most of the gradient comes from paths that are {LENGTHS[0]} to {LENGTHS[1]} layers deep",
     "they multiply the number of paths of a length by the gradient through a few of them; here a part is the "
     "exact sum over all paths of a length, which may cancel",
 )
@@ -68,15 +76,22 @@ def taken_out(result: dict) -> str:
     )
 
 
+def large_parts(*autopsies: dict) -> list[tuple[int, int, int]]:
+    """For each seed, how many branches those paths have passed that carry the largest part of the gradient at
+    layer 0, and the fewest and the most of those that carry at least a tenth of that."""
+    parts = []
+    for norms in (autopsy["paths"] for autopsy in autopsies):
+        counts = [k for k, norm in enumerate(norms) if norm >= max(norms) / 10]
+        parts.append((norms.index(max(norms)), counts[0], counts[-1]))
+    return parts
+
+
 def by_length(*autopsies: dict) -> str:
-    """How many branches the paths have passed that carry the largest parts of the gradient at layer 0."""
-    seeds = [autopsy["paths"] for autopsy in autopsies]
-    large = [[k for k, norm in enumerate(norms) if norm >= max(norms) / 10] for norms in seeds]
-    most = span([norms.index(max(norms)) for norms in seeds], str)
-    least, last = (span([counts[end] for counts in large], str) for end in (0, -1))
+    """The same in words."""
+    most, least, last = (span(counts, str) for counts in zip(*large_parts(*autopsies), strict=True))
     return (
-        f"{len(seeds[0]) - 1} branches, trained: the largest part of the gradient has passed {most}; those "
-        f"of at least a tenth of it begin at {least} and end at {last}"
+        f"{len(autopsies[0]['paths']) - 1} branches, trained: the largest part of the gradient has passed "
+        f"{most}; those of at least a tenth of it begin at {least} and end at {last}"
     )
 
 

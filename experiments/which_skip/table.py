@@ -18,14 +18,26 @@ NAMES = {  # wirings and skip_blocks -> the name of the row, and the number of s
 }
 
 
+def chosen(result: dict) -> dict[tuple[str, int], tuple[str, list[float]]]:
+    """(name, number of skips) -> the best rate and the validation losses there."""
+    arms, best = group_by(result["runs"], *KEYS), {}
+    for arm, choice in NAMES.items():
+        (runs,) = (runs for key, runs in arms.items() if key[: len(arm)] == arm)
+        best[choice] = at_best_rate(runs, "muon_lr")
+    return best
+
+
+def known(result: dict) -> dict[str, float]:
+    """What all choices are compared with: the validation losses of the control and of letter frequencies."""
+    silent = mean([final_loss(run) for run in of_grid(result, "silent")])
+    return {"silent": silent, "unigram": result["baselines_nats"]["unigram"]["val"]}
+
+
 def which_skip(result: dict) -> str:
     """Validation loss of each choice of skips: mean and range of the seeds at its best rate."""
-    arms = group_by(result["runs"], *KEYS)
-    silent = mean([final_loss(run) for run in of_grid(result, "silent")])
-    unigram, rows = result["baselines_nats"]["unigram"]["val"], []
-    for arm, (name, skips) in NAMES.items():
-        (runs,) = (runs for key, runs in arms.items() if key[: len(arm)] == arm)
-        rate, losses = at_best_rate(runs, "muon_lr")
+    silent, unigram = known(result).values()
+    rows = []
+    for (name, skips), (rate, losses) in chosen(result).items():
         row = [name, str(skips), rate, f"{mean(losses):.3f}", f"{min(losses):.3f} to {max(losses):.3f}"]
         rows.append([*row, f"{mean(losses) - unigram:+.3f}", f"{mean(losses) - silent:+.3f}"])
     head = [

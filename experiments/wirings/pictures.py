@@ -2,6 +2,7 @@
 
 import math
 
+from experiments.dots import compared
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, dot, path, rect, text
 from experiments.tables import mean
 from experiments.wirings.table import league, noise
@@ -26,9 +27,7 @@ def wirings(theme: Theme, result: dict) -> str:
     left, right, above = x(lines["pre"] - within), x(lines["pre"] + within), TOP - ROW / 2
     parts = [rect(left, above, right - left, bottom - above, theme.rule)]
     parts.append(axes(theme, x, y, ticks, ("validation loss, nats per character", "")))
-    for name, loss in lines.items():
-        parts.append(path([(x(loss), above), (x(loss), bottom)], theme.soft, 1.5, "2 5"))
-        parts.append(text(x(loss), above - 10, f"{name} {loss:.2f}", theme.soft, 14, at="middle"))
+    parts += compared(theme, x, lines, above, bottom)
     for row, (name, (_, seeds)) in enumerate(best.items()):
         parts += one(theme, x, y(row), theme.arms.get(name, theme.arms["other"]), seeds, 2 * error)
     return document(theme, bottom + 88, alt(result), *parts, *legend(theme, bottom + 70))
