@@ -36,4 +36,4 @@ def best(result: dict) -> dict[tuple[str, int], list[dict]]:
     return {stack: best_rate(runs, "learning_rate")[1] for stack, runs in stacks.items()}
 
 
-TABLES = {"rezero": Table(rezero)}
+TABLES = {"rezero": Table(rezero), "rezero_adamw": Table(rezero, ("adamw",))}
