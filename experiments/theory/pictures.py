@@ -111,28 +111,28 @@ def untouched(result: dict) -> float:
 def gradient(theme: Theme, result: dict) -> str:
     lines, predicted = at_layer_0(result), untouched(result)
     norms = [norm for line in lines.values() for of_depth in line.values() for norm in of_depth]
-    low, high = math.floor(math.log2(min(norms))), math.ceil(math.log2(max(norms)))
+    low, high = math.floor(math.log10(min(norms))), math.ceil(math.log10(max(norms)))
     depths = sorted(lines[LINES["pre"]])
     x = Axis(depths[0], depths[-1], 66, WIDTH - 270, log=True)
-    y = Axis(2.0**low, 2.0**high, 330, 64, log=True)
-    ticks = {n: f"{n}" for n in depths}, {2.0**k: f"{2.0**k:g}" for k in range(low, high + 1)}
+    y = Axis(10.0**low, 10.0**high, 330, 64, log=True)
+    ticks = {n: f"{n}" for n in depths}, {10.0**k: f"{10.0**k:g}" for k in range(low, high + 1)}
     parts = [axes(theme, x, y, ticks, ("layers", "norm of the gradient at layer 0"))]
     parts += [*curves(theme, x, y, lines), *at_ends(theme, x, y, lines)]
     parts.append(path([(x.start, y(predicted)), (x.end, y(predicted))], theme.ink, 2))
-    words = f"predicted where a = 0: {predicted:.2f}, the norm behind the last layer"
+    words = f"predicted where a = 0: {predicted:.2g}, the norm behind the last layer"
     parts += [path([(66, 394), (96, 394)], theme.ink, 2), text(104, 399, words, theme.ink)]
     return document(theme, 415, gradient_alt(result), *parts)
 
 
 def gradient_alt(result: dict) -> str:
     lines = [
-        f"{line.name} " + ", ".join(f"{mean(values):.2f} at {n}" for n, values in sorted(norms.items()))
+        f"{line.name} " + ", ".join(f"{mean(values):.2g} at {n}" for n, values in sorted(norms.items()))
         for line, norms in at_layer_0(result).items()
     ]
     return (
         "The norm of the gradient at layer 0 over the number of layers, before training, mean of the seeds: "
         f"{'; '.join(lines)}. Where a = 0 it is predicted to be what it is behind the last layer, "
-        f"{untouched(result):.2f}."
+        f"{untouched(result):.2g}."
     )
 
 

@@ -34,7 +34,7 @@ PICTURES = {
     "loss": ("#curves " + CHART.format("loss"), None, "Loss over training"),
     "layer-by-step": ("#maps " + CHART.format("layer-by-step"), None, "Every layer at every step"),
     "depth": ("#depth " + CHART.format("loss-over-depth"), None, "Loss over depth"),
-    "layers-that-learn": (
+    "layers-that-a-signal-reaches": (
         "#depth " + CHART.format("layers-that-a-signal-reaches"),
         None,
         "Layers that a signal reaches, over depth",
