@@ -23,7 +23,11 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
     rows, note = made("thousand", result(*runs, *silent))
     assert rows == [
         ["layers", "4", "9"],
-        ["with skips (`depth_mup`)", "2.188 (2.125 to 2.250)", "2.125 (2.000 to 2.250), 1 of 4 diverged"],
+        [
+            "with skips (`depth_mup`), rate 0.02",
+            "2.188 (2.125 to 2.250)",
+            "2.125 (2.000 to 2.250), 1 of 4 diverged",
+        ],
         ["with skips (`pre`), rate 0.002", "", "diverged"],
         ["with skips (`pre`), rate 0.02", "2.500", ""],
         ["with skips (`pre`), AdamW", "2.750", ""],

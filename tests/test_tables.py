@@ -180,6 +180,11 @@ def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
         ["Muon 0.015", "**2.750**", ""],
         ["AdamW 0.001", "**2.500**", ""],
     ]
+
+
+def test_one_skip_of_two_is_a_column_over_the_rates():
+    muon = {"optimizer": "muon", "muon_lr": 5e-3}
+    runs = [run("silent-silent-a", 2.8, residual="silent", **muon)]
     attention = [run(f"a{seed}", 2.0 + seed, muon_lr=0.5, seed=seed, train=1.0 + seed) for seed in (1, 2)]
     attention.append(run("b", 2.0, muon_lr=0.25, seed=1, train=9.0))  # the training loss chooses
     mlp = [run("c", 2.25, muon_lr=0.25)]

@@ -8,20 +8,20 @@ NAMES = {
     "pre": ARMS["pre"],
     "completep": "with skips (`completep`)",
     "depth_scaled": "with skips (`depth_scaled`)",
+    "keel": "with skips (`keel`)",
 }
 
 
 def thousand(result: dict) -> str:
-    """Validation loss by wiring and depth; `pre` at each rate of its blocks, and with AdamW."""
+    """Validation loss by wiring, rate of the blocks and depth; of `pre` with AdamW, too."""
     runs = [run for run in result["runs"] if run["residual"] != "silent"]
     depths, rows = sorted({run["n_layer"] for run in runs}), []
     arms = group_by(runs, "residual", "optimizer", "muon_lr")
     order = sorted(arms, key=lambda arm: (list(NAMES).index(arm[0]), arm[1] == "adamw", arm[2]))
     for residual, optimizer, rate in order:
         seeds = group_by(arms[residual, optimizer, rate], "n_layer")
-        name = NAMES[residual] + (f", rate {rate:g}" if residual == "pre" else "")
-        name = f"{NAMES[residual]}, AdamW" if optimizer == "adamw" else name
-        rows.append([name, *(over_seeds(seeds.get((depth,), [])) for depth in depths)])
+        name = "AdamW" if optimizer == "adamw" else f"rate {rate:g}"
+        rows.append([f"{NAMES[residual]}, {name}", *(over_seeds(seeds.get((depth,), [])) for depth in depths)])
     silent = [run for run in result["runs"] if run["residual"] == "silent"]
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
