@@ -148,54 +148,6 @@ def test_at_one_rate_for_all_weights_a_wiring_is_beside_pre_and_silent_at_its_be
     assert rows[1] == ["`pre`", "2.750 (2.500 to 3.000)", "2.750", "+0.000", "-0.250"]
 
 
-def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
-    muon = {"optimizer": "muon", "muon_lr": 5e-3, "block_lr": 0.0, "seed": 1}
-    adamw = {"optimizer": "adamw", "muon_lr": 5e-3, "block_lr": 1e-3, "seed": 1}
-    plain = {"residual": "none"}
-    runs = [
-        run("plain-none-a", 3.0, **plain, **muon),
-        run("plain-none-b", 3.5, **plain, **muon | {"seed": 2}),
-    ]
-    runs += [run("plain-rates-none-a", 2.75, train=1.5, **plain, **muon | {"muon_lr": 0.015})]
-    runs += [run("plain-adamw-none-a", 2.5, **plain, **adamw), run("start-none-a", 2.25, **plain, **muon)]
-    for arm in ("skips", "attention-skip-only", "mlp-skip-only"):
-        runs.append(run(f"{arm}-pre-a", 2.0, **muon))
-    runs.append(run("silent-silent-a", 2.8, residual="silent", **muon))
-    rows, _ = made("rescue", result(*runs))
-    assert rows[1] == [  # the better of two rates, by its training loss, which is the lower one at 0.015
-        *("without skips, standard start", "0.015*", "2.750", "2.750 to 2.750"),
-        *("-0.350", "+0.350", "-0.050"),
-    ]
-    assert rows[2][:3] == ["without skips, init `self`", "0.005", "2.250"]
-    assert rows[-1][:3] == ["no blocks (`silent`)", "", "2.800"]
-    rows, note = made("rescue_rates", result(*runs))
-    assert "`silent`, without blocks, has 2.800; the unigram baseline is 3.100." in note
-    assert rows[0][:3] == [
-        "rate of the blocks",
-        "without skips, standard start",
-        "without skips, init `self`",
-    ]
-    assert [row[:3] for row in rows[1:]] == [
-        ["Muon 0.005", "3.250 (3.000 to 3.500)", "**2.250**"],
-        ["Muon 0.015", "**2.750**", ""],
-        ["AdamW 0.001", "**2.500**", ""],
-    ]
-
-
-def test_one_skip_of_two_is_a_column_over_the_rates():
-    muon = {"optimizer": "muon", "muon_lr": 5e-3}
-    runs = [run("silent-silent-a", 2.8, residual="silent", **muon)]
-    attention = [run(f"a{seed}", 2.0 + seed, muon_lr=0.5, seed=seed, train=1.0 + seed) for seed in (1, 2)]
-    attention.append(run("b", 2.0, muon_lr=0.25, seed=1, train=9.0))  # the training loss chooses
-    mlp = [run("c", 2.25, muon_lr=0.25)]
-    rows, note = made("rescue_one_skip", result(*attention), result(*mlp), result(*runs))
-    assert "`silent`, without blocks, has 2.800;" in note
-    assert rows[1:] == [
-        ["Muon 0.25", "2.000", "**2.250**"],
-        ["Muon 0.5", "**3.500 (3.000 to 4.000)**", ""],
-    ]
-
-
 def test_paths_and_lesions_are_those_of_the_layers_named_over_the_seeds():
     norms = {
         arm: [[10.0 ** -(abs(k - peak) + shift) for k in range(49)] for peak in (9, 8)]
