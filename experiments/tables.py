@@ -101,6 +101,17 @@ def over_seeds(runs: list[dict], split: str = "val", form: str = ".3f") -> str:
     return ", ".join(told)
 
 
+def control_line(result: dict, silent: list[dict]) -> str:
+    """The line under a table that says where no blocks and letter frequencies end.
+
+    Args:
+        result: has the baselines.
+        silent: the runs of the control.
+    """
+    unigram = result["baselines_nats"]["unigram"]["val"]
+    return f"\n`silent`, without blocks, has {over_seeds(silent)}; the unigram baseline is {unigram:.3f}.\n"
+
+
 def group_by(runs: list[dict], *keys: str) -> dict[tuple, list[dict]]:
     """Runs by the values of some settings."""
     groups: dict[tuple, list[dict]] = {}

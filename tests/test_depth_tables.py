@@ -49,7 +49,12 @@ def test_a_grown_stack_is_a_row_by_its_depth_and_a_column_by_its_rate():
     runs += [run("b", 2.5, n_layer=9, muon_lr=0.002)]  # of another seed
     expected = [["layers", "rate 0.002", "rate 0.02"], ["4", "2.750", "2.500"]]
     expected += [["9", "2.375 (2.250 to 2.500)", "diverged"]]
-    assert made("thousand_grown", result(*runs))[0] == expected
+    silent = [
+        run("silent-silent-L1", 3.0, residual="silent"),
+        run("silent-seeds-silent-s1", 3.5, residual="silent"),
+    ]
+    rows, note = made("thousand_grown", result(*runs), result(*silent))
+    assert rows == expected and "has 3.250 (3.000 to 3.500)" in note
 
 
 def test_over_depth_each_cell_is_a_mean_of_seeds_and_its_range():
@@ -172,7 +177,20 @@ def test_the_dose_stands_beside_its_prediction_seed_by_seed():
 def test_the_causes_are_diversity_over_training_and_the_loss_of_the_seeds():
     slow = run(val=2.5, init="self", block_lr=3e-4, probed=[probed(0), probed(9)])
     other = slow | {"val/loss": 2.75, "probed": [probed(0), probed(19)]}
-    rows, _ = made("causes", result(slow, other, slow | {"init": "wiring", "block_lr": 0.0}))
+    ladder = [
+        run(f"skips-adamw{more}-pre-x", val, learning_rate=rate, block_lr=own)
+        for more, rate, own, val in (
+            *(("", 1e-2, 0.0, 2.125), ("", 1e-3, 0.0, 2.25)),
+            *(("-slow", 1e-2, 3e-4, 2.375), ("-slow", 1e-2, 0.1, 2.0), ("-slow", 1e-2, 0.3, 1.75)),
+        )
+    ]
+    ladder += [
+        run("silent-silent-x", val, residual="silent", learning_rate=rate)
+        for rate, val in ((1e-2, 2.75), (1e-3, 3.0))
+    ]
+    ladder = result(*ladder)
+    rows, note = made("causes", result(slow, other, slow | {"init": "wiring", "block_lr": 0.0}), ladder)
+    assert "(`pre`) 2.125, with slow blocks 2.375; without blocks (`silent`) 2.750." in note
     assert rows[0][1:3] == ["diversity, step 0", "diversity, step 9"]
     both = ["5e-01", "1e+01 to 2e+01", "2.625 (2.500 to 2.750)", "-0.475"]
     assert rows[1] == ["init `self`, slow blocks (0.0003)", *both]
@@ -180,10 +198,12 @@ def test_the_causes_are_diversity_over_training_and_the_loss_of_the_seeds():
     ends = {"self": 2.0, "wiring": 2.5, "orthogonal": None}
     runs = [run(val=v, init=i) for i, v in ends.items()]
     own = [run(val=v, init=i, block_lr=rate) for i in ends for rate in (0.3, 0.1) for v in (3.0, 3.5)]
-    rows, note = made("causes_rates", result(*runs), result(*own))
+    rows, note = made("causes_rates", result(*runs), result(*own), ladder)
     assert rows[0] == ["", "one rate 0.001", "blocks 0.1", "blocks 0.3"]
-    assert [row[1] for row in rows[1:]] == ["2.500", "diverged", "2.000"] and "3.100" in note
+    assert [row[1] for row in rows[1:4]] == ["2.500", "diverged", "2.000"] and "3.100" in note
     assert rows[1][2:] == ["3.250 (3.000 to 3.500)"] * 2
+    assert rows[4] == ["with skips (`pre`), in `ladder`", "2.250", "2.000", "1.750"]
+    assert rows[5] == ["no blocks (`silent`), in `ladder`", "3.000", "2.750", "2.750"]
 
 
 def test_of_the_warned_runs_those_are_told_that_ended_below_the_control_of_their_width():

@@ -58,12 +58,19 @@ def test_seeds_are_a_mean_and_its_range_at_the_best_rate_and_beside_it():
         for loss in seeds
     ]
     other = run("lr-pre-x", 0.1, learning_rate=0.2)  # of four layers
-    assert made("seeds", result(*runs, other))[0][1:] == [
+    silent = [
+        run(f"silent-silent-{rate}", 2.5 + rate, residual="silent", learning_rate=rate, n_layer=1)
+        for rate in (0.1, 0.2, 0.3, 0.4, 0.8)
+    ]
+    assert made("seeds", result(*runs, other, *silent))[0][1:] == [
         ["`pre`", "0.2", "2.200", "2.000 to 2.500"],
         ["`pre`", "0.3", "2.300", "2.200 to 2.400"],
         ["`none`", "0.1", "3.700", "3.000 to 4.600"],
         ["`none`", "0.2", "3.000", "3.000 to 3.000"],
         ["`none`", "0.3", "3.100", "3.100 to 3.100"],
+        ["`silent`", "0.1", "2.600", "2.600 to 2.600"],  # at the rates of the others alone
+        ["`silent`", "0.2", "2.700", "2.700 to 2.700"],
+        ["`silent`", "0.3", "2.800", "2.800 to 2.800"],
     ]
 
 

@@ -74,7 +74,10 @@ def test_the_pair_with_one_start_is_both_arms():
         ["with skips (`pre`)", "2.000 (2.000 to 2.000)", "2.400 (2.300 to 2.500)"],
         ["without skips (`none`)", "3.500", "3.200"],
     ]
-    assert made("unscaled", both)[0][1:] == expected
+    silent = run(val=2.75, train=2.5)
+    del silent["residual"]
+    expected.append(["no blocks (`silent`)", "2.500", "2.750"])
+    assert made("unscaled", both, result(silent))[0][1:] == expected
 
 
 def test_the_reach_is_what_the_probes_measured_in_their_order():
@@ -219,8 +222,13 @@ def test_each_part_of_the_demos_recipe_has_its_cell():
         ("muon", "rope"): 1.7,
     }
     runs = [run(val=v, optimizer=o, pos=p) for (o, p), v in cells.items()]
-    rows, _ = made("parts", result(*runs, run(val=1.5, optimizer="muon", pos="rope")))
-    assert rows[1:] == [["AdamW", "2.500", "2.400"], ["Muon", "1.900", "1.600 (1.500 to 1.700)"]]
+    silent = [run(val=v, pos=p) for p, v in (("rope", 2.75), ("learned", 3.0), ("learned", 3.5))]
+    rows, _ = made("parts", result(*runs, run(val=1.5, optimizer="muon", pos="rope")), result(*silent))
+    assert rows[1:] == [
+        ["with skips, AdamW", "2.500", "2.400"],
+        ["with skips, Muon", "1.900", "1.600 (1.500 to 1.700)"],
+        ["no blocks (`silent`)", "3.250 (3.000 to 3.500)", "2.750"],
+    ]
 
 
 def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():
@@ -230,12 +238,12 @@ def test_of_a_talk_each_cell_is_the_layers_that_a_signal_reaches_and_the_loss():
         for n, seeds in counts.items()
         for k in seeds
     ]
-    rows, note = made("slide", result(*runs))
+    rows, note = made("slide", result(*runs), result(run(val=2.75), run(val=3.25)))
     assert rows[1:] == [
         ["with skips (`pre`)", "1; 3.75", "8; 12.50"],
         ["without skips (`none`)", "1; 3.75 (3.75 to 3.75)", "2 to 4; 11.25 (11.00 to 11.50)"],
     ]
-    assert "3.10" in note
+    assert "`silent`, without blocks, has 3.000 (2.750 to 3.250); the unigram baseline is 3.100." in note
 
 
 def test_what_is_read_of_a_result_is_what_its_runs_ended_on(tmp_path):

@@ -1,12 +1,29 @@
 """Two causes of collapse: the start, and training."""
 
-from experiments.tables import Table, final_loss, group_by, markdown, mean, origin, over_seeds, span
+from experiments.tables import (
+    ARMS,
+    Table,
+    final_loss,
+    group_by,
+    markdown,
+    mean,
+    of_grid,
+    origin,
+    over_seeds,
+    span,
+)
 
+LADDER = "../ladder/result"
+OWN_RATE = 1e-2  # of embeddings and head where blocks have a rate of their own, and of one-rate rows
 STARTS = {"wiring": "standard start", "orthogonal": "all matrices orthogonal", "self": "init `self`"}
 
 
-def causes(result: dict) -> str:
-    """How different tokens are behind the last layer, before training, early and at the end, and the loss."""
+def causes(result: dict, ladder: dict) -> str:
+    """How different tokens are behind the last layer, before training, early and at the end, and the loss.
+
+    Args:
+        ladder: has the same recipe with skips, and without blocks.
+    """
     unigram, rows = result["baselines_nats"]["unigram"]["val"], []
     for (init, block_lr), seeds in group_by(result["runs"], "init", "block_lr").items():
         rate = f"slow blocks ({block_lr:g})" if block_lr else "one rate"
@@ -15,11 +32,25 @@ def causes(result: dict) -> str:
         spans = [span(look, "{:.0e}".format) for look in looks]
         rows.append([f"{STARTS[init]}, {rate}", *spans, over_seeds(seeds), below])
     steps = [f"diversity, step {probed['step']}" for probed in result["runs"][0]["probed"]]
-    return markdown(["", *steps, "val loss", "minus unigram"], rows) + origin(result)
+    skips, slow_skips, silent = controls(ladder)
+    (slow,) = {run["block_lr"] for run in result["runs"]} - {0.0}
+    note = (
+        f"\nThe same recipe in `ladder`: with skips (`pre`) {over_seeds(skips[OWN_RATE,])}, with slow blocks "
+    )
+    note += f"{over_seeds(slow_skips[slow,])}; without blocks (`silent`) {over_seeds(silent[OWN_RATE,])}.\n"
+    return markdown(["", *steps, "val loss", "minus unigram"], rows) + note + origin(result)
 
 
-def rates(one_rate: dict, slow: dict) -> str:
-    """Validation loss by start and rate: one rate for embeddings and blocks, and blocks with their own."""
+def controls(ladder: dict) -> tuple[dict, dict, dict]:
+    """With skips by the one rate and by that of slow blocks, and without blocks, by their rate."""
+    grids = (("skips-adamw", "learning_rate"), ("skips-adamw-slow", "block_lr"), ("silent", "learning_rate"))
+    skips, slow, silent = (group_by(of_grid(ladder, grid), rate) for grid, rate in grids)
+    return skips, slow, silent
+
+
+def rates(one_rate: dict, slow: dict, ladder: dict) -> str:
+    """Validation loss by start and rate: one rate for embeddings and blocks, and blocks with their own; the
+    stacks with skips and without blocks are the ladder's."""
     cells = group_by(one_rate["runs"], "init", "learning_rate")
     own = group_by(slow["runs"], "init", "block_lr")
     columns, own_columns = (sorted({key[1] for key in found}) for found in (cells, own))
@@ -31,6 +62,16 @@ def rates(one_rate: dict, slow: dict) -> str:
         ]
         for init, name in STARTS.items()
     ]
+    skips, slow_skips, silent = controls(ladder)
+    rows.append(
+        [
+            f"{ARMS['pre']}, in `ladder`",
+            *(over_seeds(skips[rate,]) for rate in columns),
+            *(over_seeds(slow_skips[rate,]) for rate in own_columns),
+        ]
+    )
+    rates = [*columns, *(OWN_RATE for _ in own_columns)]
+    rows.append([f"{ARMS['silent']}, in `ladder`", *(over_seeds(silent[rate,]) for rate in rates)])
     head = ["", *(f"one rate {rate:g}" for rate in columns), *(f"blocks {rate:g}" for rate in own_columns)]
     unigram = one_rate["baselines_nats"]["unigram"]["val"]
     note = f"\nValidation loss; the unigram baseline is {unigram:.3f}. Where blocks have a rate of their "
@@ -38,4 +79,7 @@ def rates(one_rate: dict, slow: dict) -> str:
     return markdown(head, rows) + note + origin(one_rate) + origin(slow)
 
 
-TABLES = {"causes": Table(causes), "causes_rates": Table(rates, ("rates", "slow"))}
+TABLES = {
+    "causes": Table(causes, ("result", LADDER)),
+    "causes_rates": Table(rates, ("rates", "slow", LADDER)),
+}

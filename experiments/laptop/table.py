@@ -18,9 +18,10 @@ AUTOPSIES = {  # of the runs in result.json; the site and the pictures have the 
 }
 
 
-def unscaled(result: dict) -> str:
-    """Both arms with the same start, so that they differ in the skip alone."""
-    arms = group_by(skips_first(result["runs"]), "residual")
+def unscaled(result: dict, silent: dict) -> str:
+    """Both arms with the same start, so that they differ in the skip alone; a stack without blocks has no
+    such start."""
+    arms = group_by(skips_first(result["runs"]), "residual") | {("silent",): silent["runs"]}
     rows = [
         [ARMS[arm], *(over_seeds(runs, split) for split in ("train", "val"))] for (arm,), runs in arms.items()
     ]
@@ -31,14 +32,16 @@ POSITIONS = {"learned": "learned positions", "rope": "rotary positions"}
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
 
 
-def parts(result: dict) -> str:
-    """The stack with skips, with and without each part of the recipe, over the seeds."""
-    runs = group_by(result["runs"], "optimizer", "pos")
+def parts(result: dict, silent: dict) -> str:
+    """The stack with skips, with and without each part of the recipe, over the seeds; a stack without blocks
+    has no matrices for Muon."""
+    runs, control = group_by(result["runs"], "optimizer", "pos"), group_by(silent["runs"], "pos")
     rows = [
-        [name, *(over_seeds(runs[optimizer, pos]) for pos in POSITIONS)]
+        [f"with skips, {name}", *(over_seeds(runs[optimizer, pos]) for pos in POSITIONS)]
         for optimizer, name in OPTIMIZERS.items()
     ]
-    return markdown(["val loss, with skips", *POSITIONS.values()], rows) + origin(result)
+    rows.append([ARMS["silent"], *(over_seeds(control[pos,]) for pos in POSITIONS)])
+    return markdown(["val loss", *POSITIONS.values()], rows) + origin(result)
 
 
 def reach(result: dict) -> str:
@@ -90,8 +93,8 @@ def lesions(*autopsies: dict) -> str:
 
 TABLES = {
     "laptop": Table(pair, ("result", "silent")),
-    "unscaled": Table(unscaled, ("unscaled",)),
-    "parts": Table(parts, ("parts",)),
+    "unscaled": Table(unscaled, ("unscaled", "silent")),
+    "parts": Table(parts, ("parts", "parts_silent")),
     "reach": Table(reach),
     "paths": Table(paths, AUTOPSIES["pre"] + AUTOPSIES["none"]),
     "lesions": Table(lesions, AUTOPSIES["pre"]),

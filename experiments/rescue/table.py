@@ -4,6 +4,7 @@ from experiments.tables import (
     Table,
     at_best_rate,
     best_rate,
+    control_line,
     final_loss,
     markdown,
     mean,
@@ -50,21 +51,19 @@ def rescue_rates(result: dict) -> str:
     rows = by_rate([with_muon(result, arm) for arm in arms], "muon_lr", "Muon")
     rows += by_rate([of_grid(result, f"{arm}-adamw") for arm in arms], "block_lr", "AdamW")
     head = ["rate of the blocks", *(ROWS[arm] for arm in arms)]
-    return markdown(head, rows) + control(result) + origin(result)
+    return markdown(head, rows) + control_line(result, of_grid(result, "silent")) + origin(result)
 
 
 def rescue_one_skip(attention: dict, mlp: dict, result: dict) -> str:
     """One of the two skips with init self, over the rate of the blocks."""
     rows = by_rate([attention["runs"], mlp["runs"]], "muon_lr", "Muon")
     head = ["init `self`, rate of the blocks", ROWS["attention-skip-only"], ROWS["mlp-skip-only"]]
-    return markdown(head, rows) + control(result) + origin(attention) + origin(mlp)
-
-
-def control(result: dict) -> str:
-    """The line under a table that says where no blocks end."""
-    unigram = result["baselines_nats"]["unigram"]["val"]
-    silent = over_seeds(of_grid(result, "silent"))
-    return f"\n`silent`, without blocks, has {silent}; the unigram baseline is {unigram:.3f}.\n"
+    return (
+        markdown(head, rows)
+        + control_line(result, of_grid(result, "silent"))
+        + origin(attention)
+        + origin(mlp)
+    )
 
 
 def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:

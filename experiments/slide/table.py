@@ -1,9 +1,9 @@
 """The stacks of a talk: how many layers a signal reaches, and the loss, over depth."""
 
-from experiments.tables import ARMS, Table, final_loss, group_by, markdown, origin, span, spread
+from experiments.tables import ARMS, Table, control_line, final_loss, group_by, markdown, origin, span, spread
 
 
-def slide(result: dict) -> str:
+def slide(result: dict, silent: dict) -> str:
     """Layers that a signal reaches at the end, from the least to the most of the seeds, and the validation
     loss."""
     cells = group_by(result["runs"], "residual", "n_layer")
@@ -14,12 +14,11 @@ def slide(result: dict) -> str:
         reached = [span([run["layers_that_learn"] for run in runs], str) for runs in seeds]
         losses = [spread([final_loss(run) for run in runs], ".2f") for runs in seeds]
         rows.append([ARMS[arm], *(f"{a}; {b}" for a, b in zip(reached, losses, strict=True))])
-    unigram = result["baselines_nats"]["unigram"]["val"]
     note = (
         "\nLayers that a signal reaches, from the least to the most of the seeds, and the validation loss, "
     )
-    note += f"its mean and range. The unigram baseline is {unigram:.2f}.\n"
+    note += "its mean and range.\n" + control_line(result, silent["runs"])
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
-TABLES = {"slide": Table(slide)}
+TABLES = {"slide": Table(slide, ("result", "silent"))}

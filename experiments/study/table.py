@@ -67,14 +67,18 @@ def rates(result: dict) -> str:
 
 
 def seeds(result: dict) -> str:
-    """Mean and range over the seeds of the deep stacks, at the best learning rate and its neighbours."""
-    rows = []
+    """Mean and range over the seeds of the deep stacks, at the best learning rate and its neighbours, and of
+    no blocks at those rates."""
+    rows, shown = [], set()
     for (arm, layers), losses in of_rates(result).items():
         if layers == LAYERS:
             tried = list(losses)
             best = tried.index(min(losses, key=lambda rate: mean(losses[rate])))
             near = tried[max(best - 1, 0) : best + 2]
             rows += [[f"`{arm}`", f"{rate:g}", *mean_and_range(losses[rate])] for rate in near]
+            shown |= set(near)
+        if arm == "silent":
+            rows += [["`silent`", f"{rate:g}", *mean_and_range(losses[rate])] for rate in sorted(shown)]
     return markdown(["arm", "learning rate", "mean of the seeds", "from, to"], rows)
 
 

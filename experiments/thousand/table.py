@@ -1,6 +1,6 @@
 """One recipe for 1 to 1000 layers."""
 
-from experiments.tables import ARMS, Table, group_by, markdown, origin, over_seeds
+from experiments.tables import ARMS, Table, control_line, group_by, markdown, of_grid, origin, over_seeds
 
 NAMES = {
     "depth_mup": "with skips (`depth_mup`)",
@@ -21,7 +21,9 @@ def thousand(result: dict) -> str:
     for residual, optimizer, rate in order:
         seeds = group_by(arms[residual, optimizer, rate], "n_layer")
         name = "AdamW" if optimizer == "adamw" else f"rate {rate:g}"
-        rows.append([f"{NAMES[residual]}, {name}", *(over_seeds(seeds.get((depth,), [])) for depth in depths)])
+        rows.append(
+            [f"{NAMES[residual]}, {name}", *(over_seeds(seeds.get((depth,), [])) for depth in depths)]
+        )
     silent = [run for run in result["runs"] if run["residual"] == "silent"]
     bigram, unigram = (result["baselines_nats"][name]["val"] for name in ("bigram", "unigram"))
     note = (
@@ -32,12 +34,17 @@ def thousand(result: dict) -> str:
     return markdown(["layers", *map(str, depths)], rows) + note + origin(result)
 
 
-def thousand_grown(result: dict) -> str:
-    """Validation loss of a stack that grew half-way, by its depth since then and the rate of its blocks."""
+def thousand_grown(result: dict, recipe: dict) -> str:
+    """Validation loss of a stack that grew half-way, by its depth since then and the rate of its blocks.
+
+    Args:
+        recipe: the result that has `silent` with as many updates.
+    """
     runs = group_by(result["runs"], "n_layer", "muon_lr")
     depths, rates = (sorted({key[place] for key in runs}) for place in (0, 1))
     rows = [[str(n), *(over_seeds(runs[n, rate]) for rate in rates)] for n in depths]
-    return markdown(["layers", *(f"rate {rate:g}" for rate in rates)], rows) + origin(result)
+    control = control_line(recipe, of_grid(recipe, "silent") + of_grid(recipe, "silent-seeds"))
+    return markdown(["layers", *(f"rate {rate:g}" for rate in rates)], rows) + control + origin(result)
 
 
-TABLES = {"thousand": Table(thousand), "thousand_grown": Table(thousand_grown, ("grown",))}
+TABLES = {"thousand": Table(thousand), "thousand_grown": Table(thousand_grown, ("grown", "result"))}
