@@ -200,7 +200,8 @@ def test_tokens_that_become_alike_are_drawn_layer_by_layer(both):
 
 def test_the_first_picture_has_a_frame_for_each_step_and_ends_on_the_last(both):
     picture = pictures()["first"][1]
-    svg = picture.draw(LIGHT, both)
+    silent = {"runs": [{"train/loss": loss, "val/loss": 9.0} for loss in (2.5, 3.0)]}
+    svg = picture.draw(LIGHT, both, silent)
     frames = re.findall(r'<g class="f(\d)"[^>]*>(.*?)</g>', svg, re.DOTALL)
     assert [number for number, _ in frames] == ["0", "1", "2"]
     assert "step 0<" in frames[0][1] and "layer 0: 5.0×10⁻¹³" in frames[2][1]
@@ -209,8 +210,12 @@ def test_the_first_picture_has_a_frame_for_each_step_and_ends_on_the_last(both):
     assert colour_of(1e-16, Axis(1e-16, 1, 0, 1, log=True)) == "#440154"
     assert ".f2{visibility:visible}" in svg and "prefers-reduced-motion:no-preference" in svg
     assert "with skips: 1.50" in svg and "letter frequencies alone: 3.20" in svg
+    (_, top), (_, bottom) = (ends[0] for ends in lines(svg, LIGHT.ink)[:2])
+    assert top < bottom and "without blocks: 2.75" in svg  # the lower loss has the lower line
     assert "    if x &lt; 1:" in svg and "> ?<" not in svg  # a line of one letter says nothing
-    assert picture.alt(both).startswith("2 layers with skips learn. The same 2 layers without them do not.")
+    assert picture.alt(both, silent).startswith(
+        "2 layers with skips learn. The same 2 layers without them do not."
+    )
 
 
 def test_a_block_shows_what_comes_through_its_skip_and_through_its_branch(both):

@@ -2,6 +2,7 @@
 
 from experiments.drawing import WIDTH, Axis, Theme, axes, code, document, path, power, rect, ten_to, text
 from experiments.laptop.both import NAMES, arms, probed
+from experiments.tables import final_loss, mean
 from reslab.report.claim import claim
 from reslab.report.pixels import RAMP
 from reslab.run.log import Run
@@ -21,8 +22,12 @@ def colour_of(value: float, scale: Axis) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def first(theme: Theme, runs: list[Run]) -> str:
-    """The losses of both stacks, the gradient at each of their layers step by step, and what they write."""
+def first(theme: Theme, runs: list[Run], silent: dict) -> str:
+    """The losses of both stacks, the gradient at each of their layers step by step, and what they write.
+
+    Args:
+        silent: the result of the control.
+    """
     both = arms(runs)
     x, y = Axis(0, both["pre"].rows[-1]["step"], 60, 455), Axis(1, 5.5, 330, 70)
     steps = sorted(probed(both["pre"], "gradient_norm"))
@@ -31,22 +36,24 @@ def first(theme: Theme, runs: list[Run]) -> str:
         for k, step in enumerate(steps)
     ]
     texts = [sample(theme, run, 24 + 420 * k) for k, run in enumerate(both.values())]
-    words = first_alt(runs)
-    drawn = [style(len(steps)), losses(theme, both, x, y), *frames, *texts]
+    words = first_alt(runs, silent)
+    drawn = [style(len(steps)), losses(theme, both, silent, x, y), *frames, *texts]
     return document(theme, 545, words, *drawn, top=26)
 
 
-def losses(theme: Theme, both: dict[str, Run], x: Axis, y: Axis) -> str:
-    """The loss of the batches of both stacks, and what letter frequencies alone give on the training text."""
-    unigram = both["pre"].facts["baselines_nats"]["unigram"]["train"]
+def losses(theme: Theme, both: dict[str, Run], silent: dict, x: Axis, y: Axis) -> str:
+    """The loss of the batches of both stacks, and what letter frequencies and no blocks give on the training
+    text."""
     ticks = {k: f"{k}" for k in range(0, int(x.high) + 1, 100)}, {k: f"{k}" for k in range(1, 6)}
     parts = [axes(theme, x, y, ticks, ("training step", "loss on the training text, nats per character"))]
-    parts.append(path([(x.start, y(unigram)), (x.end, y(unigram))], theme.ink, 1.5, "2 5"))
+    for (name, loss), above in zip(levels(both, silent).items(), (20, 6), strict=True):
+        parts.append(path([(x.start, y(loss)), (x.end, y(loss))], theme.ink, 1.5, "2 5"))
+        parts.append(text(x.end, y(loss) - above, f"{name}: {loss:.2f}", theme.ink, 15, at="end"))
     for arm, run in both.items():
         curve = zip(*run.series("batch/loss"), strict=True)
         parts.append(path([(x(step), y(loss)) for step, loss in curve], theme.arms[arm]))
         loss = run.last("train/loss")
-        where = y(loss) + (-36 if arm == "pre" else -22)
+        where = y(loss) + (-36 if arm == "pre" else -42)
         parts.append(
             text(
                 x.end,
@@ -58,9 +65,14 @@ def losses(theme: Theme, both: dict[str, Run], x: Axis, y: Axis) -> str:
                 at="end",
             )
         )
-    note = f"letter frequencies alone: {unigram:.2f}"
-    parts.append(text(x.end, y(unigram) + 26, note, theme.ink, 15, at="end"))
     return "\n".join(parts)
+
+
+def levels(both: dict[str, Run], silent: dict) -> dict[str, float]:
+    """Losses on the training text that need no deep stack."""
+    unigram = both["pre"].facts["baselines_nats"]["unigram"]["train"]
+    control = mean([final_loss(run, "train") for run in silent["runs"]])
+    return {"letter frequencies alone": unigram, "without blocks": control}
 
 
 def cursor(theme: Theme, x: Axis, y: Axis, step: int) -> str:
@@ -118,14 +130,15 @@ def style(count: int) -> str:
     return f"<style>{''.join(rules)}}}</style>"
 
 
-def first_alt(runs: list[Run]) -> str:
+def first_alt(runs: list[Run], silent: dict) -> str:
     both, about = arms(runs), claim(runs)
+    unigram, control = levels(both, silent).values()
     ends = [probed(run, "gradient_norm")[run.rows[-1]["step"]][0] for run in both.values()]
     loss = {arm: run.last("train/loss") for arm, run in both.items()}
-    unigram = both["pre"].facts["baselines_nats"]["unigram"]["train"]
     return (
         f"{about['heading']} Left: the training loss falls to {loss['pre']:.2f} with skips; without them "
-        f"it stays at {loss['none']:.2f}, where letter frequencies alone give {unigram:.2f}. Right: the "
-        f"gradient at layer 0 ends at {power(ends[0])} with skips and at {power(ends[1])} without. "
+        f"it stays at {loss['none']:.2f}, where letter frequencies alone give {unigram:.2f}, and embeddings "
+        f"and head without blocks {control:.2f}. Right: the gradient at layer 0 ends at {power(ends[0])} "
+        f"with skips and at {power(ends[1])} without. "
         "Below: with skips the text looks like Python, without them it is letters in no order."
     )

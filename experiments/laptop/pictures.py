@@ -149,7 +149,7 @@ def block_alt(runs: list[Run]) -> str:
 
 PICTURES = {
     "block": Picture(block, block_alt, ("log",)),
-    "first": Picture(first, first_alt, ("log",)),
+    "first": Picture(first, first_alt, ("log", "silent")),
     "reach": Picture(reach, reach_alt, ("log",)),
     "diversity": Picture(diversity, diversity_alt, ("log",)),
     "paths": Picture(paths, paths_alt, ("autopsy-pre", "autopsy-none")),
