@@ -38,6 +38,7 @@ sample_tokens = 0
 
 _adamw = {"optimizer": ["adamw"], "learning_rate": [3e-3]}
 _all_seeds = {"seed": [1337, 1, 2]}
+_others = {"residual": ["depth_mup", "completep", "depth_scaled", "keel"]}
 
 study = {  # short ones first
     "silent": {"residual": ["silent"], "n_layer": [1]},
@@ -56,11 +57,9 @@ study = {  # short ones first
     "silent-seeds": {"residual": ["silent"], "n_layer": [1], "seed": [1, 2]},
     "keel": _all_seeds | {"residual": ["keel"], "n_layer": [4, 64, 256]},
     "plain-rates": _all_seeds | {"residual": ["none"], "n_layer": [4, 64], "muon_lr": [2e-4, 2e-3]},
-    "rates": _all_seeds
-    | {
-        "residual": ["depth_mup", "completep", "depth_scaled", "keel"],
-        "n_layer": [4, 64],
-        "muon_lr": [7e-3, 6e-2],
-    },
-    "others-thousand": {"residual": ["completep", "depth_scaled", "keel"], "n_layer": [1000]},
+    "skips-fast": _all_seeds | {"residual": ["pre"], "n_layer": [4, 64], "muon_lr": [6e-2]},
+    "rates": _all_seeds | _others | {"n_layer": [4, 64], "muon_lr": [7e-3, 6e-2]},
+    "fast": _all_seeds | _others | {"n_layer": [4, 64], "muon_lr": [0.2]},
+    "thousand-fast": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [6e-2]},
+    "others-thousand": {"residual": ["completep", "depth_scaled"], "n_layer": [1000]},
 }
