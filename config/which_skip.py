@@ -30,7 +30,7 @@ eval_sequences = 256
 probe_sequences = 2
 sample_tokens = 0
 
-_seeds, _rates = [1, 2, 3], [5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2]
+_seeds, _rates = [1, 2, 3], [1.5e-3, 5e-3, 1.5e-2]
 _arms = {
     "whole": {"residual": ["pre", "block_skip", "none"]},
     "attention": {"residual": ["pre"], "mlp_residual": ["none"]},

@@ -13,7 +13,7 @@ from conftest import tiny_model
 
 from experiments import measured
 from experiments.theory.measure import predicted_stream, predicted_tokens, token_cosine, uniform_attention
-from experiments.worth.measure import best_rates, blocks_needed, freeze
+from experiments.worth.measure import blocks_needed, freeze
 from reslab.run.log import git_commit
 
 
@@ -81,18 +81,6 @@ def test_blocks_are_taken_out_as_long_as_all_of_them_together_cost_little():
     assert blocks_needed(lambda gone: 0.0, 4, allowed=0.01) == []
     redundant = {frozenset({1}): 0.0, frozenset({2}): 0.001}  # either may go, not both
     assert blocks_needed(lambda gone: redundant.get(frozenset(gone), 1.0 if gone else 0.0), 3, 0.01) == [0, 2]
-
-
-def test_an_arm_is_measured_at_the_rate_of_its_lowest_training_loss():
-    losses = {
-        ("pre", 0.1): 2.0,
-        ("pre", 0.2): 1.5,
-        ("pre", 0.3): 1.75,
-        ("none", 0.1): 2.5,
-        ("none", 0.2): 3.0,
-    }
-    runs = [{"arm": arm, "muon_lr": rate, "train/loss": loss} for (arm, rate), loss in losses.items()]
-    assert best_rates(runs) == best_rates(runs[::-1]) == {"pre": 0.2, "none": 0.1}
 
 
 def test_what_was_measured_is_json_with_its_origin_and_a_line_for_each_run():

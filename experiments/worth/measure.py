@@ -13,16 +13,16 @@ from experiments import measured
 from reslab.run.config import run_door
 
 CONFIG = "config/worth.py"
-SLOW, FAST = (5e-4, 1.5e-3, 5e-3), (1.5e-2, 5e-2, 1.5e-1)  # rates of the blocks
-ARMS = {  # settings, and the rates of which each has the best
-    "pre": (["--residual=pre"], FAST),
-    "depth_mup": (["--residual=depth_mup"], FAST),
-    "keel": (["--residual=keel"], FAST),
-    "none, self": (["--residual=none", "--init=self"], SLOW),
-    "none": (["--residual=none"], SLOW),
+ARMS = {
+    "pre": ["--residual=pre", "--muon_lr=1.5e-2"],
+    "depth_mup": ["--residual=depth_mup", "--muon_lr=1.5e-2"],
+    "keel": ["--residual=keel", "--muon_lr=1.5e-2"],
+    "none, self": ["--residual=none", "--init=self", "--muon_lr=1.5e-3"],
+    "none": ["--residual=none", "--muon_lr=1.5e-3"],
 }
+ALONE = (0, 5, 11)  # blocks of which one learns while the others stay as they start
 ALLOWED = 0.01  # nats that all blocks taken out together may cost
-SEEDS = (1, 2, 3)  # the first one chooses the rate
+SEEDS = (1, 2, 3)
 SEQUENCES = 64  # of the validation data, for what is taken out
 
 
@@ -71,12 +71,8 @@ def taken_out(model, x, y) -> dict:
     return rounded | {"needed": needed}
 
 
-def measure(cell: tuple[str, float, str | int, int]) -> dict:
-    """Train one stack and look into it: its record in result.json.
-
-    Args:
-        cell: its arm, the rate of its blocks, which of them learn (see freeze()), and its seed.
-    """
+def measure(cell: tuple[str, str | int, int]) -> dict:
+    """Train one stack and look into it: its record in result.json."""
     import torch
 
     from reslab.data.dataset import open_dataset
@@ -86,8 +82,8 @@ def measure(cell: tuple[str, float, str | int, int]) -> dict:
     from reslab.training.step import make_state, next_batch, train_step
 
     torch.set_num_threads(1)
-    arm, rate, learns, seed = cell
-    config = parse(TrainConfig, [CONFIG, *ARMS[arm][0], f"--muon_lr={rate}", f"--seed={seed}"]).config
+    arm, learns, seed = cell
+    config = parse(TrainConfig, [CONFIG, *ARMS[arm], f"--seed={seed}"]).config
     config = replace(config, device="cpu", dtype="float32")
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     state = make_state(config, dataset.vocab_size)
@@ -95,40 +91,19 @@ def measure(cell: tuple[str, float, str | int, int]) -> dict:
     while state.step < config.optim.max_iters:
         train_step(state, next_batch(dataset, config, state.step), config)
     row = evaluate(state, config, dataset)
-    run = {"run": f"{arm}, {rate:g}: {learns}, seed {seed}", "step": state.step, "status": "finished"}
-    run |= {"arm": arm, "muon_lr": rate, "learns": learns, "n_layer": config.model.n_layer, "seed": seed}
+    run = {"run": f"{arm}: {learns}, seed {seed}", "step": state.step, "status": "finished"}
+    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": seed}
     run |= {key: round(row[key], 4) for key in ("train/loss", "val/loss", "val/loss_se")}
     if learns == "all":
         run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
     return run
 
 
-def best_rates(runs: list[dict]) -> dict[str, float]:
-    """The rate at which each arm has its lowest training loss."""
-    ordered = sorted(runs, key=lambda run: -run["train/loss"])
-    return {run["arm"]: run["muon_lr"] for run in ordered}
-
-
 def main(argv: list[str]) -> None:
-    from reslab.run.config import parse
-    from reslab.run.settings import TrainConfig
-
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
-    choice = [(arm, rate, "all", SEEDS[0]) for arm, (_, rates) in ARMS.items() for rate in rates]
-    first = measured.at_once(measure, choice, options.jobs, options.json)
-    best = best_rates(first)
-    learns = ("all", "no block", *range(parse(TrainConfig, [CONFIG]).config.model.n_layer))
-    cells = [
-        (arm, rate, which, seed)
-        for arm, rate in best.items()
-        for which in learns
-        for seed in SEEDS
-        if (which, seed) != ("all", SEEDS[0])
-    ]
-    runs = [run for run in first if run["muon_lr"] == best[run["arm"]]]
-    runs += measured.at_once(measure, cells, options.jobs, options.json)
-    tried = [{key: run[key] for key in ("arm", "muon_lr", "seed", "train/loss", "val/loss")} for run in first]
-    measured.write(options.json, "experiments.worth.measure", runs, tried=tried)
+    cells = [(arm, learns, seed) for arm in ARMS for learns in ("all", "no block", *ALONE) for seed in SEEDS]
+    runs = measured.at_once(measure, cells, options.jobs, options.json)
+    measured.write(options.json, "experiments.worth.measure", runs)
 
 
 if __name__ == "__main__":

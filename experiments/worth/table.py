@@ -1,6 +1,6 @@
 """What layers are worth: blocks that learn alone, blocks taken out."""
 
-from experiments.tables import Table, group_by, markdown, mean, over_seeds, source, spread
+from experiments.tables import Table, group_by, markdown, over_seeds, source, spread
 
 NAMES = {
     "pre": "with skips (`pre`)",
@@ -16,33 +16,18 @@ def alone(result: dict) -> str:
     """Validation loss where all blocks learn, where none does, and what one that learns alone is worth."""
     cells, rows = group_by(result["runs"], "arm", "learns"), []
     blocks = sorted({run["learns"] for run in result["runs"]} - {"all", "no block"})
-    shown = blocks[0], blocks[(len(blocks) - 1) // 2], blocks[-1]
     for arm, name in ((arm, name) for arm, name in NAMES.items() if (arm, "all") in cells):
-        whole, none = cells[arm, "all"], cells[arm, "no block"]
-        gains = {k: _gains(cells[arm, k], none) for k in blocks}
-        ends = sorted((mean(gain), k) for k, gain in gains.items())
-        most, least = (f"{gain:+.3f} (block {k})" for gain, k in (ends[0], ends[-1]))
-        row = [name, _rate(result, arm, whole), over_seeds(whole), over_seeds(none)]
-        rows.append([*row, *(spread(gains[k], "+.3f") for k in shown), most, least])
-    head = ["", "block rate", "all blocks learn", "none learns", *(f"block {k} alone" for k in shown)]
-    note = f"\nOf all {len(blocks)} blocks, each alone, the last columns have the two that gain the most and "
-    note += (
-        "least in the mean of the seeds. The rate is that of the lowest training loss with the first seed; a "
-    )
-    note += "star says that it is the smallest or the largest of those tried.\n"
-    return markdown([*head, "the most", "the least"], rows) + note + source(result)
+        none = cells[arm, "no block"]
+        gains = [_gain(cells[arm, k], none) for k in blocks]
+        rows.append([name, over_seeds(cells[arm, "all"]), over_seeds(none), *gains])
+    head = ["", "all blocks learn", "none learns", *(f"block {k} alone" for k in blocks)]
+    return markdown(head, rows) + source(result)
 
 
-def _rate(result: dict, arm: str, runs: list[dict]) -> str:
-    """The rate of some runs, with a star where it lies at an end of those that their arm had."""
-    tried, rate = [one["muon_lr"] for one in result["tried"] if one["arm"] == arm], runs[0]["muon_lr"]
-    return f"{rate:g}" + "*" * (rate in (min(tried), max(tried)))
-
-
-def _gains(one: list[dict], none: list[dict]) -> list[float]:
-    """What a block changes the loss by, beside the same seed."""
+def _gain(one: list[dict], none: list[dict]) -> str:
+    """What a block changes the loss by, mean and range over the seeds: each beside its own."""
     of_seed = {run["seed"]: run["val/loss"] for run in none}
-    return [run["val/loss"] - of_seed[run["seed"]] for run in one]
+    return spread([run["val/loss"] - of_seed[run["seed"]] for run in one], "+.3f")
 
 
 def taken_out(result: dict) -> str:
