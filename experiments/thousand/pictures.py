@@ -10,7 +10,8 @@ LINES = {  # wiring and rate of the blocks -> its line; all with Muon
     ("none", 0.02): Line("none", "without skips"),
     ("pre", 0.02): Line("pre", "with skips, rate 0.02"),
     ("pre", 0.002): Line("pre", "with skips, rate 0.002", "9 6"),
-    ("depth_mup", 0.02): Line("other", "with skips, depth_mup"),
+    ("depth_mup", 0.02): Line("other", "depth_mup, rate 0.02"),
+    ("depth_mup", 0.06): Line("other", "depth_mup, rate 0.06", "9 6"),
 }
 
 
