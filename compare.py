@@ -152,9 +152,10 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     """Train the cells of a grid that are missing and report on all of them; returns the exit code."""
     from reslab.report import trackers
     from reslab.training import grid
+    from reslab.training.init_from import resolve_init_from
 
     cells = grid.plan(config, files, for_training)
-    planned = [Run(cell.folder, flat(cell.config), {}, []) for cell in cells]
+    planned = [Run(cell.folder, flat(resolve_init_from(cell.config)), {}, []) for cell in cells]
     check_choice(planned, conditions(config), config.sort)
     of_outcome = [one for one in conditions(config) if speaks_of_outcome(one)]
     of_settings = [one for one in conditions(config) if one not in of_outcome]

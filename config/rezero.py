@@ -15,8 +15,9 @@
 # dropout 0.1, 50 sequences of 35 words in an update, each without what came before it, the words of the
 # training split in small letters, a head that is not the embedding. What differs: they cut signs off the
 # words, here a word is what stands between blanks; their positions are sines, their MLP has ReLU, their head
-# starts three times as large, they have no norm before it, both sublayers of a block share their a, and
-# their pre-norm stack starts by Xavier with one norm in a block, used twice.
+# starts three times as large, they have no norm before it, both sublayers of a block share their a, Q, K and
+# V start at half the variance, embeddings are scaled and not normalised, and their pre-norm stack starts by
+# Xavier with one norm in a block, used twice.
 
 dataset = "wikitext"
 out_dir = "runs/rezero"

@@ -1,6 +1,7 @@
 """What the programs that measure for an experiment share: their options, and their result.json, which says
 where its numbers come from."""
 
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from reslab.run.arguments import ArgumentParser, at_least, output_file
 from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import git_commit
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments(doc: str, jobs: int | None = 1) -> ArgumentParser:
@@ -43,7 +46,8 @@ def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, out
         cells: of what JSON knows.
         output: where the result will go.
     """
-    start, done = time.monotonic(), _read_kept(output)
+    start, code, done = time.monotonic(), _code(), _read_kept(output)
+    wanted = set(map(json.dumps, cells))
     missing = [cell for cell in cells if json.dumps(cell) not in done]
     if len(missing) < len(cells):
         print(f"{len(cells) - len(missing)} of {len(cells)} are there", flush=True)
@@ -53,8 +57,10 @@ def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, out
     ):
         for cell, run in pool.imap_unordered(partial(_with_cell, measure), missing):
             done[json.dumps(cell)] = run
-            _keep(output, done)
-            print(f"[{len(done)}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
+            if output.is_file() or not output.exists():  # not beside a device
+                write_atomically(_kept(output), json.dumps({"code": code, "done": done}))
+            count = len(wanted & done.keys())
+            print(f"[{count}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
     return [done[json.dumps(cell)] for cell in cells]
 
 
@@ -66,17 +72,24 @@ def _kept(output: Path) -> Path:
     return output.with_name(f"{output.name}.part")
 
 
-def _keep(output: Path, done: dict[str, dict]) -> None:
-    if output.is_file() or not output.exists():  # not beside a device
-        write_atomically(_kept(output), json.dumps({"commit": git_commit(), "done": done}))
+def _code() -> str:
+    """The SHA-256 of all that may decide what is measured: our modules and configs, as they are now."""
+    files = sorted(
+        path for place in ("reslab", "experiments", "config") for path in (ROOT / place).rglob("*.py")
+    )
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _read_kept(output: Path) -> dict[str, dict]:
     """What an earlier call with the same code has measured: the cell as JSON -> its record."""
-    if not _kept(output).is_file():
+    path = _kept(output)
+    if not path.is_file():
         return {}
-    kept = parse_json(_kept(output).read_bytes(), f"{_kept(output)}")
-    return kept["done"] if kept["commit"] == git_commit() else {}
+    kept = parse_json(path.read_bytes(), f"{path}")
+    if not isinstance(kept, dict) or kept.get("code") != _code() or not isinstance(kept.get("done"), dict):
+        print(f"{path}: of other code, so all is measured anew", file=sys.stderr, flush=True)
+        return {}
+    return kept["done"]
 
 
 def write(output: Path, module: str, runs: list[dict], **facts) -> None:

@@ -20,27 +20,30 @@ from reslab.run.config import run_door
 from reslab.run.configfile import UsageError
 from reslab.run.fields import did_you_mean
 
-ASSIGNMENT = re.compile(r"([A-Z_]+)=(\S*)")
+ASSIGNMENT = re.compile(r"([A-Z_][A-Z_0-9]*)=(.*)")
 
 
 def commands(page: Path) -> list[str]:
     """The lines of the blocks of code under "Commands", those that a backslash continues as one."""
     section = re.search(r"^## Commands\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.M | re.S)
-    blocks = re.findall(r"^```\n(.*?)^```", section[1], re.M | re.S) if section else []
-    return "".join(blocks).replace("\\\n", " ").splitlines()
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", section[1], re.M | re.S) if section else []
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.split("#")[0].strip()]
 
 
 def as_words(command: str) -> tuple[dict[str, str], list[str]]:
     """The environment before a command, and its words, as a shell would hand them on.
 
-    `python` is the one that runs this, and a word with * stands for the files of the repository that it fits.
+    `python` is the one that runs this, `torchrun` is its own, and a word with * stands for the files of the
+    repository that it fits.
     """
-    words, environment = shlex.split(command), {}
+    words, environment = shlex.split(command, comments=True), {}
     while words and (found := ASSIGNMENT.fullmatch(words[0])):
         environment[found[1]] = found[2]
         words.pop(0)
     spread = [path for word in words for path in (files(word) if "*" in word else [word])]
-    return environment, [sys.executable if word == "python" else word for word in spread]
+    first = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    return environment, [*first.get(spread[0], spread[:1]), *spread[1:]]
 
 
 def files(pattern: str) -> list[str]:
@@ -70,7 +73,8 @@ def main(argv: list[str]) -> int:
     if options.name not in known:
         near = did_you_mean(options.name, known)
         raise UsageError(f"{options.name}: no such experiment; there are {', '.join(known)}{near}")
-    lines = commands(known[options.name])
+    if not (lines := commands(known[options.name])):
+        raise UsageError(f"{known[options.name]}: has no commands")
     if options.list:
         print("\n".join(" ".join(line.split()) for line in lines))
         return 0

@@ -53,9 +53,14 @@ def read_result(path: Path) -> dict:
     runs = result.get("runs", [])
     if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
         raise ValueError(f"{path}: is no result")
-    none = {"train/loss": None, "val/loss": None}
-    ended = [run | none if run.get("status") == "diverged" else run for run in runs]
+    ended = [_without_end(run) if run.get("status") == "diverged" else run for run in runs]
     return result | ({"runs": ended} if "runs" in result else {})
+
+
+def _without_end(run: dict) -> dict:
+    """The record of a run that ended on nothing."""
+    words = {"val/word_perplexity": None} if "val/word_perplexity" in run else {}
+    return run | {"train/loss": None, "val/loss": None} | words
 
 
 def final_loss(run: dict, split: str = "val") -> float:

@@ -99,6 +99,8 @@ class Residual(nn.Module):
     """Attention starts as a I + b A with a = 1, b = 0."""
     branch_learns = True
     """The branch gets a gradient; only a control goes without."""
+    version = 1
+    """Raised when the same weights come to compute something else: older checkpoints are refused then."""
     same_every_step = True
     """forward is the same function of its tensors in every update: it counts nothing and draws nothing in
     Python, so a GPU may record an update and replay it. (What is drawn on x.device is drawn anew.)"""
@@ -109,7 +111,8 @@ class Residual(nn.Module):
 
     def facts(self) -> dict:
         """How this sublayer is joined to the stream, for the record of a run."""
-        return {"equation": self.equation, "skip": self.skip, "has_identity": self.has_identity}
+        names = ("equation", "skip", "has_identity", "version")
+        return {name: getattr(self, name) for name in names}
 
     def forward(self, x: torch.Tensor, branch: nn.Module) -> torch.Tensor:
         raise NotImplementedError
@@ -272,12 +275,13 @@ class ReZero(Residual):
 
     dy/dx = I + a dF/dx = I at init, whatever the depth: loss and gradient of a fresh stack do not
     depend on L. Branches read x itself, so embeddings enter at rms 1 and matrices start with the variance of
-    Xavier, as in the authors' code. Each sublayer has its own a (the paper lets the two sublayers of a block
-    share one). The norm before the head is kept.
+    Xavier, much as in the authors' code (there Q, K and V at half of it, embeddings times sqrt(C)). Each
+    sublayer has its own a (the paper lets the two of a block share one). The norm before the head is kept.
     """
 
     equation = "y = x + a F(x)"
     skip = 1.0
+    version = 2  # 1 left embeddings as they are
 
     def __init__(self, config, depth):
         super().__init__(config, depth)

@@ -270,7 +270,7 @@ def test_a_wiring_that_says_something_else_is_told_what_to_write(wiring):
 def test_what_is_recorded_is_what_the_class_says():
     """Of a class without a docstring, and of an instance whose weight is a setting."""
     assert Half.__doc__ is None
-    facts = {"equation": "y = x / 2 + F(N(x))", "skip": 0.5, "has_identity": False}
+    facts = {"equation": "y = x / 2 + F(N(x))", "skip": 0.5, "has_identity": False, "version": 1}
     residual = check.build(Half).blocks[0].attn_residual
     assert residual.facts() == facts
     assert tiny_model(residual="scaled", residual_scale=0.25).blocks[0].mlp_residual.facts()["skip"] == 0.25

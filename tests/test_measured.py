@@ -126,9 +126,15 @@ def test_what_is_done_is_kept_until_the_result_is_written(tmp_path, capsys, monk
     assert runs == [times_two(cell) for cell in CELLS]
     assert capsys.readouterr().out.splitlines()[0] == "2 of 3 are there"
     with monkeypatch.context() as patch:  # other code: nothing of it counts
-        patch.setattr(measured, "git_commit", lambda: "another")
+        patch.setattr(measured, "_code", lambda: "another")
         with pytest.raises(ValueError, match="two"):
             measured.at_once(fails_at_two, [(2,), (3,)], 1, output)
+    (tmp_path / "r.json.part").write_text("{}", encoding="utf-8")
+    capsys.readouterr()
+    assert measured.at_once(times_two, CELLS, 1, output) == runs
+    told = capsys.readouterr()
+    assert "of other code" in told.err and told.out.startswith("[1/3] ")
+    assert measured.at_once(times_two, CELLS[:1], 1, output) == runs[:1]  # of three that are kept
     measured.write(output, "experiments.made", runs)
     assert json.loads(output.read_text(encoding="utf-8"))["runs"] == runs
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]

@@ -10,7 +10,7 @@ from experiments.dots import beside, in_tenths
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, dot, path, text
 from experiments.laptop.table import AUTOPSIES
 from experiments.marks.table import DEEP, ERRORS, LENGTHS, large_parts
-from experiments.rezero.table import PUBLISHED, best
+from experiments.rezero.table import PUBLISHED, best, perplexities
 from experiments.tables import spread
 
 ARMS = {"plain": PLAIN, "skips": SKIPS}  # of ERRORS
@@ -71,14 +71,14 @@ def lengths(theme: Theme, *autopsies: dict) -> list[str]:
     return parts + beside(180, top + ROW * (len(seeds) + 1) / 2, words, colour, 22)
 
 
-def perplexities(result: dict) -> dict[tuple[str, int], list[float]]:
+def at_their_best(result: dict) -> dict[tuple[str, int], list[float]]:
     """(wiring, layers) -> the perplexities per word of the seeds, at the best rate."""
-    return {stack: [run["val/word_perplexity"] for run in runs] for stack, runs in best(result).items()}
+    return {stack: perplexities(runs) for stack, runs in best(result).items()}
 
 
 def rezero(theme: Theme, result: dict) -> list[str]:
     """A row for each stack that is published: theirs, and below it the seeds here."""
-    ours, top = perplexities(result), 410
+    ours, top = at_their_best(result), 410
     values = [*PUBLISHED.values(), *(value for stack in PUBLISHED for value in ours.get(stack, []))]
     low, high = 50 * math.floor(min(values) / 50), 50 * math.ceil(max(values) / 50)
     x, bottom = Axis(low, high, 590, WIDTH - 30), top + 46 * len(PUBLISHED) - 20
@@ -117,7 +117,7 @@ def alt(*results: dict) -> str:
         f"{least / branches:.0%} to {last / branches:.0%} with the largest at {most / branches:.0%}"
         for most, least, last in large_parts(*autopsies)
     )
-    here = perplexities(words)
+    here = at_their_best(words)
     per_word = [
         f"{NORMS[wiring]} of {layers} layers {theirs_of} and here {spread(here[wiring, layers], '.0f')}"
         for (wiring, layers), theirs_of in PUBLISHED.items()

@@ -27,7 +27,13 @@ def _ends(runs: list[dict]) -> list[str]:
 
 def per_word(runs: list[dict]) -> str:
     """The perplexity per word of one seed, or the mean and range of several."""
-    return spread([run["val/word_perplexity"] for run in runs], ".0f")
+    ended = perplexities(runs)
+    return spread(ended, ".0f") if ended else "diverged"
+
+
+def perplexities(runs: list[dict]) -> list[float]:
+    """Those of the runs that did not diverge."""
+    return [run["val/word_perplexity"] for run in runs if run["val/loss"] is not None]
 
 
 def best(result: dict) -> dict[tuple[str, int], list[dict]]:

@@ -178,7 +178,7 @@ class OptimConfig:
     warmup_iters: Schedule[Whole] = 100
     """Updates in which the learning rate rises from near zero to its peak."""
     weight_decay: Experiment[Amount] = 0.1
-    """Weight decay of matrices; vectors have none."""
+    """Weight decay of matrices; vectors have none. adagrad divides its size away: give 0 there."""
     beta1: Experiment[Share] = 0.9
     """AdamW's decay of the mean gradient; momentum of sgd."""
     beta2: Experiment[Share] = 0.99

@@ -188,6 +188,12 @@ def _check_same(folder: Path, wanted: dict) -> None:
         for key, value in wanted.items()
         if key not in same and saved.get(key) != value
     ]
+    from reslab.training.same_wiring import other_version
+
+    told = run.facts.get("wiring", {}).items()
+    versions = {saved[f"{kind}_residual"] or saved["residual"]: one.get("version", 1) for kind, one in told}
+    if reason := other_version(saved, versions):
+        faults.append(f"{folder}: {reason} in another --out_dir")
     if faults:
         raise ValueError("\n".join(faults))
 

@@ -17,6 +17,7 @@ from reslab.training import init_from
 from reslab.training.formats import canonical
 from reslab.training.load import check_finite
 from reslab.training.optimizer import make_optimizer
+from reslab.training.same_wiring import load_state
 
 
 def placement(old: int, new: int, where: str) -> list[int | None]:
@@ -77,7 +78,7 @@ def _start_from(source: str, model: torch.nn.Module, optimizer, where: str, toke
             f"init_from={folder}: no checkpoint here; give a run directory such as runs/deep, a folder of "
             f"transformers, a ckpt.pt of nanoGPT, or one of {', '.join(init_from.GPT2_SIZES)}"
         )
-    saved = checkpoint.load_state(saved_in)
+    saved = load_state(saved_in)
     with checkpoint.reading(saved_in):
         if saved["tokenizer"] != tokenizer:
             raise ValueError(f"init_from={folder}: it was trained with another tokenizer; use its dataset")

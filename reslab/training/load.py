@@ -13,6 +13,7 @@ from reslab.run.fields import from_flat
 from reslab.run.files import no_such_place
 from reslab.run.log import read_run
 from reslab.run.settings import GPTConfig
+from reslab.training.same_wiring import load_state
 
 
 def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
@@ -40,7 +41,7 @@ def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
     if checkpoint_dir is None:
         reason = no_such_place(folder)
         raise ValueError(reason or f"{folder}: no checkpoint here; give a run directory such as runs/deep")
-    state = checkpoint.load_state(checkpoint_dir)
+    state = load_state(checkpoint_dir)
     with checkpoint.reading(checkpoint_dir):
         checkpoint.number(state, "step")
         shape = from_flat(GPTConfig, state["config"])

@@ -11,6 +11,7 @@ import torch
 from reslab.data.dataset import TokenDataset
 from reslab.instruments import probes
 from reslab.nn.flops import flops_per_token
+from reslab.residual import WIRINGS
 from reslab.run import checkpoint
 from reslab.run.fields import flat, word_and_count
 from reslab.run.settings import TrainConfig
@@ -19,6 +20,7 @@ from reslab.system.parallel import SINGLE, Single
 from reslab.training.captured import CapturedUpdate
 from reslab.training.context import RunContext
 from reslab.training.growth import start_from
+from reslab.training.same_wiring import load_state
 
 # What of a TrainState goes into state.json as it is.
 SAVED = ("step", "evaluated_step", "probed_step", "warned", "seconds")
@@ -109,6 +111,9 @@ def _facts(state: TrainState, context: RunContext, best: bool) -> dict:
         "best_val_loss": state.best_val_loss if math.isfinite(state.best_val_loss) else None,
         "metrics_bytes": context.log.size(),
         "config": flat(context.config) | {"vocab_size": state.model.config.vocab_size},
+        "wirings": {
+            name: WIRINGS[name].version for name in map(context.config.model.wiring, ("attn", "mlp"))
+        },
         "tokenizer": dataset.tokenizer.to_json(),
         "dataset": dataset.meta["source"],
         "dataset_sha256": dataset.meta["splits"]["train"]["sha256"],
@@ -140,7 +145,7 @@ def restore(state: TrainState, folder: Path, dataset: TokenDataset, strategy: Si
     Raises:
         ValueError: the checkpoint is of other data, another tokenizer or another model, or damaged.
     """
-    saved = checkpoint.load_state(folder)
+    saved = load_state(folder)
     with checkpoint.reading(folder):
         complete = dataset.meta
         check_data(folder, saved, dataset)

@@ -39,7 +39,7 @@ def test_each_kind_of_sublayer_is_told_with_its_own_wiring(train_config):
     told = json.loads((Path(config.out_dir) / "config.json").read_text(encoding="utf-8"))["wiring"]
     for kind, name in {"attn": "post", "mlp": "none"}.items():
         assert told[kind] == {
-            key: getattr(WIRINGS[name], key) for key in ("equation", "skip", "has_identity")
+            key: getattr(WIRINGS[name], key) for key in ("equation", "skip", "has_identity", "version")
         }
 
 
