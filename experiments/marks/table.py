@@ -47,8 +47,8 @@ REZERO = (
     "WikiText-2, perplexity per word, in their [notebook](https://github.com/tbachlechner/ReZero-examples): "
     f"after one pass {PUBLISHED['pre', 12]} with pre-norm of 12 layers, {PUBLISHED['rezero', 12]} with "
     f"ReZero, {PUBLISHED['rezero', 128]} with 128 layers of ReZero; after three 194, 187 and 168",
-    "learned positions, GELU, a norm before the head, an a for each sublayer, and words as they stand "
-    "between blanks",
+    "learned positions, GELU, a norm before the head, an a for each sublayer, GPT-2's start of pre-norm, "
+    "and words as they stand between blanks",
 )
 
 
