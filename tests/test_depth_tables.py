@@ -36,10 +36,12 @@ def test_a_thousand_layers_are_rows_by_wiring_optimizer_and_rate():
 
 
 def test_a_run_that_diverged_ended_on_no_loss_though_its_record_has_an_earlier_one(tmp_path):
-    kept = [run("a", 5.4, 5.3, status="diverged"), run("b", 2.5, status="finished")]
+    words = {"val/word_perplexity": 221.0}
+    kept = [run("a", 5.4, 5.3, status="diverged", **words), run("b", 2.5, status="finished", **words)]
     (tmp_path / "result.json").write_text(json.dumps(result(*kept)), encoding="utf-8")
     read = read_result(tmp_path / "result.json")
     assert [(r["train/loss"], r["val/loss"]) for r in read["runs"]] == [(None, None), (2.0, 2.5)]
+    assert [r["val/word_perplexity"] for r in read["runs"]] == [None, 221.0]
     assert read | {"runs": kept} == result(*kept)
 
 
