@@ -46,8 +46,8 @@ def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, out
         cells: of what JSON knows.
         output: where the result will go.
     """
-    start, code, done = time.monotonic(), _code(), _read_kept(output)
-    wanted = set(map(json.dumps, cells))
+    start, code, wanted = time.monotonic(), _code(), set(map(json.dumps, cells))
+    done = _read_kept(output, code)
     missing = [cell for cell in cells if json.dumps(cell) not in done]
     if len(missing) < len(cells):
         print(f"{len(cells) - len(missing)} of {len(cells)} are there", flush=True)
@@ -80,13 +80,13 @@ def _code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _read_kept(output: Path) -> dict[str, dict]:
-    """What an earlier call with the same code has measured: the cell as JSON -> its record."""
+def _read_kept(output: Path, code: str) -> dict[str, dict]:
+    """What an earlier call with this code has measured: the cell as JSON -> its record."""
     path = _kept(output)
     if not path.is_file():
         return {}
     kept = parse_json(path.read_bytes(), f"{path}")
-    if not isinstance(kept, dict) or kept.get("code") != _code() or not isinstance(kept.get("done"), dict):
+    if not isinstance(kept, dict) or kept.get("code") != code or not isinstance(kept.get("done"), dict):
         print(f"{path}: of other code, so all is measured anew", file=sys.stderr, flush=True)
         return {}
     return kept["done"]
