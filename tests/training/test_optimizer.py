@@ -152,6 +152,9 @@ def test_an_optimizer_of_other_groups_is_told_where_they_come_from(monkeypatch):
 def test_a_run_that_compiles_nothing_does_not_import_torchs_compiler(dataset_folder, tmp_path):
     small = ["config/smoke.py", f"--dataset={dataset_folder}", "--n_layer=1", "--n_embd=16", "--block_size=8"]
     small += ["--max_iters=2", "--warmup_iters=1", "--eval_interval=2", "--sample_tokens=2", "--device=cpu"]
-    runs = [[*small, f"--optimizer={name}", f"--out_dir={tmp_path / name}"] for name in OPTIMIZERS]
+    runs = [
+        [*small, f"--optimizer={name}", f"--out_dir={tmp_path / name}"]
+        for name in ("adamw", "sgd", "adagrad", "muon")
+    ]
     code = f"import sys, train; assert not any(map(train.main, {runs})); "
     run_python("-c", code + "assert 'torch._dynamo' not in sys.modules")
