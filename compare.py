@@ -155,7 +155,10 @@ def train_and_report(config: CompareConfig, files: list[str], for_training: list
     from reslab.training.init_from import resolve_init_from
 
     cells = grid.plan(config, files, for_training)
-    planned = [Run(cell.folder, flat(resolve_init_from(cell.config)), {}, []) for cell in cells]
+    configs = [cell.config for cell in cells]
+    if config.where:  # a shape may be that of a file, whose weights are read for it
+        configs = map(resolve_init_from, configs)
+    planned = [Run(cell.folder, flat(own), {}, []) for cell, own in zip(cells, configs, strict=True)]
     check_choice(planned, conditions(config), config.sort)
     of_outcome = [one for one in conditions(config) if speaks_of_outcome(one)]
     of_settings = [one for one in conditions(config) if one not in of_outcome]

@@ -13,12 +13,11 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from reslab import TOP
 from reslab.run.arguments import ArgumentParser, at_least, output_file
 from reslab.run.children import on_ending_signals, raise_interrupted
 from reslab.run.files import parse_json, write_atomically
 from reslab.run.log import git_commit
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments(doc: str, jobs: int | None = 1) -> ArgumentParser:
@@ -46,11 +45,11 @@ def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, out
         cells: of what JSON knows.
         output: where the result will go.
     """
-    start, code, wanted = time.monotonic(), _code(), set(map(json.dumps, cells))
-    done = _read_kept(output, code)
-    missing = [cell for cell in cells if json.dumps(cell) not in done]
-    if len(missing) < len(cells):
-        print(f"{len(cells) - len(missing)} of {len(cells)} are there", flush=True)
+    start, code, keys = time.monotonic(), _code(), [json.dumps(cell) for cell in cells]
+    done = {key: run for key, run in _read_kept(output, code).items() if key in keys}
+    missing = [cell for cell, key in zip(cells, keys, strict=True) if key not in done]
+    if done:
+        print(f"{len(done)} of {len(cells)} are there", flush=True)
     with (
         on_ending_signals(raise_interrupted),
         get_context("spawn").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool,
@@ -59,9 +58,8 @@ def at_once(measure: Callable[[tuple], dict], cells: list[tuple], jobs: int, out
             done[json.dumps(cell)] = run
             if output.is_file() or not output.exists():  # not beside a device
                 write_atomically(_kept(output), json.dumps({"code": code, "done": done}))
-            count = len(wanted & done.keys())
-            print(f"[{count}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
-    return [done[json.dumps(cell)] for cell in cells]
+            print(f"[{len(done)}/{len(cells)}] {run['run']}, {time.monotonic() - start:.0f} s", flush=True)
+    return [done[key] for key in keys]
 
 
 def _with_cell(measure: Callable[[tuple], dict], cell: tuple) -> tuple[tuple, dict]:
@@ -74,10 +72,8 @@ def _kept(output: Path) -> Path:
 
 def _code() -> str:
     """The SHA-256 of all that may decide what is measured: our modules and configs, as they are now."""
-    files = sorted(
-        path for place in ("reslab", "experiments", "config") for path in (ROOT / place).rglob("*.py")
-    )
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    files = [path for place in ("reslab", "experiments", "config") for path in (TOP / place).rglob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def _read_kept(output: Path, code: str) -> dict[str, dict]:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from reslab.run.files import parse_json
 
+BEST_RATE = (  # under a table of at_best_rate()
+    "The rate is the one with the lowest training loss; a star says that it is the smallest or the "
+    "largest of those tried."
+)
 ARMS = {"pre": "with skips (`pre`)", "none": "without skips (`none`)", "silent": "no blocks (`silent`)"}
 
 

@@ -1,6 +1,5 @@
 """compare.py: which runs are chosen, how many fit a terminal, and grids over any setting."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -96,36 +95,6 @@ def test_a_choice_that_no_cell_can_meet_is_told_before_any_is_trained(tmp_path, 
             compare.main([*argv, choice])
     known_after_training = ["--where=status=finished", "--sort=-val"]
     assert compare.main([*argv, *known_after_training, "--list"]) == 0
-
-
-def test_of_a_grid_only_the_cells_that_were_asked_for_are_trained(tmp_path, monkeypatch, capsys):
-    """What a condition on settings leaves out costs no training, and --cell counts what --list shows; how a
-    run ends is known only behind it."""
-    argv = [SMOKE, "--arms=pre,none,rezero", "--depths=1,2", f"--out_dir={tmp_path / 'runs'}"]
-    argv += [f"--page={tmp_path / 'p.html'}", "--where=residual=pre,rezero", "--where=n_layer>=2"]
-    trained = []
-
-    def train(_, cells) -> int:
-        for cell in cells:
-            trained.append(cell.folder.name)
-            cell.folder.parent.mkdir(exist_ok=True)
-            ended = "diverged" if cell.config.model.residual == "rezero" else "finished"
-            write_run(cell.folder.parent, cell.folder.name, status=ended)
-        return 0
-
-    monkeypatch.setattr(grid, "train_cells", train)
-    assert compare.main([*argv, "--where=residual=pre,none,rezero,post", "--list"]) == 0
-    out, err = capsys.readouterr()
-    assert "pre-L2" in out and "rezero-L2" in out and "2 cells" in out and "none" not in out
-    assert err.count("no run has residual post") == 1
-    compare.main([*argv, "--where=status=finished"])
-    assert trained == ["pre-L2-s1337", "rezero-L2-s1337"]
-    out = capsys.readouterr().out
-    assert "pre-L2-s1337" in out and "rezero" not in out
-    shutil.rmtree(tmp_path / "runs")
-    trained.clear()
-    compare.main([*argv, "--cell=2"])
-    assert trained == ["rezero-L2-s1337"]
 
 
 @pytest.mark.parametrize(("key", "order"), [("val", "bcad"), ("-val", "acbd"), ("n_layer", "dabc")])

@@ -44,8 +44,7 @@ def causes(result: dict, ladder: dict) -> str:
 def controls(ladder: dict) -> tuple[dict, dict, dict]:
     """With skips by the one rate and by that of slow blocks, and without blocks, by their rate."""
     grids = (("skips-adamw", "learning_rate"), ("skips-adamw-slow", "block_lr"), ("silent", "learning_rate"))
-    skips, slow, silent = (group_by(of_grid(ladder, grid), rate) for grid, rate in grids)
-    return skips, slow, silent
+    return tuple(group_by(of_grid(ladder, grid), rate) for grid, rate in grids)
 
 
 def rates(one_rate: dict, slow: dict, ladder: dict) -> str:
@@ -70,8 +69,8 @@ def rates(one_rate: dict, slow: dict, ladder: dict) -> str:
             *(over_seeds(slow_skips[rate,]) for rate in own_columns),
         ]
     )
-    rates = [*columns, *(OWN_RATE for _ in own_columns)]
-    rows.append([f"{ARMS['silent']}, in `ladder`", *(over_seeds(silent[rate,]) for rate in rates)])
+    of_embeddings = [*columns, *(OWN_RATE for _ in own_columns)]
+    rows.append([f"{ARMS['silent']}, in `ladder`", *(over_seeds(silent[rate,]) for rate in of_embeddings)])
     head = ["", *(f"one rate {rate:g}" for rate in columns), *(f"blocks {rate:g}" for rate in own_columns)]
     unigram = one_rate["baselines_nats"]["unigram"]["val"]
     note = f"\nValidation loss; the unigram baseline is {unigram:.3f}. Where blocks have a rate of their "

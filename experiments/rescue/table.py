@@ -1,6 +1,7 @@
 """A plain stack repaired: what a start and each kind of skip are worth, and at which rates."""
 
 from experiments.tables import (
+    BEST_RATE,
     Table,
     at_best_rate,
     best_rate,
@@ -35,9 +36,7 @@ def rescue(result: dict) -> str:
         rows.append([name, "" if arm == "silent" else rate, *mean_and_range(losses), *above])
     head = ["12 layers", "block rate", "val loss, three seeds", "from, to"]
     head += ["minus unigram", "minus bigram", "minus `silent`"]
-    note = "\nThe rate is the one with the lowest training loss; a star says that it is the smallest or the "
-    note += "largest of those tried.\n"
-    return markdown(head, rows) + note + origin(result)
+    return markdown(head, rows) + f"\n{BEST_RATE}\n" + origin(result)
 
 
 def with_muon(result: dict, arm: str) -> list[dict]:
@@ -58,12 +57,8 @@ def rescue_one_skip(attention: dict, mlp: dict, result: dict) -> str:
     """One of the two skips with init self, over the rate of the blocks."""
     rows = by_rate([attention["runs"], mlp["runs"]], "muon_lr", "Muon")
     head = ["init `self`, rate of the blocks", ROWS["attention-skip-only"], ROWS["mlp-skip-only"]]
-    return (
-        markdown(head, rows)
-        + control_line(result, of_grid(result, "silent"))
-        + origin(attention)
-        + origin(mlp)
-    )
+    control = control_line(result, of_grid(result, "silent"))
+    return markdown(head, rows) + control + origin(attention) + origin(mlp)
 
 
 def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:

@@ -1,6 +1,16 @@
 """Which skips a stack needs: each choice of them at the best rate of its blocks."""
 
-from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, of_grid, origin
+from experiments.tables import (
+    BEST_RATE,
+    Table,
+    at_best_rate,
+    final_loss,
+    group_by,
+    markdown,
+    mean,
+    of_grid,
+    origin,
+)
 
 KEYS = ("residual", "attn_residual", "mlp_residual", "skip_blocks")
 PARTIAL = ("partial_skips", "", "")
@@ -49,9 +59,7 @@ def which_skip(result: dict) -> str:
         "minus unigram",
         "minus `silent`",
     ]
-    note = "\nThe rate is the one with the lowest training loss; a star says that it is the smallest or the "
-    note += "largest of those tried.\n"
-    return markdown(head, rows) + note + origin(result)
+    return markdown(head, rows) + f"\n{BEST_RATE}\n" + origin(result)
 
 
 TABLES = {"which_skip": Table(which_skip)}

@@ -2,7 +2,17 @@
 
 import math
 
-from experiments.tables import Table, at_best_rate, final_loss, group_by, markdown, mean, origin, over_seeds
+from experiments.tables import (
+    BEST_RATE,
+    Table,
+    at_best_rate,
+    final_loss,
+    group_by,
+    markdown,
+    mean,
+    origin,
+    over_seeds,
+)
 
 
 def spread(groups: list[list[float]]) -> float:
@@ -47,9 +57,8 @@ def wirings(result: dict) -> str:
     head = ["wiring", "block rate", "val loss", "minus `pre`", "minus `none`", "minus `silent`"]
     note = (
         f"\nMeans of {len(best['pre'][1])} seeds, ± {2 * error:.3f}: two standard errors, by the spread that "
-        f"the seeds of all wirings share. A difference of {noise(error):.3f} or less is called equal. The "
-        "rate is the one with the lowest training loss; a star says that it is the smallest or the largest "
-        "of those tried.\n"
+        f"the seeds of all wirings share. A difference of {noise(error):.3f} or less is called equal. "
+        f"{BEST_RATE}\n"
     )
     return markdown(head, rows) + note + origin(result)
 

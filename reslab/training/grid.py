@@ -188,10 +188,10 @@ def _check_same(folder: Path, wanted: dict) -> None:
         for key, value in wanted.items()
         if key not in same and saved.get(key) != value
     ]
-    from reslab.training.same_wiring import other_version
+    from reslab.training.same_wiring import other_version, wiring_names
 
-    told = run.facts.get("wiring", {}).items()
-    versions = {saved[f"{kind}_residual"] or saved["residual"]: one.get("version", 1) for kind, one in told}
+    names, told = wiring_names(saved), run.facts.get("wiring", {})
+    versions = {names[kind]: one.get("version", 1) for kind, one in told.items()}
     if reason := other_version(saved, versions):
         faults.append(f"{folder}: {reason} in another --out_dir")
     if faults:

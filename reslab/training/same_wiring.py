@@ -6,6 +6,12 @@ from reslab.residual import WIRINGS
 from reslab.run import checkpoint
 
 
+def wiring_names(config: dict) -> dict[str, str]:
+    """Kind of sublayer -> its wiring, of settings by their names; GPTConfig.wiring() of those that may be no
+    longer known."""
+    return {kind: config.get(f"{kind}_residual") or config.get("residual") for kind in ("attn", "mlp")}
+
+
 def other_version(config: dict, versions: dict) -> str | None:
     """Why the weights of a run would compute something else today, or None.
 
@@ -13,7 +19,7 @@ def other_version(config: dict, versions: dict) -> str | None:
         config: the run's settings by their names.
         versions: wiring -> its version when the run was made; 1 where it is not there.
     """
-    for name in {config.get(f"{kind}_residual") or config.get("residual") for kind in ("attn", "mlp")}:
+    for name in set(wiring_names(config).values()):
         made = versions.get(name, 1)
         if name in WIRINGS and made != WIRINGS[name].version:
             today = f"version {WIRINGS[name].version}, of today, computes something else"

@@ -251,8 +251,7 @@ def test_the_pictures_are_those_of_the_page(tmp_path):
     ]
     write_page(tmp_path / "page.html", [read_run(folder) for folder in folders], "A title", "A talk")
     written = write_pictures(tmp_path / "page.html", tmp_path / "png")
-    names = ["first", "block", "reach", "loss", "layer-by-step", "depth"]
-    names.append("layers-that-a-signal-reaches")
+    names = ["first", "block", "reach", "loss", "layer-by-step", "depth", "layers-that-a-signal-reaches"]
     assert [path.stem for path in written] == names
     for path in written:
         assert path.read_bytes().startswith(b"\x89PNG") and 5_000 < path.stat().st_size < 300_000
