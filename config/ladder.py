@@ -3,11 +3,11 @@
 #
 #     python compare.py config/ladder.py --jobs 2 --json experiments/ladder/result.json
 #
-# Budget: 35 minutes of CPU time. The recipe is that of config/degradation.py.
+# Budget: 50 minutes of CPU time. The recipe is that of config/degradation.py.
 # `shared_qk` has the W_Q = W_K of init `self`, c times an orthogonal matrix, and leaves V, O and the MLP as
 # the wiring starts them; `orthogonal` has all of `self` but W_Q = W_K and c. Each cell has a choice of three
-# rates: one for all, or one of the blocks' own while embeddings and head have 1e-2. Muon takes the one rate
-# as steps of AdamW's size. docs/residuals.md discusses the result.
+# to five rates: one for all, or one of the blocks' own while embeddings and head have 1e-2. Muon takes the
+# one rate as steps of AdamW's size. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/ladder"
@@ -34,21 +34,32 @@ probe_sequences = 2
 sample_tokens = 0
 
 _seeds = [1, 2, 3]
-_one_rate = {"learning_rate": [1e-3, 3e-3, 1e-2]}
-_recipes = {
-    "adamw": _one_rate | {"optimizer": ["adamw"]},
-    "adamw-slow": {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3]},
-    "muon": _one_rate | {"muon_lr": [0.0]},
-    "muon-slow": {"muon_lr": [1.5e-3, 5e-3, 1.5e-2]},
+_one_rate = [1e-3, 3e-3, 1e-2]
+_recipes = {  # what all its cells have, the rate that they have a choice of, and the choice
+    "adamw": ({"optimizer": ["adamw"]}, "learning_rate", _one_rate),
+    "adamw-slow": ({"optimizer": ["adamw"]}, "block_lr", [1e-4, 3e-4, 1e-3]),
+    "muon": ({"muon_lr": [0.0]}, "learning_rate", _one_rate),
+    "muon-slow": ({}, "muon_lr", [1.5e-3, 5e-3, 1.5e-2]),
 }
 _arms = {
     "plain": {"residual": ["none"], "init": ["wiring", "orthogonal", "shared_qk", "self"]},
     "skips": {"residual": ["pre"]},
 }
+_beyond = {  # further rates, where the best of three was the smallest or the largest
+    "plain-adamw": [3e-4, 3e-2],
+    "plain-adamw-slow": [3e-5],
+    "plain-muon": [3e-4, 3e-2],
+    "plain-muon-slow": [5e-4],
+    "skips-adamw-slow": [3e-3],
+    "skips-muon": [3e-2],
+    "skips-muon-slow": [5e-2],
+}
 
-study = {"silent": _one_rate | {"residual": ["silent"], "n_layer": [1], "seed": _seeds}}
+study = {
+    "silent": {"residual": ["silent"], "n_layer": [1], "learning_rate": [*_one_rate, 3e-2], "seed": _seeds}
+}
 study |= {
-    f"{name}-{recipe}": arm | rates | {"seed": _seeds}
+    f"{name}-{recipe}": arm | fixed | {rate: three + _beyond.get(f"{name}-{recipe}", []), "seed": _seeds}
     for name, arm in _arms.items()
-    for recipe, rates in _recipes.items()
+    for recipe, (fixed, rate, three) in _recipes.items()
 }

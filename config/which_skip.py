@@ -3,8 +3,8 @@
 #
 #     python compare.py config/which_skip.py --jobs 2 --json experiments/which_skip/result.json
 #
-# Budget: half an hour of CPU time. The recipe is that of config/degradation.py; each arm has a choice of
-# three rates of its blocks, and three seeds. docs/residuals.md discusses the result.
+# Budget: 50 minutes of CPU time. The recipe is that of config/degradation.py; each arm has a choice of
+# five rates of its blocks, and three seeds. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/which_skip"
@@ -30,7 +30,7 @@ eval_sequences = 256
 probe_sequences = 2
 sample_tokens = 0
 
-_seeds, _rates = [1, 2, 3], [1.5e-3, 5e-3, 1.5e-2]
+_seeds, _rates = [1, 2, 3], [5e-4, 1.5e-3, 5e-3, 1.5e-2, 5e-2]
 _arms = {
     "whole": {"residual": ["pre", "block_skip", "none"]},
     "attention": {"residual": ["pre"], "mlp_residual": ["none"]},
