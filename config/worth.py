@@ -2,12 +2,11 @@
 # in which one block alone may learn.
 #
 #     python -m experiments.worth.measure --jobs 2 --json experiments/worth/result.json
-#     python train.py config/worth.py --muon_lr=1.5e-2     one of them, as a run
+#     python train.py config/worth.py --muon_lr=5e-2     one of them, as a run
 #
-# Budget: twelve minutes of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has
-# the rate that was its best of three in config/rescue.py when this was run (of six, `pre` is best at 5e-2 and
-# plain ones at 5e-4), and `depth_mup` and `keel` have that of `pre`. In a stack in which one block learns,
-# all others stay as they start, and embeddings and head learn; what the block is worth is the distance to a
+# Budget: half an hour of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has the
+# best of three rates, by the training loss of all its blocks. In a stack in which one block learns, all
+# others stay as they start, and embeddings and head learn; what the block is worth is the distance to a
 # stack in which none learns.
 # docs/residuals.md discusses the result.
 

@@ -161,9 +161,12 @@ def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
     The rate has a star where it is the smallest or the largest that was tried.
     """
     rate, chosen = best_rate(runs, setting)
-    tried = {run[setting] for run in runs}
-    star = "*" if len(tried) > 1 and rate in (min(tried), max(tried)) else ""
-    return f"{rate:g}{star}", [final_loss(run) for run in chosen]
+    return starred(rate, {run[setting] for run in runs}), [final_loss(run) for run in chosen]
+
+
+def starred(rate: float, tried: set[float]) -> str:
+    """A rate, with a star where it is the smallest or the largest that was tried."""
+    return f"{rate:g}*" if len(tried) > 1 and rate in (min(tried), max(tried)) else f"{rate:g}"
 
 
 def learned(loss: float | None, silent: float) -> bool:

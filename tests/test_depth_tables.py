@@ -228,7 +228,14 @@ def test_of_the_warned_runs_those_are_told_that_ended_below_the_control_of_their
 
 def test_what_layers_are_worth_is_beside_a_stack_of_the_same_seed_in_which_none_learns():
     runs = [
-        {"arm": arm, "learns": learns, "n_layer": 8, "seed": seed, "val/loss": loss + seed * more}
+        {
+            "arm": arm,
+            "muon_lr": 0.5,
+            "learns": learns,
+            "n_layer": 8,
+            "seed": seed,
+            "val/loss": loss + seed * more,
+        }
         for arm in ("pre", "depth_mup", "none, self", "none")
         for learns, loss, more in (("all", 1.5, 0), ("no block", 3.0, 1), (0, 2.75, 1), (7, 3.0, 1.25))
         for seed in (1, 2)
@@ -238,11 +245,13 @@ def test_what_layers_are_worth_is_beside_a_stack_of_the_same_seed_in_which_none_
             more = one["seed"] / 4
             one |= {"block": [0.5, 0.125 + more, -0.25], "random": [k / 10 + more for k in range(8)]}
             one |= {"needed": [0, 2, 3][: 1 + one["seed"]]}
-    rows, _ = made("worth_alone", result(*runs))
-    assert rows[0][1:] == ["all blocks learn", "none learns", "block 0 alone", "block 7 alone"]
+    tried = [{"arm": arm, "muon_lr": rate} for arm, rate in (("pre", 0.25), ("keel", 0.75), ("none", 0.25))]
+    rows, _ = made("worth_alone", result(*runs) | {"tried": [*tried, {"arm": "none", "muon_lr": 0.75}]})
+    assert [row[1] for row in rows[1:]] == ["0.5*", "0.5", "0.5", "0.5"]
+    assert rows[0][2:] == ["all blocks learn", "none learns", "block 0 alone", "block 7 alone"]
     whole, none = "1.500 (1.500 to 1.500)", "4.500 (4.000 to 5.000)"
     gains = ["-0.250 (-0.250 to -0.250)", "+0.375 (+0.250 to +0.500)"]
-    assert rows[1] == ["with skips (`pre`)", whole, none, *gains]
+    assert rows[1] == ["with skips (`pre`)", "0.5*", whole, none, *gains]
     rows, _ = made("worth_taken_out", result(*runs))
     sets = [f"{k / 10 + 0.375:+.2f} ({k / 10 + 0.25:+.2f} to {k / 10 + 0.5:+.2f})" for k in (1, 3, 5, 7)]
     assert rows[1] == ["with skips (`pre`)", "-0.250 to +0.625", *sets, "2, 3 of 8"]

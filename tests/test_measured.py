@@ -13,7 +13,7 @@ from conftest import tiny_model
 
 from experiments import measured
 from experiments.theory.measure import predicted_stream, predicted_tokens, token_cosine, uniform_attention
-from experiments.worth.measure import blocks_needed, freeze
+from experiments.worth import measure as worth
 from reslab.run.log import git_commit
 
 
@@ -64,7 +64,7 @@ def test_the_cosine_of_tokens_is_a_mean_over_pairs_whatever_their_lengths():
 def test_of_a_frozen_stack_one_block_learns_beside_embeddings_and_head():
     model = tiny_model()
     for learns, expected in (("no block", []), (1, [1]), ("all", [0, 1, 2])):
-        freeze(model, learns)
+        worth.freeze(model, learns)
         taught = [
             k for k, block in enumerate(model.blocks) if all(p.requires_grad for p in block.parameters())
         ]
@@ -76,11 +76,24 @@ def test_of_a_frozen_stack_one_block_learns_beside_embeddings_and_head():
 
 
 def test_blocks_are_taken_out_as_long_as_all_of_them_together_cost_little():
-    worth = {0: 0.5, 1: 0.004, 2: 0.003, 3: 0.005}
-    assert blocks_needed(lambda gone: sum(worth[k] for k in gone), 4, allowed=0.01) == [0, 3]
-    assert blocks_needed(lambda gone: 0.0, 4, allowed=0.01) == []
+    costs = {0: 0.5, 1: 0.004, 2: 0.003, 3: 0.005}
+    assert worth.blocks_needed(lambda gone: sum(costs[k] for k in gone), 4, allowed=0.01) == [0, 3]
+    assert worth.blocks_needed(lambda gone: 0.0, 4, allowed=0.01) == []
     redundant = {frozenset({1}): 0.0, frozenset({2}): 0.001}  # either may go, not both
-    assert blocks_needed(lambda gone: redundant.get(frozenset(gone), 1.0 if gone else 0.0), 3, 0.01) == [0, 2]
+    assert worth.blocks_needed(
+        lambda gone: redundant.get(frozenset(gone), 1.0 if gone else 0.0), 3, 0.01
+    ) == [0, 2]
+
+
+def test_an_arm_has_the_rate_at_which_all_its_blocks_end_lowest_on_the_training_data():
+    losses = {("pre", 0.5): (2.0, 3.0), ("pre", 0.1): (2.25, 2.5), ("pre", 0.9): (1.0, None)}
+    losses |= {("none", 0.5): (3.0, 3.0), ("none", 0.1): (3.5, 3.5)}
+    runs = [
+        {"arm": arm, "muon_lr": rate, "train/loss": loss, "val/loss": -loss if loss else None}
+        for (arm, rate), seeds in losses.items()
+        for loss in seeds
+    ]
+    assert worth.chosen(runs) == {"pre": 0.1, "none": 0.5}
 
 
 def test_what_was_measured_is_json_with_its_origin_and_a_line_for_each_run():

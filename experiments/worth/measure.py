@@ -10,19 +10,23 @@ import os
 from dataclasses import replace
 
 from experiments import measured
+from experiments.tables import best_rate, group_by
 from reslab.run.config import run_door
 
 CONFIG = "config/worth.py"
-ARMS = {
-    "pre": ["--residual=pre", "--muon_lr=1.5e-2"],
-    "depth_mup": ["--residual=depth_mup", "--muon_lr=1.5e-2"],
-    "keel": ["--residual=keel", "--muon_lr=1.5e-2"],
-    "none, self": ["--residual=none", "--init=self", "--muon_lr=1.5e-3"],
-    "none": ["--residual=none", "--muon_lr=1.5e-3"],
+FAST, CALM = (1.5e-2, 5e-2, 1.5e-1), (5e-4, 1.5e-3, 5e-3)  # rates of the blocks
+ARMS = {  # settings, and the rates of which an arm has its best
+    "pre": (["--residual=pre"], FAST),
+    "depth_mup": (["--residual=depth_mup"], FAST),
+    "keel": (["--residual=keel"], FAST),
+    "none, self": (["--residual=none", "--init=self"], CALM),
+    "none": (["--residual=none"], CALM),
 }
 ALONE = (0, 5, 11)  # blocks of which one learns while the others stay as they start
 ALLOWED = 0.01  # nats that all blocks taken out together may cost
 SEEDS = (1, 2, 3)
+LOSSES = ("train/loss", "val/loss", "val/loss_se")
+TRIED = ("arm", "muon_lr", "seed", "train/loss", "val/loss")  # what is kept of a rate that is not the best
 SEQUENCES = 64  # of the validation data, for what is taken out
 
 
@@ -71,7 +75,7 @@ def taken_out(model, x, y) -> dict:
     return rounded | {"needed": needed}
 
 
-def measure(cell: tuple[str, str | int, int]) -> dict:
+def measure(cell: tuple[str, float, str | int, int]) -> dict:
     """Train one stack and look into it: its record in result.json."""
     import torch
 
@@ -79,31 +83,44 @@ def measure(cell: tuple[str, str | int, int]) -> dict:
     from reslab.run.config import parse
     from reslab.run.settings import TrainConfig
     from reslab.training.evaluate import evaluate
-    from reslab.training.step import make_state, next_batch, train_step
+    from reslab.training.step import Diverged, make_state, next_batch, train_step
 
     torch.set_num_threads(1)
-    arm, learns, seed = cell
-    config = parse(TrainConfig, [CONFIG, *ARMS[arm], f"--seed={seed}"]).config
+    arm, rate, learns, seed = cell
+    config = parse(TrainConfig, [CONFIG, *ARMS[arm][0], f"--muon_lr={rate}", f"--seed={seed}"]).config
     config = replace(config, device="cpu", dtype="float32")
     dataset = open_dataset(config.dataset, config.model.block_size, config.seed)
     state = make_state(config, dataset.vocab_size)
     freeze(state.model, learns)
-    while state.step < config.optim.max_iters:
-        train_step(state, next_batch(dataset, config, state.step), config)
+    run = {"run": f"{arm} at {rate:g}: {learns}, seed {seed}", "arm": arm, "muon_lr": rate, "learns": learns}
+    run |= {"n_layer": config.model.n_layer, "seed": seed}
+    try:
+        while state.step < config.optim.max_iters:
+            train_step(state, next_batch(dataset, config, state.step), config)
+    except Diverged:
+        return run | {"step": state.step, "status": "diverged"} | dict.fromkeys(LOSSES)
     row = evaluate(state, config, dataset)
-    run = {"run": f"{arm}: {learns}, seed {seed}", "step": state.step, "status": "finished"}
-    run |= {"arm": arm, "learns": learns, "n_layer": config.model.n_layer, "seed": seed}
-    run |= {key: round(row[key], 4) for key in ("train/loss", "val/loss", "val/loss_se")}
+    run |= {"step": state.step, "status": "finished"} | {key: round(row[key], 4) for key in LOSSES}
     if learns == "all":
         run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
     return run
 
 
+def chosen(runs: list[dict]) -> dict[str, float]:
+    """The rate of each arm at which all its blocks together end lowest on the training data."""
+    return {arm: best_rate(own, "muon_lr")[0] for (arm,), own in group_by(runs, "arm").items()}
+
+
 def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
-    cells = [(arm, learns, seed) for arm in ARMS for learns in ("all", "no block", *ALONE) for seed in SEEDS]
-    runs = measured.at_once(measure, cells, options.jobs, options.json)
-    measured.write(options.json, "experiments.worth.measure", runs)
+    whole = [(arm, rate, "all", seed) for arm, (_, rates) in ARMS.items() for rate in rates for seed in SEEDS]
+    tried = measured.at_once(measure, whole, options.jobs, options.json)
+    rates = chosen(tried)
+    frozen = [(arm, rates[arm], k, seed) for arm in ARMS for k in ("no block", *ALONE) for seed in SEEDS]
+    runs = measured.at_once(measure, whole + frozen, options.jobs, options.json)  # goes on from those tried
+    best = [run for run in runs if run["muon_lr"] == rates[run["arm"]]]
+    rest = [{key: run[key] for key in TRIED} for run in runs if run not in best]
+    measured.write(options.json, "experiments.worth.measure", best, tried=rest)
 
 
 if __name__ == "__main__":

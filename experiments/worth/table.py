@@ -1,6 +1,6 @@
 """What layers are worth: blocks that learn alone, blocks taken out."""
 
-from experiments.tables import Table, group_by, markdown, over_seeds, source, spread
+from experiments.tables import BEST_RATE, Table, group_by, markdown, over_seeds, source, spread, starred
 
 NAMES = {
     "pre": "with skips (`pre`)",
@@ -17,11 +17,16 @@ def alone(result: dict) -> str:
     cells, rows = group_by(result["runs"], "arm", "learns"), []
     blocks = sorted({run["learns"] for run in result["runs"]} - {"all", "no block"})
     for arm, name in ((arm, name) for arm, name in NAMES.items() if (arm, "all") in cells):
-        none = cells[arm, "no block"]
+        none, whole = cells[arm, "no block"], cells[arm, "all"]
         gains = [_gain(cells[arm, k], none) for k in blocks]
-        rows.append([name, over_seeds(cells[arm, "all"]), over_seeds(none), *gains])
-    head = ["", "all blocks learn", "none learns", *(f"block {k} alone" for k in blocks)]
-    return markdown(head, rows) + source(result)
+        rows.append([name, _rate(result, whole), over_seeds(whole), over_seeds(none), *gains])
+    head = ["", "block rate", "all blocks learn", "none learns", *(f"block {k} alone" for k in blocks)]
+    return markdown(head, rows) + f"\n{BEST_RATE}\n" + source(result)
+
+
+def _rate(result: dict, whole: list[dict]) -> str:
+    rate, arm = whole[0]["muon_lr"], whole[0]["arm"]
+    return starred(rate, {rate} | {run["muon_lr"] for run in result["tried"] if run["arm"] == arm})
 
 
 def _gain(one: list[dict], none: list[dict]) -> str:
