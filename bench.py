@@ -10,7 +10,7 @@ from reslab.run.options import BenchConfig
 HELP = """
     python bench.py --quick                      one or two minutes, roughly
     python bench.py --only step-6L384,sample-1   some cases; --list names all
-    python bench.py --peer nanogpt=../nanoGPT    all cases, 15 minutes
+    python bench.py --peer nanogpt=../nanoGPT    all cases, 20 minutes
     python bench.py --peer nanogpt=../nanoGPT,transformers   two peers
 
 The sides run in processes of their own and take turns, A B A B, after a warm-up: what else the machine does

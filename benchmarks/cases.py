@@ -5,6 +5,7 @@ import statistics
 import torch
 
 from benchmarks.growth import growth
+from benchmarks.programs import demo, programs
 from benchmarks.turns import ratios
 from reslab.system import device, flops
 from reslab.training.captured import WARM
@@ -12,6 +13,7 @@ from reslab.training.captured import WARM
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12}
 WORDS = SMALL | {"vocab_size": 50257}  # the tokens of GPT-2
 MIDDLE = {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 16}
+NARROW = {"n_layer": 24, "n_head": 2, "n_embd": 64, "block_size": 64, "batch_size": 16}
 DEEP = {"n_layer": 48, "n_head": 4, "n_embd": 128, "block_size": 128, "batch_size": 16}
 GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
 DEEP_GPU = {"n_layer": 48, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 64}
@@ -95,6 +97,19 @@ def none_against_pre(bench) -> dict:
 
     over = {"fresh": none_over_pre(fresh), f"after {steps} steps": none_over_pre(aged)}
     return {"shape": DEEP, "none_over_pre": over, **aged}
+
+
+def added_to_a_step(bench) -> dict:
+    """What rotary positions and Muon add to a step, at 4 layers of width 128 and at 24 of 64."""
+    plain, over = {"pos": "learned", "optimizer": "adamw"}, {}
+    for shape in (SMALL, NARROW):
+        kinds = {"ours": {}, "rotary positions": {"pos": "rope"}, "Muon": {"optimizer": "muon"}}
+        sides = {name: ("ours", shape | plain | kind) for name, kind in kinds.items()}
+        ratio = bench.in_turns(sides, "steps", warm=3, seconds=1.0)["ratios"]
+        over[f"{shape['n_layer']} layers, width {shape['n_embd']}"] = {
+            name: ratio[f"ours against {name}"] for name in kinds if name != "ours"
+        }
+    return {"over_plain": over}
 
 
 def first_step(bench) -> dict:
@@ -216,7 +231,10 @@ CASES = {
     "step-6L384": train_step(MIDDLE),
     "step-48L128": train_step(DEEP),
     "none-pre": none_against_pre,
+    "added": added_to_a_step,
     "first-step": first_step,
+    "programs": programs,
+    "demo": demo,
     "growth": growth,
     "sample-1": sampling(1),
     "sample-8": sampling(8),

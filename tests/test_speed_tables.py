@@ -92,7 +92,14 @@ def test_scaling_is_what_the_cases_measured():
     speeds = (("bpe:1024", 8.0), ("char", 16.0), ("byte", 32.0))
     cases = {
         "none-pre": {"none_over_pre": {"fresh": ratio(0.75), "after 300 steps": ratio(1.5)}},
+        "added": {"over_plain": {"4 layers": {"Muon": ratio(1.25)}}},
         "first-step": {"compiled_by_depth": sides(a=4.0, b=9.0), "sides": sides(ours=2.0, nanogpt=3.0)},
+        "programs": {
+            "import_torch": sides(t=2.0)["t"],
+            "seconds": sides(x=3.0),
+            "over_import_torch": {"x": ratio(1.5)},
+        },
+        "demo": {"s": 99.6},
         "data": {
             name: {"bare_MB_per_s": b, "written_MB_per_s_1_core": b / 2, "written_MB_per_s_2_cores": b / 4}
             for name, b in speeds
@@ -104,13 +111,15 @@ def test_scaling_is_what_the_cases_measured():
     cases = {name: case | {"facts": FACTS} for name, case in cases.items()}
     rows, _ = made("scaling", {"cases": cases})
     assert [row[1] for row in rows[1:]] == [
-        *("0.75x (0.25 to 1.75)", "1.50x (1.00 to 2.50)"),
+        *("0.75x (0.25 to 1.75)", "1.50x (1.00 to 2.50)", "1.25x (0.75 to 2.25)"),
         *("2.0 s ± 20% (nanoGPT 3.0 s ± 30%)", "4.0 s ± 40%, 9.0 s ± 90%"),
+        *("2.0 s ± 20%", "3.0 s ± 30%, 1.50x (1.00 to 2.50)", "100 s"),
         *("8.0, 4.0, 2.0 MB/s ± 5%", "16.0, 8.0, 4.0 MB/s ± 5%", "32.0, 16.0, 8.0 MB/s ± 5%"),
         *("120 MB in 0.25 s ± 11%", "3.5% ± 12%"),
     ]
     cases["first-step"] = {"sides": sides(ours=2.0), "facts": FACTS}  # quick, without a peer
-    del cases["data"]
+    for name in ("added", "programs", "demo", "data"):
+        del cases[name]
     rows, _ = made("scaling", {"cases": cases})
     assert [row[1] for row in rows[3:]] == ["2.0 s ± 20%", "120 MB in 0.25 s ± 11%", "3.5% ± 12%"]
 

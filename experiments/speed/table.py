@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.speed.growth import Column, growth
 from experiments.tables import Table, group_by, markdown, over_seeds
 from experiments.tables import origin as made_by
 
 RESULTS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("bench-*.json")))  # one a machine
 STEPS = ("step-4L128", "step-4L128-50k", "step-6L384", "step-48L128", "gpt2", "48L384")
 BESIDE = (*STEPS, "sample-1", "sample-8", "val", "shakespeare")
-
-Column = dict[tuple[str, ...], str]  # the labels of a row -> a machine's cell
 
 
 def by_machine(head: list[str], measured: Callable[[dict], Column], names: tuple[str, ...]) -> Table:
@@ -145,6 +144,25 @@ def _none_pre(case: dict) -> dict[str, str]:
     return {f"{label}, {when}": _ratio(ratio) for when, ratio in case["none_over_pre"].items()}
 
 
+def _added(case: dict) -> dict[str, str]:
+    return {
+        f"step with {kind} over that without, {shape}": _ratio(ratio)
+        for shape, kinds in case["over_plain"].items()
+        for kind, ratio in kinds.items()
+    }
+
+
+def _programs(case: dict) -> dict[str, str]:
+    cells = {"`import torch` alone": _start(case["import_torch"])}
+    for name, ratio in case["over_import_torch"].items():
+        cells[f"{name}, beside `import torch`"] = f"{_start(case['seconds'][name])}, {_ratio(ratio)}"
+    return cells
+
+
+def _demo(case: dict) -> dict[str, str]:
+    return {"`make demo`, without the installation": f"{case['s']:.0f} s"}
+
+
 def _starts(case: dict) -> dict[str, str]:
     sides = case["sides"]
     peer = f" (nanoGPT {_start(sides['nanogpt'])})" if "nanogpt" in sides else ""
@@ -200,7 +218,10 @@ def _spread(case: dict) -> str:
 
 ALONE = {
     "none-pre": _none_pre,
+    "added": _added,
     "first-step": _starts,
+    "programs": _programs,
+    "demo": _demo,
     "data": _data,
     "checkpoint": _checkpoint,
     "probe": _probe,
@@ -235,47 +256,6 @@ def optimizers(cases: dict) -> Column:
     return {
         (name, model): _typical(*taken) for model, steps in models.items() for name, taken in steps.items()
     }
-
-
-FIGURES = {  # name -> what it is, its unit, and what a unit of it is
-    "step": ("a step", "s", 1),
-    "start": ("from the start of the program to the end of the first step", "s", 1),
-    "look": ("one look of the probes", "s", 1),
-    "bytes": ("memory held at most", "MB", 1e6),
-    "bytes_probed": ("the same with a look of the probes", "MB", 1e6),
-    "bytes_recomputing": ("memory with `--activation_checkpointing`", "MB", 1e6),
-    "reading": ("reading the runs", "s", 1),
-    "table": ("the table of compare.py", "s", 1),
-    "page": ("writing the page", "s", 1),
-    "page_bytes": ("size of the page", "MB", 1e6),
-}
-
-
-def growth(cases: dict) -> Column:
-    """What grows with the depth, and what with the number of runs, each with its line."""
-    case = cases["growth"]
-    cells = _grown(case["depth"], "layers", "layer") | _grown(case["runs"], "runs", "run")
-    recomputed, layer = "a layer with `--activation_checkpointing`", "a layer of 1024 tokens, width 64"
-    cells[layer, "weights, gradients and AdamW's averages, MB"] = f"{case['state_bytes_per_layer'] / 1e6:.2f}"
-    cells[recomputed, "share of all its memory"] = f"{case['memory_slope_ratio']:.0%}"
-    cells[recomputed, "share of its activations"] = f"{case['without_the_state']:.0%}"
-    return cells | {("all times", "clock"): case["clock"]}
-
-
-def _grown(part: dict, many: str, one: str) -> Column:
-    cells = {}
-    for key, figure in part["figures"].items():
-        name, unit, size = FIGURES[key]
-        label, start, slope = f"{name}, {unit}", figure["at_zero"], figure["slope"]
-        values = "; ".join(_digits(value / size) for value in figure["values"])
-        cells[label, f"{', '.join(map(str, part['at']))} {many}"] = values
-        line = f"{_digits(start / size)} {'-' if slope < 0 else '+'} {_digits(abs(slope) / size)}"
-        cells[label, "line, largest residual"] = f"{line} for each {one}, {figure['largest_residual']:.0%}"
-    return cells
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def muon_rates(result: dict) -> str:
