@@ -3,7 +3,7 @@
 #
 #     python compare.py config/thousand.py --jobs 2 --json experiments/thousand/result.json
 #
-# Budget: five hours of CPU time; a stack of 1000 layers takes six to fifteen minutes of it.
+# Budget: six hours of CPU time; a stack of 1000 layers takes six to fifteen minutes of it.
 # `silent` is the control, the same at every depth. Each wiring has a choice of rates at 4 and 64 layers,
 # `pre` and `depth_mup` at 1000, too. `pre` has AdamW's usual rate as well (`silent` has not), since all 2000
 # branches move at once. docs/residuals.md discusses the result.
@@ -63,4 +63,6 @@ study = {  # short ones first
     "fast": _all_seeds | _others | {"n_layer": [4, 64], "muon_lr": [0.2]},
     "thousand-fast": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [6e-2]},
     "others-thousand": {"residual": ["completep", "depth_scaled"], "n_layer": [1000]},
+    "thousand-fast-seeds": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [6e-2], "seed": [1, 2]},
+    "others-thousand-seeds": {"residual": ["completep", "depth_scaled"], "n_layer": [1000], "seed": [1, 2]},
 }
