@@ -6,8 +6,10 @@ from pathlib import Path
 
 LAYER_OBJECTS = 50_000  # bytes of Python around the tensors of one block
 WEIGHT = 4  # bytes per parameter, in float32; a model begins in main memory wherever it is trained
-ADAM = 16  # weight, gradient and two moments
-MATRIX = 12  # of a block: weight, gradient and one moment, since Muon and SGD have no second
+TRAINED = 2 * WEIGHT  # with its gradient, whatever the optimizer keeps
+# What is known of an optimizer: bytes per parameter of embeddings and of blocks. AdamW keeps two moments;
+# Muon one for the matrices of blocks.
+MOMENTS = {"adamw": (TRAINED + 8, TRAINED + 8), "muon": (TRAINED + 8, TRAINED + 4)}
 
 
 def machine_bytes() -> int | None:
@@ -21,19 +23,19 @@ def machine_bytes() -> int | None:
     return min(physical, int(text)) if text.isdecimal() else physical
 
 
-def faults(shape, sequences: dict[str, int], weights_only: bool = False) -> list[str]:
+def faults(shape, sequences: dict[str, int], optimizer: str | None) -> list[str]:
     """A line when a model can't fit into main memory with its batches, and with what trains it there.
 
     Args:
         shape: a GPTConfig.
         sequences: setting -> sequences that are held at once because of it.
-        weights_only: gradients and moments are in a GPU's own memory, or nothing is trained.
+        optimizer: None where gradients and moments are in a GPU's own memory, or nothing is trained.
     """
     has = machine_bytes()
     counts = (shape.n_layer, shape.n_embd, shape.block_size, *sequences.values())
     if has is None or min(counts) < 1:
         return []
-    each, of_block = (WEIGHT, WEIGHT) if weights_only else (ADAM, MATRIX)
+    each, of_block = MOMENTS.get(optimizer, (TRAINED, TRAINED)) if optimizer else (WEIGHT, WEIGHT)
     inside = 2 * (shape.n_head + shape.kv_heads) * shape.head_width + (2 + shape.gated) * shape.mlp_width
     model = shape.n_layer * (of_block * inside * shape.n_embd + LAYER_OBJECTS)
     model += each * (shape.block_size + shape.vocab_size) * shape.n_embd

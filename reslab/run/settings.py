@@ -276,10 +276,10 @@ class TrainConfig:
         batch = self.batch_size * self.gradient_accumulation_steps
         sequences = {"batch_size * gradient_accumulation_steps": batch}
         sequences |= {key: getattr(self, key) for key in ("eval_sequences", "probe_sequences")}
-        found = self.device == "auto" and shutil.which("nvidia-smi") is not None
-        weights_only = self.device.startswith("cuda") or found or self.optim.max_iters == 0
-        memory = [] if faults else capacity.faults(self.model, sequences, weights_only)
-        return faults + memory + tracker_faults(self.log)
+        gpu = self.device == "auto" and shutil.which("nvidia-smi") is not None
+        here = not (gpu or self.device.startswith("cuda") or self.optim.max_iters == 0)
+        optimizer = self.optim.optimizer if here else None
+        return (faults or capacity.faults(self.model, sequences, optimizer)) + tracker_faults(self.log)
 
 
 def tracker_names(log: str) -> list[str]:

@@ -45,7 +45,7 @@ def load(folder: str | Path, run_device: str = "cpu", weights: str = "best"):
     with checkpoint.reading(checkpoint_dir):
         checkpoint.number(state, "step")
         shape = from_flat(GPTConfig, state["config"])
-        if faults := shape.faults() or capacity.faults(shape, {}, weights_only=True):
+        if faults := shape.faults() or capacity.faults(shape, {}, None):
             raise ValueError("\n".join(f"{checkpoint_dir / 'state.json'}: {fault}" for fault in faults))
         model, tokenizer = GPT(shape), tokenizer_from_json(state["tokenizer"])
     checkpoint.load_model(checkpoint_dir, model)
