@@ -47,4 +47,5 @@ _as_published = {"learning_rate": [1e-2], "seed": [1, 2, 3]}
 study = {
     "shallow": {"residual": ["pre", "rezero"], "n_layer": [12]} | _as_published,
     "deep": {"residual": ["rezero"], "n_layer": [128]} | _as_published,
+    "silent": {"residual": ["silent"], "n_layer": [1]} | _as_published,  # the control, at every depth
 }

@@ -16,6 +16,7 @@ def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and
     runs += [words(12, None, 9.0, learning_rate=0.002)]
     runs += [words(12, loss, 2**loss, learning_rate=0.0007) for loss in (6.0, 8.0, 7.0)]
     runs += [words(12, loss, 7.0, learning_rate=0.0002) for loss in (6.0, None)]
+    runs.append(words(1, 6.5, 665.1, learning_rate=0.0007, residual="silent"))
     rows, _ = made("rezero", result(*runs))
     assert rows[1:] == [
         ["`pre`", "12", "0.0002", "6.000, 1 of 2 diverged", "7", "243"],
@@ -23,6 +24,7 @@ def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and
         ["`pre`", "12", "0.002", "diverged", "", "243"],
         ["`pre`", "12", "0.006", "5.250 ± 0.010", "191", "243"],
         ["`rezero`", "128", "0.002", "5.500 ± 0.010", "245", "211"],
+        ["`silent`", "no blocks", "0.0007", "6.500 ± 0.010", "665", ""],
     ]
 
 
@@ -39,7 +41,11 @@ def two_wirings() -> list[dict]:
     """Of each two seeds at its best rate, one at another and one that diverged."""
     return [
         run(train=more and loss + more, residual=name, n_layer=n, learning_rate=rate, **per_word(words))
-        for name, n, loss, words in (("pre", 12, 2.0, 200.4), ("rezero", 128, 3.0, 9.0))
+        for name, n, loss, words in (
+            ("pre", 12, 2.0, 200.4),
+            ("rezero", 128, 3.0, 9.0),
+            ("silent", 1, 4.0, 98.0),
+        )
         for rate, more, words in (
             (0.1, 0.2, words),
             (0.1, -0.2, words + 4),
@@ -84,7 +90,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
     assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
     assert rezero.startswith(
-        "after one pass: 202 (200 to 204) with 12 layers of `pre`, 11 (9 to 13) with 128 layers of `rezero`;"
+        "after one pass: 202 (200 to 204) with 12 layers of `pre`, 11 (9 to 13) with 128 layers of `rezero`, "
+        "100 (98 to 102) without blocks (`silent`);"
     )
     assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
     assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]

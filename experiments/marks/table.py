@@ -107,9 +107,10 @@ def alike(result: dict, scaled: dict) -> str:
 
 
 def perplexity(result: dict) -> str:
-    """Of both wirings after one pass over the text, each at its best rate."""
+    """Of both wirings after one pass over the text, each at its best rate, and of the control."""
     cells = [
-        f"{per_word(runs)} with {layers} layers of `{wiring}`"
+        f"{per_word(runs)} "
+        + ("without blocks (`silent`)" if wiring == "silent" else f"with {layers} layers of `{wiring}`")
         for (wiring, layers), runs in best(result).items()
     ]
     return f"after one pass: {', '.join(cells)}; three passes were not run"

@@ -11,8 +11,9 @@ def rezero(result: dict) -> str:
     rows = []
     grouped = group_by(result["runs"], "residual", "n_layer", "learning_rate")
     for (wiring, layers, rate), runs in sorted(grouped.items()):
-        cells = [f"`{wiring}`", f"{layers}", f"{rate:g}", *_ends(runs)]
-        rows.append([*cells, f"{PUBLISHED[wiring, layers]}"])
+        depth = "no blocks" if wiring == "silent" else f"{layers}"
+        published = PUBLISHED.get((wiring, layers), "")
+        rows.append([f"`{wiring}`", depth, f"{rate:g}", *_ends(runs), f"{published}"])
     head = ["wiring", "layers", "learning rate", "val loss", "perplexity per word", "published"]
     return markdown(head, rows) + origin(result)
 
