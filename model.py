@@ -54,21 +54,20 @@ class CausalSelfAttention(nn.Module):
         self.a = nn.Parameter(torch.ones(config.n_head)) if mixes_identity else None
         self.b = nn.Parameter(torch.zeros(config.n_head)) if mixes_identity else None
         self.n_head, self.n_kv_head = config.n_head, config.kv_heads
+        self.counts = [self.n_head, self.n_kv_head, self.n_kv_head]  # heads of queries, keys and values
         self.dropout = config.dropout
         D = config.head_width
         qkv_bias = config.bias or config.qkv_bias
-        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * D, bias=qkv_bias)
+        self.c_attn = nn.Linear(config.n_embd, sum(self.counts) * D, bias=qkv_bias)
         self.c_proj = nn.Linear(self.n_head * D, config.n_embd, bias=config.bias)
-        self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else None
+        self.k_norm = nn.RMSNorm(D, eps=config.norm_eps) if config.qk_norm else None
         self.rotary = Rotary(config.block_size, D, config.rope_theta) if config.pos == "rope" else None
 
     def input_matrices(self) -> tuple[torch.Tensor, ...]:
         """The matrices of Q (H D, C), K and V (n_kv_head D, C)."""
         D = self.c_proj.in_features // self.n_head
-        return self.c_attn.weight.split(
-            [D * heads for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]
-        )
+        return self.c_attn.weight.split([D * heads for heads in self.counts])
 
     def qkv(self, x: torch.Tensor, start_pos: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries (B, H, T, D), keys and values (B, n_kv_head, T, D) of x (B, T, C), whose first token is at
@@ -76,11 +75,12 @@ class CausalSelfAttention(nn.Module):
         B, T, _ = x.shape
         D = self.c_proj.in_features // self.n_head
         heads = self.c_attn(x).view(B, T, -1, D).transpose(1, 2)
-        q, k, v = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
-        q, k = self.q_norm(q), self.k_norm(k)
+        if self.q_norm is not None:
+            q, k, v = heads.split(self.counts, dim=1)
+            heads = torch.cat([self.q_norm(q), self.k_norm(k), v], dim=1)
         if self.rotary is not None:
-            q, k = self.rotary(q, k, start_pos)
-        return q, k, v
+            return self.rotary(heads, self.counts, start_pos)
+        return heads.split(self.counts, dim=1)
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None, mix_values=None) -> torch.Tensor:
         B, T, _ = x.shape

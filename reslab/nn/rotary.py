@@ -8,10 +8,13 @@ so that the score of two tokens depends on their distance and not on where they 
 with j + D / 2, as in Llama.
 """
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+Heads = tuple[torch.Tensor, ...]  # queries (B, H, T, D), keys and values (B, n_kv_head, T, D)
 
 
 class Rotary(nn.Module):
@@ -31,22 +34,22 @@ class Rotary(nn.Module):
         self.register_buffer("cos_sin", cos_sin, persistent=False)
         self._key = self._tables = None  # those used last: the next layer asks for the same
 
-    def forward(
-        self, q: torch.Tensor, k: torch.Tensor, start_pos: int = 0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """R_t q and R_t k of queries (B, H, T, D) and keys (B, n_kv_head, T, D), the first at start_pos."""
-        H, T = q.shape[1:3]
+    def forward(self, heads: torch.Tensor, counts: Sequence[int], start_pos: int = 0) -> Heads:
+        """R_t q and R_t k, and v as it is, of the heads (B, H + 2 n_kv_head, T, D) of a projection.
+
+        Args:
+            counts: heads of queries, keys and values.
+            start_pos: position of the first token.
+        """
+        T = heads.shape[2]
         if torch.compiler.is_compiling():  # one loop, and its gradient another
+            q, k, v = heads.split(list(counts), dim=1)
             cos_sin = self.cos_sin[start_pos : start_pos + T]
-            return rotate(q, cos_sin), rotate(k, cos_sin)
-        key = start_pos, T, H, k.shape[1], q.dtype, q.device
+            return rotate(q, cos_sin), rotate(k, cos_sin), v
+        key = start_pos, T, heads.device
         if key != self._key:
-            cos_sin = self.cos_sin[start_pos : start_pos + T]
-            # In half precision both are copied anyway, and attention wants one head after the other.
-            by_head = q.element_size() == 2
-            self._tables = [row_tables(cos_sin, 0 if by_head else x.shape[1]) for x in (q, k)]
-            self._key = key
-        return _Rotation.apply(q, k, self._tables, 1)
+            self._tables, self._key = row_tables(self.cos_sin[start_pos : start_pos + T]), key
+        return _Rotation.apply(heads, tuple(counts), self._tables)
 
 
 @contextmanager
@@ -73,36 +76,76 @@ def rotate(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
 
 
 class _Rotation(torch.autograd.Function):
-    """rotate() of queries and keys in few launches; its gradient is the inverse rotation."""
+    """turn() in few launches; its gradient is the inverse rotation."""
 
     @staticmethod
-    def forward(ctx, q, k, tables, sign):
-        ctx.tables, ctx.sign = tables, sign
-        return rotate_rows(q, tables[0], sign), rotate_rows(k, tables[1], sign)
+    def forward(ctx, heads, counts, tables):
+        ctx.tables = tables
+        return turn(heads, counts, tables)
 
     @staticmethod
-    def backward(ctx, q_gradient, k_gradient):
-        return *_Rotation.apply(q_gradient, k_gradient, ctx.tables, -ctx.sign), None, None
+    def backward(ctx, *gradients):
+        # A call of apply takes as long as some launches, and most gradients have none themselves.
+        back = _Inverse.apply if torch.is_grad_enabled() else turn_back
+        return back(*gradients, ctx.tables), None, None
+
+
+class _Inverse(torch.autograd.Function):
+    """turn_back(), whose own gradient turns forwards again."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, tables):
+        ctx.counts, ctx.tables = tuple(x.shape[1] for x in (q, k, v)), tables
+        return turn_back(q, k, v, tables)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return *_Rotation.apply(gradient, ctx.counts, ctx.tables), None
+
+
+def turn(heads: torch.Tensor, counts: Sequence[int], tables: tuple[torch.Tensor, ...]) -> Heads:
+    """Queries and keys of heads (B, H + 2 n_kv_head, T, D), both turned, and the values."""
+    H, K, _ = counts
+    both = heads[:, : H + K].to(wide_of(heads, tables), memory_format=torch.contiguous_format).contiguous()
+    q, k = rotate_rows(both, tables, 1).split([H, K], dim=1)
+    return q.to(heads.dtype), k.to(heads.dtype), heads[:, H + K :]
+
+
+def turn_back(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tables: tuple[torch.Tensor, ...]
+) -> torch.Tensor:
+    """The inverse of turn(): heads (B, H + 2 n_kv_head, T, D), laid out as a projection gives them."""
+    (B, H, T, D), turned = q.shape, q.shape[1] + k.shape[1]
+    both = q.new_empty(B, turned, T, D, dtype=wide_of(q, tables))
+    both[:, :H].copy_(q)
+    both[:, H:].copy_(k)
+    heads = v.new_empty(B, T, turned + v.shape[1], D).transpose(1, 2)
+    heads[:, :turned].copy_(rotate_rows(both, tables, -1))
+    heads[:, turned:].copy_(v)
+    return heads
+
+
+def wide_of(heads: torch.Tensor, tables: tuple[torch.Tensor, ...]) -> torch.dtype:
+    """The precision in which heads are turned: their own, or that of the angles if it is wider."""
+    return torch.promote_types(heads.dtype, tables[0].dtype)
 
 
 @torch.no_grad()
-def row_tables(cos_sin: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What rotate_rows() multiplies by, for cos_sin (T, D / 2, 2) and rows of so many heads of a token (heads
-    D), or, where heads is 0, of all tokens of a head (T D).
+def row_tables(cos_sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What rotate_rows() multiplies by, for cos_sin (T, D / 2, 2): all tokens of a head are one row.
 
     Returns:
-        cos of every channel; -sin where a channel takes from the one D / 2 after it, without the last D / 2;
-        sin where it takes from the one before, without the first. Where a pair has no such channel, 0.
+        cos of every channel (T D); -sin where a channel takes from the one D / 2 after it, without the last
+        D / 2; sin where it takes from the one before, without the first. Where a pair has no such channel, 0.
     """
     cos, sin = cos_sin.unbind(-1)  # (T, D / 2)
     zero, half = torch.zeros_like(sin), sin.shape[-1]
-    tables = [torch.cat(pair * max(1, heads), dim=-1) for pair in ((cos, cos), (-sin, zero), (zero, sin))]
-    cos, up, down = tables if heads else (table.flatten() for table in tables)
-    return cos, up[..., :-half], down[..., half:]
+    cos, up, down = (torch.cat(pair, dim=-1).flatten() for pair in ((cos, cos), (-sin, zero), (zero, sin)))
+    return cos, up[:-half], down[half:]
 
 
 def rotate_rows(x: torch.Tensor, tables: tuple[torch.Tensor, ...], sign: int) -> torch.Tensor:
-    """rotate() of x (B, H, T, D) over long rows, see row_tables().
+    """rotate() of contiguous x (B, H, T, D) over long rows, see row_tables().
 
     The other channel of each pair is read by shifting a row by D / 2, one way and the other; where that
     brings a channel of another pair, the table holds 0.
@@ -111,14 +154,8 @@ def rotate_rows(x: torch.Tensor, tables: tuple[torch.Tensor, ...], sign: int) ->
         sign: -1 rotates backwards.
     """
     cos, up, down = tables
-    B, H, T, D = x.shape
-    by_head, half = cos.dim() == 1, D // 2
-    rows = x.reshape(B, H, T * D) if by_head else x.transpose(1, 2).reshape(B, T, H * D)
-    if x.dtype != cos.dtype:
-        rows = rows.to(torch.promote_types(x.dtype, cos.dtype))
-    rest = rows.shape[-1] - half
+    rows, rest, half = x.flatten(2), len(up), len(cos) - len(up)
     y = rows * cos
     y.narrow(2, 0, rest).addcmul_(rows.narrow(2, half, rest), up, value=sign)
     y.narrow(2, half, rest).addcmul_(rows.narrow(2, 0, rest), down, value=sign)
-    y = y if y.dtype == x.dtype else y.to(x.dtype)
-    return y.view(x.shape) if by_head else y.view(B, T, H, D).transpose(1, 2)
+    return y.view(x.shape)

@@ -12,41 +12,56 @@ from reslab.nn.rotary import Rotary, rotate
 SIZE, D = 7, 6
 
 
-def heads(H: int, T: int, dtype=torch.float64, seed=1) -> torch.Tensor:
-    """(2, H, T, D), laid out as a projection's output is."""
+def heads(count: int, T: int, dtype=torch.float64, seed=1) -> torch.Tensor:
+    """(2, count, T, D), laid out as a projection's output is."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(2, T, H, D, dtype=torch.float64, generator=generator).to(dtype).transpose(1, 2)
+    return torch.randn(2, T, count, D, dtype=torch.float64, generator=generator).to(dtype).transpose(1, 2)
 
 
 @pytest.mark.parametrize(("H", "K"), [(4, 4), (4, 1), (1, 1), (6, 2)])
 @pytest.mark.parametrize(("start", "T"), [(0, SIZE), (0, 3), (2, 4), (5, 1)])
-def test_rows_turn_as_the_formula_says(H, K, start, T):
-    """In double precision to rounding, in single to its last digit, in half to the nearest bfloat16."""
+@pytest.mark.parametrize("contiguous", [False, True])
+def test_rows_turn_as_the_formula_says(H, K, start, T, contiguous):
+    """In double precision to rounding, in single to its last digit, in half to the nearest bfloat16; values
+    are handed on as they are, forwards and back."""
     for dtype, digits in ((torch.float64, 1e-15), (torch.float32, 5e-7), (torch.bfloat16, 2**-8)):
         rotary = Rotary(SIZE, D).to(torch.promote_types(dtype, torch.float32))
-        inputs = [heads(n, T, dtype).requires_grad_() for n in (H, K)]
-        turned = rotary(*inputs, start)
-        slopes = [heads(n, T, dtype, seed=2) for n in (H, K)]
-        gradients = torch.autograd.grad(turned, inputs, slopes)
-        exact = [x.detach().double().requires_grad_() for x in inputs]
-        expected = [rotate(x, rotary.cos_sin[start : start + T].double()) for x in exact]
-        expected_gradients = torch.autograd.grad(expected, exact, [s.double() for s in slopes])
-        for got, want in zip((*turned, *gradients), (*expected, *expected_gradients), strict=True):
+        given = heads(H + 2 * K, T, dtype)
+        given = (given.contiguous() if contiguous else given).requires_grad_()
+        turned = rotary(given, [H, K, K], start)
+        slopes = [heads(n, T, dtype, seed=2 + n) for n in (H, K, K)]
+        slopes[0] = slopes[0].contiguous()  # as attention gives some of them
+        (gradient,) = torch.autograd.grad(turned, given, slopes)
+        exact = given.detach().double().requires_grad_()
+        q, k, v = exact.split([H, K, K], dim=1)
+        cos_sin = rotary.cos_sin[start : start + T].double()
+        expected = rotate(q, cos_sin), rotate(k, cos_sin), v
+        (expected_gradient,) = torch.autograd.grad(expected, exact, [s.double() for s in slopes])
+        for got, want in zip((*turned, gradient), (*expected, expected_gradient), strict=True):
             assert got.dtype == dtype and got.shape == want.shape
             assert (got.double() - want).abs().max() <= digits * want.abs().max()
+        assert torch.equal(turned[2], given[:, H + K :]) and torch.equal(gradient[:, H + K :], slopes[2])
+
+
+def test_what_was_asked_for_before_is_not_taken_for_other_places():
+    given = heads(3, 2)
+    for first, then in ((0, 3), (3, 0)):
+        rotary, fresh = Rotary(SIZE, D).double(), Rotary(SIZE, D).double()
+        rotary(given, [1, 1, 1], first)
+        both = zip(rotary(given, [1, 1, 1], then), fresh(given, [1, 1, 1], then), strict=True)
+        assert all(torch.equal(*pair) for pair in both)
 
 
 def test_gradients_of_gradients_are_right_too():
     rotary = Rotary(SIZE, D).double()
-    inputs = [heads(n, 3).detach().requires_grad_() for n in (4, 2)]
+    given = heads(8, 3).detach().requires_grad_()
     for check in (gradcheck, gradgradcheck):
-        assert check(lambda q, k: rotary(q, k, 2), inputs)
+        assert check(lambda heads: rotary(heads, [4, 2, 2], 2), given)
 
 
 def test_a_score_depends_on_the_distance():
     rotary = Rotary(SIZE, D).double()
-    q, k = (heads(3, 1, seed=seed).expand(-1, -1, SIZE, -1) for seed in (1, 2))
-    q, k = rotary(q, k)
+    q, k, _ = rotary(heads(9, 1).expand(-1, -1, SIZE, -1), [3, 3, 3])
     scores = q @ k.mT  # (B, H, T, T)
     for distance in range(-SIZE + 1, SIZE):
         diagonal = scores.diagonal(distance, 2, 3)
