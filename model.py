@@ -75,12 +75,14 @@ class CausalSelfAttention(nn.Module):
         B, T, _ = x.shape
         D = self.c_proj.in_features // self.n_head
         heads = self.c_attn(x).view(B, T, -1, D).transpose(1, 2)
+        q, k, v = heads.split(self.counts, dim=1)
         if self.q_norm is not None:
-            q, k, v = heads.split(self.counts, dim=1)
-            heads = torch.cat([self.q_norm(q), self.k_norm(k), v], dim=1)
-        if self.rotary is not None:
-            return self.rotary(heads, self.counts, start_pos)
-        return heads.split(self.counts, dim=1)
+            q, k = self.q_norm(q), self.k_norm(k)
+        if self.rotary is None:
+            return q, k, v
+        if self.q_norm is not None:
+            heads = torch.cat([q, k, v], dim=1)
+        return self.rotary(heads, self.counts, start_pos)
 
     def forward(self, x: torch.Tensor, cache: KVCache | None = None, mix_values=None) -> torch.Tensor:
         B, T, _ = x.shape

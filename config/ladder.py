@@ -34,32 +34,35 @@ probe_sequences = 2
 sample_tokens = 0
 
 _seeds = [1, 2, 3]
-_one_rate = [1e-3, 3e-3, 1e-2]
-_recipes = {  # what all its cells have, the rate that they have a choice of, and the choice
-    "adamw": ({"optimizer": ["adamw"]}, "learning_rate", _one_rate),
-    "adamw-slow": ({"optimizer": ["adamw"]}, "block_lr", [1e-4, 3e-4, 1e-3]),
-    "muon": ({"muon_lr": [0.0]}, "learning_rate", _one_rate),
-    "muon-slow": ({}, "muon_lr", [1.5e-3, 5e-3, 1.5e-2]),
+_one_rate = {"learning_rate": [1e-3, 3e-3, 1e-2]}
+_recipes = {
+    "adamw": _one_rate | {"optimizer": ["adamw"]},
+    "adamw-slow": {"optimizer": ["adamw"], "block_lr": [1e-4, 3e-4, 1e-3]},
+    "muon": _one_rate | {"muon_lr": [0.0]},
+    "muon-slow": {"muon_lr": [1.5e-3, 5e-3, 1.5e-2]},
 }
 _arms = {
     "plain": {"residual": ["none"], "init": ["wiring", "orthogonal", "shared_qk", "self"]},
     "skips": {"residual": ["pre"]},
 }
 _beyond = {  # further rates, where the best of three was the smallest or the largest
-    "plain-adamw": [3e-4, 3e-2],
-    "plain-adamw-slow": [3e-5],
-    "plain-muon": [3e-4, 3e-2],
-    "plain-muon-slow": [5e-4],
-    "skips-adamw-slow": [3e-3],
-    "skips-muon": [3e-2],
-    "skips-muon-slow": [5e-2],
+    "silent": {"learning_rate": [3e-2]},
+    "plain-adamw": {"learning_rate": [3e-4, 3e-2]},
+    "plain-adamw-slow": {"block_lr": [3e-5]},
+    "plain-muon": {"learning_rate": [3e-4, 3e-2]},
+    "plain-muon-slow": {"muon_lr": [5e-4]},
+    "skips-adamw-slow": {"block_lr": [3e-3]},
+    "skips-muon": {"learning_rate": [3e-2]},
+    "skips-muon-slow": {"muon_lr": [5e-2]},
 }
 
-study = {
-    "silent": {"residual": ["silent"], "n_layer": [1], "learning_rate": [*_one_rate, 3e-2], "seed": _seeds}
-}
+study = {"silent": _one_rate | {"residual": ["silent"], "n_layer": [1], "seed": _seeds}}
 study |= {
-    f"{name}-{recipe}": arm | fixed | {rate: three + _beyond.get(f"{name}-{recipe}", []), "seed": _seeds}
+    f"{name}-{recipe}": arm | rates | {"seed": _seeds}
     for name, arm in _arms.items()
-    for recipe, (fixed, rate, three) in _recipes.items()
+    for recipe, rates in _recipes.items()
+}
+study = {
+    name: grid | {rate: grid[rate] + more for rate, more in _beyond.get(name, {}).items()}
+    for name, grid in study.items()
 }

@@ -16,12 +16,28 @@ def test_what_is_added_is_a_step_with_it_over_one_without_at_each_shape():
         once = 1.0 + (settings["pos"] == "rope") / 4 + 2 * (settings["optimizer"] == "muon")
         return {"s": arguments["count"] * once * settings["n_layer"]}
 
-    over = cases.added_to_a_step(made_up(Machine(seconds)))["over_plain"]
+    case = cases.added_to_a_step(made_up(Machine(seconds)))
+    over = case["over_plain"]
+    assert "failed" not in case
     medians = {
         shape: {kind: ratio["median"] for kind, ratio in kinds.items()} for shape, kinds in over.items()
     }
     assert list(medians) == ["4 layers, width 128", "24 layers, width 64"]
     assert all(told == {"rotary positions": 1.25, "Muon": 3.0} for told in medians.values())
+
+
+def test_what_can_not_be_added_here_is_left_out_with_its_reason():
+    def seconds(side, task, settings, arguments):
+        if settings["optimizer"] == "muon":
+            raise ValueError("no room")
+        return {"s": arguments.get("count", 1), "bytes": 1}
+
+    machine = Machine(seconds)
+    case = cases.added_to_a_step(made_up(machine, gpu=True))
+    assert all(list(kinds) == ["rotary positions"] for kinds in case["over_plain"].values())
+    assert case["failed"] == {"Muon": "no room"}
+    warm = [arguments["count"] for _, task, _, arguments, _ in machine.calls if task == "steps"]
+    assert warm[0] == cases.CAPTURED  # updates are recorded by then
 
 
 def test_programs_stand_beside_the_import_of_torch(monkeypatch):
@@ -62,6 +78,8 @@ def test_the_demo_is_made_in_a_copy_without_what_was_made_before(tmp_path, monke
         (root / name).write_text("", encoding="utf-8")
 
     def made(command, cwd, env, **_):
+        if "-q" in command:
+            return subprocess.CompletedProcess(command, 0, "", "")
         seen.extend(sorted(f"{path.relative_to(cwd)}" for path in cwd.rglob("*") if path.is_file()))
         (cwd / "runs").mkdir()
         (cwd / "runs" / "laptop.html").write_text("page", encoding="utf-8")
@@ -77,5 +95,10 @@ def test_the_demo_is_made_in_a_copy_without_what_was_made_before(tmp_path, monke
         <= {"Makefile", "data/stdlib/prepare.py", ".venv/installed"}
     )
     (root / ".venv" / "installed").unlink()
-    with pytest.raises(ValueError, match="run: make setup"):
-        programs.demo(made_up(Machine(None)))
+    monkeypatch.undo()
+    monkeypatch.setattr(programs, "ROOT", root)
+    for place in ("", f"{tmp_path}"):  # nothing is installed; there is no make
+        if place:
+            monkeypatch.setenv("PATH", place)
+        reason = programs.demo(made_up(Machine(None)))["failed"]["demo"]
+        assert "make setup" in reason and "\n" not in reason

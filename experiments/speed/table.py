@@ -160,7 +160,7 @@ def _programs(case: dict) -> dict[str, str]:
 
 
 def _demo(case: dict) -> dict[str, str]:
-    return {"`make demo`, without the installation": f"{case['s']:.0f} s"}
+    return {"`make demo`, without the installation": f"{case['s']:.0f} s" if "s" in case else ""}
 
 
 def _starts(case: dict) -> dict[str, str]:

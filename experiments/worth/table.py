@@ -32,13 +32,15 @@ def _rate(result: dict, whole: list[dict]) -> str:
 def _gain(one: list[dict], none: list[dict]) -> str:
     """What a block changes the loss by, mean and range over the seeds: each beside its own."""
     of_seed = {run["seed"]: run["val/loss"] for run in none}
-    return spread([run["val/loss"] - of_seed[run["seed"]] for run in one], "+.3f")
+    pairs = [(run["val/loss"], of_seed[run["seed"]]) for run in one]
+    gains = [loss - base for loss, base in pairs if None not in (loss, base)]
+    return spread(gains, "+.3f") if len(gains) == len(pairs) else f"{len(pairs) - len(gains)} diverged"
 
 
 def taken_out(result: dict) -> str:
     """What the loss rises by without each block, without random sets of them, and how many are needed."""
     rows = []
-    whole = [run for run in result["runs"] if run["learns"] == "all"]
+    whole = [run for run in result["runs"] if "block" in run]
     for (arm, layers), seeds in group_by(whole, "arm", "n_layer").items():
         singles = [rise for run in seeds for rise in run["block"]]
         sets = [spread([run["random"][k - 1] for run in seeds], "+.2f") for k in SETS]

@@ -46,7 +46,7 @@ class Rotary(nn.Module):
             q, k, v = heads.split(list(counts), dim=1)
             cos_sin = self.cos_sin[start_pos : start_pos + T]
             return rotate(q, cos_sin), rotate(k, cos_sin), v
-        key = start_pos, T, heads.device
+        key = start_pos, T, self.cos_sin.device, self.cos_sin.dtype
         if key != self._key:
             self._tables, self._key = row_tables(self.cos_sin[start_pos : start_pos + T]), key
         return _Rotation.apply(heads, tuple(counts), self._tables)
