@@ -81,4 +81,4 @@ def test_their_perplexities_lie_above_our_seeds_on_one_axis(picture):
     assert [(x - start) / per_unit for x, _ in pre] == pytest.approx([200.4, 204.4], abs=0.5)
     assert [(x - start) / per_unit for x, _ in rezero] == pytest.approx([9, 13], abs=0.5)
     assert theirs[0][1] < pre[0][1] < theirs[1][1] < theirs[2][1] < rezero[0][1]  # each below its own
-    assert "pre-norm of 12 layers 243 and here 202 (200 to 204); ReZero of 128 layers 211 and here 11" in alt
+    assert "pre-norm of 12 layers 243 and here 200, 204; ReZero of 128 layers 211 and here 9, 13." in alt

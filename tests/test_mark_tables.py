@@ -20,12 +20,23 @@ def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and
     rows, _ = made("rezero", result(*runs))
     assert rows[1:] == [
         ["`pre`", "12", "0.0002", "6.000, 1 of 2 diverged", "7", "243"],
-        ["`pre`", "12", "0.0007", "7.000 (6.000 to 8.000)", "149 (64 to 256)", "243"],
+        ["`pre`", "12", "0.0007", "7.000 (6.000 to 8.000)", "64, 256, 128", "243"],
         ["`pre`", "12", "0.002", "diverged", "", "243"],
         ["`pre`", "12", "0.006", "5.250 ± 0.010", "191", "243"],
         ["`rezero`", "128", "0.002", "5.500 ± 0.010", "245", "211"],
         ["`silent`", "no blocks", "0.0007", "6.500 ± 0.010", "665", ""],
     ]
+
+
+def test_what_each_seed_has_after_the_first_updates_is_told_in_the_order_of_the_seeds():
+    seeds = [(2, 7.0, 7.125, 16), (1, 6.5, 6.25, 128)]
+    runs = [
+        run(val=val, train=train, seed=seed, step=60, n_layer=128, layers_that_learn=learn)
+        for seed, train, val, learn in seeds
+    ]
+    rows, _ = made("rezero_begun", result(*runs))
+    assert rows[0][0] == "128 layers, 60 updates: seed"
+    assert rows[1:] == [["1", "6.500", "6.250", "128"], ["2", "7.000", "7.125", "16"]]
 
 
 def fresh(residual: str, cosine: float, qk: float) -> dict:
@@ -90,8 +101,8 @@ def test_a_mark_is_what_the_paper_reports_beside_the_rows_of_its_experiment():
     assert "behind 2 layers 1.00 without skips, 0.50 with, 0.25 with" in noci
     assert "mid-stack 1e-03, 5e-01, 2e-01" in noci
     assert rezero.startswith(
-        "after one pass: 202 (200 to 204) with 12 layers of `pre`, 11 (9 to 13) with 128 layers of `rezero`, "
-        "100 (98 to 102) without blocks (`silent`);"
+        "after one pass: 200, 204 with 12 layers of `pre`, 9, 13 with 128 layers of `rezero`, "
+        "98, 102 without blocks (`silent`);"
     )
     assert all(f"experiments/{name}/README.md" in row[2] for name, row in zip(FOLDERS, rows[1:], strict=True))
     assert "243 with pre-norm of 12 layers, 228 with ReZero, 211" in rows[5][1]

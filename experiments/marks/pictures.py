@@ -10,8 +10,7 @@ from experiments.dots import beside, in_tenths
 from experiments.drawing import WIDTH, Axis, Picture, Theme, axes, document, dot, path, text
 from experiments.laptop.table import AUTOPSIES
 from experiments.marks.table import DEEP, ERRORS, LENGTHS, large_parts
-from experiments.rezero.table import PUBLISHED, best, perplexities
-from experiments.tables import spread
+from experiments.rezero.table import PUBLISHED, best, perplexities, seed_by_seed
 
 ARMS = {"plain": PLAIN, "skips": SKIPS}  # of ERRORS
 NORMS = {"pre": "pre-norm", "rezero": "ReZero"}
@@ -119,7 +118,7 @@ def alt(*results: dict) -> str:
     )
     here = at_their_best(words)
     per_word = [
-        f"{NORMS[wiring]} of {layers} layers {theirs_of} and here {spread(here[wiring, layers], '.0f')}"
+        f"{NORMS[wiring]} of {layers} layers {theirs_of} and here {seed_by_seed(here[wiring, layers])}"
         for (wiring, layers), theirs_of in PUBLISHED.items()
         if (wiring, layers) in here
     ]

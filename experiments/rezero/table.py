@@ -1,6 +1,6 @@
 """WikiText-2 by its words: pre-norm and ReZero, beside what ReZero's authors print."""
 
-from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds, spread
+from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds
 
 # After one pass, in the notebook that config/rezero.py names.
 PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
@@ -9,27 +9,31 @@ PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
 def rezero(result: dict) -> str:
     """A row for each rate of a stack."""
     rows = []
-    grouped = group_by(result["runs"], "residual", "n_layer", "learning_rate")
+    runs = sorted(result["runs"], key=lambda run: run["seed"])
+    grouped = group_by(runs, "residual", "n_layer", "learning_rate")
     for (wiring, layers, rate), runs in sorted(grouped.items()):
         depth = "no blocks" if wiring == "silent" else f"{layers}"
         published = PUBLISHED.get((wiring, layers), "")
         rows.append([f"`{wiring}`", depth, f"{rate:g}", *_ends(runs), f"{published}"])
-    head = ["wiring", "layers", "learning rate", "val loss", "perplexity per word", "published"]
+    head = ["wiring", "layers", "learning rate", "val loss", "perplexity per word, each seed", "published"]
     return markdown(head, rows) + origin(result)
 
 
 def _ends(runs: list[dict]) -> list[str]:
     """Loss and perplexity: of one seed with the loss's standard error over the evaluation sequences, of
-    several the mean and range; one that diverged has none."""
+    several the mean and range of the loss; one that diverged has none."""
     ended = [run for run in runs if run["val/loss"] is not None]
     error = f" ± {runs[0]['val/loss_se']:.3f}" if len(ended) == len(runs) == 1 else ""
-    return [over_seeds(runs) + error, per_word(ended) if ended else ""]
+    return [over_seeds(runs) + error, seed_by_seed(perplexities(ended))]
 
 
 def per_word(runs: list[dict]) -> str:
-    """The perplexity per word of one seed, or the mean and range of several."""
-    ended = perplexities(runs)
-    return spread(ended, ".0f") if ended else "diverged"
+    """The perplexity per word of each seed; a mean would hide that one of them failed."""
+    return seed_by_seed(perplexities(runs)) or "diverged"
+
+
+def seed_by_seed(values: list[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
 
 
 def perplexities(runs: list[dict]) -> list[float]:
@@ -39,8 +43,28 @@ def perplexities(runs: list[dict]) -> list[float]:
 
 def best(result: dict) -> dict[tuple[str, int], list[dict]]:
     """(wiring, layers) -> the runs at the rate of the lowest training loss."""
-    stacks = group_by(result["runs"], "residual", "n_layer")
+    stacks = group_by(sorted(result["runs"], key=lambda run: run["seed"]), "residual", "n_layer")
     return {stack: best_rate(runs, "learning_rate")[1] for stack, runs in stacks.items()}
 
 
-TABLES = {"rezero": Table(rezero), "rezero_adamw": Table(rezero, ("adamw",))}
+def begun(result: dict) -> str:
+    """What each seed of the deepest stack has after its first updates."""
+    rows = [
+        [
+            f"{run['seed']}",
+            f"{run['train/loss']:.3f}",
+            f"{run['val/loss']:.3f}",
+            f"{run['layers_that_learn']}",
+        ]
+        for run in sorted(result["runs"], key=lambda run: run["seed"])
+    ]
+    (updates,), (layers,) = ({run[key] for run in result["runs"]} for key in ("step", "n_layer"))
+    head = [f"{layers} layers, {updates} updates: seed", "train loss", "val loss", "layers that learn"]
+    return markdown(head, rows) + origin(result)
+
+
+TABLES = {
+    "rezero_begun": Table(begun, ("begun",)),
+    "rezero": Table(rezero),
+    "rezero_adamw": Table(rezero, ("adamw",)),
+}
