@@ -58,8 +58,8 @@ def begun(result: dict) -> str:
         ]
         for run in sorted(result["runs"], key=lambda run: run["seed"])
     ]
-    (updates,), (layers,) = ({run[key] for run in result["runs"]} for key in ("step", "n_layer"))
-    head = [f"{layers} layers, {updates} updates: seed", "train loss", "val loss", "layers that learn"]
+    (updates,) = {run["step"] for run in result["runs"]}
+    head = [f"after {updates} updates: seed", "train loss", "val loss", "layers that learn"]
     return markdown(head, rows) + origin(result)
 
 
