@@ -49,18 +49,10 @@ def best(result: dict) -> dict[tuple[str, int], list[dict]]:
 
 def begun(result: dict) -> str:
     """What each seed of the deepest stack has after its first updates."""
-    rows = [
-        [
-            f"{run['seed']}",
-            f"{run['train/loss']:.3f}",
-            f"{run['val/loss']:.3f}",
-            f"{run['layers_that_learn']}",
-        ]
-        for run in sorted(result["runs"], key=lambda run: run["seed"])
-    ]
-    (updates,) = {run["step"] for run in result["runs"]}
-    head = [f"after {updates} updates: seed", "train loss", "val loss", "layers that learn"]
-    return markdown(head, rows) + origin(result)
+    runs = sorted(result["runs"], key=lambda run: run["seed"])
+    rows = [[f"{run['seed']}", f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"] for run in runs]
+    (updates,) = {run["step"] for run in runs}
+    return markdown([f"after {updates} updates: seed", "train loss", "val loss"], rows) + origin(result)
 
 
 TABLES = {
