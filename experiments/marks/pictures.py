@@ -81,7 +81,7 @@ def rezero(theme: Theme, result: dict) -> list[str]:
     values = [*PUBLISHED.values(), *(value for stack in PUBLISHED for value in ours.get(stack, []))]
     low, high = 50 * math.floor(min(values) / 50), 50 * math.ceil(max(values) / 50)
     x, bottom = Axis(low, high, 590, WIDTH - 30), top + 46 * len(PUBLISHED) - 20
-    ticks = {n: f"{n}" for n in range(low, high + 1, 50)}
+    ticks = {n: f"{n}" for n in range(low, high + 1, 50 * math.ceil((high - low) / 250))}  # at most six
     parts = heading(theme, 440, 356, "ReZero on WikiText-2", "after one pass:")
     parts += [dot(556, 371, theme.ink), text(566, 376, "the authors", theme.soft, 13)]
     parts += [dot(656, 371, theme.arms["other"]), dot(666, 371, theme.arms["pre"])]
