@@ -153,9 +153,9 @@ def _added(case: dict) -> dict[str, str]:
 
 
 def _programs(case: dict) -> dict[str, str]:
-    cells = {"`import torch` alone": _start(case["import_torch"])}
+    cells = {"`import torch` alone": _start(case["import_torch"], 2)}
     for name, ratio in case["over_import_torch"].items():
-        cells[f"{name}, beside `import torch`"] = f"{_start(case['seconds'][name])}, {_ratio(ratio)}"
+        cells[f"{name}, beside `import torch`"] = f"{_start(case['seconds'][name], 2)}, {_ratio(ratio)}"
     return cells
 
 
@@ -173,8 +173,8 @@ def _starts(case: dict) -> dict[str, str]:
     return cells
 
 
-def _start(side: dict) -> str:
-    return f"{side['median_s']:.1f} s ± {side['spread']:.0%}"
+def _start(side: dict, digits: int = 1) -> str:
+    return f"{side['median_s']:.{digits}f} s ± {side['spread']:.0%}"
 
 
 def _data(case: dict) -> dict[str, str]:
