@@ -64,12 +64,16 @@ def other_sides(bench, shape: dict, dtypes: tuple[str, ...] = ("float32", "bfloa
     return sides
 
 
+def settled(bench) -> int:
+    """Steps after which ours is as fast as it stays."""
+    return CAPTURED if bench.gpu else 3
+
+
 def train_step(shape: dict, gpu: bool = False):
     """A case: seconds per training step of all sides, in turns."""
 
     def case(bench) -> dict:
-        warm = CAPTURED if bench.gpu else 3
-        result = bench.in_turns(train_sides(bench, shape), "steps", warm=warm, seconds=1.0)
+        result = bench.in_turns(train_sides(bench, shape), "steps", warm=settled(bench), seconds=1.0)
         tokens = shape["batch_size"] * shape["block_size"]
         for side in result["sides"].values():
             side["tokens_per_s"] = round(tokens / side["median_s"])
@@ -102,11 +106,11 @@ def none_against_pre(bench) -> dict:
 def added_to_a_step(bench) -> dict:
     """What rotary positions and Muon add to a step, at 4 layers of width 128 and at 24 of 64."""
     plain, over = {"pos": "learned", "optimizer": "adamw"}, {}
-    warm, failed = CAPTURED if bench.gpu else 3, {}
+    failed = {}
     for shape in (SMALL, NARROW):
         kinds = {"ours": {}, "rotary positions": {"pos": "rope"}, "Muon": {"optimizer": "muon"}}
         sides = {name: ("ours", shape | plain | kind) for name, kind in kinds.items()}
-        result = bench.in_turns(sides, "steps", warm=warm, seconds=1.0)
+        result = bench.in_turns(sides, "steps", warm=settled(bench), seconds=1.0)
         named = {name: result["ratios"].get(f"ours against {name}") for name in kinds}
         over[f"{shape['n_layer']} layers, width {shape['n_embd']}"] = {k: v for k, v in named.items() if v}
         failed |= result.get("failed", {})

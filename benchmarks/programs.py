@@ -33,7 +33,8 @@ def programs(bench) -> dict:
             turns["ours"].append(_call(TORCH))
             for name, argv in calls.items():
                 turns[name].append(_call(argv, 2 if "mistyped" in name else 0))
-    over = {name: ratios(turns)[f"ours against {name}"] for name in calls}
+    against = ratios(turns)
+    over = {name: against[f"ours against {name}"] for name in calls}
     seconds = {name: summary(turns[name]) for name in calls}
     return {"import_torch": summary(turns["ours"]), "seconds": seconds, "over_import_torch": over}
 

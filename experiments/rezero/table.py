@@ -9,8 +9,7 @@ PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
 def rezero(result: dict) -> str:
     """A row for each rate of a stack."""
     rows = []
-    runs = sorted(result["runs"], key=lambda run: run["seed"])
-    grouped = group_by(runs, "residual", "n_layer", "learning_rate")
+    grouped = group_by(result["runs"], "residual", "n_layer", "learning_rate")
     for (wiring, layers, rate), runs in sorted(grouped.items()):
         depth = "no blocks" if wiring == "silent" else f"{layers}"
         published = PUBLISHED.get((wiring, layers), "")
@@ -22,9 +21,9 @@ def rezero(result: dict) -> str:
 def _ends(runs: list[dict]) -> list[str]:
     """Loss and perplexity: of one seed with the loss's standard error over the evaluation sequences, of
     several the mean and range of the loss; one that diverged has none."""
-    ended = [run for run in runs if run["val/loss"] is not None]
+    ended = perplexities(runs)
     error = f" ± {runs[0]['val/loss_se']:.3f}" if len(ended) == len(runs) == 1 else ""
-    return [over_seeds(runs) + error, seed_by_seed(perplexities(ended))]
+    return [over_seeds(runs) + error, seed_by_seed(ended)]
 
 
 def per_word(runs: list[dict]) -> str:
@@ -37,13 +36,14 @@ def seed_by_seed(values: list[float]) -> str:
 
 
 def perplexities(runs: list[dict]) -> list[float]:
-    """Those of the runs that did not diverge."""
-    return [run["val/word_perplexity"] for run in runs if run["val/loss"] is not None]
+    """Those of the runs that did not diverge, in the order of their seeds."""
+    ended = [run for run in runs if run["val/loss"] is not None]
+    return [run["val/word_perplexity"] for run in sorted(ended, key=lambda run: run["seed"])]
 
 
 def best(result: dict) -> dict[tuple[str, int], list[dict]]:
     """(wiring, layers) -> the runs at the rate of the lowest training loss."""
-    stacks = group_by(sorted(result["runs"], key=lambda run: run["seed"]), "residual", "n_layer")
+    stacks = group_by(result["runs"], "residual", "n_layer")
     return {stack: best_rate(runs, "learning_rate")[1] for stack, runs in stacks.items()}
 
 

@@ -106,6 +106,7 @@ class _Inverse(torch.autograd.Function):
 def turn(heads: torch.Tensor, counts: Sequence[int], tables: tuple[torch.Tensor, ...]) -> Heads:
     """Queries and keys of heads (B, H + 2 n_kv_head, T, D), both turned, and the values."""
     H, K, _ = counts
+    # One copy, whether the precision changes or not.
     both = heads[:, : H + K].to(wide_of(heads, tables), memory_format=torch.contiguous_format).contiguous()
     q, k = rotate_rows(both, tables, 1).split([H, K], dim=1)
     return q.to(heads.dtype), k.to(heads.dtype), heads[:, H + K :]

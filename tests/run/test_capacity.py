@@ -14,12 +14,14 @@ from reslab.system.memory import Shape, state_bytes
 from reslab.training.optimizer import OPTIMIZERS
 
 
-def needs(shape: Shape | GPTConfig, has: int, monkeypatch, **sequences: int) -> list[str]:
+def needs(
+    shape: Shape | GPTConfig, has: int, monkeypatch, optimizer: str | None = "adamw", **sequences: int
+) -> list[str]:
     monkeypatch.setattr(capacity, "machine_bytes", lambda: has)
     if isinstance(shape, Shape):
         keys = ("n_layer", "n_embd", "n_head", "vocab_size", "block_size")
         shape = GPTConfig(**{key: getattr(shape, key) for key in keys})
-    return capacity.faults(shape, sequences, "adamw")
+    return capacity.faults(shape, sequences, optimizer)
 
 
 @pytest.mark.parametrize("shape", [Shape(12, 768, 12), Shape(48, 1600, 25), Shape(2, 512, 8, 10**7, 64)])
@@ -39,20 +41,17 @@ def test_what_an_optimizer_keeps_of_each_parameter_counts(monkeypatch):
     shape = GPTConfig(n_layer=1, n_embd=8, n_head=1, vocab_size=10**6, block_size=8, bias=False)
     needed = {}
     for name in (*OPTIMIZERS, None):
-        counts = (n for n in range(10**7, 10**9, 10**6) if not counted(shape, n, name, monkeypatch))
+        counts = (
+            n for n in range(10**7, 10**9, 10**6) if not needs(shape, n, monkeypatch, name, batch_size=1)
+        )
         needed[name] = next(counts) / (8 * (10**6 + 8))
     assert needed[None] == pytest.approx(4, abs=0.3)
     for name, kept in (("adamw", 2), ("muon", 2), ("adagrad", 1), ("sgd", 0)):
         assert 8 <= needed[name] <= 8 + 4 * kept + 0.3, name
     assert needed["adamw"] == pytest.approx(16, abs=0.3)
     deep = GPTConfig(n_layer=8, n_embd=1024, n_head=1, vocab_size=2, block_size=8, bias=False)
-    assert not counted(deep, 13 * 8 * 12 * 2**20, "muon", monkeypatch)
-    assert counted(deep, 13 * 8 * 12 * 2**20, "adamw", monkeypatch)
-
-
-def counted(shape: GPTConfig, has: int, optimizer: str | None, monkeypatch) -> list[str]:
-    monkeypatch.setattr(capacity, "machine_bytes", lambda: has)
-    return capacity.faults(shape, {"batch_size": 1}, optimizer)
+    assert not needs(deep, 13 * 8 * 12 * 2**20, monkeypatch, "muon", batch_size=1)
+    assert needs(deep, 13 * 8 * 12 * 2**20, monkeypatch, "adamw", batch_size=1)
 
 
 def test_what_takes_most_is_named_and_all_parts_count(monkeypatch):
