@@ -6,7 +6,7 @@
 # Budget: 50 minutes of CPU time. The recipe is that of config/degradation.py.
 # `shared_qk` has the W_Q = W_K of init `self`, c times an orthogonal matrix, and leaves V, O and the MLP as
 # the wiring starts them; `orthogonal` has all of `self` but W_Q = W_K and c. Each cell has a choice of three
-# to five rates: one for all, or one of the blocks' own while embeddings and head have 1e-2. Muon takes the
+# to six rates: one for all, or one of the blocks' own while embeddings and head have 1e-2. Muon takes the
 # one rate as steps of AdamW's size. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
@@ -46,15 +46,16 @@ _arms = {
     "skips": {"residual": ["pre"]},
 }
 _beyond = {  # further rates, where the best of three was the smallest or the largest
-    "silent": {"learning_rate": [3e-2]},
+    "silent": {"learning_rate": [3e-2, 1e-1, 3e-1]},
     "plain-adamw": {"learning_rate": [3e-4, 3e-2]},
     "plain-adamw-slow": {"block_lr": [3e-5]},
     "plain-muon": {"learning_rate": [3e-4, 3e-2]},
     "plain-muon-slow": {"muon_lr": [5e-4]},
     "skips-adamw-slow": {"block_lr": [3e-3]},
-    "skips-muon": {"learning_rate": [3e-2]},
-    "skips-muon-slow": {"muon_lr": [5e-2]},
+    "skips-muon": {"learning_rate": [3e-2, 1e-1, 3e-1]},
+    "skips-muon-slow": {"muon_lr": [5e-2, 1.5e-1]},
 }
+_slower = {"residual": ["none"], "init": ["shared_qk"]}
 
 study = {"silent": _one_rate | {"residual": ["silent"], "n_layer": [1], "seed": _seeds}}
 study |= {
@@ -66,3 +67,5 @@ study = {
     name: grid | {rate: grid[rate] + more for rate, more in _beyond.get(name, {}).items()}
     for name, grid in study.items()
 }
+study["slower-adamw"] = _slower | {"optimizer": ["adamw"], "block_lr": [3e-6, 1e-5], "seed": _seeds}
+study["slower-muon"] = _slower | {"muon_lr": [1.5e-4], "seed": _seeds}

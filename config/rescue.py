@@ -47,6 +47,7 @@ _arms = {
 study = {name: arm | {"seed": _seeds} for name, arm in _arms.items()}
 study["silent"] = {"residual": ["silent"], "n_layer": [1], "seed": _seeds}  # the same model at every depth
 study |= {f"{name}-rates": arm | {"muon_lr": _rates, "seed": _seeds} for name, arm in _arms.items()}
+study["start-slower"] = _arms["start"] | {"muon_lr": [1.5e-4], "seed": _seeds}
 study |= {  # does it depend on Muon?
     f"{name}-adamw": arm | {"optimizer": ["adamw"], "block_lr": _block_rates, "seed": _seeds}
     for name, arm in _arms.items()

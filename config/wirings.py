@@ -46,6 +46,7 @@ study = {
     "fast": {"residual": ["deepnorm", "resi_dual"], "block_lr": [1e-2], "seed": _seeds},
     "fastest": {"residual": ["rezero"], "block_lr": [3e-2], "seed": _seeds},
     "slower": {"residual": ["sandwich", "highway"], "block_lr": [1e-4], "seed": _seeds},
-    "slowest": {"residual": ["identity_start"], "block_lr": [3e-5], "seed": _seeds},
+    "slow": {"residual": ["sandwich"], "block_lr": [3e-5], "seed": _seeds},
+    "slowest": {"residual": ["identity_start"], "block_lr": [1e-5, 3e-5], "seed": _seeds},
     "silent": {"residual": ["silent"], "n_layer": [1], "seed": _seeds},
 }

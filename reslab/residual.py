@@ -101,6 +101,8 @@ class Residual(nn.Module):
     """The branch gets a gradient; only a control goes without."""
     version = 1
     """Raised when the same weights come to compute something else: older checkpoints are refused then."""
+    decays: tuple[str, ...] = ()
+    """Names of its own parameters that weight decay shrinks, beside the weights of linear layers."""
     same_every_step = True
     """forward is the same function of its tensors in every update: it counts nothing and draws nothing in
     Python, so a GPU may record an update and replay it. (What is drawn on x.device is drawn anew.)"""
@@ -695,8 +697,7 @@ class DenseFormer(PreNorm):
     """Depth-weighted averages (Pagliardini et al. 2024, DenseFormer, arXiv 2402.02622).
 
     Inside a block `pre`; behind it a weighted mean with w = 1 on the newest, 0 on the others at the start.
-    The gradient of a block reaches every earlier one in one step. The weights are not decayed, the authors'
-    are. Carries (x, earlier outputs).
+    The gradient of a block reaches every earlier one in one step. Carries (x, earlier outputs).
     """
 
     equation = "x = sum_j w_j y_j over all earlier block outputs y_j"
@@ -713,6 +714,7 @@ class DenseFormer(PreNorm):
             weights = torch.zeros(depth // 2 + 2)
             weights[-1] = 1.0
             self.weights = nn.Parameter(weights)
+            self.decays = ("weights",)
 
     @staticmethod
     def open(x):
@@ -734,8 +736,7 @@ class DenseFormer(PreNorm):
 class ParallelStreams(PreNorm):
     """What wirings of several streams share: h (n, B, T, C) opens as n copies of x.
 
-    The head reads the mean of the streams. Zhu et al. sum them, which is the same behind a norm, and multiply
-    the start of the output projections by sqrt(n). Here they start as those of `pre`, so that the stack does.
+    The head reads the mean of the streams, where Zhu et al. sum them: behind a norm it is the same.
     """
 
     skip = None
@@ -755,8 +756,8 @@ class HyperConnections(ParallelStreams):
     """Parallel streams, mixed by learned constants (Zhu et al. 2024, Hyper-Connections, arXiv 2409.19606).
 
     Sublayer k reads stream k mod n at the start, M is the identity and b is 1, so all streams are equal and
-    the stack is `pre`. Each stream is a clean path. The paper's static form; mixed in float32. Carries h
-    (n, B, T, C).
+    the stack is `pre`, but for output projections that start sqrt(n) times as large, as in the paper. Each
+    stream is a clean path. The paper's static form; mixed in float32. Carries h (n, B, T, C).
     """
 
     equation = "x = a . h, h' = M h + b F(N(x)), h of n = 4 streams"
@@ -766,6 +767,10 @@ class HyperConnections(ParallelStreams):
         self.inward = nn.Parameter(torch.eye(self.streams)[depth % self.streams])
         self.mix = nn.Parameter(torch.eye(self.streams))
         self.outward = nn.Parameter(torch.ones(self.streams))
+
+    def init(self, branch):
+        super().init(branch)
+        branch.c_proj.weight.mul_(math.sqrt(self.streams))
 
     def forward(self, stream, branch):
         with no_autocast(stream):
@@ -778,11 +783,11 @@ class DynamicHyperConnections(HyperConnections):
     """Each token computes its own mixing (Zhu et al. 2024, arXiv 2409.19606, the dynamic form).
 
     Stream i adds s tanh(N'(h_i) W) to the constants of `hyper`: to a_i, to column i of M and to b_i. W starts
-    at 0 and s at 0.01, one s for a and M and another for b, so the stack starts as `hyper` and as `pre`. W is
-    not decayed, the paper's is.
+    at 0 and s at 0.01, one s for a and M and another for b, so the stack starts as `hyper`.
     """
 
     equation = "x = a(h) . h, h' = M(h) h + b(h) F(N(x)), h of n = 4 streams"
+    decays = ("maps",)
 
     def __init__(self, config, depth):
         super().__init__(config, depth)

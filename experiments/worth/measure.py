@@ -18,7 +18,7 @@ FAST, CALM = (1.5e-2, 5e-2, 1.5e-1), (5e-4, 1.5e-3, 5e-3)  # rates of the blocks
 ARMS = {  # settings, and the rates of which an arm has its best
     "pre": (["--residual=pre"], FAST),
     "depth_mup": (["--residual=depth_mup"], FAST),
-    "keel": (["--residual=keel"], FAST),
+    "keel": (["--residual=keel"], (*FAST, 5e-1)),
     "none, self": (["--residual=none", "--init=self"], CALM),
     "none": (["--residual=none"], CALM),
 }

@@ -5,6 +5,7 @@ import math
 
 import torch
 
+from reslab.residual import Residual
 from reslab.run.fields import short
 from reslab.run.settings import OptimConfig
 from reslab.training import muon
@@ -60,8 +61,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, lr:
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimizer of a model.
 
-    Weight decay on the matrices of linear layers and embeddings; a bias, a norm, or a weight that a
-    wiring starts at 1 has none.
+    Weight decay on the matrices of linear layers and embeddings, and on what a wiring names (`decays`); a
+    bias, a norm, or a weight that a wiring starts at 1 has none.
 
     Raises:
         ValueError: it is not made from parameter_groups.
@@ -81,6 +82,8 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
     setting of OptimConfig that is their learning rate."""
     layers = (torch.nn.Linear, torch.nn.Embedding)
     matrices = {module.weight for module in model.modules() if isinstance(module, layers)}
+    wirings = [module for module in model.modules() if isinstance(module, Residual)]
+    matrices |= {getattr(wiring, name) for wiring in wirings for name in wiring.decays}
     inside = {*model.blocks.parameters(), *model.stack.parameters()}
     return [
         {

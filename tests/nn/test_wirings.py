@@ -37,6 +37,11 @@ def as_gpt2(layers):
     return {"O": (2 * layers) ** -0.5, "W2": (2 * layers) ** -0.5}
 
 
+def twice_gpt2(layers):
+    """sqrt(n) times as large, of n = 4 streams."""
+    return {name: 2 * factor for name, factor in as_gpt2(layers).items()}
+
+
 def by_xavier(layers):
     """At width 16 and 64 in the MLP."""
     square, oblong = (1 / 16) ** 0.5 / 0.02, (2 / 80) ** 0.5 / 0.02
@@ -50,10 +55,10 @@ def as_deepnet(layers):
 
 
 # What each wiring's paper multiplies the draws of std 0.02 by, where it is not 1.
-AS_PRE = ["pre", "scaled", "x0", "value_residual", "dense", "hyper", "dynamic_hyper", "mhc"]
-AS_PRE += ["parallel", "stochastic_depth"]
+AS_PRE = ["pre", "scaled", "x0", "value_residual", "dense", "mhc", "parallel", "stochastic_depth"]
 DRAWS = dict.fromkeys(AS_PRE, as_gpt2)
 DRAWS |= {"rezero": by_xavier, "deepnorm": as_deepnet, "depth_mup": lambda layers: {"O": 0, "W2": 0}}
+DRAWS |= dict.fromkeys(("hyper", "dynamic_hyper"), twice_gpt2)
 DRAWS |= {"block_skip": lambda layers: {"W2": layers**-0.5}}
 
 
@@ -123,10 +128,13 @@ def test_what_a_wiring_adds_starts_as_the_paper_says(wiring, layers):
             assert torch.equal(own[name], torch.tensor(value)), name
 
 
-@pytest.mark.parametrize("wiring", ["x0", "dense", "hyper", "dynamic_hyper"])
-def test_these_start_as_pre(wiring):
+@pytest.mark.parametrize(("wiring", "larger"), [("x0", 1), ("dense", 1), ("hyper", 2), ("dynamic_hyper", 2)])
+def test_these_start_as_pre_with_branches_as_large_or_larger(wiring, larger):
     x = torch.randn(2, 8, 16)
     other, pre = GPT(tiny_config(residual=wiring)), GPT(tiny_config(residual="pre"))
+    with torch.no_grad():
+        for _, branch in sublayers(pre):
+            branch.c_proj.weight.mul_(larger)
     assert torch.equal(run_blocks(other, x), run_blocks(pre, x))
 
 

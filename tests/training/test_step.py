@@ -50,9 +50,10 @@ class SameBatch:
 
 
 def decays(model, name: str) -> bool:
-    """Whether a parameter is the matrix of a linear layer or of an embedding."""
+    """Whether a parameter is the matrix of a linear layer or of an embedding, or what a wiring names."""
     owner, _, kind = name.rpartition(".")
-    return kind == "weight" and type(model.get_submodule(owner)) in (torch.nn.Linear, torch.nn.Embedding)
+    is_matrix = type(model.get_submodule(owner)) in (torch.nn.Linear, torch.nn.Embedding)
+    return (kind == "weight" and is_matrix) or kind in ("weights", "maps")  # dense, dynamic_hyper
 
 
 def adamw(config, lr, decay, weight, gradient, memory):
@@ -94,6 +95,7 @@ def muon(config, lr, decay, weight, gradient, memory):
         ("adamw", {}),
         ("adamw", {"grad_clip": 0.0, "residual": "hyper"}),
         ("adamw", {"tie_weights": False, "residual": "highway"}),
+        ("adamw", {"residual": "dynamic_hyper"}),
         ("sgd", {"residual": "dense"}),
         ("adagrad", {"residual": "rezero", "tie_weights": False}),
         ("muon", {"muon_lr": 0.05, "tie_weights": False}),
