@@ -117,7 +117,12 @@ class Single:
             ValueError: files are damaged, or of another model.
         """
         checkpoint.load_model(folder, model)
-        optimizer.load_state_dict(saved_optimizer)
+        try:
+            optimizer.load_state_dict(saved_optimizer)
+        except ValueError:
+            other = f"{folder}: today's code would decay other parameters, so its optimizer can't go on"
+            weights = f"--init_from={folder.parent.parent}"
+            raise ValueError(f"{other}; use the commit that config.json names, or {weights}") from None
 
     def close(self) -> None:
         """Release what needs the connected ranks, before they are disconnected."""
