@@ -46,7 +46,7 @@ _arms = {
     "skips": {"residual": ["pre"]},
 }
 _beyond = {  # further rates, where the best of three was the smallest or the largest
-    "silent": {"learning_rate": [3e-2, 1e-1, 3e-1]},
+    "silent": {"learning_rate": [3e-2, 1e-1, 3e-1, 1.0]},
     "plain-adamw": {"learning_rate": [3e-4, 3e-2]},
     "plain-adamw-slow": {"block_lr": [3e-5]},
     "plain-muon": {"learning_rate": [3e-4, 3e-2]},
@@ -67,5 +67,5 @@ study = {
     name: grid | {rate: grid[rate] + more for rate, more in _beyond.get(name, {}).items()}
     for name, grid in study.items()
 }
-study["slower-adamw"] = _slower | {"optimizer": ["adamw"], "block_lr": [3e-6, 1e-5], "seed": _seeds}
-study["slower-muon"] = _slower | {"muon_lr": [1.5e-4], "seed": _seeds}
+study["plain-adamw-slower"] = _slower | {"optimizer": ["adamw"], "block_lr": [3e-6, 1e-5], "seed": _seeds}
+study["plain-muon-slower"] = _slower | {"muon_lr": [1.5e-4], "seed": _seeds}

@@ -9,7 +9,7 @@ STARTS = {
     ("plain", "self"): "without skips, both (init `self`)",
     ("skips", "wiring"): ARMS["pre"],
 }
-RECIPES = {  # grid -> the title of its column, and the rate that differs
+RECIPES = {  # the end of a grid's name -> the title of its column, and the rate that differs
     "adamw": ("AdamW, one rate", "learning_rate"),
     "adamw-slow": ("AdamW, slow blocks", "block_lr"),
     "muon": ("Muon, one rate", "learning_rate"),
@@ -25,7 +25,8 @@ def chosen(result: dict) -> dict[tuple[str, str], dict[str, Best]]:
     best: dict[tuple[str, str], dict[str, Best]] = {start: {} for start in STARTS}
     for arm, init in STARTS:
         for recipe, (title, setting) in RECIPES.items():
-            runs = [run for run in of_grid(result, f"{arm}-{recipe}") if run["init"] == init]
+            grids = (f"{arm}-{recipe}", f"{arm}-{recipe}er")  # "slower": more rates, of one start
+            runs = [run for grid in grids for run in of_grid(result, grid) if run["init"] == init]
             best[arm, init][title] = at_best_rate(runs, setting)
     return best
 
