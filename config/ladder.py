@@ -3,7 +3,7 @@
 #
 #     python compare.py config/ladder.py --jobs 2 --json experiments/ladder/result.json
 #
-# Budget: 50 minutes of CPU time. The recipe is that of config/degradation.py.
+# Budget: an hour of CPU time for 300 runs. The recipe is that of config/degradation.py.
 # `shared_qk` has the W_Q = W_K of init `self`, c times an orthogonal matrix, and leaves V, O and the MLP as
 # the wiring starts them; `orthogonal` has all of `self` but W_Q = W_K and c. Each cell has a choice of three
 # to six rates: one for all, or one of the blocks' own while embeddings and head have 1e-2. Muon takes the

@@ -2,7 +2,7 @@
 #
 #     python compare.py config/rescue.py --json experiments/rescue/result.json --page runs/rescue.html
 #
-# Budget: an hour of CPU time for its 138 runs, more than two on a slow machine.
+# Budget: an hour of CPU time for its 141 runs, more than two on a slow machine.
 # Two things stop the standard stack. Its tokens start alike: attention is nearly uniform, and a product of
 # such matrices maps every token to the first. Init `self` makes a token attend to itself. And training makes
 # tokens alike again at the rate that embeddings want, so the blocks have a rate of their own here, in all
