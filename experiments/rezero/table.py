@@ -1,6 +1,6 @@
 """WikiText-2 by its words: pre-norm and ReZero, beside what ReZero's authors print."""
 
-from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds
+from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds, source
 
 # After one pass, in the notebook that config/rezero.py names.
 PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
@@ -47,16 +47,20 @@ def best(result: dict) -> dict[tuple[str, int], list[dict]]:
     return {stack: best_rate(runs, "learning_rate")[1] for stack, runs in stacks.items()}
 
 
-def begun(result: dict) -> str:
-    """What each seed of the deepest stack has after its first updates."""
-    runs = sorted(result["runs"], key=lambda run: run["seed"])
-    rows = [[f"{run['seed']}", f"{run['train/loss']:.3f}", f"{run['val/loss']:.3f}"] for run in runs]
-    (updates,) = {run["step"] for run in runs}
-    return markdown([f"after {updates} updates: seed", "train loss", "val loss"], rows) + origin(result)
+def begun(result: dict, other_ways: dict) -> str:
+    """The validation loss of each seed of the deepest stack after its first updates, and in other ways."""
+    ways = {"as `rezero` is": result["runs"]}
+    ways |= {way: runs for (way,), runs in group_by(other_ways["runs"], "way").items()}
+    losses = {way: {run["seed"]: f"{run['val/loss']:.3f}" for run in runs} for way, runs in ways.items()}
+    seeds = sorted({run["seed"] for run in result["runs"]})
+    rows = [[f"{seed}", *(own.get(seed, "") for own in losses.values())] for seed in seeds]
+    (updates,) = {run["step"] for runs in ways.values() for run in runs}
+    head = [f"after {updates} updates: seed", *losses]
+    return markdown(head, rows) + origin(result) + source(other_ways)
 
 
 TABLES = {
-    "rezero_begun": Table(begun, ("begun",)),
+    "rezero_begun": Table(begun, ("begun", "first_updates")),
     "rezero": Table(rezero),
     "rezero_adamw": Table(rezero, ("adamw",)),
 }
