@@ -41,7 +41,7 @@ def rescue(result: dict) -> str:
 
 def with_muon(result: dict, arm: str) -> list[dict]:
     """The runs of an arm at all rates of Muon; its grid at the config's own rate is named as the arm is."""
-    return of_grid(result, arm) + of_grid(result, f"{arm}-rates")
+    return [run for end in ("", "-rates", "-slower") for run in of_grid(result, f"{arm}{end}")]
 
 
 def rescue_rates(result: dict) -> str:
