@@ -6,8 +6,8 @@
 #     python train.py config/khop.py --n_layer=4 --out_dir=runs/khop-4     one of them, as a run
 #
 # Budget: an hour of CPU time. Positions turn fast (rope_theta) and queries and keys have biases, since an
-# arrow is found by how far back it stands in a line of eleven tokens. Each stack has the best of three or four
-# rates of its blocks, chosen with seed 1. docs/residuals.md discusses the result.
+# arrow is found by how far back it stands in a line of eleven tokens. Each stack has the best of three or
+# four rates of its blocks, chosen with seed 1. docs/residuals.md discusses the result.
 
 dataset = "khop"
 out_dir = "runs/khop"

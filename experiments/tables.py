@@ -155,6 +155,25 @@ def best_rate(runs: list[dict], setting: str) -> tuple[float, list[dict]]:
     return best[0], rates[best]
 
 
+def by_rate(columns: list[list[dict]], rate: str, name: str = "") -> list[list[str]]:
+    """A row for each value of a rate: the losses of each column's runs there, bold at the rate of its lowest
+    training loss.
+
+    Args:
+        rate: the setting.
+        name: what stands before its value.
+    """
+    best = [best_rate(runs, rate)[0] if runs else None for runs in columns]
+    rows = []
+    for value in sorted({run[rate] for runs in columns for run in runs}):
+        cells = [over_seeds([run for run in runs if run[rate] == value]) for runs in columns]
+        marks = ["**" if value == at else "" for at in best]
+        rows.append(
+            [f"{name} {value:g}".strip(), *(f"{m}{cell}{m}" for m, cell in zip(marks, cells, strict=True))]
+        )
+    return rows
+
+
 def at_best_rate(runs: list[dict], setting: str) -> tuple[str, list[float]]:
     """The best rate, and the validation losses there: those choose nothing.
 

@@ -4,7 +4,7 @@ from experiments.tables import (
     BEST_RATE,
     Table,
     at_best_rate,
-    best_rate,
+    by_rate,
     control_line,
     final_loss,
     markdown,
@@ -12,7 +12,6 @@ from experiments.tables import (
     mean_and_range,
     of_grid,
     origin,
-    over_seeds,
 )
 
 ROWS = {  # grid -> the name of its row
@@ -59,18 +58,6 @@ def rescue_one_skip(attention: dict, mlp: dict, result: dict) -> str:
     head = ["init `self`, rate of the blocks", ROWS["attention-skip-only"], ROWS["mlp-skip-only"]]
     control = control_line(result, of_grid(result, "silent"))
     return markdown(head, rows) + control + origin(attention) + origin(mlp)
-
-
-def by_rate(columns: list[list[dict]], rate: str, name: str) -> list[list[str]]:
-    """A row for each value of a rate: the losses of each column's runs there, bold at the rate of its lowest
-    training loss."""
-    best = [best_rate(runs, rate)[0] if runs else None for runs in columns]
-    rows = []
-    for value in sorted({run[rate] for runs in columns for run in runs}):
-        cells = [over_seeds([run for run in runs if run[rate] == value]) for runs in columns]
-        marks = ["**" if value == at else "" for at in best]
-        rows.append([f"{name} {value:g}", *(f"{m}{cell}{m}" for m, cell in zip(marks, cells, strict=True))])
-    return rows
 
 
 TABLES = {

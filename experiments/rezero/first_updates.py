@@ -15,7 +15,7 @@ from reslab.run.config import run_door
 CONFIG = "config/rezero.py"
 UPDATES = 60
 SHARED, PRECISE = "one a in a block", "float32"
-SEEDS = {SHARED: (1, 2, 3, 4, 5, 6), PRECISE: (1, 2, 3)}
+SEEDS = (1, 2, 3, 4, 5, 6)
 LOSSES = ("train/loss", "val/loss", "val/loss_se")
 
 
@@ -49,7 +49,7 @@ def measure(cell: tuple[str, int]) -> dict:
 
 def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
-    cells = [(way, seed) for way, seeds in SEEDS.items() for seed in seeds]
+    cells = [(way, seed) for way in (SHARED, PRECISE) for seed in SEEDS]
     measured.write(
         options.json,
         "experiments.rezero.first_updates",
