@@ -16,7 +16,6 @@ from conftest import power_cut_at, rows, update
 
 from reslab.data.corpus import write_dataset
 from reslab.data.dataset import TokenDataset
-from reslab.residual import PreNorm
 from reslab.run import checkpoint
 from reslab.run.log import read_run
 from reslab.system import parallel
@@ -256,18 +255,6 @@ def test_a_resumed_run_may_change_its_rate_and_length_and_says_so(train_config):
     assert train(same_updates) == 0
     with pytest.raises(ValueError, match=r"n_layer=3: .* n_layer=2\nresidual=none: .* residual=pre"):
         train(train_config(max_iters=10, resume=True, n_layer=3, residual="none"))
-
-
-def test_a_run_whose_weights_were_decayed_by_another_rule_is_told_how_to_go_on(train_config, monkeypatch):
-    """The optimizer's state is kept by the order of the parameters, which depends on what is decayed."""
-    monkeypatch.setattr(PreNorm, "decays", ("gain",))
-    monkeypatch.setattr(PreNorm, "gain", property(lambda self: self.norm.weight), raising=False)
-    config = train_config(max_iters=1)
-    train(config)
-    monkeypatch.undo()
-    way = rf"use the commit that config.json names, or --init_from={config.out_dir}$"
-    with pytest.raises(ValueError, match=f"last: today's code would decay other parameters, .*; {way}"):
-        train(replace(config, resume=True, optim=replace(config.optim, max_iters=2)))
 
 
 def test_a_resumed_run_sees_the_same_data(train_config, dataset_folder, tmp_path):

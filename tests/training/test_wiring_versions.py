@@ -1,4 +1,4 @@
-"""Weights of a wiring that computes something else than when they were made."""
+"""Weights of a wiring that computes or decays something else than when they were made."""
 
 import json
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reslab.residual import WIRINGS
+from reslab.residual import WIRINGS, PreNorm
 from reslab.run.fields import flat
 from reslab.training.grid import _check_same
 from reslab.training.load import load
@@ -34,3 +34,15 @@ def test_weights_of_a_wiring_that_computes_something_else_today_are_refused(trai
     assert "made with version 1" in other_version(kept["config"], {})
     assert other_version(kept["config"] | {"residual": "pre"}, {}) is None
     assert other_version(kept["config"] | {"residual": "mine"}, {}) is None
+
+
+def test_a_run_whose_weights_were_decayed_by_another_rule_is_told_how_to_go_on(train_config, monkeypatch):
+    """The optimizer's state is kept by the order of the parameters, which depends on what is decayed."""
+    monkeypatch.setattr(PreNorm, "decays", ("gain",))
+    monkeypatch.setattr(PreNorm, "gain", property(lambda self: self.norm.weight), raising=False)
+    config = train_config(max_iters=1)
+    train(config)
+    monkeypatch.undo()
+    way = rf"use the commit that config.json names, or --init_from={config.out_dir}$"
+    with pytest.raises(ValueError, match=f"last: today's code would decay other parameters, .*; {way}"):
+        train(replace(config, resume=True, optim=replace(config.optim, max_iters=2)))
