@@ -7,7 +7,7 @@
 #     python compare.py config/causes.py --vary block_lr=1e-4,3e-4,1e-3 --vary init=wiring,orthogonal,self \
 #         --seeds 3 --jobs 2 --json experiments/causes/slow.json
 #
-# Budget: 15 minutes of CPU time. The recipe is that of config/degradation.py with AdamW: embeddings and
+# Budget: 20 minutes of CPU time. The recipe is that of config/degradation.py with AdamW: embeddings and
 # head learn at 1e-2, the blocks at the same rate or at 3e-4. The other commands give one rate, and that of
 # the blocks, a choice of three. docs/residuals.md discusses the result.
 

@@ -78,7 +78,33 @@ def rates(one_rate: dict, slow: dict, ladder: dict) -> str:
     return markdown(head, rows) + note + origin(one_rate) + origin(slow)
 
 
+def diversity(result: dict, plain: dict, skips: dict) -> str:
+    """How different tokens are behind the last layer at the end, by the one rate of all weights.
+
+    Args:
+        result: has the plain stacks at OWN_RATE.
+        plain: at other rates.
+        skips: the stacks with skips at all of them.
+    """
+    own = [run | {"learning_rate": OWN_RATE} for run in result["runs"] if not run["block_lr"]]
+    cells = group_by(own + plain["runs"], "learning_rate", "init")
+    cells |= {(rate, "skips"): runs for (rate,), runs in group_by(skips["runs"], "learning_rate").items()}
+    rates = sorted({rate for rate, _ in cells})
+    rows = [
+        [name, *(span(_last_looks(cells[rate, arm]), "{:.0e}".format) for rate in rates)]
+        for arm, name in (STARTS | {"skips": ARMS["pre"]}).items()
+        if (OWN_RATE, arm) in cells
+    ]
+    head = ["diversity at the end", *(f"one rate {rate:g}" for rate in rates)]
+    return markdown(head, rows) + origin(plain) + origin(skips)
+
+
+def _last_looks(runs: list[dict]) -> list[float]:
+    return [run["probed"][-1]["token_diversity"] for run in runs]
+
+
 TABLES = {
     "causes": Table(causes, ("result", LADDER)),
     "causes_rates": Table(rates, ("rates", "slow", LADDER)),
+    "causes_diversity": Table(diversity, ("result", "diversity", "skips")),
 }
