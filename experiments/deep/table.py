@@ -2,17 +2,23 @@
 
 from experiments.tables import ARMS, Table, by_rate, markdown, origin, pair
 
-RATES = ("result", "silent", "rates", "best", "silent_rates")
+# The results, and the learning rate of all runs of one, which its rows don't repeat.
+RATES = {"result": 1e-3, "silent": 1e-3, "rates": None, "best": 3e-3, "silent_rates": None}
 
 
 def rates(*results: dict) -> str:
     """The validation loss over the one learning rate of all weights."""
-    runs = {(r["residual"], r["learning_rate"], r["seed"]): r for result in results for r in result["runs"]}
-    columns = [[run for run in runs.values() if run["residual"] == arm] for arm in ARMS]
+    runs = {}
+    for rate, result in zip(RATES.values(), results, strict=True):
+        for run in result["runs"]:
+            run = {"learning_rate": rate} | run
+            runs[run["arm"], run["learning_rate"], run["seed"]] = run
+    columns = [[run for run in runs.values() if run["arm"] == arm] for arm in ARMS]
     table = markdown(["learning rate", *ARMS.values()], by_rate(columns, "learning_rate"))
     unigram = results[0]["baselines_nats"]["unigram"]["val"]
-    note = f"\nBold at an arm's lowest training loss. The unigram baseline is {unigram:.3f}.\n"
+    note = "\nValidation loss, mean and range of three seeds, or one; bold where an arm's training loss is "
+    note += f"lowest. The unigram baseline is {unigram:.3f}.\n"
     return table + note + "".join(map(origin, results[2:]))
 
 
-TABLES = {"deep": Table(pair, ("result", "silent")), "deep_rates": Table(rates, RATES)}
+TABLES = {"deep": Table(pair, ("result", "silent")), "deep_rates": Table(rates, tuple(RATES))}
