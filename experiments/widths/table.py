@@ -45,7 +45,7 @@ def widths_dose(result: dict) -> str:
 def widths_thousand(result: dict, silent: dict) -> str:
     """Validation loss by wiring and depth over seeds, with the recipe of config/thousand.py."""
     columns, rows = _columns(result), []
-    names = {"depth_mup": "with skips (`depth_mup`)", "none": ARMS["none"]}
+    names = {"depth_mup": "with skips (`depth_mup`)", "pre": ARMS["pre"], "none": ARMS["none"]}
     runs = group_by(result["runs"], "residual", "n_layer", "n_embd")
     for residual, name in names.items():
         for layers in sorted({run["n_layer"] for run in result["runs"]}):
