@@ -5,7 +5,7 @@
 #     python data/wikitext/prepare.py --tokenizer words
 #     python compare.py config/rezero.py --jobs 2
 #
-# Budget: two hours and a half of CPU time for 12 layers and the control, as much for 128.
+# Budget: three hours of CPU time for 12 layers and the control, as much for 128, one for the other tables.
 # Published (Bachlechner et al. 2020, arXiv 2003.04887): their notebook "ReZero-Deep_Fast_Transformer" at
 # github.com/tbachlechner/ReZero-examples, whose outputs are saved in it. Perplexity per word on the
 # validation split after one, two and three passes: pre-norm 243, 208, 194; ReZero 228, 200, 187; post-norm

@@ -1,6 +1,6 @@
 """WikiText-2 by its words: pre-norm and ReZero, beside what ReZero's authors print."""
 
-from experiments.tables import Table, best_rate, group_by, markdown, origin, over_seeds, source
+from experiments.tables import Table, best_rate, by_rate, group_by, markdown, origin, over_seeds, source
 
 # After one pass, in the notebook that config/rezero.py names.
 PUBLISHED = {("pre", 12): 243, ("rezero", 12): 228, ("rezero", 128): 211}
@@ -59,8 +59,24 @@ def begun(result: dict, other_ways: dict) -> str:
     return markdown(head, rows) + origin(result) + source(other_ways)
 
 
+def starts(result: dict, fan_in: dict, silent: dict) -> str:
+    """Pre-norm from two starts and no blocks, over Adagrad's rate.
+
+    Args:
+        result: has pre-norm from GPT-2's start and no blocks, at the authors' rate.
+        fan_in: pre-norm from matrices of std 1 / sqrt(inputs).
+        silent: no blocks at further rates.
+    """
+    own = [run for run in result["runs"] if run["residual"] == "pre"]
+    control = [run for run in result["runs"] if run["residual"] == "silent"] + silent["runs"]
+    rows = by_rate([own, fan_in["runs"], control], "learning_rate")
+    head = ["learning rate", "`pre`, std 0.02", "`pre`, std 1 / sqrt(inputs)", "no blocks (`silent`)"]
+    return markdown(head, rows) + origin(fan_in) + origin(silent)
+
+
 TABLES = {
     "rezero_begun": Table(begun, ("begun", "first_updates")),
     "rezero": Table(rezero),
+    "rezero_starts": Table(starts, ("result", "fan_in", "silent")),
     "rezero_adamw": Table(rezero, ("adamw",)),
 }

@@ -3,6 +3,7 @@
 import math
 
 MANY_ERRORS = 2  # standard errors within which a difference is called none
+SPARSE = 0.3  # nats of the bigram baseline, val - train, from which its pairs were seen too seldom to count
 
 
 def side(loss: float, error: float, baseline: float) -> int:
@@ -64,9 +65,13 @@ def diagnosis(rows: list[dict], baselines: dict) -> str:
         return start + text + (_slope(rows) or _stuck(rows, row, baselines))
     if side(loss, error, bigram) > 0:
         return f"{start}between unigram and bigram; it uses context worth less than the one token before"
+    where, means = f"{bigram - loss:.3f} nats below the bigram baseline", "it uses more than one token"
     if side(loss, error, bigram) == 0:
-        return f"{start}within two standard errors of the bigram baseline; it uses context worth one token"
-    return f"{start}{bigram - loss:.3f} nats below the bigram baseline; it uses more than one token"
+        where, means = "within two standard errors of the bigram baseline", "it uses context worth one token"
+    on_train = baselines["bigram"].get("train", bigram)
+    if bigram - on_train > SPARSE:  # then embeddings and a head alone may learn pairs better
+        return f"{start}{where}, for which pairs are too rare here (train {on_train:.3f})"
+    return f"{start}{where}; {means}"
 
 
 def _slope(rows: list[dict]) -> str:

@@ -63,6 +63,15 @@ def test_a_loss_within_its_error_of_the_bigram_baseline_is_not_below_it():
     assert "more than one token" not in diagnosis(rows, BASELINES | {"bigram": {"train": 2.4, "val": 2.521}})
 
 
+@pytest.mark.parametrize("val", [2.3, 2.5])
+def test_where_pairs_are_too_rare_to_count_their_baseline_proves_nothing(val):
+    """Of words: on WikiText-2 a model without any block ends below the bigram baseline."""
+    rare = BASELINES | {"bigram": {"train": 1.5, "val": 2.5}}
+    said, usual = (diagnosis(evaluations((val, val)), known) for known in (rare, BASELINES))
+    assert said.endswith("the bigram baseline, for which pairs are too rare here (train 1.500)")
+    assert "; it uses " in usual and "it uses" not in said
+
+
 @pytest.mark.parametrize(("before", "falls"), [(3.15, True), (3.06, True), (3.03, False), (2.99, False)])
 def test_a_run_whose_loss_still_falls_is_not_stuck(before, falls):
     text = diagnosis(evaluations((2.95, before), (2.95, 3.0)), BASELINES)
