@@ -80,10 +80,11 @@ def test_widths_are_columns():
     assert rows[1] == ["with skips (`pre`)", "4", *cells]
     assert rows[-1] == ["no blocks (`silent`)", "", "1.000", "2.000"] and len(rows) == 5
     assert made("widths_dose", result(*runs))[0][1:] == [["4", "0.32", "0.3 to 0.5; always", "never"]]
-    deep = [run("r", w / 8, residual=arm, n_embd=w) for arm in ("none", "depth_mup") for w in (8, 16)]
+    deep = [run("r", w / 8, residual=arm, n_embd=w) for arm in ("none", "depth_mup", "pre") for w in (8, 16)]
     rows, _ = made("widths_thousand", result(*deep, deep[2] | {"val/loss": 2.0}), result(*runs[:2]))
     assert rows[1] == ["with skips (`depth_mup`)", "4", "1.500 (1.000 to 2.000)", "2.000"]
-    assert rows[3] == ["no blocks (`silent`)", "", "3.000", "3.000"]
+    assert rows[2] == ["with skips (`pre`)", "4", "1.000", "2.000"]
+    assert rows[4] == ["no blocks (`silent`)", "", "3.000", "3.000"]
 
 
 def test_a_repaired_stack_is_its_arms_over_seeds_and_over_rates():
@@ -132,3 +133,42 @@ def test_one_skip_of_two_is_a_column_over_the_rates():
         ["Muon 0.25", "2.000", "**2.250**"],
         ["Muon 0.5", "**3.500 (3.000 to 4.000)**", ""],
     ]
+
+
+def test_a_slower_rate_of_one_start_takes_part_in_the_choice_of_its_best():
+    muon = {"optimizer": "muon", "block_lr": 0.0, "residual": "none"}
+    runs = [
+        run("start-none-a", 2.5, 2.5, muon_lr=0.2, **muon),
+        run("start-rates-none-a", 3.0, 3.0, muon_lr=0.3, **muon),
+    ]
+    runs += [run("start-slower-none-a", 2.0, 2.0, muon_lr=0.1, **muon)]
+    runs += [run(f"{arm}-none-a", 3.0, 3.0, muon_lr=0.2, **muon) for arm in ("plain", "skips", "silent")]
+    runs += [run(f"{arm}-skip-only-none-a", 3.0, 3.0, muon_lr=0.2, **muon) for arm in ("attention", "mlp")]
+    assert made("rescue", result(*runs))[0][2][:3] == ["without skips, init `self`", "0.1*", "2.000"]
+
+
+def test_deep_stacks_stand_by_their_one_rate_whatever_file_they_are_in():
+    usual = [run(val=2.0, arm="pre"), run(val=3.0, arm="none")]
+    first = run(val=1.5, train=1.0, arm="pre", learning_rate=3e-3)
+    best = [run(val=val, train=1.0, arm="pre", seed=seed) for seed, val in ((5, 1.5), (6, 1.75))]
+    for one in best:
+        del one["learning_rate"]  # as in a file whose runs have one rate
+    control = [run(val=2.5, arm="silent")], [run(val=2.25, train=1.0, arm="silent", learning_rate=0.01)]
+    files = [result(*runs) for runs in (usual, control[0], [first], best, control[1])]
+    assert made("deep_rates", *files)[0][1:] == [
+        ["0.001", "2.000", "**3.000**", "2.500"],
+        ["0.003", "**1.625 (1.500 to 1.750)**", "", ""],
+        ["0.01", "", "", "**2.250**"],
+    ]
+
+
+def test_how_different_tokens_are_in_the_end_stands_by_the_one_rate():
+    def looked(*ends, **at):
+        return [run(probed=[{"token_diversity": 0.9}, {"token_diversity": d}], **at) for d in ends]
+
+    own = looked(0.1, 0.3, init="self", block_lr=0.0) + looked(0.7, init="self", block_lr=3e-4)
+    plain = looked(0.2, init="self", learning_rate=1e-3)
+    skips = looked(0.5, learning_rate=1e-3) + looked(0.6, learning_rate=1e-2)
+    rows, _ = made("causes_diversity", result(*own), result(*plain), result(*skips))
+    assert rows[0] == ["diversity at the end", "one rate 0.001", "one rate 0.01"]
+    assert rows[1:] == [["init `self`", "2e-01", "1e-01 to 3e-01"], ["with skips (`pre`)", "5e-01", "6e-01"]]

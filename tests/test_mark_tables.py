@@ -31,9 +31,25 @@ def test_each_run_on_wikitext_stands_beside_what_is_published_for_its_wiring_and
 def test_what_each_seed_has_after_the_first_updates_is_told_in_the_order_of_the_seeds():
     seeds = {2: (7.0, 7.125), 1: (6.5, 6.25)}
     runs = [run(val=val, train=train, seed=seed, step=60) for seed, (train, val) in seeds.items()]
-    rows, _ = made("rezero_begun", result(*runs))
-    assert rows[0][0] == "after 60 updates: seed"
-    assert rows[1:] == [["1", "6.500", "6.250"], ["2", "7.000", "7.125"]]
+    others = [run(val=6.0, seed=2, step=60, way="one a"), run(val=6.5, seed=1, step=60, way="float32")]
+    rows, _ = made("rezero_begun", result(*runs), result(*others))
+    assert rows[0] == ["after 60 updates: seed", "as `rezero` is", "one a", "float32"]
+    assert rows[1:] == [["1", "6.250", "", "6.500"], ["2", "7.125", "6.000", ""]]
+
+
+def test_pre_norm_on_the_words_stands_by_rate_beside_no_blocks():
+    own = [run(val=5.75, residual="pre", seed=s, learning_rate=0.01) for s in (1, 2)]
+    own += [run(val=5.5, residual="silent", learning_rate=0.01), run(val=1.0, residual="rezero")]
+    start = [
+        run(val=5.0 + k, train=4.0 - k, residual="pre", learning_rate=r) for k, r in enumerate((0.01, 0.03))
+    ]
+    silent = [run(val=5.25, train=9.0, residual="silent", learning_rate=0.003)]
+    rows, _ = made("rezero_starts", result(*own), result(*start), result(*silent))
+    assert rows[1:] == [
+        ["0.003", "", "", "5.250"],
+        ["0.01", "**5.750 (5.750 to 5.750)**", "5.000", "**5.500**"],
+        ["0.03", "", "**6.000**", ""],
+    ]
 
 
 def fresh(residual: str, cosine: float, qk: float) -> dict:

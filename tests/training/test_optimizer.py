@@ -61,9 +61,12 @@ def test_what_a_wiring_shares_over_all_blocks_follows_the_rate_of_the_blocks(wir
         assert peaks[id(parameter)] == ("block_lr" if within else "learning_rate"), place
 
 
+DECAYED = {"dense": "weights", "dynamic_hyper": "maps"}  # as the authors of these wirings decay them
+
+
 @pytest.mark.parametrize("wiring", WIRINGS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_parameter_is_updated_once_and_only_layers_and_embeddings_decay(name, wiring):
+def test_every_parameter_is_updated_once_and_decays_where_it_should(name, wiring):
     model = GPT(tiny_config(residual=wiring))
     by_name = groups(make_optimizer(model, OptimConfig(optimizer=name, weight_decay=0.3)))
     assert by_name.keys() == {id(p) for p in model.parameters()}
@@ -72,7 +75,8 @@ def test_every_parameter_is_updated_once_and_only_layers_and_embeddings_decay(na
         matrix = kind == "weight" and isinstance(
             model.get_submodule(owner), torch.nn.Linear | torch.nn.Embedding
         )
-        assert by_name[id(parameter)]["weight_decay"] == (0.3 if matrix else 0), place
+        decays = matrix or kind == DECAYED.get(wiring)
+        assert by_name[id(parameter)]["weight_decay"] == (0.3 if decays else 0), place
 
 
 def test_a_rate_of_its_own_for_the_matrices_of_the_blocks():
