@@ -9,7 +9,8 @@
 #
 # Budget: 20 minutes of CPU time. The recipe is that of config/degradation.py with AdamW: embeddings and
 # head learn at 1e-2, the blocks at the same rate or at 3e-4. The other commands give one rate, and that of
-# the blocks, a choice of three. docs/residuals.md discusses the result.
+# the blocks, a choice of three, and two more, in experiments/causes/README.md, show how different tokens are
+# at other rates. docs/residuals.md discusses the result.
 
 dataset = "stdlib"
 out_dir = "runs/causes"

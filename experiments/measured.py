@@ -88,6 +88,18 @@ def _read_kept(output: Path, code: str) -> dict[str, dict]:
     return kept["done"]
 
 
+def train(state, dataset, config) -> str:
+    """Make all updates of a fresh state; "finished", or "diverged"."""
+    from reslab.training.step import Diverged, next_batch, train_step
+
+    try:
+        while state.step < config.optim.max_iters:
+            train_step(state, next_batch(dataset, config, state.step), config)
+    except Diverged:
+        return "diverged"
+    return "finished"
+
+
 def write(output: Path, module: str, runs: list[dict], **facts) -> None:
     """Write the result; what was kept for going on has done its work. See text()."""
     write_atomically(output, text(module, runs, **facts))

@@ -11,6 +11,7 @@ from experiments import bisect
 from reslab.run.config import run_door
 
 MEASURE = [f"experiments.{name}.measure" for name in ("dial", "khop", "theory", "worth")]
+MEASURE += ["experiments.rezero.first_updates"]
 STUDIES = ["experiments.bisect", "experiments.best"]
 DOSE = str(ROOT / "config" / "dose.py")
 
@@ -42,7 +43,7 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(module, p
     assert one_line(program(module, *given), "--json")
 
 
-@pytest.mark.parametrize("module", [*MEASURE[:2], MEASURE[3], *STUDIES])
+@pytest.mark.parametrize("module", [*MEASURE[:2], *MEASURE[3:], *STUDIES])
 @pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5", "²"])
 def test_at_least_one_run_is_trained_at_once(module, jobs, program, tmp_path):
     given = [DOSE, "--setting=muon_lr"] if module in STUDIES else []

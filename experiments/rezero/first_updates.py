@@ -27,7 +27,7 @@ def measure(cell: tuple[str, int]) -> dict:
     from reslab.run.config import parse
     from reslab.run.settings import TrainConfig
     from reslab.training.evaluate import evaluate
-    from reslab.training.step import make_state, next_batch, train_step
+    from reslab.training.step import make_state
 
     torch.set_num_threads(1)
     way, seed = cell
@@ -40,21 +40,19 @@ def measure(cell: tuple[str, int]) -> dict:
     if way == SHARED:
         for block in state.model.blocks:
             block.mlp_residual.alpha = block.attn_residual.alpha
-    while state.step < UPDATES:
-        train_step(state, next_batch(dataset, config, state.step), config)
+    status = measured.train(state, dataset, config)
+    run = {"run": f"{way}, seed {seed}", "way": way, "seed": seed, "step": state.step, "status": status}
+    if status == "diverged":
+        return run | dict.fromkeys(LOSSES)
     row = evaluate(state, config, dataset)
-    run = {"run": f"{way}, seed {seed}", "way": way, "seed": seed, "step": state.step, "status": "finished"}
     return run | {key: round(row[key], 4) for key in LOSSES}
 
 
 def main(argv: list[str]) -> None:
     options = measured.arguments(__doc__, jobs=os.cpu_count()).parse_args(argv)
     cells = [(way, seed) for way in (SHARED, PRECISE) for seed in SEEDS]
-    measured.write(
-        options.json,
-        "experiments.rezero.first_updates",
-        measured.at_once(measure, cells, options.jobs, options.json),
-    )
+    runs = measured.at_once(measure, cells, options.jobs, options.json)
+    measured.write(options.json, "experiments.rezero.first_updates", runs)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def begun(result: dict, other_ways: dict) -> str:
     """The validation loss of each seed of the deepest stack after its first updates, and in other ways."""
     ways = {"as `rezero` is": result["runs"]}
     ways |= {way: runs for (way,), runs in group_by(other_ways["runs"], "way").items()}
-    losses = {way: {run["seed"]: f"{run['val/loss']:.3f}" for run in runs} for way, runs in ways.items()}
+    losses = {way: {run["seed"]: over_seeds([run]) for run in runs} for way, runs in ways.items()}
     seeds = sorted({run["seed"] for run in result["runs"]})
     rows = [[f"{seed}", *(own.get(seed, "") for own in losses.values())] for seed in seeds]
     (updates,) = {run["step"] for runs in ways.values() for run in runs}

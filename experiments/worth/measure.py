@@ -83,7 +83,7 @@ def measure(cell: tuple[str, float, str | int, int]) -> dict:
     from reslab.run.config import parse
     from reslab.run.settings import TrainConfig
     from reslab.training.evaluate import evaluate
-    from reslab.training.step import Diverged, make_state, next_batch, train_step
+    from reslab.training.step import make_state
 
     torch.set_num_threads(1)
     arm, rate, learns, seed = cell
@@ -94,13 +94,12 @@ def measure(cell: tuple[str, float, str | int, int]) -> dict:
     freeze(state.model, learns)
     run = {"run": f"{arm} at {rate:g}: {learns}, seed {seed}", "arm": arm, "muon_lr": rate, "learns": learns}
     run |= {"n_layer": config.model.n_layer, "seed": seed}
-    try:
-        while state.step < config.optim.max_iters:
-            train_step(state, next_batch(dataset, config, state.step), config)
-    except Diverged:
-        return run | {"step": state.step, "status": "diverged"} | dict.fromkeys(LOSSES)
+    status = measured.train(state, dataset, config)
+    run |= {"step": state.step, "status": status}
+    if status == "diverged":
+        return run | dict.fromkeys(LOSSES)
     row = evaluate(state, config, dataset)
-    run |= {"step": state.step, "status": "finished"} | {key: round(row[key], 4) for key in LOSSES}
+    run |= {key: round(row[key], 4) for key in LOSSES}
     if learns == "all":
         run |= taken_out(state.model, *dataset.sequences("val", dataset.eval_starts("val", SEQUENCES)))
     return run
