@@ -43,7 +43,7 @@ study = {
     "rates": _arm | {"muon_lr": [1.5e-3, 1.5e-2], "n_layer": [6, 12], "residual_scale": [0.3, 0.5, 0.7, 0.9]},
 }
 
-_again = {"residual": ["scaled"], "seed": [2, 3]}  # begun near the edge of seed 1
+_again = {"residual": ["scaled"], "seed": [2, 3]}
 _rates = {"muon_lr": [1.5e-3, 5e-3, 1.5e-2]}
 
 study |= {
@@ -52,4 +52,13 @@ study |= {
     "again-24": _again | {"n_layer": [24], "residual_scale": [0.7, 0.9]},
     "again-48": _again | {"n_layer": [48], "residual_scale": [0.8, 0.95]},
     "again-96": _again | {"n_layer": [96], "residual_scale": [0.9, 1.0]},
+    "more-6": _again | {"n_layer": [6], "residual_scale": [0.7, 0.8, 0.9, 1.0]},
+    "more-12": _again | {"n_layer": [12], "residual_scale": [0.3, 0.7, 0.9, 1.0]},
+    "more-24": _again | {"n_layer": [24], "residual_scale": [0.3, 0.5, 0.8, 1.0]},
+    "more-48": _again | {"n_layer": [48], "residual_scale": [0.5, 0.7, 0.9, 1.0]},
+    "more-96": _again | {"n_layer": [96], "residual_scale": [0.5, 0.7, 0.8, 0.95]},
+    "half": _arm | {"n_layer": [48, 96], "residual_scale": [0.5]},
+    "rates-24": _arm | {"muon_lr": [1.5e-3, 1.5e-2], "n_layer": [24], "residual_scale": [0.5, 0.7, 0.8, 0.9]},
+    "rates-48": _arm
+    | {"muon_lr": [1.5e-3, 1.5e-2], "n_layer": [48], "residual_scale": [0.7, 0.8, 0.9, 0.95]},
 }

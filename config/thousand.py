@@ -65,4 +65,9 @@ study = {  # short ones first
     "others-thousand": {"residual": ["completep", "depth_scaled"], "n_layer": [1000]},
     "thousand-fast-seeds": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [6e-2], "seed": [1, 2]},
     "others-thousand-seeds": {"residual": ["completep", "depth_scaled"], "n_layer": [1000], "seed": [1, 2]},
+    "short-rates": _all_seeds | {"residual": ["depth_mup"], "n_layer": [1, 16], "muon_lr": [7e-3, 6e-2]},
+    "plain-short-rates": _all_seeds | {"residual": ["none"], "n_layer": [1, 16], "muon_lr": [2e-4, 2e-3]},
+    "plain-256": {"residual": ["none"], "n_layer": [256], "muon_lr": [2e-4, 2e-3, 2e-2]},
+    "skips-256": {"residual": ["pre"], "n_layer": [256], "muon_lr": [2e-4, 2e-3, 2e-2]},
+    "rates-256": _others | {"n_layer": [256], "muon_lr": [7e-3, 6e-2]},
 }

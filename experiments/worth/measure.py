@@ -21,8 +21,9 @@ ARMS = {  # settings, and the rates of which an arm has its best
     "keel": (["--residual=keel"], (*FAST, 5e-1)),
     "none, self": (["--residual=none", "--init=self"], CALM),
     "none": (["--residual=none"], CALM),
+    "silent": (["--residual=silent"], (5e-3,)),  # the control: it has no blocks, so no rate of theirs
 }
-ALONE = (0, 5, 11)  # blocks of which one learns while the others stay as they start
+ALONE = range(12)  # blocks of which one learns while the others stay as they start
 ALLOWED = 0.01  # nats that all blocks taken out together may cost
 SEEDS = (1, 2, 3)
 LOSSES = ("train/loss", "val/loss", "val/loss_se")
@@ -115,7 +116,8 @@ def main(argv: list[str]) -> None:
     whole = [(arm, rate, "all", seed) for arm, (_, rates) in ARMS.items() for rate in rates for seed in SEEDS]
     tried = measured.at_once(measure, whole, options.jobs, options.json)
     rates = chosen(tried)
-    frozen = [(arm, rates[arm], k, seed) for arm in ARMS for k in ("no block", *ALONE) for seed in SEEDS]
+    arms = [arm for arm in ARMS if arm != "silent"]
+    frozen = [(arm, rates[arm], k, seed) for arm in arms for k in ("no block", *ALONE) for seed in SEEDS]
     runs = measured.at_once(measure, whole + frozen, options.jobs, options.json)  # goes on from those tried
     best = [run for run in runs if run["muon_lr"] == rates[run["arm"]]]
     rest = [{key: run[key] for key in TRIED} for run in runs if run not in best]
