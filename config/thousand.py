@@ -70,4 +70,12 @@ study = {  # short ones first
     "plain-256": {"residual": ["none"], "n_layer": [256], "muon_lr": [2e-4, 2e-3, 2e-2]},
     "skips-256": {"residual": ["pre"], "n_layer": [256], "muon_lr": [2e-4, 2e-3, 2e-2]},
     "rates-256": _others | {"n_layer": [256], "muon_lr": [7e-3, 6e-2]},
+    "plain-thousand-rates": {"residual": ["none"], "n_layer": [1000], "muon_lr": [2e-4, 2e-3]},
+    "keel-thousand": {"residual": ["keel"], "n_layer": [1000], "muon_lr": [7e-3, 2e-2, 6e-2]},
+    "others-thousand-rates": {
+        "residual": ["completep", "depth_scaled"],
+        "n_layer": [1000],
+        "muon_lr": [7e-3, 6e-2],
+    },
+    "thousand-slow": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [7e-3]},
 }
