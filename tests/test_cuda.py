@@ -8,7 +8,7 @@ import torch
 from conftest import tiny_model, update
 
 from reslab.data.dataset import TokenDataset, find_folder
-from reslab.instruments import probes
+from reslab.instruments import probes, snapshot
 from reslab.residual import WIRINGS
 from reslab.system.distributed import DistContext, process_group
 from reslab.system.parallel import Single
@@ -29,6 +29,12 @@ def begun(train_config):
         return config, make_state(config, dataset.vocab_size, GPU), dataset
 
     return begin
+
+
+def listed(value) -> list[float]:
+    """The numbers of a probe, NaN for one that there is not."""
+    values = value if isinstance(value, list) else [value]
+    return [math.nan if x is None else x for x in values]
 
 
 def updates(config, state, dataset, count: int) -> list[list[float]]:
@@ -98,7 +104,19 @@ def test_probes_measure_on_a_gpu_what_they_measure_on_a_cpu(residual):
         rows[device] = probes.measure_batch(model.to(device), x, y)
     assert rows["cuda"].keys() == rows["cpu"].keys()
     for key, value in rows["cpu"].items():
-        assert rows["cuda"][key] == pytest.approx(value, rel=1e-3, abs=1e-6, nan_ok=True), key
+        numbers = pytest.approx(listed(value), rel=1e-3, abs=1e-6, nan_ok=True)
+        assert listed(rows["cuda"][key]) == numbers, key
+
+
+def test_sequences_that_are_looked_at_together_give_the_numbers_of_each_alone(monkeypatch):
+    model, idx = tiny_model().cuda(), (torch.arange(72).view(8, 9) % 19).cuda()
+    rows = []
+    for room in (0, 1 << 30):
+        monkeypatch.setitem(snapshot.ROOM, "cuda", room)
+        rows.append(probes.measure_batch(model, idx[:, :-1], idx[:, 1:]))
+    for key, value in rows[0].items():
+        numbers = pytest.approx(listed(value), rel=1e-4, abs=1e-7, nan_ok=True)
+        assert listed(rows[1][key]) == numbers, key
 
 
 def test_one_rank_is_connected(monkeypatch):

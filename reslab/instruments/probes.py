@@ -1,4 +1,4 @@
-"""What is measured on a model from outside, one sequence at a time.
+"""What is measured on a model from outside, one sequence at a time, on a GPU some of them.
 
 PROBES maps the name of a row's key `probe/<name>` to a Probe: the function of one Snapshot, and what a page
 needs to show its numbers. OTHERS describes update_ratio and layers_that_learn, which no single snapshot
@@ -28,7 +28,7 @@ from reslab.instruments.probe import (
     rms,
     share,
 )
-from reslab.instruments.snapshot import Snapshot, check_batch, readable, snapshot
+from reslab.instruments.snapshot import Snapshot, at_once, check_batch, readable, snapshot
 from reslab.run.streams import warn_once
 from reslab.system.device import exact_float32
 
@@ -178,7 +178,7 @@ def layers_that_learn(values: dict[str, list[float | None] | None], count: int) 
 
 
 def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: Anatomy | None = None) -> dict:
-    """All PROBES of a batch, as a row's keys: one sequence at a time, so a larger batch takes no more memory.
+    """All PROBES of a batch, as a row's keys: few sequences at a time, so that a batch takes little memory.
 
     Args:
         model: as snapshot() takes it; its mode and its gradients are left as they were.
@@ -187,8 +187,9 @@ def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: A
     """
     gradients, B, anatomy = {}, len(inputs), anatomy or anatomy_of(model)
     check_batch(anatomy.model, inputs, targets)
-    pairs = zip(inputs.split(1), targets.split(1), strict=True)
-    return _measure((snapshot(model, x, y, 1 / B, gradients, anatomy) for x, y in pairs), B)
+    size = at_once(anatomy, inputs)
+    pairs = zip(inputs.split(size), targets.split(size), strict=True)
+    return _measure((snapshot(model, x, y, size / B, gradients, anatomy) for x, y in pairs), B // size)
 
 
 def measure(part: Snapshot) -> dict:

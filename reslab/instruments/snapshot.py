@@ -18,6 +18,9 @@ from reslab.instruments.anatomy import anatomy_of
 from reslab.instruments.parts import Anatomy, Record
 from reslab.system.device import exact_float32, uncompiled
 
+ROOM = {"cuda": 1 << 30}  # bytes that sequences may take which are looked at together
+KEPT = 100  # numbers for each token, channel and layer: `pre` was seen to hold 22 to 36, `hyper` 55 to 82
+
 
 @dataclass
 class SublayerGradients:
@@ -166,6 +169,19 @@ def snapshot(
             gradients[name] = readable(torch.zeros_like(parameter))
     dense = [readable(torch.zeros_like(x) if g is None else g) for x, g in zip(wanted, raw, strict=False)]
     return _assemble(record, dense, gradients, anatomy)
+
+
+def at_once(anatomy: Anatomy, inputs: torch.Tensor) -> int:
+    """How many of the sequences (B, T) are looked at together: on a GPU those that have room, since a look is
+    thousands of small kernels, each of which takes longer to launch than to run; elsewhere one. A divisor of
+    B, so that all parts weigh the same."""
+    B, T = inputs.shape
+    matrices = [p.shape for p in anatomy.model.parameters() if p.dim() == 2]
+    width = max((min(p.shape) for p in anatomy.blocks[0].parameters() if p.dim() == 2), default=1)
+    rows = max(map(max, matrices), default=1)  # of the vocabulary
+    numbers = KEPT * width * len(anatomy.blocks) + width // 4 * T + 4 * rows  # with scores of heads of 16
+    most = max(1, ROOM.get(inputs.device.type, 0) // (4 * T * numbers))
+    return max(size for size in range(1, B + 1) if B % size == 0 and size <= most)
 
 
 def check_batch(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> None:

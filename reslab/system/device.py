@@ -46,7 +46,8 @@ def pick_device(name: str) -> str:
 
 def pick_dtype(name: str, device: str, width: int, token: bool = False) -> str:
     """The precision that `auto` means here: bfloat16 on GPUs with units for it, float16 on older ones; on a
-    CPU bfloat16 where it was measured to be faster (see machine.py), float32 elsewhere.
+    CPU bfloat16 where it was measured to be faster (see machine.py), float32 elsewhere. A GPU writes text in
+    float32: launches take the time there, and half precision adds some (docs/speed.md).
 
     Args:
         width: n_embd.
@@ -55,6 +56,8 @@ def pick_dtype(name: str, device: str, width: int, token: bool = False) -> str:
     if name != "auto":
         return name
     if device.startswith("cuda"):
+        if token:
+            return "float32"
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     pays = device == "cpu" and width >= min(WIDTHS) and fastest().bfloat16_pays(width, token)
     return "bfloat16" if pays else "float32"
