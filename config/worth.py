@@ -4,7 +4,7 @@
 #     python -m experiments.worth.measure --jobs 2 --json experiments/worth/result.json
 #     python train.py config/worth.py --muon_lr=5e-2     one of them, as a run
 #
-# Budget: half an hour of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has the
+# Budget: an hour of CPU time, three seeds. The recipe is that of config/degradation.py; each arm has the
 # best of three or four rates, by the training loss of all its blocks. In a stack in which one block learns,
 # all others stay as they start, and embeddings and head learn; what the block is worth is the distance to a
 # stack in which none learns.

@@ -245,13 +245,21 @@ def test_what_layers_are_worth_is_beside_a_stack_of_the_same_seed_in_which_none_
             more = one["seed"] / 4
             one |= {"block": [0.5, 0.125 + more, -0.25], "random": [k / 10 + more for k in range(8)]}
             one |= {"needed": [0, 2, 3][: 1 + one["seed"]]}
+    for one in [one for one in runs if one["learns"] == 0]:  # another between the first and the last
+        runs.append(one | {"learns": 5, "val/loss": one["val/loss"] - 0.25})
+    silent = {"arm": "silent", "muon_lr": 0.5, "learns": "all", "n_layer": 8, "val/loss": 2.5}
+    silent |= {"block": [0.0], "random": [0.0] * 8, "needed": []}
+    runs += [silent | {"seed": seed} for seed in (1, 2)]
     tried = [{"arm": arm, "muon_lr": rate} for arm, rate in (("pre", 0.25), ("keel", 0.75), ("none", 0.25))]
-    rows, _ = made("worth_alone", result(*runs) | {"tried": [*tried, {"arm": "none", "muon_lr": 0.75}]})
+    tried.append({"arm": "none", "muon_lr": 0.75})
+    rows, note = made("worth_alone", result(*runs) | {"tried": tried})
     assert [row[1] for row in rows[1:]] == ["0.5*", "0.5", "0.5", "0.5"]
-    assert rows[0][2:] == ["all blocks learn", "none learns", "block 0 alone", "block 7 alone"]
+    assert rows[0][2:4] == ["all blocks learn", "none learns"]
+    assert rows[0][4:] == ["block 0 alone", "block 7 alone", "each alone, its mean"]
     whole, none = "1.500 (1.500 to 1.500)", "4.500 (4.000 to 5.000)"
-    gains = ["-0.250 (-0.250 to -0.250)", "+0.375 (+0.250 to +0.500)"]
+    gains = ["-0.250 (-0.250 to -0.250)", "+0.375 (+0.250 to +0.500)", "-0.500 to +0.375"]
     assert rows[1] == ["with skips (`pre`)", "0.5*", whole, none, *gains]
+    assert "`silent`, the same without blocks, ends on 2.500 (2.500 to 2.500). The rate is" in note
     rows, _ = made("worth_taken_out", result(*runs))
     sets = [f"{k / 10 + 0.375:+.2f} ({k / 10 + 0.25:+.2f} to {k / 10 + 0.5:+.2f})" for k in (1, 3, 5, 7)]
     assert rows[1] == ["with skips (`pre`)", "-0.250 to +0.625", *sets, "2, 3 of 8"]

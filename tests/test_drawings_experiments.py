@@ -122,6 +122,23 @@ def test_lesions_begin_at_no_block_and_no_rise():
     assert "with 1, 2 and all 4 blocks taken out at random: with skips (pre) 0.25, 0.50, 1.50" in alt
 
 
+def test_a_block_alone_is_worth_what_it_lowers_the_loss_by_beside_its_own_seed():
+    losses = {"no block": 3.0, 0: 2.5, 1: 2.75, 2: 3.25}
+    runs = [
+        {"arm": arm, "learns": learns, "seed": seed, "val/loss": loss + seed}
+        for arm in ("pre", "none")
+        for learns, loss in losses.items()
+        for seed in (1, 2)
+    ]
+    svg, alt = made("worth_alone", {"runs": [*runs, {"arm": "silent", "learns": "all", "seed": 1}]})
+    (line,) = [line for line in lines(svg, LIGHT.arms["pre"]) if len(line) == 3]
+    unit = 266 / 0.8  # from -0.3 to 0.5
+    assert [330 - y for _, y in line] == pytest.approx(
+        [unit * (worth + 0.3) for worth in (0.5, 0.25, -0.25)], abs=0.1
+    )
+    assert "in nats: with skips (pre) -0.25 to 0.50; without skips, standard -0.25 to 0.50." in alt
+
+
 @pytest.fixture
 def wirings():
     """Four wirings whose seeds have a standard deviation of 0.1, and one of which a seed diverged."""
