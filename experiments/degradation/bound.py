@@ -1,10 +1,15 @@
-"""A bound on the rate with nothing fitted: where one update may change a product of blocks by all of itself.
+"""Two bounds with nothing fitted: on the rate, where one update may change a product of blocks by all of
+itself, and on the depth, where the start leaves tokens alike.
 
 A step of Muon changes a matrix W by lr s(W) in operator norm, s(W) = step_scale() of its shape. To first
 order the relative changes of all matrices that a signal is multiplied by add up. In L blocks without a skip
 they reach 1 at
 
     lr = 1 / (a L),        a = the sum of s(W) / norm(W) over the matrices of a fresh block
+
+And where no skip goes around attention that is nearly uniform at the start, the difference between tokens is
+that of a power of the uniform causal matrix (experiments/theory). A hundredth is too little, as in
+experiments/dose.
 """
 
 import functools
@@ -13,6 +18,8 @@ from pathlib import Path
 
 import torch
 
+from experiments.dose.table import FLOOR
+from experiments.theory.measure import predicted_tokens
 from reslab.model import GPT
 from reslab.run.configfile import read_config_file
 from reslab.run.fields import from_flat
@@ -20,12 +27,27 @@ from reslab.run.settings import TrainConfig
 from reslab.training.muon import step_scale
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "degradation.py"
+UNIFORM = (
+    "plain",
+    "mlp-skip-only",
+)  # arms whose attention has neither a skip nor a start that lets tokens be
+DEEPEST = 100  # that deepest() looks at
 WITHOUT_SKIP = {"start": ("attn", "mlp"), "attention-skip-only": ("mlp",)}  # arm -> the branches
 
 
 def bound(grid: str, layers: int) -> float | None:
     """That rate, for the arms of WITHOUT_SKIP; None for others."""
     return 1 / (of_block(grid) * layers) if grid in WITHOUT_SKIP else None
+
+
+@functools.cache
+def deepest(grid: str) -> int | None:
+    """The most layers behind which the start leaves more than FLOOR of the difference between tokens, for the
+    arms of UNIFORM; None for others."""
+    if grid not in UNIFORM:
+        return None
+    left = predicted_tokens(read_config_file(str(CONFIG))["block_size"], DEEPEST)["token_diversity"]
+    return max(layers for layers, diversity in enumerate(left) if diversity > FLOOR)
 
 
 @functools.cache

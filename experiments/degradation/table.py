@@ -3,7 +3,7 @@
 from itertools import combinations
 from statistics import median
 
-from experiments.degradation.bound import bound
+from experiments.degradation.bound import bound, deepest
 from experiments.tables import (
     ARMS,
     Table,
@@ -32,7 +32,7 @@ ONE = 5e-3  # that all have, for losses over depth at one rate
 
 def of_arm(result: dict, grid: str) -> list[dict]:
     """The runs of an arm at every rate."""
-    names = (grid, *(f"{grid}-{more}" for more in ("rates", "faster", "slower")))
+    names = (grid, *(f"{grid}-{more}" for more in ("rates", "faster", "fastest", "slower")))
     return [run for name in names for run in of_grid(result, name)]
 
 
@@ -92,15 +92,23 @@ def trainability(result: dict) -> str:
     rows = []
     for grid, name in NAMES.items():
         for layers, runs in over_silent(result, grid).items():
-            rates, limit = group_by(runs, "muon_lr"), bound(grid, layers)
+            rates = group_by(runs, "muon_lr")
             cells = [over_seeds(rates[rate,], form="+.3f") if (rate,) in rates else "" for rate in RATES]
             found = [edge(losses, 0.0) for losses in by_seed(runs)]
             told = found[0] if len(set(found)) == 1 else "; ".join(found)
-            rows.append([name, str(layers), *cells, told, f"{limit:.2g}" if limit else ""])
-    head = ["", "layers", *(f"{rate:g}" for rate in RATES), "begins or stops to learn between", "1 / (a L)"]
+            rows.append([name, str(layers), *cells, told, predicted(grid, layers)])
+    head = ["", "layers", *(f"{rate:g}" for rate in RATES), "begins or stops to learn between", "predicted"]
     note = "\nThe mean of the seeds, and their range. The edges of different seeds are parted by semicolons; "
-    note += "one stands alone where all agree. `always` and `never`: at each or none of the rates tried.\n"
+    note += "one stands alone where all agree. `always` and `never`: at each or none of the rates tried. "
+    note += "Predicted is the rate 1 / (a L), or whether the start tells tokens apart.\n"
     return markdown(head, rows) + note + origin(result)
+
+
+def predicted(grid: str, layers: int) -> str:
+    """Up to which rate a stack should learn, or at which rates."""
+    if rate := bound(grid, layers):
+        return f"{rate:.2g}"
+    return "" if deepest(grid) is None else "at some" if layers <= deepest(grid) else "never"
 
 
 def machines(result: dict, other: dict) -> str:

@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from experiments.degradation.bound import WITHOUT_SKIP, bound
+from experiments.degradation.bound import UNIFORM, WITHOUT_SKIP, bound, deepest
 from experiments.degradation.table import by_seed, over_silent
 from experiments.depth import PLAIN, REPAIRED, SKIPS
 from experiments.drawing import Axis, Theme, document, rect, text
@@ -85,8 +85,10 @@ def panel(theme: Theme, place: tuple[float, float], grid: str, rows: dict[int, S
         parts.append(text(left - 7, top + ROW * k + 15, f"{layers}", theme.soft, 13, "end"))
         parts += row(x, top + ROW * k, seeds, limit)
         parts += mark(x, top + ROW * k, bound(grid, layers))
+    if shallow := [layers for layers in rows if layers <= (deepest(grid) or 0)]:
+        parts.append(rect(left, top + ROW * len(shallow) - 2, WIDE, 3, BOUND))
     bottom = top + ROW * len(rows) + 15
-    parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 11, "middle") for rate in RATES]
+    parts += [text(x(rate), bottom, f"{rate:g}", theme.soft, 10, "middle") for rate in RATES]
     return "\n".join(parts)
 
 
@@ -117,6 +119,8 @@ def legend(theme: Theme, place: tuple[float, float], limit: float) -> str:
     parts.append(text(left + 40, top + 146, "edges of the seeds, bisected", theme.ink, 14))
     parts.append(rect(left + 14, top + 169, 3, STRIP, BOUND))
     parts.append(text(left + 40, top + 180, "the rate 1 / (a L)", theme.ink, 14))
+    parts.append(rect(left, top + 196, 30, 3, BOUND))
+    parts.append(text(left + 40, top + 202, "above: tokens differ at first", theme.ink, 14))
     return "\n".join(parts)
 
 
@@ -150,6 +154,10 @@ def marked(grid: str) -> str:
     return f"{bound(grid, 12):.2g} at 12 layers of {PANELS[grid]}"
 
 
+def alike(grid: str) -> str:
+    return f"{deepest(grid)} layers of {PANELS[grid]}"
+
+
 def alt(result: dict) -> str:
     told = []
     for grid, rows in panels(result).items():
@@ -163,5 +171,6 @@ def alt(result: dict) -> str:
         f"Validation loss less that of silent, the mean of the seeds, over the number of layers and rates of "
         f"the blocks from {RATES[0]:g} to {RATES[-1]:g}, and at which rates it is below 0 with each seed (at "
         f"how many layers): {'; '.join(told)}. Marked is the rate 1 / (a L): "
-        f"{'; '.join(map(marked, WITHOUT_SKIP))}."
+        f"{'; '.join(map(marked, WITHOUT_SKIP))}. And the depth up to which the start tells tokens apart: "
+        f"{'; '.join(map(alike, UNIFORM))}."
     )

@@ -1,27 +1,36 @@
-"""The validation loss over 1 to 1000 layers."""
+"""The validation loss over 1 to 1000 layers, each wiring at the best of its rates for each depth."""
 
 import math
 
 from experiments.depth import Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
-from experiments.tables import final_loss, mean
+from experiments.tables import final_loss, group_by, mean
 
-LINES = {  # wiring and rate of the blocks -> its line; all with Muon
-    ("none", 0.02): Line("none", "without skips"),
-    ("pre", 0.02): Line("pre", "with skips, rate 0.02"),
-    ("pre", 0.002): Line("pre", "with skips, rate 0.002", "9 6"),
-    ("depth_mup", 0.02): Line("other", "depth_mup, rate 0.02"),
-    ("depth_mup", 0.06): Line("other", "depth_mup, rate 0.06", "9 6"),
+LINES = {  # wiring -> its line; all with Muon
+    "none": Line("none", "without skips"),
+    "pre": Line("pre", "with skips (pre)"),
+    "depth_mup": Line("other", "with skips (depth_mup)"),
+    "completep": Line("other", "with skips (completep)", "9 6"),
+    "depth_scaled": Line("pre", "with skips (depth_scaled)", "9 6"),
+    "keel": Line("pre", "with skips (keel)", "2 6"),
 }
 
 
 def losses(result: dict) -> dict[Line, Seeds]:
-    """The validation losses of all seeds, by line and depth."""
+    """The validation losses of all seeds, by line and depth, each depth at the best of its rates."""
     lines: dict[Line, Seeds] = {}
-    for run in result["runs"]:
-        if run["optimizer"] == "muon" and (line := LINES.get((run["residual"], run["muon_lr"]))):
-            lines.setdefault(line, {}).setdefault(run["n_layer"], []).append(final_loss(run))
+    runs = [run for run in result["runs"] if run["optimizer"] == "muon" and run["residual"] in LINES]
+    for (wiring, layers), of_rates in sorted(group_by(runs, "residual", "n_layer").items()):
+        rates = group_by(of_rates, "muon_lr").values()
+        best = min(rates, key=lambda seeds: judged([final_loss(run, "train") for run in seeds]))
+        lines.setdefault(LINES[wiring], {})[layers] = [final_loss(run) for run in best]
     return lines
+
+
+def judged(trained: list[float]) -> tuple[float, float]:
+    """What chooses a rate: the share of its seeds that diverged, then the training loss of the others."""
+    ended = [loss for loss in trained if loss < math.inf]
+    return 1 - len(ended) / len(trained), mean(ended) if ended else math.inf
 
 
 def known(result: dict) -> dict[str, float]:
@@ -44,7 +53,10 @@ def alt(result: dict) -> str:
         each += [f"{count} of {of} seeds diverged at {n}" for n, (count, of) in lost.items()]
         told.append(f"{line.name}: {', '.join(each)}")
     others = ", ".join(f"{name} {loss:.2f}" for name, loss in known(result).items())
-    return f"The validation loss over the number of layers, {'; '.join(told)}. Dotted: {others}."
+    return (
+        "The validation loss over the number of layers, each depth at the best rate of its blocks, "
+        f"{'; '.join(told)}. Dotted: {others}."
+    )
 
 
 PICTURES = {"thousand": Picture(thousand, alt)}

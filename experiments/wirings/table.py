@@ -6,10 +6,12 @@ from experiments.tables import (
     BEST_RATE,
     Table,
     at_best_rate,
+    control_line,
     final_loss,
     group_by,
     markdown,
     mean,
+    of_grid,
     origin,
     over_seeds,
 )
@@ -91,7 +93,8 @@ def start(result: dict, wide: dict) -> str:
             cells = [over_seeds(groups[rate,]) if (rate,) in groups else "" for rate in rates]
             rows.append([f"`{name}`", begin, *cells])
     head = ["wiring", "start", *(f"block rate {rate:g}" for rate in rates)]
-    return markdown(head, rows) + origin(wide)
+    silent = control_line(result, of_grid(result, "silent"))
+    return markdown(head, rows) + silent + origin(wide)
 
 
 TABLES = {
