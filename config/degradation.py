@@ -55,4 +55,8 @@ study |= {  # slower, where it may at the slowest
     f"{name}-slower": _arms[name] | {"n_layer": [24, 48], "muon_lr": [5e-5, 1.5e-4], "seed": _seeds}
     for name in ("start", "attention-skip-only")
 }
-study["skips-fastest"] = _arms["skips"] | {"n_layer": _depths, "muon_lr": [5e-1, 1.5], "seed": _seeds}
+study["skips-fastest"] = _arms["skips"] | {
+    "n_layer": _depths,
+    "muon_lr": [5e-1, 1.5, 5.0, 15.0],
+    "seed": _seeds,
+}

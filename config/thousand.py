@@ -78,4 +78,12 @@ study = {  # short ones first
         "muon_lr": [7e-3, 6e-2],
     },
     "thousand-slow": {"residual": ["depth_mup"], "n_layer": [1000], "muon_lr": [7e-3]},
+    "plain-256-seeds": {"residual": ["none"], "n_layer": [256], "muon_lr": [2e-4, 2e-3], "seed": [1, 2]},
+    "skips-256-seeds": {"residual": ["pre"], "n_layer": [256], "muon_lr": [2e-3], "seed": [1, 2]},
+    "rates-256-seeds": {
+        "residual": ["completep", "depth_scaled"],
+        "n_layer": [256],
+        "muon_lr": [6e-2],
+        "seed": [1, 2],
+    },
 }
