@@ -86,4 +86,6 @@ study = {  # short ones first
         "muon_lr": [6e-2],
         "seed": [1, 2],
     },
+    "short-fast": _all_seeds | {"residual": ["depth_mup"], "n_layer": [1, 16], "muon_lr": [0.2]},
+    "plain-one-fast": _all_seeds | {"residual": ["none"], "n_layer": [1], "muon_lr": [6e-2, 0.2]},
 }

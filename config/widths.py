@@ -44,7 +44,7 @@ study = {
     "skips-fast": _widths | _rates | {"residual": ["pre"], "muon_lr": [5e-2, 1.5e-1]},
     "plain-fast": _widths | _rates | {"residual": ["none"], "muon_lr": [5e-2, 1.5e-1]},
     "start-slow": _widths | _rates | {"residual": ["none"], "init": ["self"], "muon_lr": [1.5e-4, 5e-4]},
-    "start-fast": _widths | _rates | {"residual": ["none"], "init": ["self"], "muon_lr": [5e-2]},
+    "start-fast": _widths | _rates | {"residual": ["none"], "init": ["self"], "muon_lr": [5e-2, 1.5e-1]},
     "dose-6": _widths | {"residual": ["scaled"], "n_layer": [6], "residual_scale": [0.3, 0.4, 0.5, 0.6]},
     "dose-12": _widths | {"residual": ["scaled"], "n_layer": [12], "residual_scale": [0.5, 0.6, 0.7, 0.8]},
 }
