@@ -5,7 +5,7 @@
 #     python -m experiments.bisect config/degradation.py --setting=muon_lr \
 #         --json experiments/degradation/result.json
 #
-# Budget: three to four hours of CPU time. The same command goes on from the runs that are there.
+# Budget: four hours of CPU time. The same command goes on from the runs that are there.
 # The recipe is that of config/rescue.py, narrower. docs/residuals.md discusses the result.
 
 dataset = "stdlib"

@@ -29,9 +29,13 @@ HALF = math.sqrt(max(high / low for low, high in pairwise(RATES)))  # a cell is 
 
 
 def panels(result: dict) -> dict[str, dict[int, Seeds]]:
-    """Arm -> depth -> the losses over the rates, seed by seed."""
+    """Arm -> depth -> the losses over the rates, seed by seed, up to the largest of the map."""
     return {
-        grid: {layers: by_seed(runs) for layers, runs in over_silent(result, grid).items()} for grid in PANELS
+        grid: {
+            layers: by_seed([run for run in runs if run["muon_lr"] <= RATES[-1]])
+            for layers, runs in over_silent(result, grid).items()
+        }
+        for grid in PANELS
     }
 
 
