@@ -4,9 +4,9 @@
 #     python -m experiments.best config/widths.py --setting=muon_lr --jobs 2 \
 #         --json experiments/widths/result.json
 #
-# Budget: 40 minutes of CPU time, 73 on a slow machine. The best rate is chosen with seed 1 and trained with
+# Budget: an hour of CPU time, two on a slow machine. The best rate is chosen with seed 1 and trained with
 # two more.
-# The recipe is that of config/degradation.py; each stack has a choice of three rates of its blocks. On a CPU
+# The recipe is that of config/degradation.py; each stack has a choice of five to seven rates. On a CPU
 # that gains by it, `dtype` is bfloat16 at 128 and float32 below: so it was in the stored runs.
 # experiments/widths has a command for a thousand layers' recipe too. docs/residuals.md discusses the result.
 

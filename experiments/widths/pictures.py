@@ -6,6 +6,7 @@ from experiments.depth import PLAIN, REPAIRED, SKIPS, Line, Seeds, curves, legen
 from experiments.dots import in_tenths
 from experiments.drawing import Axis, Picture, Theme, axes, document, dot, path, text
 from experiments.tables import final_loss, group_by, of_grid, span
+from experiments.widths.table import of_arm
 
 LINES = {"skips": SKIPS, "start": REPAIRED, "plain": PLAIN}  # grid -> its line
 CORPORA = "Python's standard library", "tiny Shakespeare"  # of the results, in their order
@@ -24,7 +25,7 @@ def stacks(result: dict) -> dict[int, dict[Line, Seeds]]:
     depths = dict(zip(layer_counts(result), DASHES, strict=True))
     return {
         layers: {
-            replace(line, dash=dash): losses([r for r in of_grid(result, grid) if r["n_layer"] == layers])
+            replace(line, dash=dash): losses([r for r in of_arm(result, grid) if r["n_layer"] == layers])
             for grid, line in LINES.items()
         }
         for layers, dash in depths.items()
@@ -32,7 +33,7 @@ def stacks(result: dict) -> dict[int, dict[Line, Seeds]]:
 
 
 def layer_counts(result: dict) -> list[int]:
-    return sorted({run["n_layer"] for grid in LINES for run in of_grid(result, grid)})
+    return sorted({run["n_layer"] for grid in LINES for run in of_arm(result, grid)})
 
 
 def known(result: dict) -> tuple[Seeds, float]:
