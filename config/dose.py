@@ -4,7 +4,7 @@
 #     python -m experiments.bisect config/dose.py --setting=residual_scale --json experiments/dose/edges.json
 #     python compare.py runs/dose --page runs/dose.html
 #
-# Budget: an hour and a half of CPU time. The recipe is that of config/degradation.py.
+# Budget: two hours of CPU time. The recipe is that of config/degradation.py.
 # The prediction: exp(-4.6 / L), so 0.46, 0.68, 0.83, 0.91 and 0.95 at 6, 12, 24, 48 and 96 layers. Attention
 # that is nearly uniform writes to all tokens alike, so what tells them apart shrinks by lambda in each block,
 # and lambda^L = 0.01 is taken for too little. It was made before these runs, but trials at 6, 12 and 24

@@ -27,8 +27,8 @@ def widths(result: dict) -> str:
     silent = group_by(of_grid(result, "silent"), "n_embd")
     rows.append([ARMS["silent"], "", *(over_seeds(silent[width,], "train") for width in columns)])
     note = f"\nTraining loss; the unigram baseline is {result['baselines_nats']['unigram']['train']:.3f}. "
-    note += "Behind each the rate of the blocks: that of the lowest training loss with seed 1, of five (`self`: "
-    note += "of seven).\n"
+    note += "Behind each the rate of the blocks: that of the lowest training loss with seed 1, of five "
+    note += "(`self`: of seven).\n"
     return markdown(["", "layers", *(f"{width} wide" for width in columns)], rows) + note + origin(result)
 
 
