@@ -5,8 +5,8 @@
 #
 # Budget: seven hours of CPU time; a stack of 1000 layers takes five to fifteen minutes of it.
 # `silent` is the control, the same at every depth. Each wiring has a choice of three or more rates at each
-# depth, some at 256 and 1000 with one seed. `pre` has AdamW's usual rate as well (`silent` has not), since all
-# 2000 branches move at once. docs/residuals.md discusses the result.
+# depth, some at 256 and 1000 with one seed. `pre` has AdamW's usual rate as well (`silent` has not), since
+# all 2000 branches move at once. docs/residuals.md discusses the result.
 #
 # Narrow and short, so that two CPU cores can do it; give it width and time on a GPU:
 # --n_embd=256 --n_head=4 --block_size=256 --batch_size=32 --max_iters=5000
