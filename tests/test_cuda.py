@@ -9,6 +9,7 @@ from conftest import tiny_model, update
 
 from reslab.data.dataset import TokenDataset, find_folder
 from reslab.instruments import probes, snapshot
+from reslab.instruments.anatomy import anatomy_of
 from reslab.residual import WIRINGS
 from reslab.system.distributed import DistContext, process_group
 from reslab.system.parallel import Single
@@ -111,8 +112,9 @@ def test_probes_measure_on_a_gpu_what_they_measure_on_a_cpu(residual):
 def test_sequences_that_are_looked_at_together_give_the_numbers_of_each_alone(monkeypatch):
     model, idx = tiny_model().cuda(), (torch.arange(72).view(8, 9) % 19).cuda()
     rows = []
-    for room in (0, 1 << 30):
+    for room, together in ((0, 1), (1 << 30, 8)):
         monkeypatch.setitem(snapshot.ROOM, "cuda", room)
+        assert snapshot.at_once(anatomy_of(model), idx) == together
         rows.append(probes.measure_batch(model, idx[:, :-1], idx[:, 1:]))
     for key, value in rows[0].items():
         numbers = pytest.approx(listed(value), rel=1e-4, abs=1e-7, nan_ok=True)

@@ -150,6 +150,24 @@ def test_a_seed_that_diverged_is_a_cross_and_not_in_the_mean():
     assert control and "Dotted: no blocks 2.75, letter frequencies 3.10, pairs of letters 2.40" in alt
 
 
+def test_a_rate_is_chosen_on_the_training_text_by_the_seeds_that_all_rates_have():
+    """One that diverged counts before any loss; a rate with further seeds shows them all."""
+    losses = {  # rate -> seed -> training and validation loss
+        0.02: {1: (2.5, 2.25), 2: (2.0, 2.75)},
+        0.06: {1: (2.625, 2.0)},
+        0.2: {1: (None, None)},
+    }
+    runs = [
+        run("a-pre-b", val, train, residual="pre", n_layer=n, optimizer="muon", muon_lr=rate, seed=seed)
+        for n in (1, 9)
+        for rate, seeds in losses.items()
+        for seed, (train, val) in seeds.items()
+    ]
+    runs.append(run("silent-silent-a", 2.75, residual="silent", optimizer="muon", muon_lr=0.02))
+    _, alt = draw("thousand", result(*runs))
+    assert "with skips (pre): 2.50 at 1, 2.50 at 9. " in alt
+
+
 def hops() -> dict:
     """Two seeds of two layers with skips, at the better of two rates, and a stack without skips."""
     shares = [

@@ -108,7 +108,7 @@ def predicted(grid: str, layers: int) -> str:
     """Up to which rate a stack should learn, or at which rates."""
     if rate := bound(grid, layers):
         return f"{rate:.2g}"
-    return "" if deepest(grid) is None else "at some" if layers <= deepest(grid) else "never"
+    return "" if deepest(grid) is None else "not excluded" if layers <= deepest(grid) else "never"
 
 
 def machines(result: dict, other: dict) -> str:

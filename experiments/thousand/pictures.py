@@ -22,15 +22,17 @@ def losses(result: dict) -> dict[Line, Seeds]:
     runs = [run for run in result["runs"] if run["optimizer"] == "muon" and run["residual"] in LINES]
     for (wiring, layers), of_rates in sorted(group_by(runs, "residual", "n_layer").items()):
         rates = group_by(of_rates, "muon_lr").values()
-        best = min(rates, key=lambda seeds: judged([final_loss(run, "train") for run in seeds]))
+        shared = set.intersection(*({run["seed"] for run in seeds} for seeds in rates))
+        best = min(rates, key=lambda seeds: judged([run for run in seeds if run["seed"] in shared]))
         lines.setdefault(LINES[wiring], {})[layers] = [final_loss(run) for run in best]
     return lines
 
 
-def judged(trained: list[float]) -> tuple[float, float]:
-    """What chooses a rate: the share of its seeds that diverged, then the training loss of the others."""
-    ended = [loss for loss in trained if loss < math.inf]
-    return 1 - len(ended) / len(trained), mean(ended) if ended else math.inf
+def judged(seeds: list[dict]) -> tuple[int, float]:
+    """What chooses a rate, of the seeds that all rates have: how many diverged, then the training loss of the
+    others."""
+    ended = [loss for run in seeds if (loss := final_loss(run, "train")) < math.inf]
+    return len(seeds) - len(ended), mean(ended) if ended else math.inf
 
 
 def known(result: dict) -> dict[str, float]:

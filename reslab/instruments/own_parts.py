@@ -60,7 +60,9 @@ class GPTAnatomy(Anatomy):
 
     def matrices(self, layer, kind, values):
         names = {"qk": "attn.c_attn", "v": "attn.c_attn", "o": "attn.c_proj", "w1": "mlp.c_fc"}
-        value = values[f"blocks.{layer}.{names.get(kind, 'mlp.c_proj')}.weight"]
+        value = values.get(f"blocks.{layer}.{names.get(kind, 'mlp.c_proj')}.weight")
+        if value is None:  # frozen
+            return None
         *_, v = self.blocks[layer].attn.input_matrices()
         first = len(value) - len(v)  # where the rows of V begin
         return [{"qk": value[:first], "v": value[first:]}.get(kind, value)]

@@ -19,7 +19,7 @@ from reslab.instruments.parts import Anatomy, Record
 from reslab.system.device import exact_float32, uncompiled
 
 ROOM = {"cuda": 1 << 30}  # bytes that sequences may take which are looked at together
-KEPT = 100  # numbers for each token, channel and layer: `pre` was seen to hold 22 to 36, `hyper` 55 to 82
+KEPT = 40  # numbers for each token, channel and layer: `pre` was seen to hold 22 to 36, `hyper` 55 to 82
 
 
 @dataclass
@@ -174,7 +174,7 @@ def snapshot(
 def at_once(anatomy: Anatomy, inputs: torch.Tensor) -> int:
     """How many of the sequences (B, T) are looked at together: on a GPU those that have room, since a look is
     thousands of small kernels, each of which takes longer to launch than to run; elsewhere one. A divisor of
-    B, so that all parts weigh the same."""
+    B, so that all parts weigh the same. The room is a rough count: a wide MLP or many streams take more."""
     B, T = inputs.shape
     matrices = [p.shape for p in anatomy.model.parameters() if p.dim() == 2]
     width = max((min(p.shape) for p in anatomy.blocks[0].parameters() if p.dim() == 2), default=1)

@@ -239,7 +239,7 @@ class TrainConfig:
     probes: Measuring[bool] = True
     """Measure the model from inside at steps 0, 1, 3, 10, 30, 100, ... and at each evaluation."""
     probe_sequences: Experiment[Count] = 8
-    """Sequences of the fixed batch that the probes read, one at a time."""
+    """Sequences of the fixed batch that the probes read, one at a time, on a GPU more."""
     sample_tokens: Measuring[Whole] = 200
     """Longest sample at an evaluation, in tokens; deep stacks write shorter ones; 0 writes none."""
     keep: Place[Keep] = ""

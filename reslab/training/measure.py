@@ -36,7 +36,7 @@ def probe(state: TrainState, context: RunContext) -> None:
             return
         run_device = next(model.parameters()).device
         x, y = dataset.sequences("train", dataset.eval_starts("train", context.config.probe_sequences))
-        # Each sequence is embedded once: that is between two of them.
+        # Each sequence, or what a GPU takes together, is embedded once: that is between two of them.
         hook = model.wte.register_forward_pre_hook(lambda *_: context.check_stop_alone())
         try:
             with capacity.remedy(probes.TOO_LARGE):

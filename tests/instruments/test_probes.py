@@ -10,7 +10,7 @@ from conftest import tiny_config, tiny_model
 from reslab.instruments import probes
 from reslab.instruments.probe import Probe
 from reslab.instruments.probes import PROBES, due, early_warning, measure
-from reslab.instruments.snapshot import KEPT, ROOM, snapshot
+from reslab.instruments.snapshot import snapshot
 from reslab.model import GPT
 from reslab.residual import WIRINGS
 from reslab.run.derived import with_derived
@@ -128,24 +128,6 @@ def test_a_reader_derives_what_is_not_stored():
     gaps = with_derived({"probe/resid_gradient": [1.0, 2.0, None]})
     assert gaps["probe/gradient_reach"] == [None, None]
     assert with_derived({"probe/resid_gradient": [1.0, 2.0, 0.0]})["probe/gradient_reach"] == [0.0, 0.0]
-
-
-@pytest.mark.parametrize("wiring", WIRINGS)
-def test_sequences_looked_at_together_give_what_each_alone_gives(wiring, monkeypatch):
-    """As a GPU looks at them, in parts that have room."""
-    model, rows, seen = tiny_model(residual=wiring), [], []
-    usual = snapshot
-    monkeypatch.setattr(
-        probes, "snapshot", lambda model, x, *rest: seen.append(len(x)) or usual(model, x, *rest)
-    )
-    one = 4 * 8 * (KEPT * 16 * 3 + 16 // 4 * 8 + 4 * 19)
-    for room in (0, int(3.9 * one), 1 << 30):
-        monkeypatch.setitem(ROOM, "cpu", room)
-        rows.append(probes.measure_batch(model, IDS, TARGETS))
-    assert seen == [1, 1, 1, 1, 2, 2, 4]  # 3 would leave one alone, which then weighed more
-    for row in rows[1:]:
-        for key, value in rows[0].items():
-            assert row[key] == value or row[key] == pytest.approx(value, rel=1e-9, abs=1e-12), key
 
 
 def test_a_probe_may_give_a_number_a_list_or_a_list_of_lists(monkeypatch):
