@@ -137,7 +137,7 @@ def test_at_one_rate_for_all_weights_a_wiring_is_beside_pre_and_silent_at_its_be
         for name, of_rates in losses.items()
         for val, rate in zip(of_rates, (0.001, 0.003), strict=True)
     ]
-    rows, _ = made("wirings_one_rate", result(*runs))
+    rows, _ = made("wirings_one_rate", result(*runs), result(), result())
     assert rows == [
         ["wiring", "rate 0.001", "rate 0.003", "best minus `pre`", "best minus `silent`"],
         ["`pre`", "2.500", "2.750", "+0.000", "-0.250"],
@@ -147,8 +147,13 @@ def test_at_one_rate_for_all_weights_a_wiring_is_beside_pre_and_silent_at_its_be
     runs += [
         run(val=run_["val/loss"] + 0.5, residual=run_["residual"], learning_rate=0.001) for run_ in runs[::2]
     ]
-    rows, _ = made("wirings_one_rate", result(*runs))
-    assert rows[1] == ["`pre`", "2.750 (2.500 to 3.000)", "2.750", "+0.000", "-0.250"]
+    more = [run(val=2.25, residual="pre")], [run(val=2.5, residual="post")]
+    for one, *_ in more:
+        del one["learning_rate"]  # as in a file whose runs have one rate
+    rows, _ = made("wirings_one_rate", result(*runs), *(result(*of_rate) for of_rate in more))
+    assert rows[0][1:5] == ["rate 0.0003", "rate 0.001", "rate 0.003", "rate 0.01"]
+    assert rows[1] == ["`pre`", "", "2.750 (2.500 to 3.000)", "2.750", "2.250", "+0.000", "-0.750"]
+    assert rows[2][:2] == ["`post`", "2.500"]
 
 
 def test_paths_and_lesions_are_those_of_the_layers_named_over_the_seeds():

@@ -16,6 +16,9 @@ from experiments.tables import (
     over_seeds,
 )
 
+# The results, and the learning rate of all runs of one, which its rows don't repeat.
+ONE_RATE = {"one_rate": None, "one_rate_fast": 1e-2, "one_rate_calm": 3e-4}
+
 
 def spread(groups: list[list[float]]) -> float:
     """The standard deviation over seeds that all wirings share; one that diverged has no part in it."""
@@ -65,21 +68,26 @@ def wirings(result: dict) -> str:
     return markdown(head, rows) + note + origin(result)
 
 
-def one_rate(result: dict) -> str:
+def one_rate(*results: dict) -> str:
     """A row for each wiring, and a column for each rate of all weights, over the seeds; the lowest mean
     first."""
-    runs = group_by(result["runs"], "residual", "learning_rate")
-    names, rates = ({key[place]: None for key in runs} for place in (0, 1))
-    least = {name: min(mean(list(map(final_loss, runs[name, rate]))) for rate in rates) for name in names}
+    of_rate = zip(ONE_RATE.values(), results, strict=True)
+    every = [{"learning_rate": rate} | run for rate, result in of_rate for run in result["runs"]]
+    runs = group_by(every, "residual", "learning_rate")
+    rates, means = sorted({rate for _, rate in runs}), {}
+    for (name, _), seeds in runs.items():
+        means.setdefault(name, []).append(mean(list(map(final_loss, seeds))))
+    least = {name: min(of_rates) for name, of_rates in means.items()}
     rows = [
-        [f"`{name}`", *(over_seeds(runs[name, rate]) for rate in sorted(rates))]
+        [f"`{name}`", *(over_seeds(runs.get((name, rate), [])) for rate in rates)]
         + [f"{least[name] - least[other]:+.3f}" for other in ("pre", "silent")]
         for name in sorted(least, key=least.get)
     ]
-    columns = [f"rate {rate:g}" for rate in sorted(rates)]
+    columns = [f"rate {rate:g}" for rate in rates]
     head = ["wiring", *columns, "best minus `pre`", "best minus `silent`"]
-    unigram = result["baselines_nats"]["unigram"]["val"]
-    return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origin(result)
+    unigram = results[0]["baselines_nats"]["unigram"]["val"]
+    origins = "".join(map(origin, results))
+    return markdown(head, rows) + f"\nThe unigram baseline is {unigram:.3f}.\n" + origins
 
 
 def start(result: dict, wide: dict) -> str:
@@ -100,5 +108,5 @@ def start(result: dict, wide: dict) -> str:
 TABLES = {
     "wirings_start": Table(start, ("result", "start")),
     "wirings": Table(wirings),
-    "wirings_one_rate": Table(one_rate, ("one_rate",)),
+    "wirings_one_rate": Table(one_rate, tuple(ONE_RATE)),
 }
