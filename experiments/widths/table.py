@@ -8,6 +8,7 @@ NAMES = {  # grid -> the name of its row
     "start": "without skips, init `self`",
     "plain": "without skips, standard start",
 }
+THOUSAND = {"depth_mup": "with skips (`depth_mup`)", "pre": ARMS["pre"], "none": ARMS["none"]}
 
 
 def of_arm(result: dict, grid: str) -> list[dict]:
@@ -51,9 +52,8 @@ def widths_dose(result: dict) -> str:
 def widths_thousand(result: dict, silent: dict) -> str:
     """Validation loss by wiring and depth over seeds, with the recipe of config/thousand.py."""
     columns, rows = _columns(result), []
-    names = {"depth_mup": "with skips (`depth_mup`)", "pre": ARMS["pre"], "none": ARMS["none"]}
     runs = group_by(result["runs"], "residual", "n_layer", "n_embd")
-    for residual, name in names.items():
+    for residual, name in THOUSAND.items():
         for layers in sorted({run["n_layer"] for run in result["runs"]}):
             seeds = [runs[residual, layers, width] for width in columns]
             rows.append([name, str(layers), *map(over_seeds, seeds)])
@@ -63,6 +63,19 @@ def widths_thousand(result: dict, silent: dict) -> str:
     return markdown(head, rows) + origin(result)
 
 
+def widths_rates(*results: dict) -> str:
+    """The same at other rates of the blocks, one seed: the columns of both corpora."""
+    columns, rows = _columns(results[0]), []
+    runs = [group_by(result["runs"], "residual", "n_layer", "muon_lr", "n_embd") for result in results]
+    for residual, name in THOUSAND.items():
+        for layers, rate in sorted({key[1:3] for key in runs[0] if key[0] == residual}):
+            cells = [over_seeds(of[residual, layers, rate, width]) for of in runs for width in columns]
+            rows.append([name, str(layers), f"{rate:g}", *cells])
+    head = [f"{width} wide" for width in columns]
+    head = ["", "layers", "rate", *head, *(f"Shakespeare, {words}" for words in head)]
+    return markdown(head, rows) + "\nValidation loss.\n" + "".join(map(origin, results))
+
+
 def _columns(result: dict) -> list[int]:
     return sorted({run["n_embd"] for run in result["runs"]})
 
@@ -70,6 +83,7 @@ def _columns(result: dict) -> list[int]:
 TABLES = {
     "widths": Table(widths),
     "widths_dose": Table(widths_dose),
+    "widths_rates": Table(widths_rates, ("thousand_rates", "shakespeare_thousand_rates")),
     "widths_thousand": Table(widths_thousand, ("thousand", "thousand_silent")),
     "shakespeare_widths": Table(widths, ("shakespeare",)),
     "shakespeare_dose": Table(widths_dose, ("shakespeare",)),
