@@ -42,8 +42,15 @@ class Probe:
     """What the values belong to, in each layer in turn: see BLOCK, STREAM, AROUND, BRANCHES, ADDED."""
     value: Callable[..., float] | None = None
     """Of the sums of one place. Without it numbers become their mean over the sequences."""
+    averages: bool = False
+    """Of several sequences at once it gives their mean, so a GPU may look at several. Sums always do."""
     of_weights: bool = False
     """Reads the parameters' gradients alone, which a snapshot has added to those of the parts before it."""
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether a snapshot of several sequences gives what those of each alone come to."""
+        return self.averages or self.value is not None
 
     def __post_init__(self):
         if self.scale not in SCALES:

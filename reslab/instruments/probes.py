@@ -188,8 +188,7 @@ def measure_batch(model, inputs: torch.Tensor, targets: torch.Tensor, anatomy: A
     """
     B, anatomy = len(inputs), anatomy or anatomy_of(model)
     check_batch(anatomy.model, inputs, targets)
-    # A probe of somebody else reads one sequence, and what it gives need not be a mean over several.
-    most = at_once(anatomy, inputs) if OURS.issuperset(PROBES.values()) else 1
+    most = at_once(anatomy, inputs) if all(probe.takes_several for probe in PROBES.values()) else 1
     for size in dict.fromkeys((most, 1)):
         sums, pairs = {}, zip(inputs.split(size), targets.split(size), strict=True)  # sums of gradients
         try:
@@ -276,7 +275,9 @@ PROBES = {
     ),
     "resid_rms": Probe(resid_rms, "stream, rms", sites=AROUND, value=rms),
     "branch_ratio": Probe(branch_ratio, "branch over stream, ‖F‖ / ‖x‖", sites=BRANCHES, value=norm_ratio),
-    "branch_cosine": Probe(branch_cosine, "cosine of branch and stream", "linear", (-1, 1), BRANCHES),
+    "branch_cosine": Probe(
+        branch_cosine, "cosine of branch and stream", "linear", (-1, 1), BRANCHES, averages=True
+    ),
     "added_rms": Probe(added_rms, "what a sublayer adds, rms of y − skip x", sites=ADDED, value=rms),
     "added_cosine": Probe(
         added_cosine, "cosine of the stream and what is added to it", "linear", (-1, 1), ADDED, cosine
@@ -284,10 +285,9 @@ PROBES = {
     "skip_gradient": Probe(skip_gradient, "gradient through the skip", sites=ADDED, value=math.sqrt),
     "branch_gradient": Probe(branch_gradient, "gradient through the branch", sites=ADDED, value=math.sqrt),
     "attention_entropy": Probe(
-        attention_entropy, "attention entropy over that of uniform attention", "linear"
+        attention_entropy, "attention entropy over that of uniform attention", "linear", averages=True
     ),
 }
-OURS = frozenset(PROBES.values())
 OTHERS = {
     "update_ratio": Probe(None, "update over weight, ‖ΔW‖ / ‖W‖", ends=(1e-6, 1)),
     "layers_that_learn": Probe(

@@ -13,6 +13,13 @@ from reslab.instruments.snapshot import KEPT, ROOM, at_once, snapshot
 from reslab.residual import WIRINGS
 
 
+@pytest.fixture(autouse=True)
+def only_ours(monkeypatch):
+    """Without probes that somebody has added to the file."""
+    ours = {name: probe for name, probe in PROBES.items() if probe.takes_several}
+    monkeypatch.setattr(probes, "PROBES", ours)
+
+
 def parts_seen(monkeypatch) -> list[int]:
     """Fills with the sequences of each part that is looked at."""
     seen, usual = [], snapshot
@@ -39,7 +46,8 @@ def test_sequences_looked_at_together_give_what_each_alone_gives(wiring, monkeyp
 def test_a_probe_of_ones_own_reads_one_sequence(monkeypatch):
     """The largest of several is no mean of theirs."""
     monkeypatch.setitem(ROOM, "cpu", 1 << 30)
-    monkeypatch.setattr(probes, "PROBES", PROBES | {"one": Probe(lambda part: part.resid[0].shape[0], "")})
+    one = Probe(lambda part: part.resid[0].shape[0], "")
+    monkeypatch.setattr(probes, "PROBES", probes.PROBES | {"one": one})
     assert probes.measure_batch(tiny_model(), IDS, TARGETS)["probe/one"] == 1
 
 
