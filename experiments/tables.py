@@ -155,6 +155,16 @@ def best_rate(runs: list[dict], setting: str) -> tuple[float, list[dict]]:
     return best[0], rates[best]
 
 
+def with_rates(rates: dict[str, float | None], results: tuple[dict, ...]) -> list[dict]:
+    """The runs of some results, with the learning rate that those of one share where their rows don't say it.
+
+    Args:
+        rates: result -> that rate, or None; in the order of the results.
+    """
+    pairs = zip(rates.values(), results, strict=True)
+    return [{"learning_rate": rate} | run for rate, result in pairs for run in result["runs"]]
+
+
 def by_rate(columns: list[list[dict]], rate: str, name: str = "") -> list[list[str]]:
     """A row for each value of a rate: the losses of each column's runs there, bold at the rate of its lowest
     training loss.

@@ -27,10 +27,8 @@ from reslab.run.settings import TrainConfig
 from reslab.training.muon import step_scale
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "degradation.py"
-UNIFORM = (
-    "plain",
-    "mlp-skip-only",
-)  # arms whose attention has neither a skip nor a start that lets tokens be
+# Arms whose attention has neither a skip nor a start in which a token attends to itself.
+UNIFORM = ("plain", "mlp-skip-only")
 DEEPEST = 100  # that deepest() looks at
 WITHOUT_SKIP = {"start": ("attn", "mlp"), "attention-skip-only": ("mlp",)}  # arm -> the branches
 

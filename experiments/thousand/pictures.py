@@ -4,7 +4,7 @@ import math
 
 from experiments.depth import Line, Seeds, means, over_depth
 from experiments.drawing import Picture, Theme
-from experiments.tables import final_loss, group_by, mean
+from experiments.tables import best_rate, final_loss, group_by, mean
 
 LINES = {  # wiring -> its line; all with Muon
     "none": Line("none", "without skips"),
@@ -17,22 +17,17 @@ LINES = {  # wiring -> its line; all with Muon
 
 
 def losses(result: dict) -> dict[Line, Seeds]:
-    """The validation losses of all seeds, by line and depth, each depth at the best of its rates."""
+    """The validation losses of all seeds, by line and depth, each depth at the best of its rates by the seeds
+    that all of them have."""
     lines: dict[Line, Seeds] = {}
     runs = [run for run in result["runs"] if run["optimizer"] == "muon" and run["residual"] in LINES]
     for (wiring, layers), of_rates in sorted(group_by(runs, "residual", "n_layer").items()):
-        rates = group_by(of_rates, "muon_lr").values()
-        shared = set.intersection(*({run["seed"] for run in seeds} for seeds in rates))
-        best = min(rates, key=lambda seeds: judged([run for run in seeds if run["seed"] in shared]))
-        lines.setdefault(LINES[wiring], {})[layers] = [final_loss(run) for run in best]
+        seeds = [{run["seed"] for run in runs} for runs in group_by(of_rates, "muon_lr").values()]
+        shared = [run for run in of_rates if run["seed"] in set.intersection(*seeds)]
+        rate, _ = best_rate(shared, "muon_lr")  # a rate with one seed is no better for it
+        best = [final_loss(run) for run in of_rates if run["muon_lr"] == rate]
+        lines.setdefault(LINES[wiring], {})[layers] = best
     return lines
-
-
-def judged(seeds: list[dict]) -> tuple[int, float]:
-    """What chooses a rate, of the seeds that all rates have: how many diverged, then the training loss of the
-    others."""
-    ended = [loss for run in seeds if (loss := final_loss(run, "train")) < math.inf]
-    return len(seeds) - len(ended), mean(ended) if ended else math.inf
 
 
 def known(result: dict) -> dict[str, float]:

@@ -14,6 +14,7 @@ from experiments.tables import (
     of_grid,
     origin,
     over_seeds,
+    with_rates,
 )
 
 # The results, and the learning rate of all runs of one, which its rows don't repeat.
@@ -71,9 +72,7 @@ def wirings(result: dict) -> str:
 def one_rate(*results: dict) -> str:
     """A row for each wiring, and a column for each rate of all weights, over the seeds; the lowest mean
     first."""
-    of_rate = zip(ONE_RATE.values(), results, strict=True)
-    every = [{"learning_rate": rate} | run for rate, result in of_rate for run in result["runs"]]
-    runs = group_by(every, "residual", "learning_rate")
+    runs = group_by(with_rates(ONE_RATE, results), "residual", "learning_rate")
     rates, means = sorted({rate for _, rate in runs}), {}
     for (name, _), seeds in runs.items():
         means.setdefault(name, []).append(mean(list(map(final_loss, seeds))))
